@@ -1,0 +1,36 @@
+"""Bayesian neural networks in PyTorch by variational inference (Bayes by Backprop, arXiv 1505.05424)."""
+
+from . import functional, methods
+from .methods.vi import (
+    BayesByBackpropMLP,
+    BayesByBackpropRegressor,
+    BayesianLinear,
+    GaussianPosterior,
+    GaussianPrior,
+    HeteroscedasticBayesByBackpropRegressor,
+    HeteroscedasticMultiOutputBayesByBackpropRegressor,
+    LastLayerVariationalInference,
+    MultiOutputBayesByBackpropRegressor,
+    negative_elbo,
+    predict_vi_uq,
+    vi_elbo_step,
+)
+from .types import UQResult
+
+__all__ = [
+    "BayesByBackpropMLP",
+    "BayesByBackpropRegressor",
+    "BayesianLinear",
+    "GaussianPosterior",
+    "GaussianPrior",
+    "HeteroscedasticBayesByBackpropRegressor",
+    "HeteroscedasticMultiOutputBayesByBackpropRegressor",
+    "LastLayerVariationalInference",
+    "MultiOutputBayesByBackpropRegressor",
+    "UQResult",
+    "functional",
+    "methods",
+    "negative_elbo",
+    "predict_vi_uq",
+    "vi_elbo_step",
+]

@@ -1,0 +1,24 @@
+"""Activations by their documented names."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ._checks import fault
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+}
+ACTIVATION_TYPES = frozenset(_ACTIVATIONS.values())
+
+
+def activation_module(name: str) -> nn.Module:
+    """A fresh module for this name, upper or lower case."""
+    if not isinstance(name, str):
+        raise TypeError(fault("activation", "to be a string", repr(name)))
+    if name.lower() not in _ACTIVATIONS:
+        raise ValueError(fault("activation", f"to be one of {', '.join(_ACTIVATIONS)}", repr(name)))
+    return _ACTIVATIONS[name.lower()]()

@@ -1,0 +1,94 @@
+"""Argument checks with one wording: ``Expected <name> ...; got <value>.``
+
+ValueError for a wrong value, TypeError for a wrong type. Only static facts are looked at (shapes, dtypes, Python
+numbers): reading a tensor's values would stall a CUDA stream and break a compiled graph.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from numbers import Integral, Real
+
+import torch
+
+
+def fault(name: str, wanted: str, got: object) -> str:
+    """The one wording of every error message."""
+    return f"Expected {name} {wanted}; got {got}."
+
+
+def positive_count(name: str, value: object) -> int:
+    """A number of draws or batches. Every bad value is a ValueError, floats and bools included, as documented."""
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise ValueError(fault(name, "to be a positive integer", repr(value)))
+    return value
+
+
+def positive_size(name: str, value: object) -> int:
+    """The size of an axis, as a plain int."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(fault(name, "to be an integer", repr(value)))
+    size = operator.index(value)
+    if size <= 0:
+        raise ValueError(fault(name, "to be a positive integer", repr(value)))
+    return size
+
+
+def finite_number(name: str, value: object) -> float:
+    """A real number (or a tensor holding just one) as a float."""
+    if isinstance(value, torch.Tensor):
+        if value.numel() != 1 or value.dtype == torch.bool or value.is_complex():
+            raise ValueError(fault(name, "to be one real number", f"a tensor of shape {tuple(value.shape)}"))
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(fault(name, "to be a real number", repr(value)))
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(fault(name, "to be finite", repr(value)))
+    return number
+
+
+def positive_number(name: str, value: object) -> float:
+    """A finite real number above zero as a float."""
+    number = finite_number(name, value)
+    if number <= 0.0:
+        raise ValueError(fault(name, "to be positive", repr(value)))
+    return number
+
+
+def number_or_scalar(name: str, value: object) -> float | torch.Tensor:
+    """A Python number, or a 0-d tensor whose value is left unread. Returns it as it came."""
+    if isinstance(value, torch.Tensor):
+        if value.ndim != 0:
+            raise ValueError(fault(name, "to be a number or a 0-d tensor", f"shape {tuple(value.shape)}"))
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
+        raise TypeError(fault(name, "to be a number or a 0-d tensor", repr(value)))
+    return value  # type: ignore[return-value]  # Real: numpy's scalars
+
+
+def floating_tensor(name: str, value: object) -> torch.Tensor:
+    """A tensor of a real floating dtype."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(fault(name, "to be a torch.Tensor", type(value).__name__))
+    if not value.is_floating_point():
+        raise TypeError(fault(name, "to have a floating dtype", value.dtype))
+    return value
+
+
+def same_shape(name: str, value: torch.Tensor, shape: tuple[int, ...] | torch.Size, of: str) -> torch.Tensor:
+    """A tensor of exactly this shape; nothing is broadcast in silence."""
+    if value.shape != shape:
+        raise ValueError(fault(name, f"to have the shape of {of}, {tuple(shape)}", tuple(value.shape)))
+    return value
+
+
+def broadcasts_to(name: str, value: torch.Tensor, shape: torch.Size, of: str) -> torch.Tensor:
+    """A tensor that broadcasts to this shape, and not to a bigger one."""
+    trailing = zip(reversed(value.shape), reversed(shape))
+    if value.ndim > len(shape) or any(size not in (1, full) for size, full in trailing):
+        raise ValueError(
+            fault(name, f"to broadcast to the shape of {of}, {tuple(shape)}", tuple(value.shape))
+        )
+    return value

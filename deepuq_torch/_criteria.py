@@ -1,0 +1,76 @@
+"""What a model's outputs are scored by where the caller does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._checks import fault, same_shape
+from ._likelihood import LogLikelihood, categorical_log_likelihood, gaussian_log_density
+
+Criterion = Callable[[Any, Any], Tensor]
+
+
+def is_heteroscedastic(model: Any) -> bool:
+    """Whether the model says that it predicts the noise of its targets."""
+    return bool(getattr(model, "heteroscedastic", False))
+
+
+def step_criterion(model: Any, criterion: Criterion | None) -> Criterion:
+    """The criterion of ``vi_elbo_step``: the model's own noise first, then the caller's, then by task."""
+    if is_heteroscedastic(model) and callable(getattr(model, "nll", None)):
+        return model.nll
+    if criterion is not None:
+        return criterion
+    if getattr(model, "task_type", "classification") == "regression":
+        return mean_squared_error
+    return mean_cross_entropy
+
+
+def default_log_likelihood(model: Any) -> LogLikelihood:
+    """The log-likelihood of ``negative_elbo`` for a model that is clear about its own."""
+    if is_heteroscedastic(model):
+        return _PredictedNoise(model)
+    if getattr(model, "task_type", "classification") == "regression":
+        wanted = (
+            "for a regression model that does not predict its noise, such as gaussian_log_likelihood(sigma)"
+        )
+        raise ValueError(fault("log_likelihood", wanted, None))
+    return categorical_log_likelihood
+
+
+def mean_squared_error(outputs: Tensor, y: Tensor) -> Tensor:
+    """Mean squared error that refuses to broadcast."""
+    return F.mse_loss(outputs, same_shape("y", y, outputs.shape, "the model's outputs"))
+
+
+def mean_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy of class indices, or of class probabilities of the outputs' own shape."""
+    class_axis = 1 if outputs.ndim > 1 else 0
+    if y.is_floating_point():
+        return F.cross_entropy(outputs, same_shape("y", y, outputs.shape, "the model's outputs"))
+    indices = outputs.shape[:class_axis] + outputs.shape[class_axis + 1 :]
+    same_shape("y", y, indices, "the model's outputs without the class axis")
+    return F.cross_entropy(outputs, y.long())
+
+
+class _PredictedNoise:
+    """Gaussian log density under the mean and variance that the model itself reads from its outputs."""
+
+    def __init__(self, model: Any):
+        need_variance_methods(model)
+        self.model = model
+
+    def __call__(self, outputs: Tensor, y: Tensor) -> Tensor:
+        mean, raw_var = self.model.split_prediction(outputs)
+        return gaussian_log_density(mean, self.model.predictive_variance(raw_var), y)
+
+
+def need_variance_methods(model: Any) -> None:
+    """A heteroscedastic model must be able to read its own outputs."""
+    if not (hasattr(model, "split_prediction") and hasattr(model, "predictive_variance")):
+        wanted = "to have split_prediction and predictive_variance, being heteroscedastic"
+        raise ValueError(fault("model", wanted, type(model).__name__))

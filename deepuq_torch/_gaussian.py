@@ -1,0 +1,200 @@
+"""Diagonal Gaussians as pure functions of (mu, rho), right over the whole range of rho.
+
+Everything is elementwise, and computed in at least float32 whatever the parameters' dtype.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# torch.nn.functional.softplus returns its input above a threshold of 20, which is off by e^-20 (relative 1e-10): far
+# more than float64 rounding. At 40 the difference, e^-40, is below half an ulp, and exp(40) overflows nowhere.
+_SOFTPLUS_THRESHOLD = 40.0
+# Below this log(softplus(rho)) equals rho to rounding in float64 too, and softplus is far from underflow above it.
+_RHO_TAIL = -50.0
+# Ratios of standard deviations within e^-60 .. e^60 are normal numbers in float32, and so is their square root's
+# neighbourhood: the ratio form is safe there. Outside, the difference of logs is as good.
+_LOG_RATIO_SAFE = 60.0
+_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+def at_least_float32(value: Tensor) -> Tensor:
+    """The tensor itself, or its float32 copy if its dtype is a shorter one."""
+    return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
+def sigma_from_rho(rho: Tensor) -> Tensor:
+    """Standard deviation: ``sigma = softplus(rho) = log(1 + exp(rho))``.
+
+    Finite for every finite rho, to about one ulp down to the smallest normal number; its gradient is
+    ``sigmoid(rho)`` everywhere.
+
+    Args:
+        rho: tensor of any shape.
+
+    Returns:
+        sigma, of rho's shape, in at least float32.
+
+    Source:
+        Blundell et al. 2015, section 3.2, https://arxiv.org/abs/1505.05424
+
+    Example:
+        >>> sigma_from_rho(torch.tensor([-1000.0, 0.0, 1000.0]))
+        tensor([0.0000e+00, 6.9315e-01, 1.0000e+03])
+    """
+    return F.softplus(at_least_float32(rho), threshold=_SOFTPLUS_THRESHOLD)
+
+
+def rho_from_sigma(sigma: Tensor) -> Tensor:
+    """Inverse of ``sigma_from_rho``: ``rho = log(exp(sigma) - 1) = sigma + log(1 - exp(-sigma))``.
+
+    Args:
+        sigma: positive standard deviations, any shape. Zero gives -inf, a negative number NaN.
+
+    Returns:
+        rho, of sigma's shape, in at least float32.
+
+    Example:
+        >>> sigma_from_rho(rho_from_sigma(torch.tensor([0.05, 1.0, 100.0])))
+        tensor([5.0000e-02, 1.0000e+00, 1.0000e+02])
+    """
+    sigma = at_least_float32(sigma)
+    return sigma + torch.log(-torch.expm1(-sigma))
+
+
+def log_sigma(rho: Tensor) -> Tensor:
+    """``log softplus(rho)``, right also where sigma itself underflows to zero.
+
+    Args:
+        rho: tensor of any shape.
+
+    Returns:
+        log sigma, of rho's shape, in at least float32.
+
+    Example:
+        >>> log_sigma(torch.tensor([-1000.0, 0.0]))
+        tensor([-1.0000e+03, -3.6651e-01])
+    """
+    rho = at_least_float32(rho)
+    # The clamp keeps the branch not taken finite, so that its gradient times zero is zero and not NaN.
+    body = torch.log(sigma_from_rho(rho.clamp_min(_RHO_TAIL)))
+    return torch.where(rho < _RHO_TAIL, rho, body)
+
+
+def log_sigma_ratio(rho: Tensor, prior_sigma: float | Tensor) -> Tensor:
+    """``log(softplus(rho) / prior_sigma)``, to a few ulp of 1 where the two are close.
+
+    The difference of the two logs loses ``log(prior_sigma)`` ulps near zero; the log of the ratio loses none,
+    but under- and overflows far from it. Each is used where it is right.
+    """
+    sigma = sigma_from_rho(rho)
+    log_prior_sigma = prior_sigma.log() if isinstance(prior_sigma, Tensor) else math.log(prior_sigma)
+    difference = log_sigma(rho) - log_prior_sigma
+    near = (difference.abs() < _LOG_RATIO_SAFE) & (rho > -_LOG_RATIO_SAFE)
+    ratio = torch.where(near, sigma / prior_sigma, 1.0)
+    return torch.where(near, torch.log(ratio), difference)
+
+
+def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: float | Tensor) -> Tensor:
+    """KL divergence of N(mu, softplus(rho)^2) from N(prior_mu, prior_sigma^2), elementwise, in nats.
+
+    With ``r = log(sigma / prior_sigma)``::
+
+        KL = 1/2 (expm1(2 r) - 2 r) + 1/2 ((mu - prior_mu) / prior_sigma)^2
+
+    Near q = p the difference loses about eps / |r| of itself. That is the conditioning of r: a change of one ulp in
+    sigma moves the KL by as much, so a series there would sharpen nothing. Never negative, exactly zero at r = 0.
+
+    Args:
+        mu: posterior means, any shape.
+        rho: of the same shape; ``sigma = softplus(rho)``.
+        prior_mu: prior mean, a number or a tensor that broadcasts.
+        prior_sigma: prior standard deviation (not a variance), positive, likewise.
+
+    Returns:
+        nats per element, in at least float32.
+
+    Source:
+        Blundell et al. 2015, https://arxiv.org/abs/1505.05424; the textbook form is the same by algebra, but
+        cancels in float32 where sigma is near prior_sigma.
+
+    Example:
+        >>> gaussian_kl(torch.tensor([0.0]), rho_from_sigma(torch.tensor([0.2])), 0.0, 0.1)
+        tensor([0.8069])
+    """
+    mu = at_least_float32(mu)
+    twice = 2.0 * log_sigma_ratio(rho, prior_sigma)
+    # expm1 may come out one ulp below its argument, hence the clamp: a KL is never negative.
+    spread = (torch.expm1(twice) - twice).clamp_min(0.0)
+    return 0.5 * (spread + ((mu - prior_mu) / prior_sigma).square())
+
+
+def gaussian_log_prob(w: Tensor, mu: Tensor, rho: Tensor) -> Tensor:
+    """Log density of N(mu, softplus(rho)^2) at w, elementwise, in nats.
+
+    ``-1/2 ((w - mu) / sigma)^2 - log sigma - 1/2 log(2 pi)``
+
+    Args:
+        w: where; of mu's shape, or broadcasting with it.
+        mu: means.
+        rho: of mu's shape; ``sigma = softplus(rho)``.
+
+    Returns:
+        nats per element, in at least float32.
+
+    Example:
+        >>> gaussian_log_prob(torch.zeros(1), torch.zeros(1), torch.tensor([-3.0]))
+        tensor([2.1055])
+    """
+    sigma = sigma_from_rho(rho)
+    # Where sigma has underflowed, 0 / 0 would be NaN at w = mu; the floor gives the 0 that belongs there.
+    z = (at_least_float32(w) - mu) / sigma.clamp_min(torch.finfo(sigma.dtype).tiny)
+    return -0.5 * z.square() - log_sigma(rho) - _HALF_LOG_2PI
+
+
+def normal_log_prob(w: Tensor, mu: float | Tensor, sigma: float | Tensor) -> Tensor:
+    """Log density of N(mu, sigma^2) at w, elementwise, in nats, given sigma itself.
+
+    ``-1/2 ((w - mu) / sigma)^2 - log sigma - 1/2 log(2 pi)``
+
+    Args:
+        w: where, any shape.
+        mu: mean, a number or a tensor that broadcasts.
+        sigma: standard deviation (not a variance), positive, likewise.
+
+    Returns:
+        nats per element, in at least float32.
+
+    Example:
+        >>> normal_log_prob(torch.zeros(1), 0.0, 0.1)
+        tensor([1.3836])
+    """
+    log_of_sigma = at_least_float32(sigma).log() if isinstance(sigma, Tensor) else math.log(sigma)
+    z = (at_least_float32(w) - mu) / sigma
+    return -0.5 * z.square() - log_of_sigma - _HALF_LOG_2PI
+
+
+def reparameterize(mu: Tensor, rho: Tensor, noise: Tensor) -> Tensor:
+    """The draw that this noise makes: ``w = mu + softplus(rho) * noise``.
+
+    Args:
+        mu: means, any shape.
+        rho: of the same shape.
+        noise: standard normal numbers of the same shape.
+
+    Returns:
+        w, of mu's shape and dtype; the sum is taken in at least float32.
+
+    Source:
+        Kingma and Welling 2014, https://arxiv.org/abs/1312.6114
+
+    Example:
+        >>> reparameterize(torch.tensor([1.0]), torch.tensor([0.0]), torch.tensor([2.0]))
+        tensor([2.3863])
+    """
+    sigma = sigma_from_rho(rho)
+    return (mu.to(sigma.dtype) + sigma * noise.to(sigma.dtype)).to(mu.dtype)

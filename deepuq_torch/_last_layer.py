@@ -1,0 +1,136 @@
+"""A deterministic backbone under a Bayesian linear head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._checks import fault, finite_number, positive_number, positive_size
+from ._heteroscedastic import HeteroscedasticOutputs
+from ._layers import BayesianLinear
+from ._noise import LayerNoise
+
+_TASKS = ("regression", "classification")
+
+
+class LastLayerVariationalInference(HeteroscedasticOutputs, nn.Module):
+    """Deterministic features under a Bayesian linear head: ``outputs = W feature_extractor(x) + b``, W and b drawn.
+
+    The KL is the head's alone, so large backbones cost nothing extra. ``predict_vi_uq`` computes the features once
+    for all draws, as long as the extractor draws no random numbers of its own.
+
+    Args:
+        feature_extractor: module from x to ``[..., feature_dim]``.
+        feature_dim: size of the features' last axis.
+        output_dim: number of targets or classes.
+        task: "regression" or "classification".
+        heteroscedastic: also predict a raw variance for each target; without effect in classification.
+        prior_mu: mean of the Gaussian prior over each weight of the head.
+        prior_sigma: its standard deviation (not a variance).
+        device: where the head's parameters are made; torch's default where None.
+        dtype: their dtype; torch's default where None.
+
+    Raises:
+        ValueError: an unknown task, or a size or prior_sigma that is not positive.
+        TypeError: an argument of the wrong type.
+
+    Source:
+        the idea of a variational last layer: Harrison, Willes and Snoek 2024, https://arxiv.org/abs/2404.11599
+
+    Example:
+        >>> backbone = nn.Sequential(nn.Linear(3, 8), nn.ReLU())
+        >>> model = LastLayerVariationalInference(backbone, 8, 2, task="classification")
+        >>> tuple(model(torch.ones(4, 3)).shape)
+        (4, 2)
+    """
+
+    def __init__(
+        self,
+        feature_extractor: nn.Module,
+        feature_dim: int,
+        output_dim: int,
+        task: str = "regression",
+        heteroscedastic: bool = False,
+        prior_mu: float = 0.0,
+        prior_sigma: float = 0.1,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        if not callable(feature_extractor):
+            raise TypeError(fault("feature_extractor", "to be callable", type(feature_extractor).__name__))
+        if task not in _TASKS:
+            raise ValueError(fault("task", "to be 'regression' or 'classification'", repr(task)))
+        self.feature_extractor = feature_extractor
+        self.feature_dim = positive_size("feature_dim", feature_dim)
+        self.output_dim = positive_size("output_dim", output_dim)
+        self.task_type = task
+        self.heteroscedastic = bool(heteroscedastic) and task == "regression"
+        self.prior_mu = finite_number("prior_mu", prior_mu)
+        self.prior_sigma = positive_number("prior_sigma", prior_sigma)
+        raw_output_dim = self.output_dim * (2 if self.heteroscedastic else 1)
+        self.head = BayesianLinear(
+            self.feature_dim, raw_output_dim, self.prior_sigma, self.prior_mu, device=device, dtype=dtype
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        sample: bool = True,
+        *,
+        noise: LayerNoise | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Features of x through the head, with its weights drawn or at their means.
+
+        Args:
+            x: whatever the feature extractor takes.
+            sample: draw the head's weights; False uses the means.
+            noise: what ``draw_noise`` returns: ``(eps_weight, eps_bias)`` of the head.
+            generator: where to draw noise from; torch's default generator where not given.
+
+        Returns:
+            ``[..., output_dim]``, or ``[..., 2 * output_dim]`` with means and raw variances if heteroscedastic.
+
+        Raises:
+            ValueError: features or noise of the wrong size, noise with ``sample=False``, or noise and a generator.
+            TypeError: the features or the noise are of the wrong type.
+        """
+        return self.head(self.features(x), sample=sample, noise=noise, generator=generator)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Output of the feature extractor, ``[..., feature_dim]``.
+
+        Raises:
+            ValueError: its last axis is not ``feature_dim``.
+        """
+        features = self.feature_extractor(x)
+        if features.ndim == 0 or features.shape[-1] != self.feature_dim:
+            wanted = f"to return a last axis of feature_dim = {self.feature_dim}"
+            raise ValueError(fault("feature_extractor", wanted, f"shape {tuple(features.shape)}"))
+        return features
+
+    def draw_noise(self, *, generator: torch.Generator | None = None) -> LayerNoise:
+        """Noise for one pass of the head: ``(eps_weight [out, in], eps_bias [out])``."""
+        return self.head.draw_noise(generator=generator)
+
+    def kl(self) -> Tensor:
+        """KL(q || p) of the head: a scalar, in nats."""
+        return self.head.kl()
+
+    def split_prediction(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """Split outputs into means and raw variances; RuntimeError if the model is not heteroscedastic."""
+        self._need_noise("split_prediction")
+        return super().split_prediction(prediction)
+
+    def nll(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """``1/2 ((y - m)^2 / v + log v)``, a scalar; RuntimeError if the model is not heteroscedastic."""
+        self._need_noise("nll")
+        return super().nll(prediction, target)
+
+    def _need_noise(self, method: str) -> None:
+        if not self.heteroscedastic:
+            raise RuntimeError(
+                fault("the model", f"to be heteroscedastic for {method}", "heteroscedastic=False")
+            )

@@ -1,0 +1,168 @@
+"""The Bayesian affine layer, and how a row of layers is run on one stream of noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._checks import fault, positive_size
+from ._noise import LayerNoise, Noise, as_sequence, one_source
+from ._posterior import GaussianPosterior, GaussianPrior
+
+_RHO_START = -3.0  # documented: sigma starts at softplus(-3) = 0.0486
+
+
+class BayesianLinear(nn.Module):
+    """Affine layer with a Gaussian posterior over its weight and its bias: ``y = x W^T + b``.
+
+    Every mu starts at 0 and every rho at -3. Since the means start at zero, ``sample=False`` gives zeros until the
+    layer has been trained.
+
+    Args:
+        in_features: size of x's last axis.
+        out_features: size of y's last axis.
+        prior_sigma: standard deviation (not a variance) of the Gaussian prior over each weight.
+        prior_mu: its mean.
+        device: where the parameters are made; torch's default where None.
+        dtype: their dtype; torch's default where None.
+
+    Raises:
+        ValueError: a size that is not positive, or a prior_sigma that is not finite and positive.
+        TypeError: a size that is not an integer, or a prior that is not a number.
+
+    Source:
+        Blundell et al. 2015, https://arxiv.org/abs/1505.05424
+
+    Example:
+        >>> layer = BayesianLinear(3, 2)
+        >>> noise = layer.draw_noise()
+        >>> y = layer(torch.ones(4, 3), noise=noise)
+        >>> tuple(y.shape), torch.equal(y, layer(torch.ones(4, 3), noise=noise))
+        ((4, 2), True)
+        >>> layer.kl().detach()
+        tensor(2.7187)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        prior_sigma: float = 0.1,
+        prior_mu: float = 0.0,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        self.in_features = positive_size("in_features", in_features)
+        self.out_features = positive_size("out_features", out_features)
+        self.prior = GaussianPrior(prior_mu, prior_sigma)
+
+        def start(*shape: int) -> GaussianPosterior:
+            mu = torch.zeros(shape, device=device, dtype=dtype)
+            return GaussianPosterior(mu, torch.full_like(mu, _RHO_START))
+
+        self.weight_posterior = start(self.out_features, self.in_features)
+        self.bias_posterior = start(self.out_features)
+
+    def draw_noise(self, *, generator: torch.Generator | None = None) -> LayerNoise:
+        """Noise for one pass: ``(eps_weight [out, in], eps_bias [out])``, drawn in this order.
+
+        ``layer(x, noise=layer.draw_noise())`` equals ``layer(x)`` at the same generator state.
+        """
+        weight = self.weight_posterior.draw_noise(generator=generator)
+        return weight, self.bias_posterior.draw_noise(generator=generator)
+
+    def forward(
+        self,
+        x: Tensor,
+        sample: bool = True,
+        *,
+        noise: LayerNoise | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """One pass with weights drawn from the posterior, or at its means.
+
+        Args:
+            x: ``[..., in_features]``.
+            sample: draw the weights; False uses the means.
+            noise: ``(eps_weight [out, in], eps_bias [out])`` to draw with; drawn here where not given.
+            generator: where to draw it from; torch's default generator where not given.
+
+        Returns:
+            ``[..., out_features]``.
+
+        Raises:
+            ValueError: a wrong feature or noise size, noise with ``sample=False``, or noise and a generator.
+            TypeError: x or the noise is of the wrong type.
+        """
+        _check_features(x, self.in_features)
+        one_source(noise, generator)
+        if not sample:
+            _no_noise(noise)
+            return F.linear(x, self.weight_posterior.mu, self.bias_posterior.mu)
+        weight_noise, bias_noise = (None, None) if noise is None else as_sequence("noise", noise, 2, "tensor")
+        # Weight before bias: the documented order of draws.
+        weight = self.weight_posterior.sample(noise=weight_noise, generator=generator)
+        bias = self.bias_posterior.sample(noise=bias_noise, generator=generator)
+        return F.linear(x, weight, bias)
+
+    def kl(self) -> Tensor:
+        """KL(q || p) of weight and bias together: a scalar, in nats."""
+        return self.weight_posterior.kl(self.prior) + self.bias_posterior.kl(self.prior)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, prior={self.prior}"
+
+
+def bayesian_layers(members: Iterable[nn.Module]) -> list[BayesianLinear]:
+    """The Bayesian layers among these, in order."""
+    return [member for member in members if isinstance(member, BayesianLinear)]
+
+
+def run_members(
+    members: Sequence[nn.Module] | nn.ModuleList,
+    x: Tensor,
+    sample: bool,
+    noise: Noise | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Pass x through the members, each Bayesian layer with its own part of the noise."""
+    one_source(noise, generator)
+    if not sample:
+        _no_noise(noise)
+    if noise is not None:
+        noise = as_sequence("noise", noise, len(bayesian_layers(members)), "Bayesian layer")
+    index = 0
+    for member in members:
+        if isinstance(member, BayesianLinear):
+            x = member(x, sample=sample, noise=None if noise is None else noise[index], generator=generator)
+            index += 1
+        else:
+            x = member(x)
+    return x
+
+
+def sum_kl(layers: Sequence[BayesianLinear]) -> Tensor:
+    """KL of independent layers: the sum, in nats."""
+    total = layers[0].kl()
+    for layer in layers[1:]:
+        total = total + layer.kl()
+    return total
+
+
+def _check_features(x: object, in_features: int) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(fault("x", "to be a torch.Tensor", type(x).__name__))
+    if x.ndim == 0 or x.shape[-1] != in_features:
+        raise ValueError(
+            fault("x", f"to have a last axis of {in_features} features", f"shape {tuple(x.shape)}")
+        )
+
+
+def _no_noise(noise: object) -> None:
+    if noise is not None:
+        raise ValueError(fault("noise", "to be None with sample=False", type(noise).__name__))

@@ -1,0 +1,111 @@
+"""Log-likelihoods: callables ``(outputs, y) -> [batch]``, in nats per example, constants included."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ._checks import broadcasts_to, fault, floating_tensor, positive_number, same_shape
+from ._gaussian import at_least_float32, normal_log_prob
+from ._heteroscedastic import split_raw, variance_from_raw
+
+LogLikelihood: TypeAlias = Callable[[Any, Any], Tensor]
+
+
+def categorical_log_likelihood(outputs: Tensor, y: Tensor) -> Tensor:
+    """Log-probability of a class, given logits: ``log softmax(outputs)[y]``.
+
+    Args:
+        outputs: logits, ``[batch, classes]``.
+        y: class indices, an integer tensor ``[batch]``. There is no index to be ignored.
+
+    Returns:
+        ``[batch]``, nats per example, in at least float32.
+
+    Raises:
+        ValueError: either has another shape.
+        TypeError: y is not an integer tensor.
+
+    Example:
+        >>> categorical_log_likelihood(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+        tensor([-0.6931, -0.6931, -0.6931])
+    """
+    if outputs.ndim != 2:
+        raise ValueError(fault("outputs", "to be logits [batch, classes]", f"shape {tuple(outputs.shape)}"))
+    _need_class_indices(y)
+    same_shape("y", y, outputs.shape[:1], "outputs without its last axis")
+    log_probs = torch.log_softmax(at_least_float32(outputs), dim=-1)
+    return log_probs.gather(-1, y.long().unsqueeze(-1)).squeeze(-1)
+
+
+def gaussian_log_likelihood(sigma: float | Tensor) -> LogLikelihood:
+    """Log density of Gaussian targets whose noise is known: ``log N(y; outputs, sigma^2)``.
+
+    Args:
+        sigma: standard deviation (not a variance) of the noise: a positive number, or a tensor that broadcasts
+            against one example's outputs, learned or not.
+
+    Returns:
+        a callable of outputs and y, both ``[batch, ...]`` of the same shape, that returns ``[batch]``: nats per
+        example, summed over outputs, in at least float32.
+
+    Raises:
+        ValueError: sigma is not positive; later, y has another shape than the outputs.
+        TypeError: sigma is not a number.
+
+    Example:
+        >>> gaussian_log_likelihood(0.1)(torch.zeros(2, 1), torch.zeros(2, 1))
+        tensor([1.3836, 1.3836])
+    """
+    known = floating_tensor("sigma", sigma) if isinstance(sigma, Tensor) else positive_number("sigma", sigma)
+    return functools.partial(_known_noise, sigma=known)  # a partial can be pickled, a closure cannot
+
+
+def heteroscedastic_gaussian_log_likelihood(outputs: Tensor, y: Tensor) -> Tensor:
+    """Log density of Gaussian targets whose noise is predicted: ``log N(y; m, softplus(v) + 1e-6)``.
+
+    Args:
+        outputs: ``[batch, 2 * d]``: d means m, then d raw variances v.
+        y: ``[batch, d]``.
+
+    Returns:
+        ``[batch]``, nats per example, summed over the d targets, in at least float32.
+
+    Raises:
+        ValueError: the shapes do not go together.
+
+    Source:
+        Kendall and Gal 2017, https://arxiv.org/abs/1703.04977
+
+    Example:
+        >>> heteroscedastic_gaussian_log_likelihood(torch.zeros(2, 2), torch.zeros(2, 1))
+        tensor([-0.7357, -0.7357])
+    """
+    mean, raw_var = split_raw(at_least_float32(outputs), y.shape[-1] if y.ndim > 0 else 1)
+    return gaussian_log_density(mean, variance_from_raw(raw_var), y)
+
+
+def gaussian_log_density(mean: Tensor, var: Tensor, y: Tensor) -> Tensor:
+    """``log N(y; mean, var)`` summed over all but the batch axis: ``[batch]``, in nats."""
+    same_shape("y", y, mean.shape, "the predicted mean")
+    return _per_example(normal_log_prob(y, at_least_float32(mean), at_least_float32(var).sqrt()))
+
+
+def _known_noise(outputs: Tensor, y: Tensor, *, sigma: float | Tensor) -> Tensor:
+    same_shape("y", y, outputs.shape, "outputs")
+    if isinstance(sigma, Tensor):
+        broadcasts_to("sigma", sigma, outputs.shape, "outputs")
+    return _per_example(normal_log_prob(y, at_least_float32(outputs), sigma))
+
+
+def _per_example(density: Tensor) -> Tensor:
+    return density.flatten(start_dim=1).sum(dim=1) if density.ndim > 1 else density
+
+
+def _need_class_indices(y: Tensor) -> None:
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise TypeError(fault("y", "to hold class indices, an integer dtype", y.dtype))

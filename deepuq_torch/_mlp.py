@@ -1,0 +1,121 @@
+"""The documented Bayesian MLP, with its documented state-dict keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ._activations import activation_module
+from ._checkpoint import rename_later_keys
+from ._checks import finite_number, positive_number, positive_size
+from ._layers import BayesianLinear, bayesian_layers, run_members, sum_kl
+from ._noise import LayerNoise, Noise
+
+
+class BayesByBackpropMLP(nn.Module):
+    """Fully connected network of ``BayesianLinear`` with an activation between each two.
+
+    ``layers`` holds Bayesian layers and activations alternately, so the state-dict keys are
+    ``layers.{0,2,4,...}.weight_posterior.mu`` and so on. Checkpoints with the keys of later releases
+    (``hidden_layers.{i}.*``, ``output_layer.*``) load too.
+
+    Args:
+        input_dim: size of x's last axis.
+        hidden_dims: sizes of the hidden layers; empty is one linear layer.
+        output_dim: number of outputs.
+        prior_sigma: standard deviation (not a variance) of the Gaussian prior over each weight.
+        prior_mu: its mean.
+        activation: "relu", "gelu", "tanh" or "silu".
+        device: where the parameters are made; torch's default where None.
+        dtype: their dtype; torch's default where None.
+
+    Raises:
+        ValueError: a size that is not positive, a prior_sigma that is not positive, an unknown activation.
+        TypeError: an argument of the wrong type.
+
+    Source:
+        Blundell et al. 2015, https://arxiv.org/abs/1505.05424
+
+    Example:
+        >>> mlp = BayesByBackpropMLP(3, [8], 2)
+        >>> tuple(mlp(torch.ones(4, 3)).shape)
+        (4, 2)
+        >>> [tuple(eps.shape) for eps in mlp.draw_noise()[0]]
+        [(8, 3), (8,)]
+    """
+
+    task_type = "generic"  # regression or classification, as the criterion says
+    heteroscedastic = False
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dims: Iterable[int],
+        output_dim: int,
+        prior_sigma: float = 0.1,
+        prior_mu: float = 0.0,
+        activation: str = "relu",
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        self.input_dim = positive_size("input_dim", input_dim)
+        self.hidden_dims = tuple(positive_size("hidden_dims", size) for size in hidden_dims)
+        self.output_dim = self.raw_output_dim = positive_size("output_dim", output_dim)
+        self.prior_sigma = positive_number("prior_sigma", prior_sigma)
+        self.prior_mu = finite_number("prior_mu", prior_mu)
+        self.activation_name = activation
+        members: list[nn.Module] = []
+        last = self.input_dim
+        for size in (*self.hidden_dims, self.output_dim):
+            layer = BayesianLinear(last, size, self.prior_sigma, self.prior_mu, device=device, dtype=dtype)
+            members += [layer, activation_module(activation)]
+            last = size
+        self.layers = nn.ModuleList(members[:-1])
+
+    def forward(
+        self,
+        x: Tensor,
+        sample: bool = True,
+        *,
+        noise: Noise | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """One pass with weights drawn from the posterior, or at its means.
+
+        Args:
+            x: ``[..., input_dim]``.
+            sample: draw the weights; False uses the means.
+            noise: what ``draw_noise`` returns: one ``(eps_weight, eps_bias)`` for each Bayesian layer.
+            generator: where to draw noise from; torch's default generator where not given.
+
+        Returns:
+            ``[..., output_dim]``.
+
+        Raises:
+            ValueError: a wrong feature or noise size, noise with ``sample=False``, or noise and a generator.
+            TypeError: x or the noise is of the wrong type.
+        """
+        return run_members(self.layers, x, sample, noise, generator)
+
+    def draw_noise(self, *, generator: torch.Generator | None = None) -> tuple[LayerNoise, ...]:
+        """Noise for one pass, ``((eps_weight [out, in], eps_bias [out]), ...)``, drawn layer by layer."""
+        return tuple(layer.draw_noise(generator=generator) for layer in bayesian_layers(self.layers))
+
+    def kl(self) -> Tensor:
+        """KL(q || p) of all layers: a scalar, in nats."""
+        return sum_kl(bayesian_layers(self.layers))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        rename_later_keys(state_dict, prefix, len(self.hidden_dims))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+# The name that later releases document for the same class.
+BayesByBackpropRegressor = BayesByBackpropMLP

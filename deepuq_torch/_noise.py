@@ -1,0 +1,89 @@
+"""Standard normal noise as data: drawn in one documented order, sliced and stacked by draw.
+
+Noise for one pass of a model is whatever its ``draw_noise`` returns: a tensor for a posterior, a pair
+``(eps_weight, eps_bias)`` for a layer, a tuple of such pairs for a network. Several draws are the same structure with
+a leading axis of draws on every tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ._checks import fault
+
+LayerNoise: TypeAlias = "tuple[Tensor, Tensor]"
+# Recursive: a tensor, or a sequence of noises.
+Noise: TypeAlias = "Tensor | Sequence[Any]"
+
+
+def standard_normal_like(value: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Noise of this tensor's shape, dtype and device, from one call of the generator."""
+    if generator is None:
+        return torch.randn_like(value)
+    return torch.randn(value.shape, generator=generator, dtype=value.dtype, device=value.device)
+
+
+def one_source(noise: object, generator: object) -> None:
+    """Refuse noise and a generator together: one of them would be ignored in silence."""
+    if noise is not None and generator is not None:
+        raise ValueError(fault("noise and generator", "not to be given together", "both"))
+
+
+def as_sequence(name: str, noise: object, length: int, of: str) -> Sequence[Any]:
+    """Noise that must be a sequence with so many members."""
+    if not isinstance(noise, (tuple, list)):
+        raise TypeError(fault(name, f"to be a tuple or list, one member for each {of}", type(noise).__name__))
+    if len(noise) != length:
+        raise ValueError(fault(name, f"to have {length} members, one for each {of}", len(noise)))
+    return noise
+
+
+def stack_noise(draws: Sequence[Noise]) -> Noise:
+    """Put the noise of several draws together: the same structure, each tensor with a leading axis of draws.
+
+    Args:
+        draws: what ``draw_noise`` returned, once for each draw; at least one.
+
+    Returns:
+        the structure that the ``noise=`` of the objectives and of ``predict_vi_uq`` takes.
+
+    Raises:
+        ValueError: there are no draws.
+
+    Example:
+        >>> pair = (torch.zeros(2, 3), torch.zeros(2))
+        >>> [tuple(eps.shape) for eps in stack_noise([pair, pair, pair])]
+        [(3, 2, 3), (3, 2)]
+    """
+    if len(draws) == 0:
+        raise ValueError(fault("draws", "to hold the noise of at least one draw", 0))
+    first = draws[0]
+    if isinstance(first, Tensor):
+        return torch.stack(list(draws))  # type: ignore[arg-type]
+    return tuple(stack_noise([draw[i] for draw in draws]) for i in range(len(first)))
+
+
+def take_draws(noise: Noise, index: int | slice) -> Noise:
+    """One draw (an int) or several (a slice) out of stacked noise."""
+    if isinstance(noise, Tensor):
+        return noise[index]
+    return tuple(take_draws(member, index) for member in noise)
+
+
+def check_draws(noise: object, count: int, counted_by: str) -> None:
+    """Every tensor of stacked noise has a leading axis of exactly ``count`` draws."""
+    if isinstance(noise, Tensor):
+        if noise.ndim == 0 or noise.shape[0] != count:
+            wanted = f"to have a leading axis of {counted_by} = {count} draws"
+            raise ValueError(fault("noise", wanted, f"shape {tuple(noise.shape)}"))
+    elif isinstance(noise, (tuple, list)):
+        for member in noise:
+            check_draws(member, count, counted_by)
+    else:
+        raise TypeError(
+            fault("noise", "to be a tensor or a nested tuple or list of them", type(noise).__name__)
+        )

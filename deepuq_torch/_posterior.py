@@ -1,0 +1,136 @@
+"""The Gaussian posterior of one parameter tensor, and the Gaussian prior."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._checks import fault, finite_number, floating_tensor, positive_number, same_shape
+from ._gaussian import gaussian_kl, gaussian_log_prob, normal_log_prob, reparameterize, sigma_from_rho
+from ._noise import one_source, standard_normal_like
+
+
+class GaussianPrior:
+    """Isotropic Gaussian prior: each component of w is N(mu, sigma^2).
+
+    Args:
+        mu: mean.
+        sigma: standard deviation (not a variance).
+
+    Raises:
+        ValueError: mu is not finite, or sigma is not finite and positive.
+        TypeError: either is not a number.
+
+    Example:
+        >>> GaussianPrior(sigma=0.1).log_prob(torch.zeros(2))
+        tensor(2.7673)
+    """
+
+    def __init__(self, mu: float = 0.0, sigma: float = 0.1):
+        self.mu = finite_number("mu", mu)
+        self.sigma = positive_number("sigma", sigma)
+
+    def log_prob(self, w: Tensor) -> Tensor:
+        """Log density of the whole tensor: the sum over w of log N(w; mu, sigma^2).
+
+        Args:
+            w: weights, any shape.
+
+        Returns:
+            a scalar, in nats.
+        """
+        return normal_log_prob(w, self.mu, self.sigma).sum()
+
+    def __repr__(self) -> str:
+        return f"GaussianPrior(mu={self.mu}, sigma={self.sigma})"
+
+
+class GaussianPosterior(nn.Module):
+    """Diagonal Gaussian over one parameter tensor: ``w ~ N(mu, softplus(rho)^2)`` component by component.
+
+    Both are trainable parameters, under the names ``mu`` and ``rho``.
+
+    Args:
+        mu: initial means, a floating tensor of any shape.
+        rho: initial scales before softplus, of the same shape.
+
+    Raises:
+        ValueError: the shapes differ.
+        TypeError: either is not a floating tensor.
+
+    Source:
+        Blundell et al. 2015, https://arxiv.org/abs/1505.05424
+
+    Example:
+        >>> posterior = GaussianPosterior(torch.zeros(2), torch.full((2,), -3.0))
+        >>> posterior.sigma.detach()
+        tensor([0.0486, 0.0486])
+        >>> posterior.sample(noise=torch.tensor([1.0, -1.0])).detach()
+        tensor([ 0.0486, -0.0486])
+    """
+
+    def __init__(self, mu: Tensor, rho: Tensor):
+        super().__init__()
+        floating_tensor("mu", mu)
+        same_shape("rho", floating_tensor("rho", rho), mu.shape, "mu")
+        self.mu = nn.Parameter(mu)
+        self.rho = nn.Parameter(rho)
+
+    @property
+    def sigma(self) -> Tensor:
+        """Standard deviation, ``softplus(rho)``, in at least float32."""
+        return sigma_from_rho(self.rho)
+
+    def draw_noise(self, *, generator: torch.Generator | None = None) -> Tensor:
+        """Standard normal noise of mu's shape: what ``sample()`` draws at the same generator state."""
+        return standard_normal_like(self.mu, generator)
+
+    def sample(self, *, noise: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Draw by reparameterization: ``w = mu + sigma * noise``.
+
+        Args:
+            noise: standard normal numbers of mu's shape; drawn here where not given.
+            generator: where to draw them from; torch's default generator where not given.
+
+        Returns:
+            w, of mu's shape and dtype, differentiable in mu and rho.
+
+        Raises:
+            ValueError: the noise has another shape, or both arguments are given.
+            TypeError: the noise is not a floating tensor.
+        """
+        one_source(noise, generator)
+        if noise is None:
+            noise = self.draw_noise(generator=generator)
+        same_shape("noise", floating_tensor("noise", noise), self.mu.shape, "mu")
+        return reparameterize(self.mu, self.rho, noise)
+
+    def log_prob(self, w: Tensor) -> Tensor:
+        """Log density of the whole tensor: the sum over w of log N(w; mu, sigma^2).
+
+        Args:
+            w: weights of mu's shape.
+
+        Returns:
+            a scalar, in nats.
+        """
+        return gaussian_log_prob(w, self.mu, self.rho).sum()
+
+    def kl(self, prior: GaussianPrior) -> Tensor:
+        """KL divergence of this posterior from a Gaussian prior, in closed form.
+
+        Args:
+            prior: anything with ``mu`` and ``sigma``, numbers or tensors that broadcast.
+
+        Returns:
+            a scalar, in nats: the sum over components.
+
+        Raises:
+            TypeError: the prior has no ``mu`` and ``sigma``.
+        """
+        if not (hasattr(prior, "mu") and hasattr(prior, "sigma")):
+            raise TypeError(fault("prior", "to have mu and sigma", type(prior).__name__))
+        return gaussian_kl(self.mu, self.rho, prior.mu, prior.sigma).sum()
+
+    def extra_repr(self) -> str:
+        return f"shape={tuple(self.mu.shape)}"

@@ -1,0 +1,137 @@
+"""Monte Carlo predictive moments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._checks import broadcasts_to, fault, finite_number, positive_count
+from ._criteria import is_heteroscedastic, need_variance_methods
+from ._draws import evaluating, output_chunks
+from ._gaussian import at_least_float32
+from ._moments import StreamingMoments
+from ._noise import Noise, check_draws, one_source
+from .types import UQResult
+
+
+def predict_vi_uq(
+    model: Any,
+    x: Any,
+    n_samples: int = 50,
+    apply_softmax: bool = False,
+    aleatoric_var: Tensor | float | None = None,
+    *,
+    noise: Noise | None = None,
+    generator: torch.Generator | None = None,
+) -> UQResult:
+    """Mean and variance of the prediction over posterior draws: ``total_var = epistemic_var + aleatoric_var``.
+
+    ``epistemic_var`` is the variance over draws (divided by n_samples), and ``aleatoric_var`` the noise's: predicted by
+    a heteroscedastic model (then averaged over draws), or given. In classification the moments are of
+    ``softmax(outputs)`` over the last axis.
+
+    The model is evaluated in evaluation mode without gradients and left as it was found. Draws are streamed, so
+    memory does not grow with n_samples.
+
+    Args:
+        model: anything with ``forward(x, sample=True)``.
+        x: inputs, ``[batch, ...]``.
+        n_samples: number of draws.
+        apply_softmax: take outputs for logits; done without asking where ``model.task_type`` is "classification".
+        aleatoric_var: variance (not a std) of the noise in regression: a number, or a tensor that broadcasts to
+            the mean. Without effect in classification and for a heteroscedastic model, which predicts its own.
+        noise: what ``model.draw_noise`` returns, each tensor with a leading axis of n_samples draws.
+        generator: where to draw noise from; torch's default generator where not given.
+
+    Returns:
+        a ``UQResult`` in the outputs' dtype. Its ``metadata`` has ``method`` ("vi"), ``n_samples``, ``task``
+        ("regression" or "classification") and, in regression, ``heteroscedastic``.
+
+    Raises:
+        ValueError: n_samples is not a positive int, aleatoric_var does not broadcast to the mean or is a negative
+            number, a heteroscedastic model cannot read its own outputs, or the noise has the wrong shape.
+        TypeError: an argument of the wrong type.
+
+    Source:
+        Blundell et al. 2015, https://arxiv.org/abs/1505.05424; Kendall and Gal 2017,
+        https://arxiv.org/abs/1703.04977, for the two kinds of variance
+
+    Example:
+        >>> from deepuq_torch import BayesByBackpropMLP
+        >>> result = predict_vi_uq(BayesByBackpropMLP(3, [8], 1), torch.randn(4, 3), aleatoric_var=0.5)
+        >>> torch.equal(result.total_var, result.epistemic_var + 0.5)
+        True
+        >>> result.metadata
+        {'method': 'vi', 'n_samples': 50, 'task': 'regression', 'heteroscedastic': False}
+    """
+    positive_count("n_samples", n_samples)
+    one_source(noise, generator)
+    if noise is not None:
+        check_draws(noise, n_samples, "n_samples")
+    classify = bool(apply_softmax) or getattr(model, "task_type", "regression") == "classification"
+    predicts_noise = is_heteroscedastic(model) and not classify
+    if predicts_noise:
+        need_variance_methods(model)
+
+    means, noises, dtype = StreamingMoments(), StreamingMoments(), None
+    with torch.no_grad(), evaluating(model):
+        for outputs in output_chunks(model, x, n_samples, noise, generator):
+            dtype = outputs.dtype
+            if classify:
+                outputs = torch.softmax(at_least_float32(outputs), dim=-1)
+            elif predicts_noise:
+                outputs, raw_var = model.split_prediction(outputs)
+                noises.add(model.predictive_variance(raw_var))
+            means.add(outputs)
+        mean, epistemic_var = means.mean.to(dtype), means.var.to(dtype)
+        if classify:
+            return _classification(mean, epistemic_var, n_samples)
+        if predicts_noise:
+            noise_var = noises.mean.to(dtype)
+        else:
+            noise_var = None if aleatoric_var is None else _given_variance(aleatoric_var, mean)
+        return _regression(mean, epistemic_var, noise_var, n_samples, predicts_noise)
+
+
+def _classification(probs: Tensor, probs_var: Tensor, n_samples: int) -> UQResult:
+    return UQResult(
+        mean=probs,
+        epistemic_var=probs_var,
+        aleatoric_var=None,
+        total_var=probs_var,
+        probs=probs,
+        probs_var=probs_var,
+        metadata={"method": "vi", "n_samples": n_samples, "task": "classification"},
+    )
+
+
+def _regression(
+    mean: Tensor, epistemic_var: Tensor, noise_var: Tensor | None, n_samples: int, predicts_noise: bool
+) -> UQResult:
+    metadata = {
+        "method": "vi",
+        "n_samples": n_samples,
+        "task": "regression",
+        "heteroscedastic": predicts_noise,
+    }
+    return UQResult(
+        mean=mean,
+        epistemic_var=epistemic_var,
+        aleatoric_var=noise_var,
+        # A negative aleatoric_var is wrong, but only its values would tell: the sum at least is no nonsense.
+        total_var=epistemic_var if noise_var is None else (epistemic_var + noise_var).clamp_min(0.0),
+        metadata=metadata,
+    )
+
+
+def _given_variance(aleatoric_var: Tensor | float, mean: Tensor) -> Tensor:
+    """The caller's noise variance, on the mean's device and in its dtype."""
+    if not isinstance(aleatoric_var, Tensor):
+        if finite_number("aleatoric_var", aleatoric_var) < 0.0:
+            raise ValueError(fault("aleatoric_var", "to be a variance, not negative", repr(aleatoric_var)))
+        aleatoric_var = torch.tensor(float(aleatoric_var))
+    given = aleatoric_var.detach().to(mean.device, mean.dtype)
+    broadcasts_to("aleatoric_var", given, mean.shape, "the predicted mean")
+    return given

@@ -1,0 +1,230 @@
+"""Bayesian regressors: several outputs, input-dependent noise, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ._activations import activation_module
+from ._checks import finite_number, positive_number, positive_size
+from ._heteroscedastic import HeteroscedasticOutputs
+from ._layers import BayesianLinear, run_members, sum_kl
+from ._noise import LayerNoise, Noise
+
+
+class BayesianRegressor(nn.Module):
+    """What the regressors share: ``hidden_layers``, ``output_layer`` and the activation between them."""
+
+    task_type = "regression"
+    heteroscedastic = False
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        hidden_dims: Iterable[int],
+        prior_mu: float,
+        prior_sigma: float,
+        activation: str,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        self.input_dim = positive_size("input_dim", input_dim)
+        self.output_dim = positive_size("output_dim", output_dim)
+        self.hidden_dims = tuple(positive_size("hidden_dims", size) for size in hidden_dims)
+        self.raw_output_dim = self.output_dim * (2 if self.heteroscedastic else 1)
+        self.prior_mu = finite_number("prior_mu", prior_mu)
+        self.prior_sigma = positive_number("prior_sigma", prior_sigma)
+        self.activation_name = activation
+        self.activation = activation_module(activation)
+        sizes = (self.input_dim, *self.hidden_dims, self.raw_output_dim)
+        layers = [
+            BayesianLinear(size, following, self.prior_sigma, self.prior_mu, device=device, dtype=dtype)
+            for size, following in pairwise(sizes)
+        ]
+        self.hidden_layers = nn.ModuleList(layers[:-1])
+        self.output_layer = layers[-1]
+
+    def _layers(self) -> list[BayesianLinear]:
+        return [*self.hidden_layers, self.output_layer]  # type: ignore[list-item]  # ModuleList is untyped
+
+    def forward(
+        self,
+        x: Tensor,
+        sample: bool = True,
+        *,
+        noise: Noise | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """One pass with weights drawn from the posterior, or at its means.
+
+        Args:
+            x: ``[..., input_dim]``.
+            sample: draw the weights; False uses the means.
+            noise: what ``draw_noise`` returns: one ``(eps_weight, eps_bias)`` for each layer, the output's last.
+            generator: where to draw noise from; torch's default generator where not given.
+
+        Returns:
+            ``[..., raw_output_dim]``: means, and after them raw variances if the model is heteroscedastic.
+
+        Raises:
+            ValueError: a wrong feature or noise size, noise with ``sample=False``, or noise and a generator.
+            TypeError: x or the noise is of the wrong type.
+        """
+        members: list[nn.Module] = []
+        for layer in self.hidden_layers:
+            members += [layer, self.activation]
+        return run_members([*members, self.output_layer], x, sample, noise, generator)
+
+    def draw_noise(self, *, generator: torch.Generator | None = None) -> tuple[LayerNoise, ...]:
+        """Noise for one pass, ``((eps_weight [out, in], eps_bias [out]), ...)``, drawn layer by layer."""
+        return tuple(layer.draw_noise(generator=generator) for layer in self._layers())
+
+    def kl(self) -> Tensor:
+        """KL(q || p) of all layers: a scalar, in nats."""
+        return sum_kl(self._layers())
+
+
+class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRegressor):
+    """Bayesian regressor that also predicts the noise of its targets: ``y ~ N(m(x), softplus(v(x)) + 1e-6)``.
+
+    The outputs are ``output_dim`` means followed by ``output_dim`` raw variances v.
+
+    Args:
+        input_dim: size of x's last axis.
+        hidden_dims: sizes of the hidden layers; empty is one linear layer.
+        output_dim: number of targets.
+        prior_mu: mean of the Gaussian prior over each weight.
+        prior_sigma: its standard deviation (not a variance).
+        activation: "relu", "gelu", "tanh" or "silu".
+        device: where the parameters are made; torch's default where None.
+        dtype: their dtype; torch's default where None.
+
+    Raises:
+        ValueError: a size or prior_sigma that is not positive, an unknown activation.
+        TypeError: an argument of the wrong type.
+
+    Source:
+        Kendall and Gal 2017, https://arxiv.org/abs/1703.04977, for the noise; Blundell et al. 2015 for the rest
+
+    Example:
+        >>> model = HeteroscedasticBayesByBackpropRegressor(3, hidden_dims=(8,))
+        >>> mean, raw_var = model.split_prediction(model(torch.ones(4, 3)))
+        >>> tuple(mean.shape), tuple(raw_var.shape)
+        ((4, 1), (4, 1))
+    """
+
+    heteroscedastic = True
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dims: Iterable[int] = (64, 64),
+        output_dim: int = 1,
+        prior_mu: float = 0.0,
+        prior_sigma: float = 0.1,
+        activation: str = "tanh",
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__(
+            input_dim, output_dim, hidden_dims, prior_mu, prior_sigma, activation, device=device, dtype=dtype
+        )
+
+
+class MultiOutputBayesByBackpropRegressor(BayesianRegressor):
+    """Bayesian regressor with several targets: ``vi_elbo_step`` takes mean squared error for it.
+
+    Args:
+        input_dim: size of x's last axis.
+        output_dim: number of targets.
+        hidden_dims: sizes of the hidden layers; empty is one linear layer.
+        prior_mu: mean of the Gaussian prior over each weight.
+        prior_sigma: its standard deviation (not a variance).
+        activation: "relu", "gelu", "tanh" or "silu".
+        device: where the parameters are made; torch's default where None.
+        dtype: their dtype; torch's default where None.
+
+    Raises:
+        ValueError: a size or prior_sigma that is not positive, an unknown activation.
+        TypeError: an argument of the wrong type.
+
+    Source:
+        Blundell et al. 2015, https://arxiv.org/abs/1505.05424
+
+    Example:
+        >>> model = MultiOutputBayesByBackpropRegressor(3, 2, hidden_dims=(8,))
+        >>> tuple(model(torch.ones(4, 3)).shape)
+        (4, 2)
+    """
+
+    heteroscedastic = False
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        hidden_dims: Iterable[int] = (64, 64),
+        prior_mu: float = 0.0,
+        prior_sigma: float = 0.1,
+        activation: str = "tanh",
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__(
+            input_dim, output_dim, hidden_dims, prior_mu, prior_sigma, activation, device=device, dtype=dtype
+        )
+
+
+class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRegressor):
+    """Bayesian regressor with several targets, each with predicted noise: ``y ~ N(m(x), softplus(v(x)) + 1e-6)``.
+
+    The outputs are ``output_dim`` means followed by ``output_dim`` raw variances v.
+
+    Args:
+        input_dim: size of x's last axis.
+        output_dim: number of targets.
+        hidden_dims: sizes of the hidden layers; empty is one linear layer.
+        prior_mu: mean of the Gaussian prior over each weight.
+        prior_sigma: its standard deviation (not a variance).
+        activation: "relu", "gelu", "tanh" or "silu".
+        device: where the parameters are made; torch's default where None.
+        dtype: their dtype; torch's default where None.
+
+    Raises:
+        ValueError: a size or prior_sigma that is not positive, an unknown activation.
+        TypeError: an argument of the wrong type.
+
+    Source:
+        Kendall and Gal 2017, https://arxiv.org/abs/1703.04977, for the noise; Blundell et al. 2015 for the rest
+
+    Example:
+        >>> model = HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 2, hidden_dims=(8,))
+        >>> tuple(model(torch.ones(4, 3)).shape)
+        (4, 4)
+    """
+
+    heteroscedastic = True
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        hidden_dims: Iterable[int] = (64, 64),
+        prior_mu: float = 0.0,
+        prior_sigma: float = 0.1,
+        activation: str = "tanh",
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__(
+            input_dim, output_dim, hidden_dims, prior_mu, prior_sigma, activation, device=device, dtype=dtype
+        )

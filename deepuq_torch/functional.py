@@ -1,0 +1,35 @@
+"""Pure functions: the maths that the modules are made of, with noise as an argument.
+
+Gaussians (``sigma`` is a standard deviation, ``rho`` its parameter, all elementwise), log-likelihoods
+(``(outputs, y) -> [batch]``, in nats) and noise as data.
+"""
+
+from ._gaussian import (
+    gaussian_kl,
+    gaussian_log_prob,
+    log_sigma,
+    normal_log_prob,
+    reparameterize,
+    rho_from_sigma,
+    sigma_from_rho,
+)
+from ._likelihood import (
+    categorical_log_likelihood,
+    gaussian_log_likelihood,
+    heteroscedastic_gaussian_log_likelihood,
+)
+from ._noise import stack_noise
+
+__all__ = [
+    "categorical_log_likelihood",
+    "gaussian_kl",
+    "gaussian_log_likelihood",
+    "gaussian_log_prob",
+    "heteroscedastic_gaussian_log_likelihood",
+    "log_sigma",
+    "normal_log_prob",
+    "reparameterize",
+    "rho_from_sigma",
+    "sigma_from_rho",
+    "stack_noise",
+]

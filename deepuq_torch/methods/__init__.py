@@ -1,0 +1,33 @@
+"""Inference methods; ``methods.vi`` is the documented path."""
+
+from . import vi
+from .vi import (
+    BayesByBackpropMLP,
+    BayesByBackpropRegressor,
+    BayesianLinear,
+    GaussianPosterior,
+    GaussianPrior,
+    HeteroscedasticBayesByBackpropRegressor,
+    HeteroscedasticMultiOutputBayesByBackpropRegressor,
+    LastLayerVariationalInference,
+    MultiOutputBayesByBackpropRegressor,
+    negative_elbo,
+    predict_vi_uq,
+    vi_elbo_step,
+)
+
+__all__ = [
+    "BayesByBackpropMLP",
+    "BayesByBackpropRegressor",
+    "BayesianLinear",
+    "GaussianPosterior",
+    "GaussianPrior",
+    "HeteroscedasticBayesByBackpropRegressor",
+    "HeteroscedasticMultiOutputBayesByBackpropRegressor",
+    "LastLayerVariationalInference",
+    "MultiOutputBayesByBackpropRegressor",
+    "negative_elbo",
+    "predict_vi_uq",
+    "vi",
+    "vi_elbo_step",
+]
