@@ -1,0 +1,60 @@
+"""Bayesian neural networks by mean-field variational inference, as pure functions over pytrees.
+
+A Bayesian model is a pytree that can be called as ``model(x, key=k)`` (a draw) or ``model(x)`` (posterior means) and
+has ``.kl()``. Layers are, MLPs are, and `bayesianize(net)` makes any network one.
+"""
+
+from deepuq_jax import estimators, functional, layers, priors
+from deepuq_jax.bayesianize import BayesianModule, bayesianize
+from deepuq_jax.estimators import weight_sampling
+from deepuq_jax.fit import FitResult, NonFiniteError, fit
+from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian
+from deepuq_jax.layers import BayesByBackpropMLP, BayesianLinear, Sequential
+from deepuq_jax.model import draw
+from deepuq_jax.objective import kl_divergence, negative_elbo, vi_elbo_step
+from deepuq_jax.posterior import GaussianPosterior, KeyRequiredError, MeanField
+from deepuq_jax.prediction import log_predictive_density, predict_vi_uq
+from deepuq_jax.priors import GaussianPrior
+from deepuq_jax.training import TrainState, init, train_epoch, train_step
+from deepuq_jax.types import BayesianModel, ELBOTerms, Estimator, Likelihood, Prior, UQResult
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BayesByBackpropMLP",
+    "BayesianLinear",
+    "BayesianModel",
+    "BayesianModule",
+    "Categorical",
+    "ELBOTerms",
+    "Estimator",
+    "FitResult",
+    "Gaussian",
+    "GaussianPosterior",
+    "GaussianPrior",
+    "HeteroscedasticGaussian",
+    "KeyRequiredError",
+    "Likelihood",
+    "MeanField",
+    "NonFiniteError",
+    "Prior",
+    "Sequential",
+    "TrainState",
+    "UQResult",
+    "bayesianize",
+    "draw",
+    "estimators",
+    "fit",
+    "functional",
+    "init",
+    "kl_divergence",
+    "layers",
+    "log_predictive_density",
+    "negative_elbo",
+    "predict_vi_uq",
+    "priors",
+    "train_epoch",
+    "train_step",
+    "vi_elbo_step",
+    "weight_sampling",
+]

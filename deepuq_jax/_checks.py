@@ -1,0 +1,130 @@
+"""Argument checks, in one wording: ``Expected <name> ...; got <value>.``"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether `value` is data (an array with values), not a tracer, a shape or a placeholder."""
+    return isinstance(value, (jax.Array, np.ndarray)) and not isinstance(value, jax.core.Tracer)
+
+
+def describe(value: Any) -> str:
+    """A short account of `value` for an error message."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+    return f"{type(value).__name__} {value!r}"
+
+
+def expected(name: str, what: str, value: Any) -> str:
+    """The wording of every error at the public boundary."""
+    return f"Expected {name} {what}; got {value if isinstance(value, str) else describe(value)}."
+
+
+def check_count(name: str, value: Any) -> int:
+    """`value`, if it is a positive int; ValueError for everything else, floats and bools included."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral) or value <= 0:
+        raise ValueError(expected(name, "to be a positive int", f"{value!r}"))
+    return int(value)
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Refuse a number, or an array with an entry, that is not finite and above zero; tracers pass."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    if isinstance(value, (bool, str)) or not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
+        raise TypeError(expected(name, "to be a number", value))
+    values = np.asarray(value, dtype=np.float64)
+    if not (np.isfinite(values) & (values > 0)).all():
+        shown = f"{value!r}" if values.ndim == 0 else f"{values.min()} among its entries"
+        raise ValueError(expected(name, "to be finite and above zero", shown))
+
+
+def check_finite_number(name: str, value: Any) -> None:
+    """Refuse a number, or an array with an entry, that is NaN or infinite; tracers pass."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    if isinstance(value, (bool, str)) or not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
+        raise TypeError(expected(name, "to be a number", value))
+    if not np.isfinite(np.asarray(value, dtype=np.float64)).all():
+        raise ValueError(expected(name, "to be finite", f"{value!r}"))
+
+
+def check_sizes(name: str, sizes: Any) -> tuple[int, ...]:
+    """`sizes` as a tuple of positive ints."""
+    if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+        raise TypeError(expected(name, "to be a sequence of positive ints", sizes))
+    return tuple(check_count(f"{name}[{i}]", size) for i, size in enumerate(sizes))
+
+
+def check_param_dtype(param_dtype: Any) -> None:
+    """Posteriors are kept in at least float32: a sigma of 1e-3 beside a mean of 1 is lost in bfloat16."""
+    if not jnp.issubdtype(param_dtype, jnp.floating) or jnp.finfo(param_dtype).bits < 32:
+        name = jnp.dtype(param_dtype).name
+        raise ValueError(expected("param_dtype", "to be float32 or float64 (dtype= sets the compute type)", name))
+
+
+def check_key(key: Any) -> None:
+    """Refuse what is not one `jax.random` key."""
+    if isinstance(key, (jax.Array, np.ndarray)):
+        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0:
+            return
+        if key.dtype == jnp.uint32 and key.ndim == 1:
+            return
+    raise TypeError(expected("key", "to be one key of jax.random.key(seed)", key))
+
+
+def check_one_of(names: str, first: Any, second: Any) -> None:
+    """Refuse two sources of noise at once."""
+    if first is not None and second is not None:
+        raise ValueError(f"Expected only one of {names}; got both.")
+
+
+def check_last_axis(name: str, x: Any, size: int) -> None:
+    """Refuse an array whose last axis is not `size`."""
+    if not hasattr(x, "shape"):
+        raise TypeError(expected(name, f"to be an array [..., {size}]", x))
+    if x.ndim < 1 or x.shape[-1] != size:
+        raise ValueError(expected(name, f"to have shape [..., {size}]", x))
+
+
+def check_batch(x: Any, y: Any, *, finite: bool = True) -> int:
+    """The number of examples in `x` and `y` (pytrees of arrays with a leading batch axis).
+
+    Refuses empty data, unequal lengths and, where `finite` is set and the arrays are concrete, NaN and infinity.
+    """
+    leaves = [(name, leaf) for name, tree in (("x", x), ("y", y)) for leaf in jax.tree.leaves(tree)]
+    if not leaves:
+        raise ValueError("Expected x and y to hold arrays; got none.")
+    for name, leaf in leaves:
+        if not hasattr(leaf, "shape") or leaf.ndim < 1:
+            raise TypeError(expected(name, "to be an array with a leading batch axis", leaf))
+    size = leaves[0][1].shape[0]
+    for name, leaf in leaves:
+        if leaf.shape[0] != size:
+            raise ValueError(expected(name, f"to hold {size} examples, as x does", leaf))
+        if size == 0:
+            raise ValueError(expected(name, "to hold at least one example", leaf))
+        if finite and is_concrete(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating):
+            _check_finite_data(name, leaf)
+    return size
+
+
+def _check_finite_data(name: str, leaf: Any) -> None:
+    all_finite = jnp.isfinite(leaf).all()
+    if isinstance(all_finite, jax.core.Tracer):  # Inside a trace even a concrete array is staged: look at it here.
+        all_finite = np.isfinite(np.asarray(leaf).astype(np.float64)).all()
+    if not all_finite:
+        raise ValueError(expected(name, "to be finite", "NaN or infinity among its entries"))
+
+
+def check_num_data(num_data: Any) -> None:
+    """Refuse a number of examples that is not a number above zero; tracers pass."""
+    check_positive("num_data", num_data)

@@ -1,0 +1,299 @@
+"""`fit`: the training loop, a thin shell around `train_epoch` and `train_step`.
+
+One compiled program an epoch with arrays (one for the whole run, remainder batch included), one a distinct batch shape
+with an iterable. The host is asked once an epoch: did a step turn non-finite, is it time to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_key, check_num_data, expected
+from deepuq_jax._noise import draw_key
+from deepuq_jax.objective import check_targets, resolve_likelihood
+from deepuq_jax.prediction import log_predictive_density
+from deepuq_jax.training import TrainState, init, train_epoch, train_step
+from deepuq_jax.types import ELBOTerms
+
+DEFAULT_BATCH_SIZE = 128
+DEFAULT_LEARNING_RATE = 1e-3
+# Draws of the validation score: enough to rank epochs, and each costs a forward pass.
+_VALIDATION_DRAWS = 10
+
+
+class FitResult(NamedTuple):
+    """What `fit` returns.
+
+    Attributes:
+        model: as trained; with early stopping, as it was at its best epoch.
+        history: arrays [epochs]: `loss`, `nll` and `kl` averaged over the examples of each epoch, and with validation
+            data `val_nll`, the negative log predictive density per example, nats.
+    """
+
+    model: Any
+    history: dict[str, np.ndarray]
+
+
+class NonFiniteError(FloatingPointError):
+    """The loss or the update turned non-finite.
+
+    Attributes:
+        step: the first such step, counted from 0. It was not applied.
+        result: `FitResult` with the last good model and the history so far.
+    """
+
+    def __init__(self, step: int, result: FitResult):
+        super().__init__(f"Expected a finite loss and update; got a non-finite one at step {step}.")
+        self.step = step
+        self.result = result
+
+
+class _Best(NamedTuple):
+    """The best model so far, its score, and the epochs since."""
+
+    model: Any
+    val_nll: Array
+    stale: Array
+
+
+@lru_cache
+def _default_optimizer() -> optax.GradientTransformation:
+    # One object for all calls, so that a second fit finds the compiled program of the first.
+    return optax.adam(DEFAULT_LEARNING_RATE)
+
+
+def fit(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    key: Array,
+    log_likelihood: Callable | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    epochs: int = 100,
+    batch_size: int | None = None,
+    num_data: int | None = None,
+    kl_weight: Any = 1.0,
+    mc_samples: int = 1,
+    validation_data: tuple[Any, Any] | None = None,
+    patience: int | None = None,
+    progress: bool = False,
+) -> FitResult:
+    """Train a Bayesian model on `negative_elbo`.
+
+    Args:
+        model: a Bayesian model; it is left as it is.
+        x, y: the data, arrays with a leading axis; or for data that does not fit, `x` an iterable of batches (x, y)
+            that starts anew each epoch (a DataLoader, a list), without `y` and with `num_data`.
+        key: one key of `jax.random.key`: orders the data and draws the noise.
+        log_likelihood: (outputs, y) -> [batch], nats. Default: the model's `likelihood`, else `Categorical()`.
+        optimizer: any optax optimizer; default `optax.adam(1e-3)`.
+        epochs: passes over the data.
+        batch_size: default 128, or all the data where that is less.
+        num_data: number of examples in the whole data set; needed with an iterable only.
+        kl_weight: a number (another one does not recompile) or an optax schedule over steps.
+        mc_samples: draws a step.
+        validation_data: (x, y), scored after each epoch by the log predictive density.
+        patience: stop after so many epochs without a better score, and return the best model; needs validation data.
+        progress: a tqdm bar over epochs.
+    Returns:
+        FitResult(model, history).
+    Raises:
+        ValueError, TypeError: bad arguments; NaN or infinity, labels out of range, empty or unequal data.
+        NonFiniteError: a step turned non-finite; it carries the step and the last good model.
+
+    >>> import deepuq_jax as dq
+    >>> from flax import nnx
+    >>> x = jnp.linspace(-1, 1, 64)[:, None]
+    >>> model = dq.BayesByBackpropMLP(1, (16,), 1, likelihood=dq.Gaussian(0.1), rngs=nnx.Rngs(0))
+    >>> result = dq.fit(model, x, x**2, key=jax.random.key(0), epochs=30)
+    >>> bool(result.history["loss"][-1] < result.history["loss"][0])
+    True
+    """
+    check_key(key)
+    check_count("epochs", epochs)
+    check_count("mc_samples", mc_samples)
+    if not callable(kl_weight):
+        check_finite_number("kl_weight", kl_weight)
+    if patience is not None:
+        check_count("patience", patience)
+        if validation_data is None:
+            raise ValueError("Expected validation_data with patience; got None.")
+    log_likelihood = resolve_likelihood(model, log_likelihood)
+    if validation_data is not None:
+        validation_data = _checked(model, *validation_data, log_likelihood)
+    options = {
+        "optimizer": _default_optimizer() if optimizer is None else optimizer,
+        "log_likelihood": log_likelihood,
+        "mc_samples": mc_samples,
+        "schedule": kl_weight if callable(kl_weight) else None,
+    }
+    weight = 1.0 if callable(kl_weight) else jnp.asarray(kl_weight, jnp.result_type(float))
+    if y is None:
+        epoch_of = _epochs_of_batches(model, x, num_data, batch_size, weight, options)
+    else:
+        epoch_of = _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options)
+    # The epochs give their buffers back to be written over: train on a copy, so that the caller's arrays survive.
+    state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), init(model, options["optimizer"]))
+    score = None if validation_data is None else partial(_score, data=validation_data, log_likelihood=log_likelihood)
+    return _run(state, epoch_of, score, key, epochs, patience, progress)
+
+
+def _checked(model: Any, x: Any, y: Any, log_likelihood: Callable) -> tuple[Any, Any]:
+    """The data on the device, once it is known to be sound."""
+    check_batch(x, y)
+    check_targets(model, x, y, log_likelihood)
+    return jax.tree.map(jnp.asarray, (x, y))
+
+
+def _run(state, epoch_of, score, key, epochs, patience, progress) -> FitResult:
+    """The loop over epochs: train, score, keep the best, stop."""
+    train_key, score_key = jax.random.split(key)
+    best = None if patience is None else _Best(_copy(state.model), jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32))
+    rows: list[dict[str, Array]] = []
+    with _bar(epochs, progress) as bar:
+        for epoch in range(epochs):
+            state, row = epoch_of(state, draw_key(train_key, epoch))
+            if score is not None:
+                # The same draws after each epoch: the scores differ by the model alone.
+                row["val_nll"] = score(state.model, key=score_key)
+            rows.append(row)
+            if int(state.bad_step) >= 0:
+                raise NonFiniteError(int(state.bad_step), FitResult(state.model, _history(rows)))
+            bar.update(1)
+            if progress:
+                bar.set_postfix({name: f"{float(value):.4g}" for name, value in row.items()})
+            if best is not None:
+                best = _keep_best(best, state.model, row["val_nll"])
+                if int(best.stale) >= patience:
+                    break
+    return FitResult(state.model if best is None else best.model, _history(rows))
+
+
+def _history(rows: list[dict[str, Array]]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(jnp.stack([row[name] for row in rows])) for name in rows[0]}
+
+
+def _copy(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
+
+
+@partial(jax.jit, donate_argnums=0)
+def _keep_best(best: _Best, model: Any, val_nll: Array) -> _Best:
+    is_better = val_nll < best.val_nll
+    model = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), model, best.model)
+    return _Best(model, jnp.where(is_better, val_nll, best.val_nll), jnp.where(is_better, 0, best.stale + 1))
+
+
+def _score(model: Any, *, key: Array, data: tuple[Any, Any], log_likelihood: Callable) -> Array:
+    density = log_predictive_density(
+        model, *data, key=key, n_samples=_VALIDATION_DRAWS, log_likelihood=log_likelihood
+    )
+    return -jnp.mean(density)
+
+
+def _bar(epochs: int, progress: bool) -> Any:
+    if not progress:
+        return _NoBar()
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise ImportError("progress=True needs tqdm: pip install 'deepuq-jax[progress]'.") from error
+    return tqdm(total=epochs, unit="epoch")
+
+
+class _NoBar:
+    """Stands for the progress bar where there is none."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def update(self, _):
+        """Nothing to show."""
+
+
+def _mean_over_examples(history: ELBOTerms, sizes: Any) -> dict[str, Array]:
+    sizes = jnp.asarray(sizes, history.nll.dtype)
+    return {name: jnp.average(getattr(history, name), weights=sizes) for name in ("loss", "nll", "kl")}
+
+
+def _kl_weight(schedule: Callable | None, weight: Any) -> Any:
+    return weight if schedule is None else schedule
+
+
+_STATIC = ("optimizer", "log_likelihood", "mc_samples", "schedule")
+
+
+@partial(jax.jit, static_argnames=(*_STATIC, "batch_size"), donate_argnums=0)
+def _epoch(state, x, y, key, num_data, weight, *, schedule, batch_size, **options):
+    size = jax.tree.leaves(x)[0].shape[0]
+    state, history = train_epoch(
+        state,
+        x,
+        y,
+        key=key,
+        batch_size=batch_size,
+        num_data=num_data,
+        kl_weight=_kl_weight(schedule, weight),
+        **options,
+    )
+    sizes = [batch_size] * (size // batch_size) + [size % batch_size] * bool(size % batch_size)
+    return state, _mean_over_examples(history, sizes)
+
+
+@partial(jax.jit, static_argnames=_STATIC, donate_argnums=0)
+def _step(state, x, y, key, num_data, weight, *, schedule, **options):
+    return train_step(state, x, y, key=key, num_data=num_data, kl_weight=_kl_weight(schedule, weight), **options)
+
+
+def _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options) -> Callable:
+    """An epoch over arrays, checked before the first one."""
+    x, y = _checked(model, x, y, options["log_likelihood"])
+    size = jax.tree.leaves(x)[0].shape[0]
+    if batch_size is None:
+        batch_size = min(DEFAULT_BATCH_SIZE, size)
+    if check_count("batch_size", batch_size) > size:
+        raise ValueError(expected("batch_size", f"to be at most the {size} examples", f"{batch_size}"))
+    num_data = size if num_data is None else num_data
+    check_num_data(num_data)
+
+    def epoch_of(state: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
+        return _epoch(state, x, y, key, num_data, weight, batch_size=batch_size, **options)
+
+    return epoch_of
+
+
+def _epochs_of_batches(model, batches, num_data, batch_size, weight, options) -> Callable:
+    """An epoch over an iterable, each batch checked as it comes."""
+    if isinstance(batches, (jax.Array, np.ndarray)) or not isinstance(batches, Iterable):
+        raise ValueError(expected("y", "with an array x (or x an iterable of batches)", "None"))
+    if batch_size is not None:
+        raise ValueError(expected("batch_size", "to be set by the batches themselves", f"{batch_size}"))
+    if num_data is None:
+        raise ValueError(expected("num_data", "with an iterable of batches", "None"))
+    check_num_data(num_data)
+
+    def epoch_of(state: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
+        terms, sizes = [], []
+        for i, (x, y) in enumerate(batches):
+            x, y = jax.tree.map(np.asarray, (x, y))
+            sizes.append(check_batch(x, y))
+            check_targets(state.model, x, y, options["log_likelihood"])
+            state, step_terms = _step(state, x, y, draw_key(key, i), num_data, weight, **options)
+            terms.append(step_terms)
+        if not terms:
+            raise ValueError("Expected an iterable that starts anew each epoch; got one without a batch.")
+        return state, _mean_over_examples(jax.tree.map(lambda *values: jnp.stack(values), *terms), sizes)
+
+    return epoch_of

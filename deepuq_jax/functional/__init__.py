@@ -1,0 +1,51 @@
+"""Pure maths on arrays: noise is an argument; no keys, no modules."""
+
+from deepuq_jax.functional.gaussian import (
+    gaussian_kl,
+    gaussian_log_prob,
+    log_sigma,
+    reparameterize,
+    rho_from_sigma,
+    sigma_from_rho,
+)
+from deepuq_jax.functional.likelihood import (
+    Categorical,
+    Gaussian,
+    HeteroscedasticGaussian,
+    categorical_log_likelihood,
+    gaussian_log_likelihood,
+    heteroscedastic_log_likelihood,
+    split_mean_variance,
+)
+from deepuq_jax.functional.moments import (
+    Moments,
+    empty_moments,
+    entropy,
+    entropy_of_probs,
+    merge_moments,
+    update_moments,
+    variance,
+)
+
+__all__ = [
+    "Categorical",
+    "Gaussian",
+    "HeteroscedasticGaussian",
+    "Moments",
+    "categorical_log_likelihood",
+    "empty_moments",
+    "entropy",
+    "entropy_of_probs",
+    "gaussian_kl",
+    "gaussian_log_likelihood",
+    "gaussian_log_prob",
+    "heteroscedastic_log_likelihood",
+    "log_sigma",
+    "merge_moments",
+    "reparameterize",
+    "rho_from_sigma",
+    "sigma_from_rho",
+    "split_mean_variance",
+    "update_moments",
+    "variance",
+]

@@ -1,0 +1,195 @@
+"""Per-example log-likelihoods and their moments.
+
+A likelihood is called as ``likelihood(outputs, y) -> [batch]``, nats per example, and its ``moments(outputs)`` are
+the mean and the aleatoric variance that the outputs predict. The three here are hashable, so a model may carry one as
+a static attribute; any callable of the same shape serves in their place.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from deepuq_jax._checks import check_positive, expected, is_concrete
+from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32, sigma_from_rho
+
+# The floor under a learned variance, as documented: softplus(v) + 1e-6.
+MIN_VARIANCE = 1e-6
+
+
+def _sum_per_example(values: Array) -> Array:
+    """Sum over all axes but the first: [batch, ...] -> [batch]."""
+    return values.sum(axis=tuple(range(1, values.ndim)))
+
+
+def _check_target_shape(y: Array, shape: tuple[int, ...]) -> None:
+    """A target [B] beside outputs [B, 1] would broadcast to [B, B] in silence."""
+    if jnp.shape(y) != shape:
+        raise ValueError(expected("y", f"of shape [{', '.join(map(str, shape))}], as the outputs have", y))
+
+
+def categorical_log_likelihood(outputs: Array, y: Array) -> Array:
+    """Log-probability of integer labels under logits.
+
+    log p(y | x, w) = log softmax(outputs)[y]
+
+    Args:
+        outputs: logits [batch, classes], or [batch, ..., classes] with labels [batch, ...], which are summed.
+        y: integer labels in 0 ... classes - 1.
+    Returns:
+        [batch], nats.
+    Raises:
+        TypeError: labels that are not integers. ValueError: wrong shape or, on concrete arrays, labels out of range.
+
+    >>> categorical_log_likelihood(jnp.zeros((1, 2)), jnp.array([1]))
+    Array([-0.6931...], dtype=float32)
+    """
+    y = y if is_concrete(y) else jnp.asarray(y)
+    if not jnp.issubdtype(y.dtype, jnp.integer):
+        raise TypeError(expected("y", "to be integer labels for a categorical likelihood", y))
+    if outputs.ndim < 2:
+        raise ValueError(expected("outputs", "to be logits [batch, classes]", outputs))
+    _check_target_shape(y, outputs.shape[:-1])
+    if is_concrete(y) and y.size:
+        low, high = int(np.asarray(y).min()), int(np.asarray(y).max())
+        if low < 0 or high >= outputs.shape[-1]:
+            raise ValueError(expected("y", f"to be labels from 0 to {outputs.shape[-1] - 1}", f"{low} to {high}"))
+    log_probs = jax.nn.log_softmax(at_least_float32(outputs), axis=-1)
+    # One-hot rather than a gather: the gradient is then a product, not a scatter.
+    chosen = jnp.where(jnp.arange(outputs.shape[-1]) == jnp.asarray(y)[..., None], log_probs, 0.0).sum(axis=-1)
+    return _sum_per_example(chosen)
+
+
+def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> Array:
+    """Log-density of real targets around the outputs, with known noise.
+
+    log p(y | x, w) = sum_d log N(y_d; outputs_d, sigma^2)
+
+    Args:
+        outputs, y: [batch] or [batch, ...], the same shape.
+        sigma: standard deviation of the noise, in units of `y`.
+    Returns:
+        [batch], nats.
+    Raises:
+        ValueError: `y` of another shape than `outputs`.
+
+    >>> gaussian_log_likelihood(jnp.zeros((1, 1)), jnp.zeros((1, 1)), 1.0)
+    Array([-0.9189...], dtype=float32)
+    """
+    _check_target_shape(y, outputs.shape)
+    sigma = jnp.asarray(sigma, dtype=at_least_float32(outputs).dtype)
+    z = (at_least_float32(y) - at_least_float32(outputs)) / sigma
+    return _sum_per_example(-0.5 * jnp.square(z) - jnp.log(sigma) - HALF_LOG_2PI)
+
+
+def split_mean_variance(outputs: Array) -> tuple[Array, Array]:
+    """Means and variances from the two halves of the last axis.
+
+    variance = softplus(raw) + 1e-6
+
+    Args:
+        outputs: [..., 2 d]: d means, then d raw variances.
+    Returns:
+        (mean, variance), each [..., d], in at least float32.
+    Raises:
+        ValueError: a last axis of odd size.
+
+    >>> mean, var = split_mean_variance(jnp.array([[3.0, 0.0]]))
+    >>> float(mean[0, 0]), float(var[0, 0])
+    (3.0, 0.6931...)
+    """
+    if outputs.ndim < 1 or outputs.shape[-1] % 2 or outputs.shape[-1] == 0:
+        raise ValueError(expected("outputs", "to have shape [..., 2 d]: d means, then d raw variances", outputs))
+    mean, raw = jnp.split(at_least_float32(outputs), 2, axis=-1)
+    return mean, sigma_from_rho(raw) + MIN_VARIANCE
+
+
+def heteroscedastic_log_likelihood(outputs: Array, y: Array) -> Array:
+    """Log-density of real targets with noise that the model predicts.
+
+    log p(y | x, w) = sum_d log N(y_d; m_d, v_d),  (m, v) = split_mean_variance(outputs)
+
+    Args:
+        outputs: [batch, 2 d]. y: [batch, d].
+    Returns:
+        [batch], nats.
+    Raises:
+        ValueError: `y` not [batch, d].
+    Source: Nix & Weigend 1994; Kendall & Gal 2017, arXiv 1703.04977.
+
+    >>> heteroscedastic_log_likelihood(jnp.zeros((1, 2)), jnp.zeros((1, 1)))
+    Array([-0.7356...], dtype=float32)
+    """
+    mean, var = split_mean_variance(outputs)
+    _check_target_shape(y, mean.shape)
+    squared = jnp.square(at_least_float32(y) - mean)
+    return _sum_per_example(-0.5 * (squared / var + jnp.log(var)) - HALF_LOG_2PI)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """Integer labels under logits [batch, classes].
+
+    >>> Categorical()(jnp.zeros((1, 2)), jnp.array([0]))
+    Array([-0.6931...], dtype=float32)
+    """
+
+    task = "classification"
+
+    def __call__(self, outputs: Array, y: Array) -> Array:
+        return categorical_log_likelihood(outputs, y)
+
+    def moments(self, outputs: Array) -> tuple[Array, None]:
+        """Class probabilities [batch, classes]; labels have no aleatoric variance beside them."""
+        return jax.nn.softmax(at_least_float32(outputs), axis=-1), None
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Real targets with known noise; `sigma` is its standard deviation, in units of `y`.
+
+    `sigma` is a Python number, since a likelihood is a static part of a model; noise that is traced or learned goes
+    through `gaussian_log_likelihood` in a callable of your own, or through `HeteroscedasticGaussian`.
+
+    >>> Gaussian(sigma=0.5).moments(jnp.array([[2.0]]))
+    (Array([[2.]], dtype=float32), Array([[0.25]], dtype=float32))
+    """
+
+    sigma: float = 1.0
+    task = "regression"
+
+    def __post_init__(self):
+        if hasattr(self.sigma, "shape"):
+            raise TypeError(expected("sigma", "to be a Python number", self.sigma))
+        check_positive("sigma", self.sigma)
+
+    def __call__(self, outputs: Array, y: Array) -> Array:
+        return gaussian_log_likelihood(outputs, y, self.sigma)
+
+    def moments(self, outputs: Array) -> tuple[Array, Array]:
+        """The outputs, and sigma^2 for each."""
+        return outputs, jnp.full_like(at_least_float32(outputs), math.pow(self.sigma, 2))
+
+
+@dataclass(frozen=True)
+class HeteroscedasticGaussian:
+    """Real targets [batch, d] whose noise the model predicts: outputs [batch, 2 d], means then raw variances.
+
+    >>> mean, var = HeteroscedasticGaussian().moments(jnp.zeros((4, 6)))
+    >>> mean.shape, var.shape
+    ((4, 3), (4, 3))
+    """
+
+    task = "regression"
+
+    def __call__(self, outputs: Array, y: Array) -> Array:
+        return heteroscedastic_log_likelihood(outputs, y)
+
+    def moments(self, outputs: Array) -> tuple[Array, Array]:
+        """Means and variances, each [batch, d]."""
+        return split_mean_variance(outputs)

@@ -1,0 +1,107 @@
+"""Streaming moments over Monte Carlo draws, and what is made of them.
+
+Welford's update and Chan's merge keep a mean and a sum of squared deviations, so the memory does not grow with the
+number of draws and a spread of 0.01 around 100 survives in float32.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax.functional.gaussian import at_least_float32
+
+
+class Moments(NamedTuple):
+    """Running moments of a stream of arrays of one shape.
+
+    Attributes:
+        count: number of arrays seen, a float scalar.
+        mean: their mean.
+        m2: sum of the squared deviations from that mean.
+    """
+
+    count: Array
+    mean: Array
+    m2: Array
+
+
+def empty_moments(shape: tuple[int, ...], dtype) -> Moments:
+    """Moments of nothing, for arrays of this shape; accumulated in at least float32.
+
+    >>> empty_moments((2,), jnp.float32).count
+    Array(0., dtype=float32)
+    """
+    zeros = at_least_float32(jnp.zeros(shape, dtype))
+    return Moments(jnp.zeros((), zeros.dtype), zeros, zeros)
+
+
+def update_moments(moments: Moments, value: Array) -> Moments:
+    """Take one more array into the moments.
+
+    mean' = mean + (x - mean) / n,  m2' = m2 + (x - mean) (x - mean')      (Welford 1962)
+
+    >>> m = update_moments(update_moments(empty_moments((), jnp.float32), 1.0), 3.0)
+    >>> float(m.mean), float(variance(m))
+    (2.0, 1.0)
+    """
+    value = at_least_float32(value)
+    count = moments.count + 1.0
+    delta = value - moments.mean
+    mean = moments.mean + delta / count
+    return Moments(count, mean, moments.m2 + delta * (value - mean))
+
+
+def merge_moments(a: Moments, b: Moments) -> Moments:
+    """The moments of two streams taken together.
+
+    m2 = m2_a + m2_b + (mean_b - mean_a)^2 n_a n_b / n      (Chan, Golub & LeVeque 1979)
+
+    >>> one = update_moments(empty_moments((), jnp.float32), 1.0)
+    >>> three = update_moments(empty_moments((), jnp.float32), 3.0)
+    >>> float(variance(merge_moments(one, three)))
+    1.0
+    """
+    count = a.count + b.count
+    share = b.count / jnp.maximum(count, 1.0)
+    delta = b.mean - a.mean
+    return Moments(count, a.mean + delta * share, a.m2 + b.m2 + jnp.square(delta) * a.count * share)
+
+
+def variance(moments: Moments) -> Array:
+    """The biased variance (divided by n, as documented), shape of the mean.
+
+    >>> float(variance(empty_moments((), jnp.float32)))
+    0.0
+    """
+    return moments.m2 / jnp.maximum(moments.count, 1.0)
+
+
+def entropy(log_probs: Array) -> Array:
+    """Shannon entropy of categorical distributions, in nats.
+
+    H = -sum_c p_c log p_c over the last axis, with 0 log 0 = 0.
+
+    Args:
+        log_probs: normalised log-probabilities [..., classes].
+    Returns:
+        [...], between 0 and log(classes).
+
+    >>> float(entropy(jnp.log(jnp.array([0.5, 0.5]))))
+    0.693...
+    """
+    log_probs = at_least_float32(log_probs)
+    probs = jnp.exp(log_probs)
+    return -jnp.sum(probs * jnp.where(probs > 0, log_probs, 0.0), axis=-1)
+
+
+def entropy_of_probs(probs: Array) -> Array:
+    """Shannon entropy in nats of probabilities [..., classes]: sum of -p log p, with 0 log 0 = 0.
+
+    >>> float(entropy_of_probs(jnp.array([1.0, 0.0])))
+    0.0
+    """
+    return jnp.sum(jax.scipy.special.entr(at_least_float32(probs)), axis=-1)

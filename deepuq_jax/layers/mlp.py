@@ -1,0 +1,65 @@
+"""The multilayer perceptron of Bayesian layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from deepuq_jax._checks import check_count, check_sizes
+from deepuq_jax.estimators import weight_sampling
+from deepuq_jax.layers.linear import DEFAULT_SIGMA_INIT, BayesianLinear, default_kernel_init
+from deepuq_jax.layers.sequential import Sequential
+from deepuq_jax.priors import GaussianPrior
+from deepuq_jax.types import Estimator, Prior
+
+
+class BayesByBackpropMLP(Sequential):
+    """MLP of Bayesian affine layers with an activation between.
+
+    h_0 = x,  h_l = activation(h_{l-1} W_l + b_l),  y = h_{L-1} W_L + b_L, every W and b with a Gaussian posterior.
+
+    `layers` holds the activations too, so the Bayesian layers are 0, 2, 4, ... as in the documented API.
+
+    Args:
+        input_dim, output_dim: sizes, positive ints.
+        hidden_dims: sizes of the hidden layers; () is one affine layer.
+        likelihood: names the model's likelihood (`Categorical()`, `Gaussian(sigma)`, ...), used where none is passed.
+        activation: between the layers; give a named function, since a fresh lambda recompiles.
+        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
+    Raises:
+        ValueError, TypeError: sizes that are not positive ints, and as `BayesianLinear`.
+
+    >>> import jax
+    >>> model = BayesByBackpropMLP(4, (16, 16), 3, rngs=nnx.Rngs(0))
+    >>> model(jnp.ones((5, 4)), key=jax.random.key(1)).shape
+    (5, 3)
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dims: Sequence[int],
+        output_dim: int,
+        *,
+        prior: Prior = GaussianPrior(),
+        estimator: Estimator = weight_sampling,
+        activation: Callable = nnx.relu,
+        likelihood: Any = None,
+        kernel_init: nnx.Initializer = default_kernel_init,
+        sigma_init: float = DEFAULT_SIGMA_INIT,
+        param_dtype: Any = jnp.float32,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        input_dim = check_count("input_dim", input_dim)
+        output_dim = check_count("output_dim", output_dim)
+        sizes = (input_dim, *check_sizes("hidden_dims", hidden_dims), output_dim)
+        options: dict[str, Any] = dict(prior=prior, estimator=estimator, kernel_init=kernel_init, sigma_init=sigma_init)
+        options.update(param_dtype=param_dtype, dtype=dtype, rngs=rngs)
+        members: list[Callable] = []
+        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+            members += [BayesianLinear(fan_in, fan_out, **options), activation]
+        super().__init__(*members[:-1], likelihood=likelihood)

@@ -1,0 +1,98 @@
+"""A stack of layers that hands each Bayesian member a key of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+from jax import Array
+
+from deepuq_jax._checks import check_one_of, expected
+from deepuq_jax._noise import draw_key
+from deepuq_jax.model import draw, is_bayesian, refuse_tied
+
+
+class Sequential(nnx.Module):
+    """Members called one after the other, Bayesian ones with noise.
+
+    y = f_n(... f_1(x)): Bayesian member i (counted among the Bayesian ones) gets fold_in(key, i); plain callables
+    (activations, `nnx.Linear`, `nnx.BatchNorm`) are called as they are. `nnx.Sequential` hands the key to its first
+    member only, so that the rest would run on their means.
+
+    Args:
+        members: layers and callables.
+        likelihood: names the model's likelihood, used where none is passed.
+    Raises:
+        TypeError: a member that cannot be called. ValueError: the same module twice (its KL would count twice).
+
+    >>> import jax.numpy as jnp
+    >>> from deepuq_jax import BayesianLinear
+    >>> rngs = nnx.Rngs(0)
+    >>> model = Sequential(BayesianLinear(3, 8, rngs=rngs), nnx.relu, BayesianLinear(8, 1, rngs=rngs))
+    >>> model(jnp.ones((5, 3)), key=jax.random.key(1)).shape
+    (5, 1)
+    """
+
+    def __init__(self, *members: Callable, likelihood: Any = None):
+        for i, member in enumerate(members):
+            if not callable(member):
+                raise TypeError(expected(f"member {i}", "to be a layer or a callable", member))
+        self.layers = nnx.List(members)
+        self.likelihood = nnx.static(likelihood)
+        refuse_tied(self)
+
+    def _bayesian(self) -> list[Any]:
+        return [member for member in self.layers if is_bayesian(member)]
+
+    def _run(self, x: Any, bayesian_call: Callable[[int, Any, Any], Any]) -> Any:
+        """Run the stack; `bayesian_call(i, member, x)` calls the i-th Bayesian member."""
+        i = 0
+        for member in self.layers:
+            if is_bayesian(member):
+                x, i = bayesian_call(i, member, x), i + 1
+            else:
+                x = member(x)
+        return x
+
+    def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
+        """Outputs of the stack: one draw from `key` or `noise`, else at the posterior means."""
+        check_one_of("key and noise", key, noise)
+        if noise is not None:
+            if len(noise) != len(self._bayesian()):
+                raise ValueError(expected("noise", f"for {len(self._bayesian())} Bayesian members", f"{len(noise)}"))
+            return self._run(x, lambda i, member, x: member(x, noise=noise[i]))
+        if key is None:
+            return self._run(x, lambda i, member, x: member(x))
+        return self._run(x, lambda i, member, x: member(x, key=draw_key(key, i)))
+
+    def draw_noise(self, x: Any, *, key: Array) -> tuple:
+        """The noise of `model(x, key=key)`: one entry a Bayesian member."""
+        noise = []
+
+        def collect(i, member, x):
+            noise.append(member.draw_noise(x, key=draw_key(key, i)))
+            return member(x)
+
+        # A member's noise may have the shape of its input, so the stack is run, at the means.
+        self._run(x, collect)
+        return tuple(noise)
+
+    def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
+        """Sum of the members' KL, nats; `key` or `noise` only where a prior has no closed form."""
+        members = self._bayesian()
+        if not members:
+            raise ValueError(expected("Sequential", "to hold a Bayesian layer", "none"))
+        if noise is not None:
+            return sum(member.kl(noise=n) for member, n in zip(members, noise, strict=True))
+        return sum(member.kl(None if key is None else draw_key(key, i)) for i, member in enumerate(members))
+
+    def draw(self, *, key: Array) -> Sequential:
+        """The stack with every weight fixed at one draw."""
+        members, i = [], 0
+        for member in self.layers:
+            if is_bayesian(member):
+                member, i = draw(member, key=draw_key(key, i)), i + 1
+            members.append(member)
+        return Sequential(*members, likelihood=self.likelihood)

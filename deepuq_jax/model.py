@@ -1,0 +1,150 @@
+"""The model protocol, seen from outside: find the Bayesian nodes, split off what is trained, call, draw.
+
+Objective, training and prediction go through these functions and know nothing else about a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from deepuq_jax._checks import check_key, check_one_of, expected
+from deepuq_jax._noise import draw_key
+
+
+class CarriedPrior(nnx.Variable):
+    """A prior with arrays in it: carried through training, not trained."""
+
+
+def hold_prior(prior: Any) -> Any:
+    """`prior` as an attribute of a module: static where it holds no arrays, else a carried Variable."""
+    if not hasattr(prior, "log_prob"):
+        raise TypeError(expected("prior", "to have a method log_prob(w)", prior))
+    leaves = jax.tree.leaves(prior)
+    holds_arrays = bool(leaves) and leaves[0] is not prior
+    return CarriedPrior(prior) if holds_arrays else nnx.static(prior)
+
+
+def unwrap(attribute: Any) -> Any:
+    """The value of a Variable; anything else as it is."""
+    return attribute.get_value() if isinstance(attribute, nnx.Variable) else attribute
+
+
+def is_bayesian(node: Any) -> bool:
+    """Whether `node` can be called and has a KL. (A Variable forwards attributes, so it would seem to.)"""
+    return callable(node) and hasattr(node, "kl") and not isinstance(node, (nnx.Variable, type))
+
+
+def bayesian_nodes(model: Any) -> list[tuple[str, Any]]:
+    """The topmost Bayesian nodes of a pytree with their paths, each once however many paths reach it."""
+    found = jax.tree_util.tree_leaves_with_path(model, is_leaf=lambda node: is_bayesian(node) and node is not model)
+    unique: dict[int, tuple[str, Any]] = {}
+    for path, node in found:
+        if is_bayesian(node):
+            unique.setdefault(id(node), (jax.tree_util.keystr(path), node))
+    return list(unique.values())
+
+
+def refuse_tied(model: Any) -> None:
+    """Refuse a module or Variable reached by two paths: as a pytree it would become two, and its KL count twice.
+
+    `bayesianize` ties by itself, so a tied network goes through there.
+    """
+    if not isinstance(model, nnx.Module):
+        return
+    tied = [paths for paths in nnx.find_duplicates(model) if paths]
+    if tied:
+        names = " and ".join(".".join(map(str, path)) for path in tied[0])
+        raise ValueError(f"Expected each module once in the model; got the same one at {names}. Use bayesianize(net).")
+
+
+def split_params(model: Any) -> tuple[Any, Any, Callable[[Any, Any], Any]]:
+    """What is trained, what is carried, and the function that puts them together again.
+
+    In an NNX module the Params are trained; in any other pytree the floating leaves are.
+
+    >>> from deepuq_jax import BayesianLinear
+    >>> params, carried, merge = split_params(BayesianLinear(2, 1, rngs=nnx.Rngs(0)))
+    >>> sorted(params)
+    ['bias_posterior', 'kernel_posterior']
+    """
+    if isinstance(model, nnx.Module):
+        graphdef, params, carried = nnx.split(model, nnx.Param, ...)
+        return params, carried, lambda params, carried: nnx.merge(graphdef, params, carried)
+    is_trained = lambda leaf: hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)  # noqa: E731
+    params = jax.tree.map(lambda leaf: leaf if is_trained(leaf) else None, model)
+    carried = jax.tree.map(lambda leaf: None if is_trained(leaf) else leaf, model)
+    return params, carried, _join
+
+
+def _join(params: Any, carried: Any) -> Any:
+    return jax.tree.map(lambda p, c: c if p is None else p, params, carried, is_leaf=lambda leaf: leaf is None)
+
+
+def noise_source(key: Array | None, noise: Any, count: int) -> dict[str, Any]:
+    """What the draws of a call are made of: {"key": key}, or {"noise": a stack with a leading axis of `count`}."""
+    check_one_of("key and noise", key, noise)
+    if noise is None:
+        if key is None:
+            raise TypeError("Expected key (one key of jax.random.key) or noise; got neither.")
+        check_key(key)
+        return {"key": key}
+    for leaf in jax.tree.leaves(noise):
+        if jnp.shape(leaf)[:1] != (count,):
+            raise ValueError(expected("noise", f"with a leading axis of {count} draws", leaf))
+    return {"noise": noise}
+
+
+def source_of_draw(source: dict[str, Any], i: int | Array) -> dict[str, Any]:
+    """Draw `i` of a `noise_source`, as the keyword argument of a model call."""
+    if "key" in source:
+        return {"key": draw_key(source["key"], i)}
+    return {"noise": jax.tree.map(lambda leaf: leaf[i], source["noise"])}
+
+
+def call_with_state(model: Any, x: Any, **source: Any) -> tuple[Any, Any]:
+    """Outputs of one draw (or of the means), and the carried state as the call left it (None where there is none)."""
+    if hasattr(model, "call_with_state"):
+        return model.call_with_state(x, **source)
+    if not isinstance(model, nnx.Module):
+        return model(x, **source), None
+    params, carried, merge = split_params(model)
+    # A model of this trace's own, so that writing to its Variables is allowed and leaves the caller's alone.
+    fresh = merge(params, carried)
+    outputs = fresh(x, **source)
+    return outputs, split_params(fresh)[1] if jax.tree.leaves(carried) else None
+
+
+def draw(model: Any, *, key: Array) -> Any:
+    """The same model with every weight fixed: one deterministic function, for Thompson sampling or rollouts.
+
+    f = draw(model, key=k) has f(x) = model(x, key=k) for every x under weight sampling, and f.kl() = 0.
+
+    Args:
+        model: with a method `draw(key=...)`, or any pytree whose Bayesian nodes have one (each then gets a key of
+            its own).
+        key: one key of `jax.random.key`.
+    Returns:
+        A model that ignores the key it is called with.
+    Raises:
+        ValueError: no Bayesian node in the model.
+
+    >>> from deepuq_jax import BayesianLinear
+    >>> layer, k = BayesianLinear(2, 1, rngs=nnx.Rngs(0)), jax.random.key(1)
+    >>> f = draw(layer, key=k)
+    >>> bool((f(jnp.ones((3, 2))) == layer(jnp.ones((3, 2)), key=k)).all())
+    True
+    """
+    check_key(key)
+    if hasattr(model, "draw"):
+        return model.draw(key=key)
+    nodes = {id(node): i for i, (_, node) in enumerate(bayesian_nodes(model))}
+    if not nodes:
+        raise ValueError(expected("model", "to have a Bayesian layer, with kl()", type(model).__name__))
+    fix = lambda node: node.draw(key=draw_key(key, nodes[id(node)])) if id(node) in nodes else node  # noqa: E731
+    return jax.tree.map(fix, model, is_leaf=lambda node: id(node) in nodes)

@@ -1,0 +1,236 @@
+"""Prediction: streaming moments over draws of the model, and the log predictive density.
+
+Jitted inside, and callable under a user's own jit and vmap. Memory does not grow with the number of draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax._checks import check_batch, check_count, expected
+from deepuq_jax.functional.gaussian import at_least_float32
+from deepuq_jax.functional.likelihood import Categorical
+from deepuq_jax.functional.moments import (
+    Moments,
+    empty_moments,
+    entropy,
+    entropy_of_probs,
+    update_moments,
+    variance,
+)
+from deepuq_jax.model import call_with_state, noise_source, refuse_tied, source_of_draw
+from deepuq_jax.objective import check_targets, per_example, resolve_likelihood
+from deepuq_jax.types import UQResult
+
+
+def predict_vi_uq(
+    model: Any,
+    x: Any,
+    *,
+    key: Array | None = None,
+    n_samples: int = 50,
+    apply_softmax: bool = False,
+    aleatoric_var: Any = None,
+    batch_size: int | None = None,
+    noise: Any = None,
+) -> UQResult:
+    """Predictive moments by Monte Carlo over the posterior.
+
+    mean = E_w[m(x, w)],  epistemic_var = Var_w[m(x, w)],  aleatoric_var = E_w[v(x, w)],  total_var = their sum
+
+    (m, v) are the moments of the model's `likelihood`; without one, m are the outputs themselves, or with
+    `apply_softmax` the class probabilities. Draw i uses fold_in(key, i) for every input, so each draw is one function
+    and nothing depends on `batch_size`. The variance is the biased one (divided by n), as documented.
+
+    Args:
+        model: a Bayesian model.
+        x: inputs [batch, ...].
+        key: one key of `jax.random.key`.
+        n_samples: number of draws.
+        apply_softmax: the outputs are logits, and the moments are of the probabilities.
+        aleatoric_var: variance of the noise in regression, a number or an array that broadcasts to the mean; in place
+            of the likelihood's.
+        batch_size: inputs taken at a time, for an `x` too large to hold the activations of.
+        noise: instead of `key`, a stack of noises: what `model.draw_noise` returns with a leading axis of draws.
+    Returns:
+        UQResult. In classification `mean` is `probs`, `total_var` is `epistemic_var` (that of the probabilities),
+        and `predictive_entropy` and `mutual_information` are in nats, [batch].
+    Raises:
+        ValueError, TypeError: bad counts or shapes, softmax with an aleatoric variance.
+
+    >>> import deepuq_jax as dq
+    >>> from flax import nnx
+    >>> model = dq.BayesByBackpropMLP(2, (8,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
+    >>> result = predict_vi_uq(model, jnp.ones((4, 2)), key=jax.random.key(0), n_samples=10)
+    >>> result.probs.shape, result.metadata["task"]
+    ((4, 3), 'classification')
+    """
+    n_samples = check_count("n_samples", n_samples)
+    source = noise_source(key, noise, n_samples)
+    _check_batch_size(batch_size, noise)
+    check_batch(x, (), finite=False)
+    refuse_tied(model)
+    likelihood = Categorical() if apply_softmax else getattr(model, "likelihood", None)
+    is_classification = getattr(likelihood, "task", "regression") == "classification"
+    if is_classification and aleatoric_var is not None:
+        raise ValueError("Expected aleatoric_var in regression only; got it with a classification.")
+    moments, mean_var, mean_entropy = _moments(
+        model, x, source, likelihood=likelihood, n_samples=n_samples, batch_size=batch_size
+    )
+    metadata = {"method": "vi", "n_samples": n_samples}
+    if is_classification:
+        return _classification(moments, mean_entropy, metadata)
+    return _regression(moments, mean_var if aleatoric_var is None else aleatoric_var, metadata)
+
+
+def _regression(moments: Moments, aleatoric_var: Any, metadata: dict) -> UQResult:
+    epistemic = variance(moments)
+    total = epistemic
+    if aleatoric_var is not None:
+        shape = jnp.shape(aleatoric_var)
+        fits = len(shape) <= epistemic.ndim and jnp.broadcast_shapes(shape, epistemic.shape) == epistemic.shape
+        if not fits:
+            raise ValueError(expected("aleatoric_var", f"to broadcast to {list(epistemic.shape)}", aleatoric_var))
+        aleatoric_var = jnp.broadcast_to(jnp.asarray(aleatoric_var, epistemic.dtype), epistemic.shape)
+        total = epistemic + aleatoric_var
+    return UQResult(
+        mean=moments.mean,
+        epistemic_var=epistemic,
+        aleatoric_var=aleatoric_var,
+        total_var=total,
+        metadata={**metadata, "task": "regression"},
+    )
+
+
+def _classification(moments: Moments, mean_entropy: Array, metadata: dict) -> UQResult:
+    predictive_entropy = entropy_of_probs(moments.mean)
+    return UQResult(
+        mean=moments.mean,
+        epistemic_var=variance(moments),
+        total_var=variance(moments),
+        probs=moments.mean,
+        probs_var=variance(moments),
+        metadata={**metadata, "task": "classification"},
+        predictive_entropy=predictive_entropy,
+        # H(E p) - E H(p) is never negative; its rounding may be.
+        mutual_information=jnp.maximum(predictive_entropy - mean_entropy, 0.0),
+    )
+
+
+def log_predictive_density(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    key: Array | None = None,
+    n_samples: int = 50,
+    log_likelihood: Callable | None = None,
+    batch_size: int | None = None,
+    noise: Any = None,
+) -> Array:
+    """Log of the predictive density of the targets: the test log-likelihood per example.
+
+    log (1/S) sum_s p(y | x, w_s), by a streaming log-sum-exp over draws.
+
+    Args:
+        model, x, key, n_samples, batch_size, noise: as in `predict_vi_uq`.
+        y: targets [batch, ...].
+        log_likelihood: (outputs, y) -> [batch], nats. Default: the model's `likelihood`, else `Categorical()`.
+    Returns:
+        [batch], nats.
+
+    >>> import deepuq_jax as dq
+    >>> from flax import nnx
+    >>> model = dq.BayesByBackpropMLP(2, (8,), 3, rngs=nnx.Rngs(0))
+    >>> x, y = jnp.ones((4, 2)), jnp.zeros(4, int)
+    >>> log_predictive_density(model, x, y, key=jax.random.key(0), n_samples=10).shape
+    (4,)
+    """
+    n_samples = check_count("n_samples", n_samples)
+    source = noise_source(key, noise, n_samples)
+    _check_batch_size(batch_size, noise)
+    check_batch(x, y, finite=False)
+    refuse_tied(model)
+    log_likelihood = resolve_likelihood(model, log_likelihood)
+    check_targets(model, x, y, log_likelihood)
+    return _log_density(model, x, y, source, log_likelihood=log_likelihood, n_samples=n_samples, batch_size=batch_size)
+
+
+def _check_batch_size(batch_size: int | None, noise: Any) -> None:
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
+        if noise is not None:
+            raise ValueError("Expected batch_size with key; got it with noise.")
+
+
+def _in_batches(function: Callable[[Any], Any], data: Any, batch_size: int | None) -> Any:
+    """`function` over batches of `data`, joined: full batches by `lax.map`, then the remainder as it is."""
+    size = jax.tree.leaves(data)[0].shape[0]
+    if batch_size is None or batch_size >= size:
+        return function(data)
+    full = size - size % batch_size
+    shape = lambda leaf: leaf[:full].reshape(-1, batch_size, *leaf.shape[1:])  # noqa: E731
+    parts = jax.lax.map(function, jax.tree.map(shape, data))
+    parts = jax.tree.map(lambda leaf: leaf.reshape(full, *leaf.shape[2:]), parts)
+    if full == size:
+        return parts
+    last = function(jax.tree.map(lambda leaf: leaf[full:], data))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), parts, last)
+
+
+def _draws(model: Any, x: Any, source: dict[str, Any]) -> Callable[[Array], Array]:
+    """Outputs of draw i."""
+    return lambda i: call_with_state(model, x, **source_of_draw(source, i))[0]
+
+
+@partial(jax.jit, static_argnames=("likelihood", "n_samples", "batch_size"))
+def _moments(model, x, source, *, likelihood, n_samples, batch_size):
+    """(Moments of the mean, mean aleatoric variance or None, mean entropy or None), over the draws."""
+
+    def of_batch(x):
+        outputs_of = _draws(model, x, source)
+
+        def summary(i):
+            outputs = outputs_of(i)
+            if likelihood is None:
+                return outputs, None, None
+            mean, var = likelihood.moments(outputs)
+            if getattr(likelihood, "task", "regression") != "classification":
+                return mean, var, None
+            return mean, var, entropy(jax.nn.log_softmax(at_least_float32(outputs), axis=-1))
+
+        def take(carry, i):
+            moments, averages = carry
+            mean, *rest = summary(i)
+            step = lambda average, new: average + (new - average) / (i + 1)  # noqa: E731
+            return (update_moments(moments, mean), jax.tree.map(step, averages, rest)), None
+
+        mean, *rest = jax.eval_shape(summary, 0)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), rest)
+        (moments, averages), _ = jax.lax.scan(take, (empty_moments(mean.shape, mean.dtype), zeros), jnp.arange(n_samples))
+        return (moments.mean, moments.m2), averages
+
+    (mean, m2), (var, mean_entropy) = _in_batches(of_batch, x, batch_size)
+    return Moments(jnp.asarray(n_samples, mean.dtype), mean, m2), var, mean_entropy
+
+
+@partial(jax.jit, static_argnames=("log_likelihood", "n_samples", "batch_size"))
+def _log_density(model, x, y, source, *, log_likelihood, n_samples, batch_size):
+    def of_batch(batch):
+        x, y = batch
+        outputs_of = _draws(model, x, source)
+
+        def take(total, i):
+            return jnp.logaddexp(total, per_example(log_likelihood, outputs_of(i), y)), None
+
+        like = jax.eval_shape(lambda: per_example(log_likelihood, outputs_of(0), y))
+        total, _ = jax.lax.scan(take, jnp.full(like.shape, -jnp.inf, like.dtype), jnp.arange(n_samples))
+        return total - jnp.log(jnp.asarray(n_samples, like.dtype))
+
+    return _in_batches(of_batch, (x, y), batch_size)

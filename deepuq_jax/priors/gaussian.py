@@ -1,0 +1,79 @@
+"""Gaussian prior with a mean and a scale.
+
+Source: Blundell et al. 2015, arXiv 1505.05424; the closed-form KL is Kingma & Welling 2014, arXiv 1312.6114, app. B.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from deepuq_jax._checks import check_finite_number, check_positive
+from deepuq_jax.functional.gaussian import gaussian_kl, gaussian_log_prob
+
+
+def _is_static(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
+@jax.tree_util.register_pytree_with_keys_class
+@dataclass(frozen=True)
+class GaussianPrior:
+    """Independent Gaussians, p(w) = N(w; mu, sigma^2).
+
+    Plain numbers are static: equal priors are one compilation. Arrays (per-parameter scales, swept or learned ones)
+    are leaves, so a sweep over them can be vmapped.
+
+    Args:
+        mu: mean; a number or an array that broadcasts to the weights.
+        sigma: standard deviation above zero; likewise.
+    Raises:
+        ValueError: a sigma that is not finite and above zero, a mean that is not finite. TypeError: not numbers.
+
+    >>> prior = GaussianPrior(sigma=1.0)
+    >>> float(prior.log_prob(jnp.zeros(2)))
+    -1.8378...
+    """
+
+    mu: ArrayLike = 0.0
+    sigma: ArrayLike = 0.1
+
+    def __post_init__(self):
+        check_finite_number("prior mu", self.mu)
+        check_positive("prior sigma", self.sigma)
+
+    def tree_flatten_with_keys(self):
+        """Arrays as children, plain numbers in the treedef."""
+        children, static = [], []
+        for name in ("mu", "sigma"):
+            value = getattr(self, name)
+            if not _is_static(value):
+                children.append((jax.tree_util.GetAttrKey(name), value))
+            static.append(value if _is_static(value) else None)
+        return children, tuple(static)
+
+    @classmethod
+    def tree_unflatten(cls, static, children):
+        """The inverse of flattening; past the checks, since a leaf may be a tracer or a placeholder."""
+        children = iter(children)
+        prior = object.__new__(cls)
+        for name, value in zip(("mu", "sigma"), static, strict=True):
+            object.__setattr__(prior, name, next(children) if value is None else value)
+        return prior
+
+    def log_prob(self, w: Array) -> Array:
+        """log p(w), summed over the tensor, in nats."""
+        return jnp.sum(gaussian_log_prob(w, self.mu, jnp.asarray(self.sigma, _dtype(w))))
+
+    def kl(self, mu: Array, rho: Array) -> Array:
+        """KL(q || p) in closed form for q = N(mu, softplus(rho)^2), summed over the tensor, in nats."""
+        return jnp.sum(gaussian_kl(mu, rho, self.mu, self.sigma))
+
+
+def _dtype(w: Array):
+    return jnp.promote_types(jnp.asarray(w).dtype, jnp.float32)

@@ -1,0 +1,180 @@
+"""Training as pure functions: a state, a step, an epoch. Not jitted, not donating: the caller decides.
+
+A user jits them, scans them, or vmaps them over seeds, splits and priors; `fit` is a thin shell around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from deepuq_jax._checks import check_batch, check_count, check_key, expected
+from deepuq_jax._noise import draw_key
+from deepuq_jax.model import refuse_tied, split_params
+from deepuq_jax.objective import negative_elbo
+from deepuq_jax.types import ELBOTerms
+
+
+class TrainState(NamedTuple):
+    """All that a training step reads and writes; a pytree.
+
+    Attributes:
+        model: the Bayesian model.
+        opt_state: of the optax optimizer, over the trained parameters alone.
+        step: steps taken, int32.
+        bad_step: the first step whose loss or update was not finite, and which was therefore not applied; else -1.
+    """
+
+    model: Any
+    opt_state: Any
+    step: Array
+    bad_step: Array
+
+
+def init(model: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        model: a Bayesian model.
+        optimizer: any optax optimizer.
+    Raises:
+        ValueError: a module that two paths reach (it would be trained as two).
+
+    >>> import deepuq_jax as dq
+    >>> from flax import nnx
+    >>> state = init(dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0)), optax.adam(1e-3))
+    >>> int(state.step)
+    0
+    """
+    refuse_tied(model)
+    params, _, _ = split_params(model)
+    return TrainState(model, optimizer.init(params), jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
+
+
+def train_step(
+    state: TrainState,
+    x: Any,
+    y: Any,
+    *,
+    key: Array,
+    optimizer: optax.GradientTransformation,
+    num_data: Any,
+    log_likelihood: Callable | None = None,
+    kl_weight: Any = 1.0,
+    mc_samples: int = 1,
+) -> tuple[TrainState, ELBOTerms]:
+    """One optimizer step on `negative_elbo`.
+
+    Only `nnx.Param`s are differentiated and optimised; carried state that the model updates (BatchNorm statistics) is
+    written back. Where the loss or the update is not finite the old state is kept and the step is recorded.
+
+    Args:
+        state: of `init` or of the step before.
+        x, y: a batch.
+        key: of this step; not used again.
+        optimizer: the one that `state` was made with.
+        num_data, log_likelihood, mc_samples: as in `negative_elbo`.
+        kl_weight: a number, traced or not, or an optax schedule, called with the step.
+    Returns:
+        (the next state, ELBOTerms with the loss in it).
+
+    >>> import deepuq_jax as dq
+    >>> from flax import nnx
+    >>> adam = optax.adam(1e-2)
+    >>> state = init(dq.BayesByBackpropMLP(2, (8,), 3, rngs=nnx.Rngs(0)), adam)
+    >>> x, y, key = jnp.ones((8, 2)), jnp.zeros(8, int), jax.random.key(0)
+    >>> state, terms = train_step(state, x, y, key=key, optimizer=adam, num_data=8)
+    >>> int(state.step), bool(terms.loss > 0)
+    (1, True)
+    """
+    params, carried, merge = split_params(state.model)
+    weight = kl_weight(state.step) if callable(kl_weight) else kl_weight
+
+    def loss_of(params):
+        return negative_elbo(
+            merge(params, carried),
+            x,
+            y,
+            key=key,
+            num_data=num_data,
+            log_likelihood=log_likelihood,
+            kl_weight=weight,
+            mc_samples=mc_samples,
+        )
+
+    (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, params)
+    new = (optax.apply_updates(params, updates), carried if terms.state is None else terms.state, opt_state)
+    is_good = jnp.isfinite(loss) & _all_finite(updates)
+    keep = lambda new, old: jnp.where(is_good, new, old)  # noqa: E731
+    params, carried, opt_state = jax.tree.map(keep, new, (params, carried, state.opt_state))
+    bad_step = jnp.where(is_good | (state.bad_step >= 0), state.bad_step, state.step)
+    return TrainState(merge(params, carried), opt_state, state.step + 1, bad_step), terms._replace(state=None)
+
+
+def _all_finite(tree: Any) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def train_epoch(
+    state: TrainState,
+    x: Any,
+    y: Any,
+    *,
+    key: Array,
+    batch_size: int,
+    optimizer: optax.GradientTransformation,
+    num_data: Any = None,
+    log_likelihood: Callable | None = None,
+    kl_weight: Any = 1.0,
+    mc_samples: int = 1,
+) -> tuple[TrainState, ELBOTerms]:
+    """One pass over the data in a new order: a scan over the full batches, then one step on the remainder.
+
+    Args:
+        state: of `init` or of the epoch before.
+        x, y: the whole data, arrays with a leading axis [num_data, ...].
+        key: of this epoch: orders the data and draws the noise.
+        batch_size: at most the number of examples. No example is left out, none is padded or masked.
+        num_data: default the number of examples in `x`.
+        optimizer, log_likelihood, kl_weight, mc_samples: as in `train_step`.
+    Returns:
+        (the next state, ELBOTerms of arrays [steps], in the order of the steps).
+    Raises:
+        ValueError: a batch size above the number of examples, and as `negative_elbo`.
+
+    >>> import deepuq_jax as dq
+    >>> from flax import nnx
+    >>> adam = optax.adam(1e-2)
+    >>> state = init(dq.BayesByBackpropMLP(2, (8,), 3, rngs=nnx.Rngs(0)), adam)
+    >>> x, y, key = jnp.ones((10, 2)), jnp.zeros(10, int), jax.random.key(0)
+    >>> state, history = train_epoch(state, x, y, key=key, batch_size=4, optimizer=adam)
+    >>> history.loss.shape  # batches of 4, 4 and 2
+    (3,)
+    """
+    size = check_batch(x, y)
+    check_key(key)
+    if check_count("batch_size", batch_size) > size:
+        raise ValueError(expected("batch_size", f"to be at most the {size} examples", f"{batch_size}"))
+    order_key, step_key = jax.random.split(key)
+    order = jax.random.permutation(order_key, size)
+    steps, remainder = divmod(size, batch_size)
+    options: dict[str, Any] = dict(optimizer=optimizer, num_data=size if num_data is None else num_data)
+    options.update(log_likelihood=log_likelihood, kl_weight=kl_weight, mc_samples=mc_samples)
+
+    def step(state, batch):
+        i, rows = batch
+        take = lambda leaf: jnp.take(leaf, rows, axis=0)  # noqa: E731
+        return train_step(state, jax.tree.map(take, x), jax.tree.map(take, y), key=draw_key(step_key, i), **options)
+
+    batches = order[: steps * batch_size].reshape(steps, batch_size)
+    state, history = jax.lax.scan(step, state, (jnp.arange(steps), batches))
+    if remainder:
+        state, last = step(state, (steps, order[steps * batch_size :]))
+        history = jax.tree.map(lambda all, one: jnp.append(all, one), history, last)
+    return state, history
