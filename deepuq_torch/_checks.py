@@ -86,9 +86,7 @@ def same_shape(name: str, value: torch.Tensor, shape: tuple[int, ...] | torch.Si
 
 def broadcasts_to(name: str, value: torch.Tensor, shape: torch.Size, of: str) -> torch.Tensor:
     """A tensor that broadcasts to this shape, and not to a bigger one."""
-    trailing = zip(reversed(value.shape), reversed(shape))
+    trailing = zip(reversed(value.shape), reversed(shape), strict=False)
     if value.ndim > len(shape) or any(size not in (1, full) for size, full in trailing):
-        raise ValueError(
-            fault(name, f"to broadcast to the shape of {of}, {tuple(shape)}", tuple(value.shape))
-        )
+        raise ValueError(fault(name, f"to broadcast to the shape of {of}, {tuple(shape)}", tuple(value.shape)))
     return value

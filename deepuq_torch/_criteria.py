@@ -35,9 +35,7 @@ def default_log_likelihood(model: Any) -> LogLikelihood:
     if is_heteroscedastic(model):
         return _PredictedNoise(model)
     if getattr(model, "task_type", "classification") == "regression":
-        wanted = (
-            "for a regression model that does not predict its noise, such as gaussian_log_likelihood(sigma)"
-        )
+        wanted = "for a regression model that does not predict its noise, such as gaussian_log_likelihood(sigma)"
         raise ValueError(fault("log_likelihood", wanted, None))
     return categorical_log_likelihood
 

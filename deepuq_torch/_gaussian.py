@@ -14,10 +14,11 @@ from torch import Tensor
 # torch.nn.functional.softplus returns its input above a threshold of 20, which is off by e^-20 (relative 1e-10): far
 # more than float64 rounding. At 40 the difference, e^-40, is below half an ulp, and exp(40) overflows nowhere.
 _SOFTPLUS_THRESHOLD = 40.0
-# Below this log(softplus(rho)) equals rho to rounding in float64 too, and softplus is far from underflow above it.
-_RHO_TAIL = -50.0
-# Ratios of standard deviations within e^-60 .. e^60 are normal numbers in float32, and so is their square root's
-# neighbourhood: the ratio form is safe there. Outside, the difference of logs is as good.
+# Below this log(softplus(rho)) equals rho to rounding in float64 too; above it 1 / softplus(rho)^2, which the second
+# derivative needs, does not overflow in float32.
+_RHO_TAIL = -40.0
+# Ratios of standard deviations within e^-60 .. e^60, of a sigma above e^-60, are normal numbers in float32: there the
+# ratio form is safe. Outside, the difference of logs is as good.
 _LOG_RATIO_SAFE = 60.0
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 

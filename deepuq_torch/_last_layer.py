@@ -131,6 +131,4 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nn.Module):
 
     def _need_noise(self, method: str) -> None:
         if not self.heteroscedastic:
-            raise RuntimeError(
-                fault("the model", f"to be heteroscedastic for {method}", "heteroscedastic=False")
-            )
+            raise RuntimeError(fault("the model", f"to be heteroscedastic for {method}", "heteroscedastic=False"))

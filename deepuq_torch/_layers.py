@@ -158,9 +158,7 @@ def _check_features(x: object, in_features: int) -> None:
     if not isinstance(x, Tensor):
         raise TypeError(fault("x", "to be a torch.Tensor", type(x).__name__))
     if x.ndim == 0 or x.shape[-1] != in_features:
-        raise ValueError(
-            fault("x", f"to have a last axis of {in_features} features", f"shape {tuple(x.shape)}")
-        )
+        raise ValueError(fault("x", f"to have a last axis of {in_features} features", f"shape {tuple(x.shape)}"))
 
 
 def _no_noise(noise: object) -> None:

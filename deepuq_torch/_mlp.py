@@ -110,9 +110,7 @@ class BayesByBackpropMLP(nn.Module):
         """KL(q || p) of all layers: a scalar, in nats."""
         return sum_kl(bayesian_layers(self.layers))
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         rename_later_keys(state_dict, prefix, len(self.hidden_dims))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 

@@ -84,6 +84,4 @@ def check_draws(noise: object, count: int, counted_by: str) -> None:
         for member in noise:
             check_draws(member, count, counted_by)
     else:
-        raise TypeError(
-            fault("noise", "to be a tensor or a nested tuple or list of them", type(noise).__name__)
-        )
+        raise TypeError(fault("noise", "to be a tensor or a nested tuple or list of them", type(noise).__name__))

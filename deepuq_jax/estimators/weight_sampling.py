@@ -11,8 +11,7 @@ from typing import Any
 from jax import Array
 
 from deepuq_jax._noise import normal_like
-from deepuq_jax.estimators._protocol import with_noise
-from deepuq_jax.functional.gaussian import reparameterize
+from deepuq_jax.estimators._protocol import add_bias, with_noise
 
 
 def _draw_noise(op: Callable, x: Array, kernel: Any, bias: Any | None, *, key: Array) -> dict[str, Array]:
@@ -42,10 +41,6 @@ def weight_sampling(op: Callable, x: Array, kernel: Any, bias: Any | None, noise
     >>> weight_sampling(jnp.matmul, jnp.ones((1, 2)), q, None, {"kernel": jnp.zeros((2, 1))})
     Array([[2.]], dtype=float32)
     """
-    outputs = op(x, reparameterize(kernel.mu, kernel.sigma, noise["kernel"]))
-    if bias is None:
-        return outputs
-    return outputs + reparameterize(bias.mu, bias.sigma, noise["bias"]).astype(outputs.dtype)
+    outputs = op(x, kernel.sample(noise=noise["kernel"]))
+    return outputs if bias is None else add_bias(outputs, bias.sample(noise=noise["bias"]))
 
-
-__all__ = ["weight_sampling"]

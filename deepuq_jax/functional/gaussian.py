@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from deepuq_jax._checks import expected
+
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 # Below this rho, log softplus(rho) = rho - exp(rho)/2 to double precision: the next term is 5/24 exp(2 rho) < 1e-16.
@@ -90,11 +92,16 @@ def reparameterize(mu: ArrayLike, sigma: ArrayLike, noise: ArrayLike) -> Array:
         noise: that shape, or with leading axes for several draws.
     Returns:
         w, the shape of `noise`.
+    Raises:
+        ValueError: noise of another shape.
 
     >>> float(reparameterize(1.0, 0.5, 2.0))
     2.0
     """
-    return mu + jnp.asarray(sigma) * noise
+    shape = jnp.shape(noise)
+    if shape[max(len(shape) - jnp.ndim(mu), 0) :] != jnp.shape(mu):
+        raise ValueError(expected("noise", f"of shape [..., {', '.join(map(str, jnp.shape(mu)))}]", jnp.asarray(noise)))
+    return jnp.broadcast_to(mu, shape) + jnp.broadcast_to(sigma, shape) * noise
 
 
 def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: ArrayLike | None = None) -> Array:

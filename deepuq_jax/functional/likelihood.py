@@ -61,8 +61,8 @@ def categorical_log_likelihood(outputs: Array, y: Array) -> Array:
             raise ValueError(expected("y", f"to be labels from 0 to {outputs.shape[-1] - 1}", f"{low} to {high}"))
     log_probs = jax.nn.log_softmax(at_least_float32(outputs), axis=-1)
     # One-hot rather than a gather: the gradient is then a product, not a scatter.
-    chosen = jnp.where(jnp.arange(outputs.shape[-1]) == jnp.asarray(y)[..., None], log_probs, 0.0).sum(axis=-1)
-    return _sum_per_example(chosen)
+    is_label = jax.nn.one_hot(y, outputs.shape[-1], dtype=bool)
+    return _sum_per_example(jnp.where(is_label, log_probs, 0.0).sum(axis=-1))
 
 
 def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> Array:

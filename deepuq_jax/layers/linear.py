@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
@@ -14,6 +15,7 @@ from jax import Array
 
 from deepuq_jax._checks import check_count, check_last_axis, check_one_of, check_param_dtype, check_positive
 from deepuq_jax.estimators import weight_sampling
+from deepuq_jax.estimators._protocol import add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma
 from deepuq_jax.model import hold_prior, unwrap
 from deepuq_jax.posterior import GaussianPosterior
@@ -26,7 +28,7 @@ DEFAULT_SIGMA_INIT = 0.05
 
 def _dot(x: Array, kernel: Array, dtype: Any) -> Array:
     x, kernel = promote_dtype((x, kernel), dtype=dtype)
-    return x @ kernel
+    return jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
 
 
 class BayesianLinear(nnx.Module):
@@ -105,7 +107,7 @@ class BayesianLinear(nnx.Module):
 
     def _affine(self, x: Array, kernel: Array, bias: Array | None) -> Array:
         outputs = self._op(x, kernel)
-        return outputs if bias is None else outputs + bias.astype(outputs.dtype)
+        return outputs if bias is None else add_bias(outputs, bias)
 
     def draw_noise(self, x: Array, *, key: Array) -> Any:
         """The noise of `layer(x, key=key)`, so that layer(x, noise=layer.draw_noise(x, key=key)) equals it."""
@@ -145,7 +147,7 @@ class FixedLinear(nnx.Module):
     def __call__(self, x: Array, *, key: Array | None = None, noise: Any = None) -> Array:
         """Outputs [..., out_features] of x [..., in_features]."""
         outputs = _dot(x, unwrap(self.kernel), self.dtype)
-        return outputs if self.bias is None else outputs + unwrap(self.bias).astype(outputs.dtype)
+        return outputs if self.bias is None else add_bias(outputs, unwrap(self.bias))
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """0 nats: nothing is random."""
