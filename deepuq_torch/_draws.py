@@ -100,7 +100,7 @@ def _last_layer(
     """The features once, the head for every draw; unless the extractor turns out to draw random numbers itself."""
     before = _random_state(model)
     features = model.features(x)
-    if all(torch.equal(old, new) for old, new in zip(before, _random_state(model), strict=False)):
+    if all(torch.equal(old, new) for old, new in zip(before, _random_state(model), strict=True)):
         yield from _batched(model.head, features, n_samples, noise, generator)
         return
     # Each draw has features of its own. This first pass counts: its random numbers are spent.

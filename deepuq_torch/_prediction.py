@@ -82,8 +82,8 @@ def predict_vi_uq(
             if classify:
                 outputs = torch.softmax(at_least_float32(outputs), dim=-1)
             elif predicts_noise:
-                outputs, raw_var = model.split_prediction(outputs)
-                noises.add(model.predictive_variance(raw_var))
+                outputs, noise_vars = _read_noise(model, outputs)
+                noises.add(noise_vars)
             means.add(outputs)
         mean, epistemic_var = means.mean.to(dtype), means.var.to(dtype)
         if classify:
@@ -93,6 +93,16 @@ def predict_vi_uq(
         else:
             noise_var = None if aleatoric_var is None else _given_variance(aleatoric_var, mean)
         return _regression(mean, epistemic_var, noise_var, n_samples, predicts_noise)
+
+
+def _read_noise(model: Any, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and noise variances of a chunk, read draw by draw: a model may count its axes from the front."""
+    means, noise_vars = [], []
+    for output in outputs:
+        mean, raw_var = model.split_prediction(output)
+        means.append(mean)
+        noise_vars.append(model.predictive_variance(raw_var))
+    return torch.stack(means), torch.stack(noise_vars)
 
 
 def _classification(probs: Tensor, probs_var: Tensor, n_samples: int) -> UQResult:

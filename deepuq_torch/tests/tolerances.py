@@ -1,0 +1,32 @@
+"""Every tolerance of these tests, with its reason."""
+
+import torch
+
+# Closed forms against 60-digit arithmetic: a handful of roundings, each of about one ulp, in a sum of two terms.
+CLOSED_FORM = {torch.float32: 1e-5, torch.float64: 1e-12}
+
+# Near q = p the KL is a difference: an error of one ulp (eps) in sigma, which no formula of rho in that dtype avoids,
+# moves log(sigma_q / sigma_p) by eps and so the KL by eps |exp(2 r) - 1|. This many such ulps are allowed.
+CONDITIONING_ULPS = 6
+
+# rho_from_sigma and back: ulps of sigma times max(1, |rho|), as one ulp of rho moves sigma by |rho| ulps.
+INVERSE_ULPS = 4
+
+# Sums over a tensor and gradients through a network, against the same formula in another order of operations.
+SUMS = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+# The same numbers as the original at the same seed: float32 rounding through at most four layers, relative to the
+# largest entry. Measured: at most 4e-7.
+DROP_IN = 2e-6
+
+# bfloat16 keeps 8 bits: one rounding of the weights and one of the outputs.
+BFLOAT16 = 2e-2
+
+# Monte Carlo means at a fixed seed: five standard errors.
+STANDARD_ERRORS = 5.0
+
+
+def max_relative(got: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference, relative to the largest expected entry."""
+    scale = max(expected.double().abs().max().item(), torch.finfo(torch.float32).tiny)
+    return (got.double() - expected.double()).abs().max().item() / scale
