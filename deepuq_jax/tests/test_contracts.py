@@ -1,0 +1,282 @@
+"""What every prior, estimator and layer must do: run over `__all__`, so that a newcomer is tested unasked.
+
+A newcomer needs a row only where its constructor needs arguments that cannot be guessed.
+"""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from scipy import integrate, stats
+
+import deepuq_jax as dq
+from deepuq_jax import estimators, layers, priors
+from deepuq_jax.tests import tolerances
+
+# How to build one of each layer, and an input for it. A layer without a row fails `test_every_layer_has_a_row`.
+LAYERS = {
+    "BayesianLinear": (lambda **o: dq.BayesianLinear(3, 2, **o), (5, 3)),
+    "BayesByBackpropMLP": (lambda **o: dq.BayesByBackpropMLP(3, (4,), 2, **o), (5, 3)),
+    "Sequential": (
+        lambda *, rngs, **o: dq.Sequential(
+            dq.BayesianLinear(3, 4, rngs=rngs, **o), nnx.relu, dq.BayesianLinear(4, 2, rngs=rngs, **o)
+        ),
+        (5, 3),
+    ),
+}
+
+
+def build(name, **options):
+    make, shape = LAYERS[name]
+    return make(rngs=nnx.Rngs(0), **options), jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
+
+
+class OpaquePrior:
+    """A Gaussian prior that hides its closed form."""
+
+    def log_prob(self, w):
+        return dq.GaussianPrior(0.0, 0.5).log_prob(w)
+
+
+layer_contract = pytest.mark.parametrize("name", layers.__all__)
+estimator_contract = pytest.mark.parametrize("estimator", [getattr(estimators, n) for n in estimators.__all__])
+prior_contract = pytest.mark.parametrize("prior_class", [getattr(priors, n) for n in priors.__all__])
+
+
+def test_every_layer_has_a_row():
+    assert set(LAYERS) == set(layers.__all__)
+
+
+@layer_contract
+@estimator_contract
+def test_jit_equals_eager_and_does_not_retrace(name, estimator, key):
+    model, x = build(name, estimator=estimator)
+    traces = []
+
+    @jax.jit
+    def run(model, x, key):
+        traces.append(1)
+        return model(x, key=key), model(x), model.kl()
+
+    for k in (key, jax.random.key(1)):
+        for jitted, eager in zip(run(model, x, k), (model(x, key=k), model(x), model.kl()), strict=True):
+            np.testing.assert_allclose(jitted, eager, rtol=1e-5, atol=1e-6)
+    rebuilt, _ = build(name, estimator=estimator)
+    run(rebuilt, x, key)
+    assert len(traces) == 1
+
+
+@layer_contract
+@estimator_contract
+def test_keys_vmap_and_draws_differ(name, estimator, key):
+    model, x = build(name, estimator=estimator)
+    keys = jax.random.split(key, 3)
+    draws = jax.vmap(lambda k: model(x, key=k))(keys)
+    for draw, k in zip(draws, keys, strict=True):
+        np.testing.assert_allclose(draw, model(x, key=k), rtol=1e-5, atol=1e-6)
+    assert not np.allclose(draws[0], draws[1])
+
+
+@layer_contract
+@estimator_contract
+def test_noise_path_equals_key_path(name, estimator, key):
+    model, x = build(name, estimator=estimator)
+    np.testing.assert_array_equal(model(x, noise=model.draw_noise(x, key=key)), model(x, key=key))
+
+
+@layer_contract
+@estimator_contract
+def test_gradients_are_finite_and_reach_every_parameter(name, estimator, key):
+    model, x = build(name, estimator=estimator)
+    grads = jax.grad(lambda m: jnp.sum(m(x, key=key) ** 2) + m.kl())(model)
+    for path, grad in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.isfinite(grad).all(), path
+        assert np.any(grad != 0), path
+
+
+@layer_contract
+@estimator_contract
+def test_vanishing_noise_gives_the_means(name, estimator, key):
+    model, x = build(name, estimator=estimator, sigma_init=1e-12)
+    np.testing.assert_allclose(model(x, key=key), model(x), rtol=1e-6, atol=1e-6)
+
+
+@layer_contract
+@pytest.mark.parametrize("compute", [jnp.bfloat16, jnp.float32])
+def test_outputs_keep_the_compute_dtype_and_posteriors_stay_float32(name, compute, key):
+    model, x = build(name, dtype=compute)
+    assert model(x.astype(compute), key=key).dtype == compute
+    assert model(x, key=key).dtype == compute
+    assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {jnp.dtype("float32")}
+    assert model.kl().dtype == jnp.float32
+
+
+@layer_contract
+def test_float64_goes_through(name, x64, key):
+    model, x = build(name, param_dtype=jnp.float64)
+    assert model(x, key=key).dtype == jnp.float64
+    assert model.kl().dtype == jnp.float64
+
+
+@layer_contract
+def test_pytree_round_trip(name, key):
+    model, x = build(name)
+    leaves, treedef = jax.tree.flatten(model)
+    again = jax.tree.unflatten(treedef, leaves)
+    assert type(again) is type(model)
+    assert jax.tree.structure(again) == treedef
+    np.testing.assert_array_equal(again(x, key=key), model(x, key=key))
+    graphdef, state = nnx.split(model)
+    np.testing.assert_array_equal(nnx.merge(graphdef, state)(x, key=key), model(x, key=key))
+
+
+@layer_contract
+def test_nnx_transforms_work(name, key):
+    model, x = build(name)
+    np.testing.assert_allclose(nnx.jit(lambda m: m(x, key=key))(model), model(x, key=key), rtol=1e-5, atol=1e-6)
+    optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Param)
+    before, kl = jax.tree.leaves(nnx.state(model, nnx.Param)), float(model.kl())
+    grads = nnx.grad(lambda m: m.kl())(model)
+    for grad, leaf in zip(jax.tree.leaves(grads), before, strict=True):
+        assert grad.shape == leaf.shape
+    optimizer.update(model, jax.tree.map(lambda g: 1e-2 * g, grads))
+    assert float(model.kl()) < kl
+
+
+@layer_contract
+def test_a_model_is_built_under_vmap_over_seeds(name, key):
+    make, shape = LAYERS[name]
+    keys = jax.random.split(key, 3)
+    models = jax.vmap(lambda k: make(rngs=nnx.Rngs(k)))(keys)
+    out = jax.vmap(lambda m, k: m(jnp.ones(shape), key=k))(models, keys)
+    assert out.shape == (3, 5, 2)
+    assert not np.allclose(out[0], out[1])
+
+
+@layer_contract
+def test_kl_is_zero_where_the_posterior_is_the_prior(name):
+    zeros = nnx.initializers.zeros_init()
+    model, _ = build(name, prior=dq.GaussianPrior(0.0, 0.3), sigma_init=0.3, kernel_init=zeros)
+    assert 0 <= float(model.kl()) < 1e-9
+
+
+@layer_contract
+def test_kl_without_closed_form_is_at_the_weights_of_that_draw(name, key):
+    model, _ = build(name, prior=OpaquePrior())
+    with pytest.raises(dq.KeyRequiredError):
+        model.kl()
+    weights = nnx.state(dq.draw(model, key=key), nnx.Variable)
+    log_prior = sum(stats.norm.logpdf(leaf, 0, 0.5).sum() for leaf in jax.tree.leaves(weights))
+    posteriors = jax.tree.leaves(model, is_leaf=lambda n: isinstance(n, dq.GaussianPosterior))
+    drawn = jax.tree.leaves(weights)
+    # The fixed layers hold the same tensors under names in another order: match by shape.
+    log_q = sum(float(q.log_prob(next(w for w in drawn if w.shape == q.mu.shape))) for q in posteriors)
+    np.testing.assert_allclose(model.kl(key), log_q - log_prior, rtol=1e-4)
+
+
+@layer_contract
+def test_kl_is_the_sum_over_its_posteriors(name):
+    model, _ = build(name, prior=dq.GaussianPrior(0.1, 0.7))
+    posteriors = jax.tree.leaves(model, is_leaf=lambda n: isinstance(n, dq.GaussianPosterior))
+    expected = sum(float(q.kl(dq.GaussianPrior(0.1, 0.7))) for q in posteriors)
+    np.testing.assert_allclose(model.kl(), expected, rtol=1e-5)
+    np.testing.assert_allclose(dq.kl_divergence(model), expected, rtol=1e-5)
+
+
+@layer_contract
+def test_draw_is_the_function_of_that_key(name, key):
+    model, x = build(name)
+    fixed = dq.draw(model, key=key)
+    np.testing.assert_allclose(fixed(x), model(x, key=key), rtol=1e-6)
+    np.testing.assert_array_equal(fixed(x, key=jax.random.key(9)), fixed(x))
+    assert float(fixed.kl()) == 0.0
+
+
+@layer_contract
+def test_bad_inputs_are_refused(name, key):
+    model, x = build(name)
+    with pytest.raises(ValueError, match="Expected x"):
+        model(x[:, :-1], key=key)
+    with pytest.raises(ValueError, match="both"):
+        model(x, key=key, noise=model.draw_noise(x, key=key))
+    for options, error in [
+        ({"sigma_init": 0.0}, ValueError),
+        ({"sigma_init": float("nan")}, ValueError),
+        ({"sigma_init": "small"}, TypeError),
+        ({"param_dtype": jnp.bfloat16}, ValueError),
+        ({"param_dtype": jnp.int32}, ValueError),
+        ({"prior": 0.1}, TypeError),
+    ]:
+        with pytest.raises(error, match="Expected"):
+            build(name, **options)
+
+
+@prior_contract
+def test_prior_log_prob_integrates_to_one(prior_class):
+    prior = prior_class()
+    density = lambda w: float(jnp.exp(prior.log_prob(jnp.asarray(w))))  # noqa: E731
+    total, _ = integrate.quad(density, -3, 3, points=[0.0], limit=200)
+    assert total == pytest.approx(1.0, abs=1e-4)
+
+
+@prior_contract
+def test_prior_kl_is_the_integral(prior_class, x64):
+    prior = prior_class()
+    q = dq.GaussianPosterior(jnp.full((1,), 0.15, float), dq.functional.rho_from_sigma(jnp.full((1,), 0.2, float)))
+    grid = np.linspace(0.15 - 12 * 0.2, 0.15 + 12 * 0.2, 40_001)
+    log_q = stats.norm.logpdf(grid, 0.15, 0.2)
+    log_p = jax.vmap(prior.log_prob)(jnp.asarray(grid)[:, None])
+    exact = integrate.simpson(np.exp(log_q) * (log_q - np.asarray(log_p)), x=grid)
+    if hasattr(prior, "kl"):
+        np.testing.assert_allclose(q.kl(prior), exact, rtol=1e-8)
+    else:
+        estimates = jax.vmap(lambda k: q.kl(prior, key=k))(jax.random.split(jax.random.key(0), 20_000))
+        error = float(estimates.std()) / np.sqrt(estimates.size)
+        assert abs(float(estimates.mean()) - exact) < tolerances.STANDARD_ERRORS * error
+
+
+@prior_contract
+def test_prior_is_static_with_numbers_and_carried_with_arrays(prior_class, key):
+    assert jax.tree.leaves(prior_class()) == []
+    assert hash(prior_class()) == hash(prior_class())
+    fields = [name for name in inspect.signature(prior_class).parameters if name == "sigma"]
+    for field in fields:
+        prior = prior_class(**{field: jnp.asarray(0.3)})
+        layer = dq.BayesianLinear(2, 1, prior=prior, rngs=nnx.Rngs(0))
+        params, carried, _ = dq.model.split_params(layer)
+        assert len(jax.tree.leaves(params)) == 4
+        assert len(jax.tree.leaves(carried)) == 1
+        plain = dq.BayesianLinear(2, 1, prior=prior_class(**{field: 0.3}), rngs=nnx.Rngs(0))
+        np.testing.assert_allclose(layer.kl(), plain.kl(), rtol=1e-6)
+
+        def kl_at(scale, field=field):
+            return dq.BayesianLinear(2, 1, prior=prior_class(**{field: scale}), rngs=nnx.Rngs(0)).kl()
+
+        scales = jnp.array([0.1, 0.3, 1.0])
+        np.testing.assert_allclose(jax.vmap(kl_at)(scales)[1], plain.kl(), rtol=1e-6)
+
+
+@prior_contract
+@pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf"), np.array([0.1, -0.1])])
+def test_prior_refuses_a_bad_scale(prior_class, sigma):
+    with pytest.raises(ValueError, match="Expected prior sigma"):
+        prior_class(sigma=sigma)
+
+
+@estimator_contract
+def test_estimator_has_the_law_of_weight_sampling(estimator, key):
+    """One layer's outputs: mean and variance over draws against the exact ones, within five standard errors."""
+    layer = dq.BayesianLinear(3, 2, estimator=estimator, sigma_init=0.3, rngs=nnx.Rngs(0))
+    x = jnp.array([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0]])
+    n = 20_000
+    draws = np.asarray(jax.lax.map(lambda k: layer(x, key=k), jax.random.split(key, n), batch_size=1000), np.float64)
+    kernel, bias = layer.kernel_posterior, layer.bias_posterior
+    variance = np.asarray(x, float) ** 2 @ np.asarray(kernel.sigma, float) ** 2 + np.asarray(bias.sigma, float) ** 2
+    error = tolerances.STANDARD_ERRORS * np.sqrt(variance / n)
+    np.testing.assert_array_less(np.abs(draws.mean(axis=0) - layer(x)), error)
+    error = tolerances.STANDARD_ERRORS * variance * np.sqrt(2 / n)
+    np.testing.assert_array_less(np.abs(draws.var(axis=0) - variance), error)
