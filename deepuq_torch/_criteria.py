@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ._checks import fault, same_shape
+from ._gaussian import at_least_float32
 from ._likelihood import LogLikelihood, categorical_log_likelihood, gaussian_log_density
 
 Criterion = Callable[[Any, Any], Tensor]
@@ -63,6 +64,7 @@ class _PredictedNoise:
         self.model = model
 
     def __call__(self, outputs: Tensor, y: Tensor) -> Tensor:
+        outputs = at_least_float32(outputs) if isinstance(outputs, Tensor) else outputs
         mean, raw_var = self.model.split_prediction(outputs)
         return gaussian_log_density(mean, self.model.predictive_variance(raw_var), y)
 

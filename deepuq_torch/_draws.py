@@ -35,8 +35,11 @@ _PURE_TYPES = ACTIVATION_TYPES | {
     HeteroscedasticMultiOutputBayesByBackpropRegressor,
     MultiOutputBayesByBackpropRegressor,
 }
-# Numbers that the weights and activations of a chunk of draws may take up: 16 MiB in float32.
-_CHUNK_NUMBERS = 2**22
+# Numbers that the weights and activations of a chunk of draws may take up. On a CPU they should stay in its cache; on
+# an accelerator 2**24 are 64 MiB in float32. Fewer draws than the minimum do not repay the batching.
+_CHUNK_NUMBERS = {"cpu": 2**20}
+_CHUNK_NUMBERS_ELSEWHERE = 2**24
+_CHUNK_MINIMUM = 8
 
 
 @contextlib.contextmanager
@@ -79,8 +82,11 @@ def _one_by_one(
 def _batched(
     model: Any, x: Tensor, n_samples: int, noise: Noise | None, generator: torch.Generator | None
 ) -> Iterator[Tensor]:
-    passes: Callable[..., Any] = torch.func.vmap(lambda one: model(x, noise=one))
     size = _chunk_size(model, x)
+    if min(size, n_samples) < _CHUNK_MINIMUM:
+        yield from _one_by_one(model, x, 0, n_samples, noise, generator)
+        return
+    passes: Callable[..., Any] = torch.func.vmap(lambda one: model(x, noise=one))
     for start in range(0, n_samples, size):
         stop = min(start + size, n_samples)
         if noise is not None:
@@ -122,12 +128,12 @@ def _is_pure(model: Any) -> bool:
 
 
 def _has_hooks(model: nn.Module) -> bool:
-    """A hook expects to be called once a draw, on ordinary tensors."""
-    return any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    """A hook, or a forward put on one instance, expects to be called once a draw, on ordinary tensors."""
+    return any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in model.modules())
 
 
 def _chunk_size(model: nn.Module, x: Tensor) -> int:
     weights = sum(parameter.numel() for parameter in model.parameters()) // 2
     rows = x.numel() // max(x.shape[-1], 1) if x.ndim > 0 else 1
     width = max(m.out_features for m in model.modules() if isinstance(m, BayesianLinear))
-    return max(1, _CHUNK_NUMBERS // max(weights + rows * width, 1))
+    return _CHUNK_NUMBERS.get(x.device.type, _CHUNK_NUMBERS_ELSEWHERE) // (weights + rows * width)

@@ -17,15 +17,16 @@ _SOFTPLUS_THRESHOLD = 40.0
 # Below this log(softplus(rho)) equals rho to rounding in float64 too; above it 1 / softplus(rho)^2, which the second
 # derivative needs, does not overflow in float32.
 _RHO_TAIL = -40.0
-# Ratios of standard deviations within e^-60 .. e^60, of a sigma above e^-60, are normal numbers in float32: there the
-# ratio form is safe. Outside, the difference of logs is as good.
-_LOG_RATIO_SAFE = 60.0
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def at_least_float32(value: Tensor) -> Tensor:
     """The tensor itself, or its float32 copy if its dtype is a shorter one."""
     return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
+def _log(positive: float | Tensor) -> float | Tensor:
+    return at_least_float32(positive).log() if isinstance(positive, Tensor) else math.log(positive)
 
 
 def sigma_from_rho(rho: Tensor) -> Tensor:
@@ -89,15 +90,12 @@ def log_sigma(rho: Tensor) -> Tensor:
 def log_sigma_ratio(rho: Tensor, prior_sigma: float | Tensor) -> Tensor:
     """``log(softplus(rho) / prior_sigma)``, to a few ulp of 1 where the two are close.
 
-    The difference of the two logs loses ``log(prior_sigma)`` ulps near zero; the log of the ratio loses none,
-    but under- and overflows far from it. Each is used where it is right.
+    The log of the ratio, since a difference of logs would lose ``log(prior_sigma)`` ulps there. In the tail, where
+    sigma underflows, the difference.
     """
-    sigma = sigma_from_rho(rho)
-    log_prior_sigma = prior_sigma.log() if isinstance(prior_sigma, Tensor) else math.log(prior_sigma)
-    difference = log_sigma(rho) - log_prior_sigma
-    near = (difference.abs() < _LOG_RATIO_SAFE) & (rho > -_LOG_RATIO_SAFE)
-    ratio = torch.where(near, sigma / prior_sigma, 1.0)
-    return torch.where(near, torch.log(ratio), difference)
+    rho = at_least_float32(rho)
+    ratio = sigma_from_rho(rho.clamp_min(_RHO_TAIL)) / prior_sigma
+    return torch.where(rho < _RHO_TAIL, rho - _log(prior_sigma), torch.log(ratio))
 
 
 def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: float | Tensor) -> Tensor:
@@ -108,13 +106,13 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: 
         KL = 1/2 (expm1(2 r) - 2 r) + 1/2 ((mu - prior_mu) / prior_sigma)^2
 
     Near q = p the difference loses about eps / |r| of itself. That is the conditioning of r: a change of one ulp in
-    sigma moves the KL by as much, so a series there would sharpen nothing. Never negative, exactly zero at r = 0.
+    sigma moves the KL by as much, so a series there would cost more than it gains. Never negative, zero at r = 0.
 
     Args:
         mu: posterior means, any shape.
         rho: of the same shape; ``sigma = softplus(rho)``.
         prior_mu: prior mean, a number or a tensor that broadcasts.
-        prior_sigma: prior standard deviation (not a variance), positive, likewise.
+        prior_sigma: prior standard deviation (not a variance), positive, likewise; below 1e20 in float32.
 
     Returns:
         nats per element, in at least float32.
@@ -174,9 +172,8 @@ def normal_log_prob(w: Tensor, mu: float | Tensor, sigma: float | Tensor) -> Ten
         >>> normal_log_prob(torch.zeros(1), 0.0, 0.1)
         tensor([1.3836])
     """
-    log_of_sigma = at_least_float32(sigma).log() if isinstance(sigma, Tensor) else math.log(sigma)
     z = (at_least_float32(w) - mu) / sigma
-    return -0.5 * z.square() - log_of_sigma - _HALF_LOG_2PI
+    return -0.5 * z.square() - _log(sigma) - _HALF_LOG_2PI
 
 
 def reparameterize(mu: Tensor, rho: Tensor, noise: Tensor) -> Tensor:

@@ -106,6 +106,16 @@ class BayesByBackpropMLP(nn.Module):
         """Noise for one pass, ``((eps_weight [out, in], eps_bias [out]), ...)``, drawn layer by layer."""
         return tuple(layer.draw_noise(generator=generator) for layer in bayesian_layers(self.layers))
 
+    @property
+    def hidden_layers(self) -> list[BayesianLinear]:
+        """The Bayesian layers but the last, by the name of later releases."""
+        return bayesian_layers(self.layers)[:-1]
+
+    @property
+    def output_layer(self) -> BayesianLinear:
+        """The last Bayesian layer, by the name of later releases."""
+        return bayesian_layers(self.layers)[-1]
+
     def kl(self) -> Tensor:
         """KL(q || p) of all layers: a scalar, in nats."""
         return sum_kl(bayesian_layers(self.layers))

@@ -65,9 +65,9 @@ def negative_elbo(
         True
         >>> loss.backward()
     """
-    if not isinstance(num_data, Tensor):
-        positive_number("num_data", num_data)
     number_or_scalar("num_data", num_data)
+    if not isinstance(num_data, Tensor):  # a tensor's value is left unread
+        positive_number("num_data", num_data)
     number_or_scalar("kl_weight", kl_weight)
     positive_count("mc_samples", mc_samples)
     log_likelihood = default_log_likelihood(model) if log_likelihood is None else log_likelihood
@@ -184,6 +184,7 @@ def _need_batch(per_example: object, outputs: Any) -> None:
     """A log-likelihood that sums or averages over the batch would change the units in silence."""
     if not isinstance(per_example, Tensor):
         raise TypeError(fault("log_likelihood", "to return a torch.Tensor", type(per_example).__name__))
-    if per_example.ndim != 1 or per_example.shape[0] != outputs.shape[0]:
-        wanted = f"to return one number for each example, shape ({outputs.shape[0]},)"
+    batch = outputs.shape[0] if isinstance(outputs, Tensor) and outputs.ndim > 0 else None
+    if per_example.ndim != 1 or (batch is not None and per_example.shape[0] != batch):
+        wanted = f"to return one number for each example, shape ({'batch' if batch is None else batch},)"
         raise ValueError(fault("log_likelihood", wanted, f"shape {tuple(per_example.shape)}"))

@@ -141,7 +141,7 @@ def _given_variance(aleatoric_var: Tensor | float, mean: Tensor) -> Tensor:
     if not isinstance(aleatoric_var, Tensor):
         if finite_number("aleatoric_var", aleatoric_var) < 0.0:
             raise ValueError(fault("aleatoric_var", "to be a variance, not negative", repr(aleatoric_var)))
-        aleatoric_var = torch.tensor(float(aleatoric_var))
+        aleatoric_var = torch.tensor(float(aleatoric_var), dtype=mean.dtype, device=mean.device)
     given = aleatoric_var.detach().to(mean.device, mean.dtype)
     broadcasts_to("aleatoric_var", given, mean.shape, "the predicted mean")
     return given

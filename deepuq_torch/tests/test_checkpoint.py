@@ -63,6 +63,12 @@ def test_the_later_regressor_writes_keys_that_the_mlp_reads():
     assert torch.equal(mlp(x, sample=False), regressor(x, sample=False))
 
 
+def test_layers_go_by_their_later_names_too():
+    mlp = BayesByBackpropMLP(3, (4, 5), 2)
+    assert mlp.hidden_layers == [mlp.layers[0], mlp.layers[2]]
+    assert mlp.output_layer is mlp.layers[4]
+
+
 def test_a_round_trip_through_a_file(tmp_path):
     source, target = randomized(BayesByBackpropMLP(3, [4], 2)), BayesByBackpropMLP(3, [4], 2)
     torch.save(source.state_dict(), tmp_path / "model.pt")

@@ -161,11 +161,11 @@ def test_kl_near_the_prior_keeps_the_digits_that_the_textbook_form_loses():
     assert abs(gaussian_kl(torch.zeros(()), rho, 0.0, prior_sigma).item() / value - 1) < 5e-3
 
 
-@pytest.mark.parametrize("prior_sigma", [1e-12, 1e12, 1e30])
+@pytest.mark.parametrize("prior_sigma", [1e-12, 1e12, 1e19])
 def test_kl_and_gradients_under_extreme_priors(prior_sigma):
     """Ratios that under- or overflow float32 while the KL does not."""
-    rho = torch.tensor([-1000.0, -100.0, -60.0, -40.0], requires_grad=True)
-    kl = gaussian_kl(torch.zeros(4), rho, 0.0, prior_sigma)
+    rho = torch.tensor([-1000.0, -100.0, -60.0, -40.0, -39.9], requires_grad=True)
+    kl = gaussian_kl(torch.zeros(5), rho, 0.0, prior_sigma)
     (gradient,) = torch.autograd.grad(kl.sum(), rho)
     for one, got, slope in zip(rho.tolist(), kl.tolist(), gradient.tolist(), strict=True):
         value, _, exact_slope, _ = exact_kl(0.0, one, 0.0, prior_sigma)

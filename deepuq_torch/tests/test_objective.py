@@ -253,6 +253,23 @@ def test_the_default_likelihood_of_a_heteroscedastic_model_is_its_density(data):
     torch.testing.assert_close(default[1], step[1] + 2 * 0.5 * math.log(2 * math.pi))
 
 
+def test_outputs_may_be_anything_that_the_likelihood_understands(data):
+    x, _, targets = data
+
+    class Pair(nn.Module):
+        def forward(self, x, sample=True):
+            return x[:, :2], x[:, 2:]
+
+        def kl(self):
+            return torch.zeros(())
+
+    def likelihood(outputs, y):
+        return -(y - outputs[0]).square().sum(-1) * outputs[1].exp()[:, 0]
+
+    nll = negative_elbo(Pair(), x, targets, num_data=8, log_likelihood=likelihood)[1]
+    torch.testing.assert_close(nll, -likelihood((x[:, :2], x[:, 2:]), targets).mean())
+
+
 def test_a_learned_noise_gets_a_gradient(data):
     x, _, targets = data
     log_noise = torch.zeros((), requires_grad=True)
