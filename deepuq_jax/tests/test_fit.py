@@ -1,0 +1,220 @@
+"""`fit` as a user meets it: compilations, early stopping, iterables, bad data, and what it leaves alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import deepuq_jax as dq
+
+GAUSSIAN = dq.Gaussian(0.3)
+
+
+def data(n=50):
+    x = np.linspace(-1, 1, n, dtype=np.float32)[:, None]
+    return x, x**2
+
+
+def mlp(**options):
+    return dq.BayesByBackpropMLP(1, (8,), 1, rngs=nnx.Rngs(0), likelihood=GAUSSIAN, **options)
+
+
+class Counting:
+    """A likelihood that counts how often it is traced."""
+
+    def __init__(self):
+        self.traces = []
+
+    def __call__(self, outputs, y):
+        if isinstance(outputs, jax.core.Tracer):
+            self.traces.append(outputs.shape)
+        return GAUSSIAN(outputs, y)
+
+
+def test_one_compilation_for_the_whole_run_and_for_a_second_run(key):
+    x, y = data()
+    counting = Counting()
+    optimizer = optax.adam(1e-2)
+    options = dict(key=key, log_likelihood=counting, optimizer=optimizer, batch_size=16)
+    dq.fit(mlp(), x, y, epochs=1, **options)
+    first = list(counting.traces)
+    # The check of the targets looks at all 50; the program holds the full batches and the remainder, and no more.
+    assert {shape for shape in first} == {(50, 1), (16, 1), (2, 1)}
+    counting.traces.clear()
+    dq.fit(mlp(), x, y, epochs=3, kl_weight=0.5, **options)
+    assert counting.traces == [(50, 1)]
+
+
+def test_a_schedule_compiles_once(key):
+    x, y = data()
+    counting, schedule = Counting(), optax.linear_schedule(0.0, 1.0, 10)
+    options = dict(key=key, log_likelihood=counting, optimizer=optax.adam(1e-2), batch_size=25, kl_weight=schedule)
+    dq.fit(mlp(), x, y, epochs=1, **options)
+    counting.traces.clear()
+    dq.fit(mlp(), x, y, epochs=4, **options)
+    assert counting.traces == [(50, 1)]
+
+
+def test_history_is_arrays_by_epoch_and_the_loss_falls(key):
+    x, y = data()
+    result = dq.fit(mlp(), x, y, key=key, epochs=60, batch_size=10, optimizer=optax.adam(1e-2))
+    assert set(result.history) == {"loss", "nll", "kl"}
+    assert all(isinstance(v, np.ndarray) and v.shape == (60,) for v in result.history.values())
+    assert result.history["loss"][-1] < 0.5 * result.history["loss"][0]
+    np.testing.assert_allclose(
+        result.history["loss"], result.history["nll"] + result.history["kl"] / 50, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_same_key_same_result_and_the_callers_model_survives(key):
+    x, y = data()
+    model = mlp()
+    before = jax.tree.map(np.array, nnx.state(model))
+    one = dq.fit(model, x, y, key=key, epochs=3)
+    two = dq.fit(model, x, y, key=key, epochs=3)
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(one.model), nnx.state(two.model))
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
+    other = dq.fit(model, x, y, key=jax.random.key(1), epochs=3)
+    assert not np.allclose(one.model.layers[0].kernel_posterior.mu, other.model.layers[0].kernel_posterior.mu)
+
+
+def test_fit_is_the_pure_functions_in_a_loop(key):
+    x, y = data()
+    optimizer = optax.adam(1e-2)
+    result = dq.fit(mlp(), x, y, key=key, epochs=2, batch_size=16, optimizer=optimizer)
+    train_key, _ = jax.random.split(key)
+    state = dq.init(mlp(), optimizer)
+    for epoch in range(2):
+        epoch_key = jax.random.fold_in(train_key, epoch)
+        state, _ = dq.train_epoch(state, x, y, key=epoch_key, batch_size=16, optimizer=optimizer)
+    for a, b in zip(jax.tree.leaves(result.model), jax.tree.leaves(state.model), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_early_stopping_returns_the_best_model(key):
+    x, y = data()
+    # Validation targets that training moves away from: the best epoch is an early one.
+    result = dq.fit(
+        mlp(), x, y, key=key, epochs=200, patience=3, validation_data=(x, -y - 1), optimizer=optax.adam(3e-2)
+    )
+    scores = result.history["val_nll"]
+    assert len(scores) < 200
+    assert len(scores) - 1 - int(np.argmin(scores)) == 3
+    _, score_key = jax.random.split(key)
+    density = dq.log_predictive_density(result.model, x, -y - 1, key=score_key, n_samples=10)
+    np.testing.assert_allclose(-float(density.mean()), scores.min(), rtol=1e-5)
+
+
+def test_validation_without_patience_only_scores(key):
+    x, y = data()
+    result = dq.fit(mlp(), x, y, key=key, epochs=4, validation_data=(x, y))
+    assert result.history["val_nll"].shape == (4,)
+
+
+def test_progress_shows_epochs(key, capsys):
+    pytest.importorskip("tqdm")
+    x, y = data()
+    dq.fit(mlp(), x, y, key=key, epochs=3, progress=True)
+    assert "3/3" in capsys.readouterr().err
+
+
+class Loader:
+    """Batches that start anew each epoch, as a torch DataLoader's do."""
+
+    def __init__(self, x, y, batch_size):
+        self.x, self.y, self.batch_size = x, y, batch_size
+
+    def __iter__(self):
+        for i in range(0, len(self.x), self.batch_size):
+            yield self.x[i : i + self.batch_size], self.y[i : i + self.batch_size]
+
+
+def test_batches_from_an_iterable_compile_once_a_shape(key):
+    x, y = data()
+    counting = Counting()
+    options = dict(key=key, num_data=50, log_likelihood=counting, optimizer=optax.adam(1e-2))
+    result = dq.fit(mlp(), Loader(x, y, 16), epochs=30, **options)
+    # Each batch is also held against the outputs once as it comes; beyond that, one program for 16 and one for 2.
+    checks = 30 * 4
+    assert len(counting.traces) - checks <= 2 * 2
+    assert result.history["loss"][-1] < result.history["loss"][0]
+    assert result.history["loss"].shape == (30,)
+
+
+def test_an_exhausted_iterator_is_named(key):
+    x, y = data()
+    with pytest.raises(ValueError, match="starts anew each epoch"):
+        dq.fit(mlp(), iter([(x, y)]), key=key, num_data=50, epochs=2)
+
+
+def test_a_bad_batch_is_refused_as_it_comes(key):
+    x, y = data()
+    batches = [(x, y), (x * np.nan, y)]
+    with pytest.raises(ValueError, match="Expected x to be finite"):
+        dq.fit(mlp(), batches, key=key, num_data=50, epochs=1)
+
+
+def test_a_loss_that_blows_up_stops_with_the_step_and_the_last_good_model(key):
+    x, y = data()
+    exploding = lambda outputs, y: GAUSSIAN(outputs, y) + jnp.where(jnp.abs(outputs[:, 0]) > 3.0, jnp.nan, 0.0)  # noqa: E731
+    with pytest.raises(dq.NonFiniteError, match="at step") as caught:
+        dq.fit(
+            mlp(), x, y * 1e4, key=key, epochs=50, batch_size=10, log_likelihood=exploding, optimizer=optax.sgd(1e-3)
+        )
+    error = caught.value
+    assert error.step >= 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(error.result.model))
+    assert len(error.result.history["loss"]) == error.step // 5 + 1
+    assert np.isfinite(np.asarray(error.result.model(x))).all()
+
+
+def test_a_dict_of_inputs_goes_through(key):
+    class TwoInputs(nnx.Module):
+        def __init__(self):
+            self.layer = dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0))
+            self.likelihood = GAUSSIAN
+
+        def __call__(self, x, *, key=None):
+            return self.layer(jnp.concatenate([x["a"], x["b"]], axis=1), key=key)
+
+        def kl(self, key=None):
+            return self.layer.kl(key)
+
+    x, y = data()
+    result = dq.fit(TwoInputs(), {"a": x, "b": x**2}, y, key=key, epochs=2)
+    assert dq.predict_vi_uq(result.model, {"a": x, "b": x}, key=key, n_samples=3, batch_size=20).mean.shape == (50, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"x": data()[0] * np.nan}, ValueError, "Expected x to be finite"),
+        ({"y": data()[1] * np.inf}, ValueError, "Expected y to be finite"),
+        ({"y": data()[1][:, 0]}, ValueError, r"Expected y of shape \[50, 1\]"),
+        ({"y": data()[1][:10]}, ValueError, "to hold 50 examples"),
+        ({"x": np.zeros((0, 1)), "y": np.zeros((0, 1))}, ValueError, "at least one example"),
+        ({"x": np.zeros((50, 2))}, ValueError, "Expected x to have shape"),
+        ({"log_likelihood": dq.Categorical()}, TypeError, "integer labels"),
+        ({"log_likelihood": dq.Categorical(), "y": np.full(50, 3)}, ValueError, "to be labels from 0 to 0; got 3 to 3"),
+        ({"batch_size": 51}, ValueError, "at most the 50 examples; got 51"),
+        ({"batch_size": 2.0}, ValueError, "Expected batch_size"),
+        ({"epochs": 0}, ValueError, "Expected epochs"),
+        ({"mc_samples": True}, ValueError, "Expected mc_samples"),
+        ({"patience": 3}, ValueError, "Expected validation_data"),
+        ({"patience": 0, "validation_data": data()}, ValueError, "Expected patience"),
+        ({"validation_data": (data()[0], data()[1] * np.nan)}, ValueError, "Expected y to be finite"),
+        ({"kl_weight": float("inf")}, ValueError, "Expected kl_weight"),
+        ({"key": 0}, TypeError, "Expected key"),
+        ({"num_data": -1}, ValueError, "Expected num_data"),
+        ({"y": None}, ValueError, "Expected y"),
+        ({"x": [data()], "y": None}, ValueError, "Expected num_data"),
+        ({"x": [data()], "y": None, "num_data": 50, "batch_size": 5}, ValueError, "Expected batch_size"),
+    ],
+)
+def test_bad_input_is_refused_before_training(change, error, message, key):
+    x, y = data()
+    arguments = dict(x=x, y=y, key=key, epochs=1) | change
+    with pytest.raises(error, match=message):
+        dq.fit(mlp(), arguments.pop("x"), arguments.pop("y"), **arguments)

@@ -1,0 +1,145 @@
+"""The pure functions of training: what a step and an epoch do, under every transformation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import deepuq_jax as dq
+
+GAUSSIAN = dq.Gaussian(0.5)
+ADAM = optax.adam(1e-2)
+
+
+def data(n=10):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 3)).astype(np.float32)
+    return jnp.asarray(x), jnp.asarray(x[:, :1] - 0.5 * x[:, 1:2])
+
+
+def mlp(seed=0):
+    return dq.BayesByBackpropMLP(3, (4,), 1, rngs=nnx.Rngs(seed), likelihood=GAUSSIAN)
+
+
+def leaves_close(a, b, rtol=1e-5):
+    for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(left, right, rtol=rtol, atol=1e-6)
+
+
+def test_a_step_is_the_optimizers_step_on_the_objective(key):
+    x, y = data()
+    state = dq.init(mlp(), ADAM)
+    new, terms = dq.train_step(state, x, y, key=key, optimizer=ADAM, num_data=10)
+    loss = lambda model: dq.negative_elbo(model, x, y, key=key, num_data=10)[0]  # noqa: E731
+    value, grads = jax.value_and_grad(loss)(mlp())
+    updates, _ = ADAM.update(grads, ADAM.init(mlp()))
+    leaves_close(new.model, optax.apply_updates(mlp(), updates))
+    np.testing.assert_allclose(terms.loss, value, rtol=1e-6)
+    assert (int(new.step), int(new.bad_step)) == (1, -1)
+
+
+def test_an_epoch_sees_every_example_once_and_steps_on_the_remainder(key):
+    seen = []
+
+    def log_likelihood(outputs, y):
+        jax.debug.callback(lambda y: seen.append(np.asarray(y)), y)
+        return GAUSSIAN(outputs, y)
+
+    x, y = data()
+    state = dq.init(mlp(), ADAM)
+    state, history = jax.jit(
+        lambda s, k: dq.train_epoch(s, x, y, key=k, batch_size=4, optimizer=ADAM, log_likelihood=log_likelihood)
+    )(state, key)
+    jax.effects_barrier()
+    assert sorted(len(batch) for batch in seen) == [2, 4, 4]
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen).ravel()), np.sort(np.asarray(y).ravel()))
+    assert history.loss.shape == (3,)
+    assert int(state.step) == 3
+
+
+def test_epochs_shuffle_anew(key):
+    x, y = data(64)
+    epoch = jax.jit(lambda s, k: dq.train_epoch(s, x, y, key=k, batch_size=16, optimizer=optax.sgd(0.0))[1].nll)
+    a, b = epoch(dq.init(mlp(), optax.sgd(0.0)), key), epoch(dq.init(mlp(), optax.sgd(0.0)), jax.random.key(1))
+    assert not np.isclose(a, b).any()
+
+
+def test_a_step_scans_and_vmaps_over_seeds(key):
+    x, y = data()
+    keys = jax.random.split(key, 3)
+    step = lambda state, k: dq.train_step(state, x, y, key=k, optimizer=ADAM, num_data=10)  # noqa: E731
+    scanned, _ = jax.jit(lambda s: jax.lax.scan(step, s, keys))(dq.init(mlp(), ADAM))
+    looped = dq.init(mlp(), ADAM)
+    for k in keys:
+        looped, _ = step(looped, k)
+    leaves_close(scanned, looped)
+
+    def train(seed_key):
+        model = dq.BayesByBackpropMLP(3, (4,), 1, rngs=nnx.Rngs(seed_key), likelihood=GAUSSIAN)
+        return dq.train_epoch(dq.init(model, ADAM), x, y, key=seed_key, batch_size=4, optimizer=ADAM)[0]
+
+    many = jax.jit(jax.vmap(train))(keys)
+    leaves_close(jax.tree.map(lambda leaf: leaf[1], many), jax.jit(train)(keys[1]), rtol=1e-4)
+
+
+def test_priors_sweep_under_vmap(key):
+    x, y = data()
+
+    def train(scale):
+        prior = dq.GaussianPrior(0.0, scale)
+        model = dq.BayesByBackpropMLP(3, (4,), 1, prior=prior, likelihood=GAUSSIAN, rngs=nnx.Rngs(0))
+        state, history = dq.train_epoch(dq.init(model, ADAM), x, y, key=key, batch_size=5, optimizer=ADAM)
+        return history.kl, state.model.layers[0].prior.sigma
+
+    kls, scales = jax.vmap(train)(jnp.array([0.1, 1.0]))
+    assert (kls[0] > kls[1]).all()
+    np.testing.assert_array_equal(scales, jnp.array([0.1, 1.0]))
+
+
+def test_training_runs_sharded_over_devices(key):
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("data",))
+    x, y = jax.device_put(data(16), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
+    step = jax.jit(lambda s, x, y: dq.train_step(s, x, y, key=key, optimizer=ADAM, num_data=16))
+    leaves_close(step(dq.init(mlp(), ADAM), x, y)[0], step(dq.init(mlp(), ADAM), *data(16))[0])
+
+
+def test_kl_weight_takes_a_schedule_of_the_step(key):
+    x, y = data()
+    schedule = optax.linear_schedule(0.0, 1.0, 4)
+    state = dq.init(mlp(), ADAM)._replace(step=jnp.asarray(2))
+    options = dict(key=key, optimizer=ADAM, num_data=10)
+    _, by_schedule = dq.train_step(state, x, y, kl_weight=schedule, **options)
+    _, by_number = dq.train_step(state, x, y, kl_weight=0.5, **options)
+    np.testing.assert_allclose(by_schedule.loss, by_number.loss, rtol=1e-6)
+    np.testing.assert_allclose(by_number.loss, by_number.nll + 0.5 * by_number.kl / 10, rtol=1e-6)
+
+
+def test_a_step_that_is_not_finite_is_not_taken_and_the_first_is_recorded(key):
+    x, y = data()
+    bad = lambda outputs, y: GAUSSIAN(outputs, y) * jnp.where(y[0, 0] > 1e6, jnp.nan, 1.0)  # noqa: E731
+    step = jax.jit(
+        lambda s, y: dq.train_step(s, x, y, key=key, optimizer=ADAM, num_data=10, log_likelihood=bad)[0]
+    )
+    first = step(dq.init(mlp(), ADAM), y)
+    second = step(first, y + 1e7)
+    leaves_close(second.model, first.model, rtol=0)
+    leaves_close(second.opt_state, first.opt_state, rtol=0)
+    assert (int(second.step), int(second.bad_step)) == (2, 1)
+    assert int(step(second, y + 1e7).bad_step) == 1
+
+
+def test_only_params_get_optimizer_state():
+    prior = dq.GaussianPrior(0.0, jnp.asarray(0.5))
+    model = dq.BayesianLinear(3, 1, prior=prior, rngs=nnx.Rngs(0))
+    state = dq.init(model, optax.sgd(0.1, momentum=0.9))
+    assert len(jax.tree.leaves(state.opt_state)) == 4
+
+
+def test_a_batch_larger_than_the_data_is_refused(key):
+    x, y = data()
+    with pytest.raises(ValueError, match="Expected batch_size to be at most the 10 examples; got 11"):
+        dq.train_epoch(dq.init(mlp(), ADAM), x, y, key=key, batch_size=11, optimizer=ADAM)
+    with pytest.raises(ValueError, match="Expected batch_size to be a positive int"):
+        dq.train_epoch(dq.init(mlp(), ADAM), x, y, key=key, batch_size=0, optimizer=ADAM)
