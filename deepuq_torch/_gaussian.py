@@ -127,7 +127,7 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: 
     """
     mu = at_least_float32(mu)
     twice = 2.0 * log_sigma_ratio(rho, prior_sigma)
-    # expm1 may come out one ulp below its argument, hence the clamp: a KL is never negative.
+    # Where a device's expm1 is good to one ulp only it may come out below its argument; a KL is never negative.
     spread = (torch.expm1(twice) - twice).clamp_min(0.0)
     return 0.5 * (spread + ((mu - prior_mu) / prior_sigma).square())
 
