@@ -44,7 +44,8 @@ def finite_number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(fault(name, "to be a real number", repr(value)))
     number = float(value)
-    if not math.isfinite(number):
+    # By comparison: math.isfinite breaks the graph where a compiled function takes the number as an argument.
+    if not -math.inf < number < math.inf:
         raise ValueError(fault(name, "to be finite", repr(value)))
     return number
 

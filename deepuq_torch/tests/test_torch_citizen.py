@@ -126,20 +126,22 @@ def test_the_objectives_compile_without_a_graph_break(mc_samples):
         assert torch.isfinite(compiled(objective)()[0])
 
 
-def test_a_kl_weight_schedule_compiles_a_few_times_and_not_every_step():
+@pytest.mark.parametrize(("number", "compilations"), [(torch.tensor, 1), (float, 2)])
+def test_a_schedule_compiles_a_few_times_and_not_every_step(number, compilations):
+    """A float is compiled in at first, and made an argument when it changes."""
     from torch._dynamo.testing import CompileCounter
 
-    model, counter = randomized(dq.BayesByBackpropMLP(3, [5], 2)), CompileCounter()
-    x, y = torch.randn(4, 3), torch.randint(2, (4,))
-    torch._dynamo.reset()
-    step = torch.compile(
-        lambda weight: dq.vi_elbo_step(model, x, y, num_batches=3, kl_weight=weight)[0],
-        fullgraph=True,
-        backend=counter,
-    )
-    for epoch in range(8):
-        step(torch.tensor(epoch / 8))
-    assert counter.frame_count == 1
+    model, x, y = dq.BayesByBackpropMLP(3, [5], 2), torch.randn(4, 3), torch.randint(2, (4,))
+    for objective in (
+        lambda value: dq.vi_elbo_step(model, x, y, num_batches=3, kl_weight=value)[0],
+        lambda value: dq.negative_elbo(model, x, y, num_data=100 * value, kl_weight=value)[0],
+    ):
+        torch._dynamo.reset()
+        counter = CompileCounter()
+        step = torch.compile(objective, fullgraph=True, backend=counter)
+        for epoch in range(1, 8):
+            step(number(epoch / 7.3))
+        assert counter.frame_count == compilations
 
 
 def test_the_heteroscedastic_objectives_compile():
