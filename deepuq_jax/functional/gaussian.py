@@ -27,6 +27,19 @@ def at_least_float32(value: ArrayLike) -> Array:
     return value.astype(jnp.promote_types(value.dtype, jnp.float32))
 
 
+@jax.custom_jvp
+def _softplus(rho: Array) -> Array:
+    return jnp.maximum(rho, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(rho)))
+
+
+@_softplus.defjvp
+def _softplus_jvp(primals, tangents):
+    # The derivative is the logistic function, and logistic(rho) = 1 - exp(-softplus(rho)): one operation on what is
+    # there already, where differentiating the two branches of |rho| takes four.
+    sigma = _softplus(primals[0])
+    return sigma, -jnp.expm1(-sigma) * tangents[0]
+
+
 def sigma_from_rho(rho: ArrayLike) -> Array:
     """Standard deviation of a posterior.
 
@@ -41,7 +54,7 @@ def sigma_from_rho(rho: ArrayLike) -> Array:
     >>> float(sigma_from_rho(0.0))  # log 2
     0.6931...
     """
-    return jnp.logaddexp(at_least_float32(rho), 0.0)
+    return _softplus(at_least_float32(rho))
 
 
 def rho_from_sigma(sigma: ArrayLike) -> Array:
@@ -128,15 +141,27 @@ def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: 
 
 
 @jax.custom_jvp
-def _minus_log1pmx(d: Array) -> Array:
-    """d - log(1 + d), which is never negative; with its exact derivative, which rounding would spoil."""
-    return jnp.maximum(d - jnp.log1p(d), 0.0)
+def _scale_kl(rho: Array, prior_sigma: Array) -> Array:
+    """The part of the KL that is of the scales alone, s^2/2 - 1/2 - log s with s = softplus(rho) / prior_sigma."""
+    sigma = sigma_from_rho(rho)
+    ratio = sigma / prior_sigma
+    d = (sigma - prior_sigma) / prior_sigma
+    # Where sigma has underflowed its logarithm is rho itself.
+    log_far = jnp.where(ratio > 0.0, jnp.log(ratio), rho - jnp.log(prior_sigma))
+    near = jnp.maximum(d - jnp.log1p(jnp.maximum(d, -0.5)), 0.0)
+    return 0.5 * jnp.square(d) + jnp.where(d > -0.5, near, d - log_far)
 
 
-@_minus_log1pmx.defjvp
-def _minus_log1pmx_jvp(primals, tangents):
-    (d,), (d_dot,) = primals, tangents
-    return _minus_log1pmx(d), d / (1.0 + d) * d_dot
+@_scale_kl.defjvp
+def _scale_kl_jvp(primals, tangents):
+    rho, prior_sigma = primals
+    sigma = sigma_from_rho(rho)
+    d = (sigma - prior_sigma) / prior_sigma
+    excess = d * (2.0 + d)  # s^2 - 1, without its cancellation
+    # d log sigma / d rho, which is 1 where sigma has underflowed.
+    slope = jnp.where(sigma > 0.0, -jnp.expm1(-sigma) / jnp.where(sigma > 0.0, sigma, 1.0), 1.0)
+    tangent = excess * (slope * tangents[0] - tangents[1] / prior_sigma)
+    return _scale_kl(rho, prior_sigma), tangent
 
 
 def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma: ArrayLike) -> Array:
@@ -145,8 +170,8 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
     KL(q || p) = log(sigma_p / sigma_q) + (sigma_q^2 + (mu_q - mu_p)^2) / (2 sigma_p^2) - 1/2, sigma_q = softplus(rho).
 
     With d = sigma_q / sigma_p - 1 the part of the scales is d^2/2 + (d - log1p(d)): both terms are small where q is
-    near p, so nothing cancels there, where the textbook form has no digit right. Far from p the logarithms are taken
-    apart, so that it holds where sigma_q underflows.
+    near p, so nothing cancels there, where the textbook form has no digit right. Its gradient is written by hand,
+    (s^2 - 1) d log s with s = 1 + d, and holds where sigma_q underflows.
 
     Args:
         mu, rho: parameters of q, any one shape.
@@ -160,11 +185,4 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
     """
     mu, rho = at_least_float32(mu), at_least_float32(rho)
     prior_sigma = jnp.asarray(prior_sigma, dtype=jnp.promote_types(rho.dtype, jnp.result_type(prior_sigma)))
-    sigma = sigma_from_rho(rho)
-    d = (sigma - prior_sigma) / prior_sigma
-    is_near = jnp.abs(d) < 0.5
-    d = jnp.where(is_near, d, 0.0)
-    near = 0.5 * jnp.square(d) + _minus_log1pmx(d)
-    ratio = sigma / prior_sigma
-    far = 0.5 * (ratio - 1.0) * (ratio + 1.0) - (log_sigma(rho) - jnp.log(prior_sigma))
-    return jnp.where(is_near, near, far) + 0.5 * jnp.square((mu - prior_mu) / prior_sigma)
+    return _scale_kl(rho, prior_sigma) + 0.5 * jnp.square((mu - prior_mu) / prior_sigma)

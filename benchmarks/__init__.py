@@ -1,0 +1,1 @@
+"""Scripts that compare backends side by side; nothing imports them."""
