@@ -7,6 +7,7 @@ scan over 50 forward passes. The figure to read is the ratio, since both run in 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 from collections.abc import Callable
@@ -63,7 +64,7 @@ class Mlp(nnx.Module):
     """The deterministic network of the same sizes."""
 
     def __init__(self, sizes: tuple[int, ...], rngs: nnx.Rngs):
-        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes)])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for layer in self.layers[:-1]:
@@ -98,7 +99,7 @@ def deterministic_training(work: Workload) -> Callable[[], object]:
 
     def step(carry, rows):
         params, opt_state = carry
-        loss = lambda p: -jnp.mean(likelihood(nnx.merge(graphdef, p)(x[rows]), y[rows]))  # noqa: E731
+        loss = lambda p: -jnp.mean(likelihood(nnx.merge(graphdef, p)(x[rows]), y[rows]))
         value, grads = jax.value_and_grad(loss)(params)
         updates, opt_state = OPTIMIZER.update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), value
@@ -126,7 +127,7 @@ def deterministic_prediction(work: Workload) -> Callable[[], object]:
     @jax.jit
     def passes(params):
         # Inputs that change with the pass, or the compiler runs one pass for all.
-        one = lambda total, i: (total + nnx.merge(graphdef, params)(x * (1 + 1e-6 * i)), None)  # noqa: E731
+        one = lambda total, i: (total + nnx.merge(graphdef, params)(x * (1 + 1e-6 * i)), None)
         return jax.lax.scan(one, jnp.zeros((len(x), work.sizes[-1])), jnp.arange(float(DRAWS)))[0]
 
     return lambda: passes(params)
@@ -156,7 +157,7 @@ def as_markdown(rows: list[dict]) -> str:
         "| network | task | deepuq_jax, µs (min-max) | deterministic, µs (min-max) | ratio | first call, s |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    micro = lambda t: f"{t['median_s'] * 1e6:,.0f} ({t['low_s'] * 1e6:,.0f}-{t['high_s'] * 1e6:,.0f})"  # noqa: E731
+    micro = lambda t: f"{t['median_s'] * 1e6:,.0f} ({t['low_s'] * 1e6:,.0f}-{t['high_s'] * 1e6:,.0f})"
     lines += [
         f"| {row['network']} | {row['task']} | {micro(row['ours'])} | {micro(row['floor'])} "
         f"| {row['ratio']:.2f} | {row['ours']['compile_s']:.1f} |"

@@ -46,6 +46,4 @@ def interleave(contestants: dict[str, Callable[[], object]], *, units: int, roun
     for _ in range(rounds):
         for name, function in contestants.items():
             times[name].append(_clock(function) / units)
-    return {
-        name: Timing(first[name], statistics.median(row), min(row), max(row)) for name, row in times.items()
-    }
+    return {name: Timing(first[name], statistics.median(row), min(row), max(row)) for name, row in times.items()}

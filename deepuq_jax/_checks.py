@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def is_concrete(value: Any) -> bool:
     """Whether `value` is data (an array with values), not a tracer, a shape or a placeholder."""
-    return isinstance(value, (jax.Array, np.ndarray)) and not isinstance(value, jax.core.Tracer)
+    return isinstance(value, (jax.Array, np.ndarray)) and not isinstance(value, Tracer)
 
 
 def describe(value: Any) -> str:
@@ -37,7 +38,7 @@ def check_count(name: str, value: Any) -> int:
 
 def check_positive(name: str, value: Any) -> None:
     """Refuse a number, or an array with an entry, that is not finite and above zero; tracers pass."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     if isinstance(value, (bool, str)) or not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
         raise TypeError(expected(name, "to be a number", value))
@@ -49,7 +50,7 @@ def check_positive(name: str, value: Any) -> None:
 
 def check_finite_number(name: str, value: Any) -> None:
     """Refuse a number, or an array with an entry, that is NaN or infinite; tracers pass."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     if isinstance(value, (bool, str)) or not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
         raise TypeError(expected(name, "to be a number", value))
@@ -119,7 +120,7 @@ def check_batch(x: Any, y: Any, *, finite: bool = True) -> int:
 
 def _check_finite_data(name: str, leaf: Any) -> None:
     all_finite = jnp.isfinite(leaf).all()
-    if isinstance(all_finite, jax.core.Tracer):  # Inside a trace even a concrete array is staged: look at it here.
+    if isinstance(all_finite, Tracer):  # Inside a trace even a concrete array is staged: look at it here.
         all_finite = np.isfinite(np.asarray(leaf).astype(np.float64)).all()
     if not all_finite:
         raise ValueError(expected(name, "to be finite", "NaN or infinity among its entries"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -43,29 +45,35 @@ def bayesianize(
     if isinstance(net, nnx.Module):
         return BayesianModule(*_from_nnx(net), sigma=sigma, prior=prior, likelihood=likelihood)
     if isinstance(net, tuple) and len(net) == 2 and callable(net[0]):
-        return BayesianModule(net[0], net[1], None, sigma=sigma, prior=prior, likelihood=likelihood)
+        return BayesianModule(_PlainNet(net[0]), net[1], None, sigma=sigma, prior=prior, likelihood=likelihood)
     raise TypeError(expected("net", "to be a Flax NNX module or a pair (apply, params)", net))
 
 
-class _NNXApply:
+@dataclass(frozen=True)
+class _NNXNet:
     """Rebuilds an NNX module from its static part, so that tied parameters stay one."""
 
-    def __init__(self, graphdef: Any):
-        self.graphdef = graphdef
+    graphdef: Any
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _NNXApply) and self.graphdef == other.graphdef
-
-    def __hash__(self) -> int:
-        return hash(self.graphdef)
-
-    def merge(self, params: Any, carried: Any) -> nnx.Module:
-        return nnx.merge(self.graphdef, params, carried)
+    def rebuild(self, weights: Any, carried: Any) -> Callable:
+        """The module at these weights and this carried state."""
+        return nnx.merge(self.graphdef, weights, carried)
 
 
-def _from_nnx(net: nnx.Module) -> tuple[_NNXApply, Any, Any]:
+@dataclass(frozen=True)
+class _PlainNet:
+    """A function of parameters and inputs; it carries nothing."""
+
+    apply: Callable
+
+    def rebuild(self, weights: Any, carried: Any) -> Callable:
+        """The function at these weights."""
+        return partial(self.apply, weights)
+
+
+def _from_nnx(net: nnx.Module) -> tuple[_NNXNet, Any, Any]:
     graphdef, params, carried = nnx.split(net, nnx.Param, ...)
-    return _NNXApply(graphdef), nnx.to_pure_dict(params), carried
+    return _NNXNet(graphdef), nnx.to_pure_dict(params), carried
 
 
 class BayesianModule(nnx.Module):
@@ -75,10 +83,10 @@ class BayesianModule(nnx.Module):
     `carried` holds the network's other Variables.
     """
 
-    def __init__(self, apply: Callable | _NNXApply, params: Any, carried: Any, *, sigma, prior, likelihood):
+    def __init__(self, net: _NNXNet | _PlainNet, params: Any, carried: Any, *, sigma, prior, likelihood):
         if not jax.tree.leaves(params):
             raise ValueError(expected("net", "to have parameters", "none"))
-        self.apply = nnx.static(apply)
+        self.net = nnx.static(net)
         self.posterior = nnx.Param(MeanField.init(params, sigma))
         self.carried = nnx.data(carried)
         self.dtypes = tuple(leaf.dtype for leaf in jax.tree.leaves(params))
@@ -94,10 +102,7 @@ class BayesianModule(nnx.Module):
         return treedef.unflatten([leaf.astype(dtype) for leaf, dtype in zip(leaves, self.dtypes, strict=True)])
 
     def _net(self, key: Array | None, noise: Any, carried: Any) -> Callable:
-        weights = self._weights(key, noise)
-        if not isinstance(self.apply, _NNXApply):
-            return lambda x: self.apply(weights, x)
-        return self.apply.merge(weights, carried if key is None else _reseed(carried, key))
+        return self.net.rebuild(self._weights(key, noise), carried if key is None else _reseed(carried, key))
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Outputs of the network under one draw of its parameters, or at their means."""
@@ -106,7 +111,7 @@ class BayesianModule(nnx.Module):
     def call_with_state(self, x: Any, *, key: Array | None = None, noise: Any = None) -> tuple[Any, Any]:
         """The outputs, and the carried state as the call left it (BatchNorm statistics in training mode)."""
         check_one_of("key and noise", key, noise)
-        _, carried, merge = split_params(self)
+        _, carried, _ = split_params(self)
         if not jax.tree.leaves(self.carried):
             return self._net(key, noise, self.carried)(x), None
         # The network gets Variables of its own to write to: a call changes nothing here.
@@ -156,17 +161,14 @@ class FixedModule(nnx.Module):
     """A `BayesianModule` at one draw of its parameters: it ignores noise and has no KL."""
 
     def __init__(self, model: BayesianModule, key: Array):
-        self.apply = nnx.static(model.apply)
+        self.net = nnx.static(model.net)
         self.weights = nnx.Variable(model._weights(key, None))
         self.carried = nnx.data(_reseed(model.carried, key))
         self.likelihood = nnx.static(model.likelihood)
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Outputs of the network."""
-        weights = unwrap(self.weights)
-        if not isinstance(self.apply, _NNXApply):
-            return self.apply(weights, x)
-        return self.apply.merge(weights, jax.tree.map(lambda leaf: leaf, self.carried))(x)
+        return self.net.rebuild(unwrap(self.weights), jax.tree.map(lambda leaf: leaf, self.carried))(x)
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """0 nats: nothing is random."""

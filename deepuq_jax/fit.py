@@ -171,7 +171,7 @@ def _run(state, epoch_of, score, key, epochs, patience, progress) -> FitResult:
             bar.update(1)
             if progress:
                 bar.set_postfix({name: f"{float(value):.4g}" for name, value in row.items()})
-            if best is not None:
+            if best is not None and patience is not None:
                 best = _keep_best(best, state.model, row["val_nll"])
                 if int(best.stale) >= patience:
                     break
@@ -194,9 +194,7 @@ def _keep_best(best: _Best, model: Any, val_nll: Array) -> _Best:
 
 
 def _score(model: Any, *, key: Array, data: tuple[Any, Any], log_likelihood: Callable) -> Array:
-    density = log_predictive_density(
-        model, *data, key=key, n_samples=_VALIDATION_DRAWS, log_likelihood=log_likelihood
-    )
+    density = log_predictive_density(model, *data, key=key, n_samples=_VALIDATION_DRAWS, log_likelihood=log_likelihood)
     return -jnp.mean(density)
 
 

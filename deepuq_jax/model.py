@@ -76,7 +76,7 @@ def split_params(model: Any) -> tuple[Any, Any, Callable[[Any, Any], Any]]:
     if isinstance(model, nnx.Module):
         graphdef, params, carried = nnx.split(model, nnx.Param, ...)
         return params, carried, lambda params, carried: nnx.merge(graphdef, params, carried)
-    is_trained = lambda leaf: hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)  # noqa: E731
+    is_trained = lambda leaf: hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
     params = jax.tree.map(lambda leaf: leaf if is_trained(leaf) else None, model)
     carried = jax.tree.map(lambda leaf: None if is_trained(leaf) else leaf, model)
     return params, carried, _join
@@ -146,5 +146,5 @@ def draw(model: Any, *, key: Array) -> Any:
     nodes = {id(node): i for i, (_, node) in enumerate(bayesian_nodes(model))}
     if not nodes:
         raise ValueError(expected("model", "to have a Bayesian layer, with kl()", type(model).__name__))
-    fix = lambda node: node.draw(key=draw_key(key, nodes[id(node)])) if id(node) in nodes else node  # noqa: E731
+    fix = lambda node: node.draw(key=draw_key(key, nodes[id(node)])) if id(node) in nodes else node
     return jax.tree.map(fix, model, is_leaf=lambda node: id(node) in nodes)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 
 from deepuq_jax._checks import (
     check_batch,
@@ -54,7 +55,8 @@ def kl_divergence(model: Any, *, key: Array | None = None, noise: Any = None) ->
     nodes = bayesian_nodes(model)
     if not nodes:
         raise ValueError(expected("model", "to have a Bayesian layer, with kl()", type(model).__name__))
-    return sum(node.kl(None if key is None else draw_key(key, i)) for i, (_, node) in enumerate(nodes))
+    parts = [node.kl(None if key is None else draw_key(key, i)) for i, (_, node) in enumerate(nodes)]
+    return jnp.sum(jnp.stack(parts))
 
 
 def negative_elbo(
@@ -102,7 +104,7 @@ def negative_elbo(
     check_batch(x, y)
     check_num_data(num_data)
     log_likelihood = resolve_likelihood(model, log_likelihood)
-    criterion = lambda outputs, y: -jnp.mean(per_example(log_likelihood, outputs, y))  # noqa: E731
+    criterion = lambda outputs, y: -jnp.mean(per_example(log_likelihood, outputs, y))
     nll, kl, state = _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight)
     loss = nll + kl_weight * kl / num_data
     return loss, ELBOTerms(nll=nll, kl=kl, state=state, loss=loss)
@@ -152,7 +154,7 @@ def vi_elbo_step(
     check_batch(x, y)
     if criterion is None:
         log_likelihood = resolve_likelihood(model, None)
-        criterion = lambda outputs, y: -jnp.mean(per_example(log_likelihood, outputs, y))  # noqa: E731
+        criterion = lambda outputs, y: -jnp.mean(per_example(log_likelihood, outputs, y))
     nll, kl, state = _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight)
     kl = kl / num_batches
     loss = nll + kl_weight * kl
@@ -191,7 +193,7 @@ def _resolve_num_batches(num_batches: Any, n_batches: Any) -> Any:
         raise ValueError("Expected num_batches to be a positive int; got None.")
     counts = [count for count in (num_batches, n_batches) if count is not None]
     for name, count in (("num_batches", num_batches), ("n_batches", n_batches)):
-        if count is not None and not isinstance(count, jax.core.Tracer):
+        if count is not None and not isinstance(count, Tracer):
             check_count(name, count)
     if num_batches is None:
         warnings.warn("n_batches is deprecated: use num_batches.", DeprecationWarning, stacklevel=3)
@@ -216,7 +218,7 @@ def _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight) -
         fresh = merge(params, carried)
         source = source_of_draw(draws, i)
         outputs, state = call_with_state(fresh, x, **source)
-        estimate = () if kl is not None else kl_divergence(fresh, **source)
+        estimate = kl_divergence(fresh, **source) if kl is None else kl
         return criterion(outputs, y), estimate, state
 
     if mc_samples == 1:
@@ -224,4 +226,4 @@ def _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight) -
     else:
         nll, estimate, state = jax.lax.map(one_draw, jnp.arange(mc_samples))
         nll, state = jnp.mean(nll), jax.tree.map(lambda leaf: leaf[-1], state)
-    return nll, kl if kl is not None else jnp.mean(estimate), state
+    return nll, jnp.mean(estimate) if kl is None else kl, state

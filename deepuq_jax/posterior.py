@@ -109,7 +109,7 @@ class MeanField:
 
     def log_prob(self, w: Any) -> Array:
         """log q(w) in nats, summed over the pytree."""
-        leaf = lambda w, mu, rho: jnp.sum(gaussian_log_prob(w, mu, sigma_from_rho(rho), log_sigma(rho)))  # noqa: E731
+        leaf = lambda w, mu, rho: jnp.sum(gaussian_log_prob(w, mu, sigma_from_rho(rho), log_sigma(rho)))
         return _sum(jax.tree.map(leaf, w, self.mu, self.rho))
 
     def kl(self, prior: Any, *, key: Array | None = None, noise: Any = None) -> Array:
@@ -133,7 +133,9 @@ class MeanField:
         if hasattr(prior, "kl"):
             return _sum(jax.tree.map(prior.kl, self.mu, self.rho))
         if key is None and noise is None:
-            raise KeyRequiredError(expected("key", f"for the KL to {type(prior).__name__}, which has no closed form", "None"))
+            raise KeyRequiredError(
+                expected("key", f"for the KL to {type(prior).__name__}, which has no closed form", "None")
+            )
         w = self.sample(key=key, noise=noise)
         return self.log_prob(w) - _sum(jax.tree.map(lambda leaf: jnp.sum(prior.log_prob(leaf)), w))
 

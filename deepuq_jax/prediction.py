@@ -175,7 +175,7 @@ def _in_batches(function: Callable[[Any], Any], data: Any, batch_size: int | Non
     if batch_size is None or batch_size >= size:
         return function(data)
     full = size - size % batch_size
-    shape = lambda leaf: leaf[:full].reshape(-1, batch_size, *leaf.shape[1:])  # noqa: E731
+    shape = lambda leaf: leaf[:full].reshape(-1, batch_size, *leaf.shape[1:])
     parts = jax.lax.map(function, jax.tree.map(shape, data))
     parts = jax.tree.map(lambda leaf: leaf.reshape(full, *leaf.shape[2:]), parts)
     if full == size:
@@ -184,7 +184,7 @@ def _in_batches(function: Callable[[Any], Any], data: Any, batch_size: int | Non
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), parts, last)
 
 
-def _draws(model: Any, x: Any, source: dict[str, Any]) -> Callable[[Array], Array]:
+def _draws(model: Any, x: Any, source: dict[str, Any]) -> Callable[[Any], Any]:
     """Outputs of draw i."""
     return lambda i: call_with_state(model, x, **source_of_draw(source, i))[0]
 
@@ -208,12 +208,14 @@ def _moments(model, x, source, *, likelihood, n_samples, batch_size):
         def take(carry, i):
             moments, averages = carry
             mean, *rest = summary(i)
-            step = lambda average, new: average + (new - average) / (i + 1)  # noqa: E731
+            step = lambda average, new: average + (new - average) / (i + 1)
             return (update_moments(moments, mean), jax.tree.map(step, averages, rest)), None
 
         mean, *rest = jax.eval_shape(summary, 0)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), rest)
-        (moments, averages), _ = jax.lax.scan(take, (empty_moments(mean.shape, mean.dtype), zeros), jnp.arange(n_samples))
+        (moments, averages), _ = jax.lax.scan(
+            take, (empty_moments(mean.shape, mean.dtype), zeros), jnp.arange(n_samples)
+        )
         return (moments.mean, moments.m2), averages
 
     (mean, m2), (var, mean_entropy) = _in_batches(of_batch, x, batch_size)

@@ -111,7 +111,7 @@ def train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
     new = (optax.apply_updates(params, updates), carried if terms.state is None else terms.state, opt_state)
     is_good = jnp.isfinite(loss) & _all_finite(updates)
-    keep = lambda new, old: jnp.where(is_good, new, old)  # noqa: E731
+    keep = lambda new, old: jnp.where(is_good, new, old)
     params, carried, opt_state = jax.tree.map(keep, new, (params, carried, state.opt_state))
     bad_step = jnp.where(is_good | (state.bad_step >= 0), state.bad_step, state.step)
     return TrainState(merge(params, carried), opt_state, state.step + 1, bad_step), terms._replace(state=None)
@@ -169,7 +169,7 @@ def train_epoch(
 
     def step(state, batch):
         i, rows = batch
-        take = lambda leaf: jnp.take(leaf, rows, axis=0)  # noqa: E731
+        take = lambda leaf: jnp.take(leaf, rows, axis=0)
         return train_step(state, jax.tree.map(take, x), jax.tree.map(take, y), key=draw_key(step_key, i), **options)
 
     batches = order[: steps * batch_size].reshape(steps, batch_size)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 
 from deepuq_jax._checks import check_positive, expected
 
@@ -73,7 +74,7 @@ class UQResult:
         [-1.96, 1.96]
         """
         check_positive("level", level)
-        if not isinstance(level, jax.core.Tracer) and not (jnp.asarray(level) < 1).all():
+        if not isinstance(level, Tracer) and not (jnp.asarray(level) < 1).all():
             raise ValueError(expected("level", "to be between 0 and 1", f"{level!r}"))
         if self.probs is not None or self.total_var is None:
             raise ValueError("Expected a regression result with a total_var; got a result without an interval.")
@@ -130,7 +131,7 @@ class Estimator(Protocol):
 
     A plain function ``estimator(op, x, kernel, bias, noise) -> outputs``, where `op(x, w)` is the layer's linear map
     and `kernel` and `bias` are posteriors; its attribute ``draw_noise(op, x, kernel, bias, *, key)`` draws what it
-    takes as `noise`. Attach it with `deepuq_jax.estimators.with_noise`.
+    takes as `noise`. `with_noise` in `estimators/_protocol.py` attaches it.
     """
 
     draw_noise: Callable[..., Any]

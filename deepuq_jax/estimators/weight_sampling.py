@@ -43,4 +43,3 @@ def weight_sampling(op: Callable, x: Array, kernel: Any, bias: Any | None, noise
     """
     outputs = op(x, kernel.sample(noise=noise["kernel"]))
     return outputs if bias is None else add_bias(outputs, bias.sample(noise=noise["bias"]))
-

@@ -43,8 +43,8 @@ def _softplus_jvp(primals, tangents):
 def sigma_from_rho(rho: ArrayLike) -> Array:
     """Standard deviation of a posterior.
 
-    sigma = softplus(rho) = log(1 + exp(rho)), evaluated as max(rho, 0) + log1p(exp(-\\|rho\\|)), which neither overflows
-    nor loses the small values (Blundell et al. 2015, arXiv 1505.05424, section 3.2).
+    sigma = softplus(rho) = log(1 + exp(rho)), evaluated as max(rho, 0) + log1p(exp(-\\|rho\\|)), which neither
+    overflows nor loses the small values (Blundell et al. 2015, arXiv 1505.05424, section 3.2).
 
     Args:
         rho: any shape.

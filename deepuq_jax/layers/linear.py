@@ -99,10 +99,10 @@ class BayesianLinear(nnx.Module):
         check_one_of("key and noise", key, noise)
         check_last_axis("x", x, self.in_features)
         kernel, bias = self._posteriors()
-        if key is None and noise is None:
-            return self._affine(x, kernel.mu, None if bias is None else bias.mu)
-        if noise is None:
+        if key is not None:
             noise = self.draw_noise(x, key=key)
+        if noise is None:
+            return self._affine(x, kernel.mu, None if bias is None else bias.mu)
         return self.estimator(self._op, x, kernel, bias, noise)
 
     def _affine(self, x: Array, kernel: Array, bias: Array | None) -> Array:

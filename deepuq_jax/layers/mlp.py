@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,6 +61,6 @@ class BayesByBackpropMLP(Sequential):
         options: dict[str, Any] = dict(prior=prior, estimator=estimator, kernel_init=kernel_init, sigma_init=sigma_init)
         options.update(param_dtype=param_dtype, dtype=dtype, rngs=rngs)
         members: list[Callable] = []
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             members += [BayesianLinear(fan_in, fan_out, **options), activation]
         super().__init__(*members[:-1], likelihood=likelihood)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
@@ -85,8 +85,10 @@ class Sequential(nnx.Module):
         if not members:
             raise ValueError(expected("Sequential", "to hold a Bayesian layer", "none"))
         if noise is not None:
-            return sum(member.kl(noise=n) for member, n in zip(members, noise, strict=True))
-        return sum(member.kl(None if key is None else draw_key(key, i)) for i, member in enumerate(members))
+            parts = [member.kl(noise=n) for member, n in zip(members, noise, strict=True)]
+        else:
+            parts = [member.kl(None if key is None else draw_key(key, i)) for i, member in enumerate(members)]
+        return jnp.sum(jnp.stack(parts))
 
     def draw(self, *, key: Array) -> Sequential:
         """The stack with every weight fixed at one draw."""

@@ -35,14 +35,19 @@ def mlp_apply(params, x):
 
 def mlp_params():
     rng = np.random.default_rng(1)
-    return {"w": jnp.asarray(rng.normal(size=(3, 5)), jnp.float32), "v": jnp.asarray(rng.normal(size=(5, 1)), jnp.float32)}
+    return {
+        "w": jnp.asarray(rng.normal(size=(3, 5)), jnp.float32),
+        "v": jnp.asarray(rng.normal(size=(5, 1)), jnp.float32),
+    }
 
 
 def test_means_give_the_nets_own_outputs():
     net = Net(nnx.Rngs(0))
     net.eval()
     np.testing.assert_array_equal(dq.bayesianize(net)(inputs()), net(inputs()))
-    np.testing.assert_array_equal(dq.bayesianize((mlp_apply, mlp_params()))(inputs()), mlp_apply(mlp_params(), inputs()))
+    np.testing.assert_array_equal(
+        dq.bayesianize((mlp_apply, mlp_params()))(inputs()), mlp_apply(mlp_params(), inputs())
+    )
 
 
 def test_vanishing_sigma_gives_the_nets_own_outputs(key):
@@ -117,7 +122,7 @@ def test_dropout_follows_the_key_and_no_count(key):
     np.testing.assert_array_equal(run(model, key), run(model, key))
     assert not np.allclose(run(model, key), run(model, jax.random.key(1)))
     state = dq.init(model, optax.sgd(0.1))
-    step = lambda s, k: dq.train_step(  # noqa: E731
+    step = lambda s, k: dq.train_step(
         s, inputs(), jnp.zeros((6, 4)), key=k, optimizer=optax.sgd(0.1), num_data=6, log_likelihood=dq.Gaussian()
     )
     state, _ = jax.lax.scan(step, state, jax.random.split(key, 3))

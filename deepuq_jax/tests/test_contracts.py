@@ -218,7 +218,7 @@ def test_bad_inputs_are_refused(name, key):
 @prior_contract
 def test_prior_log_prob_integrates_to_one(prior_class):
     prior = prior_class()
-    density = lambda w: float(jnp.exp(prior.log_prob(jnp.asarray(w))))  # noqa: E731
+    density = lambda w: float(jnp.exp(prior.log_prob(jnp.asarray(w))))
     total, _ = integrate.quad(density, -3, 3, points=[0.0], limit=200)
     assert total == pytest.approx(1.0, abs=1e-4)
 

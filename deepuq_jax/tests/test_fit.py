@@ -41,7 +41,7 @@ def test_one_compilation_for_the_whole_run_and_for_a_second_run(key):
     dq.fit(mlp(), x, y, epochs=1, **options)
     first = list(counting.traces)
     # The check of the targets looks at all 50; the program holds the full batches and the remainder, and no more.
-    assert {shape for shape in first} == {(50, 1), (16, 1), (2, 1)}
+    assert set(first) == {(50, 1), (16, 1), (2, 1)}
     counting.traces.clear()
     dq.fit(mlp(), x, y, epochs=3, kl_weight=0.5, **options)
     assert counting.traces == [(50, 1)]
@@ -158,7 +158,7 @@ def test_a_bad_batch_is_refused_as_it_comes(key):
 
 def test_a_loss_that_blows_up_stops_with_the_step_and_the_last_good_model(key):
     x, y = data()
-    exploding = lambda outputs, y: GAUSSIAN(outputs, y) + jnp.where(jnp.abs(outputs[:, 0]) > 3.0, jnp.nan, 0.0)  # noqa: E731
+    exploding = lambda outputs, y: GAUSSIAN(outputs, y) + jnp.where(jnp.abs(outputs[:, 0]) > 3.0, jnp.nan, 0.0)
     with pytest.raises(dq.NonFiniteError, match="at step") as caught:
         dq.fit(
             mlp(), x, y * 1e4, key=key, epochs=50, batch_size=10, log_likelihood=exploding, optimizer=optax.sgd(1e-3)

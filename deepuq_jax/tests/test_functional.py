@@ -66,9 +66,17 @@ def test_heteroscedastic_variance_keeps_its_floor():
     ("call", "error", "message"),
     [
         (lambda: functional.categorical_log_likelihood(jnp.zeros((2, 3)), np.zeros(2)), TypeError, "integer labels"),
-        (lambda: functional.categorical_log_likelihood(jnp.zeros((2, 3)), np.array([0, 3])), ValueError, "0 to 2; got 0 to 3"),
+        (
+            lambda: functional.categorical_log_likelihood(jnp.zeros((2, 3)), np.array([0, 3])),
+            ValueError,
+            "0 to 2; got 0 to 3",
+        ),
         (lambda: functional.categorical_log_likelihood(jnp.zeros((2, 3)), np.array([-1, 0])), ValueError, "-1 to 0"),
-        (lambda: functional.categorical_log_likelihood(jnp.zeros((2, 3)), np.zeros((2, 1), int)), ValueError, "Expected y"),
+        (
+            lambda: functional.categorical_log_likelihood(jnp.zeros((2, 3)), np.zeros((2, 1), int)),
+            ValueError,
+            "Expected y",
+        ),
         (lambda: functional.categorical_log_likelihood(jnp.zeros(3), np.zeros(3, int)), ValueError, "logits"),
         (lambda: functional.gaussian_log_likelihood(jnp.zeros((2, 1)), np.zeros(2), 1.0), ValueError, "Expected y"),
         (lambda: functional.heteroscedastic_log_likelihood(jnp.zeros((2, 3)), np.zeros((2, 1))), ValueError, "2 d"),
@@ -122,4 +130,6 @@ def test_entropy_is_scipys_and_takes_a_zero_probability(dtype):
     with np.errstate(divide="ignore"):
         log_probs = jnp.asarray(np.log(probs))
     np.testing.assert_allclose(functional.entropy(log_probs), expected, rtol=rtol, atol=rtol)
-    assert np.isfinite(jax.grad(lambda z: functional.entropy(jax.nn.log_softmax(z)))(jnp.array([1e4, 0.0], dtype))).all()
+    assert np.isfinite(
+        jax.grad(lambda z: functional.entropy(jax.nn.log_softmax(z)))(jnp.array([1e4, 0.0], dtype))
+    ).all()

@@ -58,7 +58,9 @@ def test_rho_from_sigma_inverts_sigma(dtype):
     rho = gaussian.rho_from_sigma(sigma)
     expected = reference.rho_from_sigma(sigma)
     error = np.abs(np.asarray(rho, np.float64) - expected)
-    np.testing.assert_array_less(error, tolerances.ROUND_TRIP_ULP * tolerances.ulp(dtype) * np.maximum(1, abs(expected)))
+    np.testing.assert_array_less(
+        error, tolerances.ROUND_TRIP_ULP * tolerances.ulp(dtype) * np.maximum(1, abs(expected))
+    )
     back = np.asarray(gaussian.sigma_from_rho(rho), np.float64)
     bound = tolerances.ROUND_TRIP_ULP * tolerances.ulp(dtype) * np.maximum(1, np.abs(expected)) * sigma
     np.testing.assert_array_less(np.abs(back - sigma), bound)

@@ -60,9 +60,7 @@ def test_members_of_a_stack_get_keys_of_their_own(key):
 
 def test_stack_trains_its_plain_members_and_leaves_batch_statistics_alone(key):
     rngs = nnx.Rngs(0)
-    model = dq.Sequential(
-        nnx.Linear(3, 4, rngs=rngs), nnx.BatchNorm(4, rngs=rngs), dq.BayesianLinear(4, 2, rngs=rngs)
-    )
+    model = dq.Sequential(nnx.Linear(3, 4, rngs=rngs), nnx.BatchNorm(4, rngs=rngs), dq.BayesianLinear(4, 2, rngs=rngs))
     params, carried, _ = dq.model.split_params(model)
     assert len(jax.tree.leaves(params)) == 2 + 2 + 4
     assert len(jax.tree.leaves(carried)) == 2

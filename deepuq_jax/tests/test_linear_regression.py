@@ -25,9 +25,9 @@ def problem():
     design = np.column_stack([x, np.ones(N)])
     precision = design.T @ design / NOISE**2 + np.eye(4) / PRIOR_SIGMA**2
     mean = np.linalg.solve(precision, design.T @ y) / NOISE**2
-    evidence = stats.multivariate_normal(
-        np.zeros(N), design @ design.T * PRIOR_SIGMA**2 + NOISE**2 * np.eye(N)
-    ).logpdf(y)
+    evidence = stats.multivariate_normal(np.zeros(N), design @ design.T * PRIOR_SIGMA**2 + NOISE**2 * np.eye(N)).logpdf(
+        y
+    )
     # KL(q || posterior) of the best q: means agree, so only the volumes differ.
     gap = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
     return x, y[:, None], mean, 1 / np.sqrt(np.diag(precision)), evidence - gap
@@ -80,9 +80,9 @@ def test_the_elbo_at_the_optimum_is_its_closed_form_and_its_gradient_vanishes(x6
     noise = {"kernel": jnp.asarray(points[:, :3, None]), "bias": jnp.asarray(points[:, 3:])}
 
     def loss(model):
-        return dq.negative_elbo(
-            model, x, y, noise=noise, mc_samples=8, num_data=N, log_likelihood=dq.Gaussian(NOISE)
-        )[0]
+        return dq.negative_elbo(model, x, y, noise=noise, mc_samples=8, num_data=N, log_likelihood=dq.Gaussian(NOISE))[
+            0
+        ]
 
     value, grads = jax.value_and_grad(loss)(model)
     np.testing.assert_allclose(-float(value) * N, elbo, rtol=1e-10)

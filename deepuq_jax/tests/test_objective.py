@@ -89,7 +89,7 @@ def test_vi_elbo_step_with_kl_weight_one_over_the_batch_size_is_the_elbo(key):
 
 def test_vi_elbo_step_takes_a_criterion_and_traced_counts(key):
     model, (x, y) = mlp(), regression()
-    mse = lambda out, y: jnp.mean((out - y) ** 2)  # noqa: E731
+    mse = lambda out, y: jnp.mean((out - y) ** 2)
     run = jax.jit(lambda n: dq.vi_elbo_step(model, x, y, n, criterion=mse, key=key)[0])
     np.testing.assert_allclose(run(4), dq.vi_elbo_step(model, x, y, 4, criterion=mse, key=key)[0], rtol=1e-6)
 
@@ -151,8 +151,8 @@ def test_float_labels_and_wrong_shapes_are_refused(key):
     single = dq.BayesByBackpropMLP(3, (), 1, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"Expected y of shape \[10, 1\], as the outputs have; got float32\[10\]"):
         dq.negative_elbo(single, x, y[:, 0], key=key, num_data=10, log_likelihood=GAUSSIAN)
+    options = dict(num_data=10, log_likelihood=lambda out, y: -jnp.mean((out - y) ** 2))
     with pytest.raises(ValueError, match="nats per example"):
-        options = dict(num_data=10, log_likelihood=lambda out, y: -jnp.mean((out - y) ** 2))
         dq.negative_elbo(model, x, y, key=key, **options)
 
 

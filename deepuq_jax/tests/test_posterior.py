@@ -23,7 +23,9 @@ def params():
     return {"w": jnp.arange(6.0).reshape(3, 2), "b": [jnp.ones(2), jnp.zeros(())]}
 
 
-@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), min_size=1, max_size=4), st.floats(2.0**-10, 10, width=32))
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), min_size=1, max_size=4), st.floats(2.0**-10, 10, width=32)
+)
 def test_init_puts_the_mean_at_the_params_and_sigma_where_asked(shapes, sigma):
     tree = [np.full(shape, i, np.float32) for i, shape in enumerate(shapes)]
     q = dq.MeanField.init(tree, sigma)
@@ -125,8 +127,16 @@ def test_placeholders_and_batched_leaves_pass_through_a_gaussian_posterior():
     ("call", "error", "message"),
     [
         (lambda: dq.GaussianPosterior(jnp.zeros(3), jnp.zeros(2)), ValueError, "Expected rho of the shape of mu"),
-        (lambda: dq.GaussianPosterior(np.zeros(3, np.float32), np.zeros((3, 1), np.float32)), ValueError, "Expected rho"),
-        (lambda: dq.GaussianPosterior(jnp.zeros(3, int), jnp.zeros(3)), TypeError, "Expected mu to be a floating array"),
+        (
+            lambda: dq.GaussianPosterior(np.zeros(3, np.float32), np.zeros((3, 1), np.float32)),
+            ValueError,
+            "Expected rho",
+        ),
+        (
+            lambda: dq.GaussianPosterior(jnp.zeros(3, int), jnp.zeros(3)),
+            TypeError,
+            "Expected mu to be a floating array",
+        ),
         (lambda: dq.MeanField.init({"w": jnp.zeros(2, int)}), TypeError, r"params\['w'\]"),
         (lambda: dq.MeanField.init({"w": "weights"}), TypeError, "floating array"),
         (lambda: dq.MeanField.init(jnp.zeros(2), 0.0), ValueError, "Expected sigma"),

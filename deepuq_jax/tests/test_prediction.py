@@ -103,7 +103,7 @@ def test_noise_path_equals_key_path(key):
 
 def test_jit_and_vmap_over_keys_models_and_inputs(key):
     model, x = mlp(likelihood=dq.Categorical()), inputs()
-    predict = lambda m, x, k: dq.predict_vi_uq(m, x, key=k, n_samples=4)  # noqa: E731
+    predict = lambda m, x, k: dq.predict_vi_uq(m, x, key=k, n_samples=4)
     eager = predict(model, x, key)
     jitted = jax.jit(predict)(model, x, key)
     assert jitted.metadata == eager.metadata
@@ -135,7 +135,7 @@ def test_a_second_call_does_not_recompile(key):
 
 def test_memory_does_not_grow_with_the_number_of_draws(key):
     model, x = mlp(), inputs(500)
-    size = lambda n: (  # noqa: E731
+    size = lambda n: (
         jax.jit(lambda m, x, k: dq.predict_vi_uq(m, x, key=k, n_samples=n))
         .lower(model, x, key)
         .compile()
@@ -202,7 +202,11 @@ def test_counts_that_are_not_positive_ints_are_refused(bad, key):
         (lambda k: dq.predict_vi_uq(mlp(), inputs()), TypeError, "Expected key"),
         (lambda k: dq.predict_vi_uq(mlp(), inputs()[:, :1], key=k), ValueError, "Expected x"),
         (lambda k: dq.predict_vi_uq(mlp(), inputs(), key=k, batch_size=0), ValueError, "Expected batch_size"),
-        (lambda k: dq.predict_vi_uq(mlp(), inputs(), key=k, aleatoric_var=jnp.ones((7, 1, 3))), ValueError, "aleatoric"),
+        (
+            lambda k: dq.predict_vi_uq(mlp(), inputs(), key=k, aleatoric_var=jnp.ones((7, 1, 3))),
+            ValueError,
+            "aleatoric",
+        ),
         (lambda k: dq.predict_vi_uq(mlp(1), inputs(), key=k, aleatoric_var=jnp.ones(7)), ValueError, "aleatoric"),
         (
             lambda k: dq.predict_vi_uq(mlp(), inputs(), key=k, apply_softmax=True, aleatoric_var=0.1),

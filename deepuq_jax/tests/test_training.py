@@ -32,7 +32,7 @@ def test_a_step_is_the_optimizers_step_on_the_objective(key):
     x, y = data()
     state = dq.init(mlp(), ADAM)
     new, terms = dq.train_step(state, x, y, key=key, optimizer=ADAM, num_data=10)
-    loss = lambda model: dq.negative_elbo(model, x, y, key=key, num_data=10)[0]  # noqa: E731
+    loss = lambda model: dq.negative_elbo(model, x, y, key=key, num_data=10)[0]
     value, grads = jax.value_and_grad(loss)(mlp())
     updates, _ = ADAM.update(grads, ADAM.init(mlp()))
     leaves_close(new.model, optax.apply_updates(mlp(), updates))
@@ -69,7 +69,7 @@ def test_epochs_shuffle_anew(key):
 def test_a_step_scans_and_vmaps_over_seeds(key):
     x, y = data()
     keys = jax.random.split(key, 3)
-    step = lambda state, k: dq.train_step(state, x, y, key=k, optimizer=ADAM, num_data=10)  # noqa: E731
+    step = lambda state, k: dq.train_step(state, x, y, key=k, optimizer=ADAM, num_data=10)
     scanned, _ = jax.jit(lambda s: jax.lax.scan(step, s, keys))(dq.init(mlp(), ADAM))
     looped = dq.init(mlp(), ADAM)
     for k in keys:
@@ -118,10 +118,8 @@ def test_kl_weight_takes_a_schedule_of_the_step(key):
 
 def test_a_step_that_is_not_finite_is_not_taken_and_the_first_is_recorded(key):
     x, y = data()
-    bad = lambda outputs, y: GAUSSIAN(outputs, y) * jnp.where(y[0, 0] > 1e6, jnp.nan, 1.0)  # noqa: E731
-    step = jax.jit(
-        lambda s, y: dq.train_step(s, x, y, key=key, optimizer=ADAM, num_data=10, log_likelihood=bad)[0]
-    )
+    bad = lambda outputs, y: GAUSSIAN(outputs, y) * jnp.where(y[0, 0] > 1e6, jnp.nan, 1.0)
+    step = jax.jit(lambda s, y: dq.train_step(s, x, y, key=key, optimizer=ADAM, num_data=10, log_likelihood=bad)[0])
     first = step(dq.init(mlp(), ADAM), y)
     second = step(first, y + 1e7)
     leaves_close(second.model, first.model, rtol=0)
