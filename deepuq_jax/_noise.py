@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import jax
@@ -9,6 +11,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import check_key
+
+# Up to so many numbers, one call for the whole tree costs less than the calls; beyond, cutting it up costs more.
+_DRAWN_AT_ONCE = 2**14
 
 
 def normal_like(key: Array, tree: Any, shape: tuple[int, ...] = ()) -> Any:
@@ -26,12 +31,16 @@ def normal_like(key: Array, tree: Any, shape: tuple[int, ...] = ()) -> Any:
     """
     check_key(key)
     leaves, treedef = jax.tree.flatten(tree)
-    keys = jax.random.split(key, len(leaves)) if len(leaves) > 1 else [key]
-    noise = [
-        jax.random.normal(k, shape + jnp.shape(leaf), jnp.promote_types(leaf.dtype, jnp.float32))
-        for k, leaf in zip(keys, leaves, strict=False)
-    ]
-    return jax.tree.unflatten(treedef, noise)
+    shapes = [shape + jnp.shape(leaf) for leaf in leaves]
+    dtypes = [jnp.promote_types(leaf.dtype, jnp.float32) for leaf in leaves]
+    sizes = [math.prod(s) for s in shapes]
+    if len(leaves) > 1 and sum(sizes) <= _DRAWN_AT_ONCE and len(set(dtypes)) == 1:
+        flat = jax.random.normal(key, (sum(sizes),), dtypes[0])
+        parts = jnp.split(flat, list(itertools.accumulate(sizes))[:-1])
+        return treedef.unflatten([part.reshape(s) for part, s in zip(parts, shapes, strict=True)])
+    keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
+    noise = [jax.random.normal(k, s, dtype) for k, s, dtype in zip(keys, shapes, dtypes, strict=True)]
+    return treedef.unflatten(noise)
 
 
 def draw_key(key: Array, i: int | Array) -> Array:

@@ -14,7 +14,6 @@ import optax
 from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count, check_key, expected
-from deepuq_jax._noise import draw_key
 from deepuq_jax.model import refuse_tied, split_params
 from deepuq_jax.objective import negative_elbo
 from deepuq_jax.types import ELBOTerms
@@ -168,13 +167,14 @@ def train_epoch(
     options.update(log_likelihood=log_likelihood, kl_weight=kl_weight, mc_samples=mc_samples)
 
     def step(state, batch):
-        i, rows = batch
+        step_key, rows = batch
         take = lambda leaf: jnp.take(leaf, rows, axis=0)
-        return train_step(state, jax.tree.map(take, x), jax.tree.map(take, y), key=draw_key(step_key, i), **options)
+        return train_step(state, jax.tree.map(take, x), jax.tree.map(take, y), key=step_key, **options)
 
+    keys = jax.random.split(step_key, steps + 1)
     batches = order[: steps * batch_size].reshape(steps, batch_size)
-    state, history = jax.lax.scan(step, state, (jnp.arange(steps), batches))
+    state, history = jax.lax.scan(step, state, (keys[:steps], batches))
     if remainder:
-        state, last = step(state, (steps, order[steps * batch_size :]))
+        state, last = step(state, (keys[steps], order[steps * batch_size :]))
         history = jax.tree.map(lambda all, one: jnp.append(all, one), history, last)
     return state, history

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_one_of, expected
-from deepuq_jax._noise import draw_key
+from deepuq_jax._checks import check_key, check_one_of, expected
 from deepuq_jax.model import draw, is_bayesian, refuse_tied
 
 
 class Sequential(nnx.Module):
     """Members called one after the other, Bayesian ones with noise.
 
-    y = f_n(... f_1(x)): Bayesian member i (counted among the Bayesian ones) gets fold_in(key, i); plain callables
+    y = f_n(... f_1(x)): Bayesian member i (counted among the Bayesian ones) gets split(key, n)[i]; plain callables
     (activations, `nnx.Linear`, `nnx.BatchNorm`) are called as they are. `nnx.Sequential` hands the key to its first
     member only, so that the rest would run on their means.
 
@@ -27,7 +27,7 @@ class Sequential(nnx.Module):
     Raises:
         TypeError: a member that cannot be called. ValueError: the same module twice (its KL would count twice).
 
-    >>> import jax.numpy as jnp
+    >>> import jax
     >>> from deepuq_jax import BayesianLinear
     >>> rngs = nnx.Rngs(0)
     >>> model = Sequential(BayesianLinear(3, 8, rngs=rngs), nnx.relu, BayesianLinear(8, 1, rngs=rngs))
@@ -45,6 +45,11 @@ class Sequential(nnx.Module):
 
     def _bayesian(self) -> list[Any]:
         return [member for member in self.layers if is_bayesian(member)]
+
+    def _keys(self, key: Array) -> list[Array]:
+        """A key for each Bayesian member, by one split: cheaper than a fold-in each."""
+        check_key(key)
+        return list(jax.random.split(key, len(self._bayesian())))
 
     def _run(self, x: Any, bayesian_call: Callable[[int, Any, Any], Any]) -> Any:
         """Run the stack; `bayesian_call(i, member, x)` calls the i-th Bayesian member."""
@@ -65,14 +70,15 @@ class Sequential(nnx.Module):
             return self._run(x, lambda i, member, x: member(x, noise=noise[i]))
         if key is None:
             return self._run(x, lambda i, member, x: member(x))
-        return self._run(x, lambda i, member, x: member(x, key=draw_key(key, i)))
+        keys = self._keys(key)
+        return self._run(x, lambda i, member, x: member(x, key=keys[i]))
 
     def draw_noise(self, x: Any, *, key: Array) -> tuple:
         """The noise of `model(x, key=key)`: one entry a Bayesian member."""
-        noise = []
+        noise, keys = [], self._keys(key)
 
         def collect(i, member, x):
-            noise.append(member.draw_noise(x, key=draw_key(key, i)))
+            noise.append(member.draw_noise(x, key=keys[i]))
             return member(x)
 
         # A member's noise may have the shape of its input, so the stack is run, at the means.
@@ -87,14 +93,12 @@ class Sequential(nnx.Module):
         if noise is not None:
             parts = [member.kl(noise=n) for member, n in zip(members, noise, strict=True)]
         else:
-            parts = [member.kl(None if key is None else draw_key(key, i)) for i, member in enumerate(members)]
+            keys = [None] * len(members) if key is None else self._keys(key)
+            parts = [member.kl(k) for member, k in zip(members, keys, strict=True)]
         return jnp.sum(jnp.stack(parts))
 
     def draw(self, *, key: Array) -> Sequential:
         """The stack with every weight fixed at one draw."""
-        members, i = [], 0
-        for member in self.layers:
-            if is_bayesian(member):
-                member, i = draw(member, key=draw_key(key, i)), i + 1
-            members.append(member)
+        keys = iter(self._keys(key))
+        members = [draw(member, key=next(keys)) if is_bayesian(member) else member for member in self.layers]
         return Sequential(*members, likelihood=self.likelihood)
