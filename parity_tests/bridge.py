@@ -1,0 +1,176 @@
+"""Weights and noise across the two packages, both ways, in memory and through a file.
+
+The file format is numpy's ``.npz`` under the documented state-dict names, weights as ``[out, in]``:
+``layers.{i}.weight_posterior.mu``, ``.rho``, ``layers.{i}.bias_posterior.mu``, ``.rho``. On the JAX side a kernel is
+``[in, out]``, so it is transposed on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from flax import nnx
+from torch import Tensor
+
+from deepuq_jax import BayesianLinear, GaussianPosterior
+
+_NAME = re.compile(r"^(?P<layer>.*?)\.?(?P<posterior>weight|bias)_posterior\.(?P<part>mu|rho)$")
+_PARTS = tuple((posterior, part) for posterior in ("weight", "bias") for part in ("mu", "rho"))
+
+
+def torch_to_jax(state_dict: Mapping[str, Any], model: Any) -> Any:
+    """A JAX model with the weights of a torch one.
+
+    Args:
+        state_dict: of a torch model, or what `load_npz` returns. The names of later releases (``hidden_layers.{i}``,
+            ``output_layer``) do too.
+        model: a JAX model of the same shapes: one `BayesianLinear`, or a stack of them. It is left as it is.
+    Returns:
+        A new model; weights take the dtype of `model`'s.
+    Raises:
+        ValueError: another number of layers, a name too few or too many, another shape.
+
+    >>> import deepuq_jax as dj, deepuq_torch as dt
+    >>> model = torch_to_jax(dt.BayesianLinear(3, 2).state_dict(), dj.BayesianLinear(3, 2, rngs=nnx.Rngs(0)))
+    >>> float(model.kernel_posterior.rho[0, 0])
+    -3.0
+    """
+    fresh = nnx.merge(*nnx.split(model))
+    own, given = [layer for _, layer in jax_layers(fresh)], _by_layer(state_dict)
+    if len(own) != len(given):
+        raise ValueError(f"Expected weights of {len(own)} Bayesian layers; got those of {len(given)}.")
+    for layer, (name, parts) in zip(own, given.items(), strict=True):
+        _fill(layer, name, parts)
+    return fresh
+
+
+def jax_to_torch(model: Any, like: torch.nn.Module | None = None) -> dict[str, Tensor]:
+    """The state dict of a torch model with the weights of a JAX one.
+
+    Args:
+        model: one `BayesianLinear`, or a stack of them.
+        like: a torch model to take the names from, where they are not the documented ones of `BayesByBackpropMLP`.
+    Returns:
+        Tensors on the CPU, for ``load_state_dict``.
+    Raises:
+        ValueError: a layer without a bias, or `like` with another number of layers.
+    """
+    arrays = _jax_arrays(model)
+    if like is not None:
+        names = list(_by_layer(like.state_dict()))
+        given = _by_layer(arrays)
+        if len(names) != len(given):
+            raise ValueError(f"Expected like to have {len(given)} Bayesian layers; got {len(names)}.")
+        renamed = zip(names, given.values(), strict=True)
+        arrays = {_join(name, *part): values for name, parts in renamed for part, values in parts.items()}
+    return {name: torch.tensor(np.array(values)) for name, values in arrays.items()}
+
+
+def save_npz(path: str | os.PathLike, weights: Any) -> None:
+    """Write the weights of a JAX model, a torch module or a state dict, under the documented names."""
+    if isinstance(weights, nnx.Module):
+        arrays = _jax_arrays(weights)
+    else:
+        state = weights.state_dict() if isinstance(weights, torch.nn.Module) else weights
+        arrays = {name: np.asarray(_to_numpy(value)) for name, value in state.items()}
+    with open(path, "wb") as file:  # a file, since numpy adds .npz to a bare name
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def load_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """What `save_npz` wrote: for `torch_to_jax`, or for `load_into_torch`."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def load_into_torch(arrays: Mapping[str, Any], model: torch.nn.Module) -> torch.nn.Module:
+    """Put what `load_npz` returned into a torch model, and return that model."""
+    model.load_state_dict({name: torch.tensor(np.asarray(_to_numpy(value))) for name, value in arrays.items()})
+    return model
+
+
+def noise_to_jax(noise: Sequence[tuple[Any, Any]]) -> tuple[dict[str, jax.Array], ...]:
+    """Noise of a torch MLP as that of a JAX one; a leading axis of draws stays in front."""
+    turn = lambda weight: jnp.swapaxes(jnp.asarray(_to_numpy(weight)), -1, -2)
+    return tuple({"kernel": turn(weight), "bias": jnp.asarray(_to_numpy(bias))} for weight, bias in noise)
+
+
+def noise_to_torch(noise: Sequence[Mapping[str, Any]]) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Noise of a JAX MLP as that of a torch one; a leading axis of draws stays in front."""
+    turn = lambda kernel: torch.tensor(np.swapaxes(np.asarray(kernel), -1, -2).copy())
+    return tuple((turn(layer["kernel"]), torch.tensor(np.array(layer["bias"]))) for layer in noise)
+
+
+def jax_layers(model: Any) -> list[tuple[str, BayesianLinear]]:
+    """The Bayesian layers of a JAX model with their documented names: ``layers.0``, ``layers.2``, ..."""
+    if isinstance(model, BayesianLinear):
+        return [("", model)]
+    members = enumerate(getattr(model, "layers", ()))
+    return [(f"layers.{i}", member) for i, member in members if isinstance(member, BayesianLinear)]
+
+
+def torch_layers(model: torch.nn.Module) -> list[Any]:
+    """The Bayesian layers of a torch model, in order."""
+    return [module for module in model.modules() if hasattr(module, "weight_posterior")]
+
+
+def _to_numpy(value: Any) -> Any:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def _join(layer: str, posterior: str, part: str) -> str:
+    return f"{layer}.{posterior}_posterior.{part}".lstrip(".")
+
+
+def _order(layer: str) -> tuple[bool, list[int]]:
+    """Hidden layers by their number, ``output_layer`` after them."""
+    return layer.endswith("output_layer"), [int(number) for number in re.findall(r"\d+", layer)]
+
+
+def _by_layer(arrays: Mapping[str, Any]) -> dict[str, dict[tuple[str, str], Any]]:
+    """{layer name: {("weight", "mu"): array, ...}}, the layers in the order of the network."""
+    layers: dict[str, dict[tuple[str, str], Any]] = {}
+    for name, values in arrays.items():
+        found = _NAME.match(name)
+        if found is None:
+            raise ValueError(f"Expected names like layers.0.weight_posterior.mu; got {name!r}.")
+        layers.setdefault(found["layer"], {})[found["posterior"], found["part"]] = values
+    for layer, parts in layers.items():
+        for part in _PARTS:
+            if part not in parts:
+                raise ValueError(f"Expected {_join(layer, *part)} among the weights; got none.")
+    return {layer: layers[layer] for layer in sorted(layers, key=_order)}
+
+
+def _fill(layer: BayesianLinear, name: str, parts: Mapping[tuple[str, str], Any]) -> None:
+    for posterior, attribute in (("weight", "kernel_posterior"), ("bias", "bias_posterior")):
+        variable = getattr(layer, attribute)
+        if variable is None:
+            raise ValueError(f"Expected each layer to have a bias; got {name!r} without one.")
+        like = variable.get_value().mu
+        mu, rho = (jnp.asarray(_to_numpy(parts[posterior, part]), like.dtype) for part in ("mu", "rho"))
+        if posterior == "weight":
+            mu, rho = mu.T, rho.T
+        if not mu.shape == rho.shape == like.shape:
+            raise ValueError(f"Expected {attribute} of {name!r} of shape {like.shape}; got {mu.shape}, {rho.shape}.")
+        setattr(layer, attribute, nnx.Param(GaussianPosterior(mu, rho)))
+
+
+def _jax_arrays(model: Any) -> dict[str, np.ndarray]:
+    """The documented names and layout, as numpy arrays."""
+    arrays = {}
+    for name, layer in jax_layers(model):
+        if layer.bias_posterior is None:
+            raise ValueError(f"Expected each layer to have a bias; got {name!r} without one.")
+        kernel, bias = layer.kernel_posterior.get_value(), layer.bias_posterior.get_value()
+        for part in ("mu", "rho"):
+            arrays[_join(name, "weight", part)] = np.asarray(getattr(kernel, part)).T
+            arrays[_join(name, "bias", part)] = np.asarray(getattr(bias, part))
+    return arrays

@@ -1,0 +1,230 @@
+"""Layers and networks, forward and KL; `negative_elbo` and `vi_elbo_step` for every likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+import deepuq_jax as dj
+import deepuq_torch as dt
+from deepuq_torch import functional as ft
+from parity_tests import models, original
+from parity_tests import reference as ref
+from parity_tests.harness import Arrays, Case
+from parity_tests.models import Spec
+
+_BATCH = 3
+_NOISE_SIGMA = 0.5  # of the Gaussian likelihood; exact in binary
+_HALF_LOG_2PI = float(ref.HALF_LOG_2PI)
+# Neither 1, nor equal to each other: a factor left out or put in the wrong place shows.
+_NUM_DATA, _NUM_BATCHES, _KL_WEIGHT = 37, 9, 0.3
+
+SPECS = {
+    "categorical": Spec(outputs=3, likelihood=dj.Categorical()),
+    "gaussian": Spec(activation="tanh", prior_sigma=0.25, likelihood=dj.Gaussian(_NOISE_SIGMA)),
+    "heteroscedastic": Spec(activation="tanh", prior_mu=0.5, likelihood=dj.HeteroscedasticGaussian()),
+}
+
+
+def draw_inputs(spec: Spec, seed: int, *draws: int) -> Arrays:
+    """Weights, noise and a batch."""
+    rng = np.random.default_rng(seed)
+    batch: Arrays = {"x": rng.normal(size=(_BATCH, spec.inputs)), "y": rng.normal(size=(_BATCH, spec.outputs))}
+    if isinstance(spec.likelihood, dj.Categorical):
+        batch["y"] = rng.integers(spec.outputs, size=_BATCH)
+    return {**models.draw_weights(spec, rng), **models.draw_noise(spec, rng, *draws), **batch}
+
+
+def forward_case(
+    name: str, spec: Spec, seed: int = 0, *, layer_alone: bool = False, with_reference: bool = True
+) -> Case:
+    """One draw of the network (or of its one layer), its outputs at the means, and its KL."""
+    take = (lambda model: model.layers[0]) if layer_alone else (lambda model: model)
+    noise_of = (lambda noise: noise[0]) if layer_alone else (lambda noise: noise)
+
+    def jax_side(i: dict[str, Any]) -> dict[str, Any]:
+        model = take(models.jax_model(spec, i))
+        noise = noise_of(models.jax_noise(spec, i))
+        return {"value": model(i["x"], noise=noise), "means": model(i["x"]), "kl": model.kl()}
+
+    def torch_side(i: dict[str, Any]) -> dict[str, Any]:
+        model = take(models.torch_model(spec, i))
+        noise = noise_of(models.torch_noise(spec, i))
+        return {"value": model(i["x"], noise=noise), "means": model(i["x"], sample=False), "kl": model.kl()}
+
+    def exactly(i: Arrays) -> Arrays:
+        one = {k: v[None] if k.startswith("noise") else v for k, v in i.items()}
+        outputs, means = (models.reference_outputs(spec, one, draw) for draw in (0, None))
+        return {"value": outputs, "means": means, "kl": models.reference_kl(spec, i)}
+
+    def original_side(module: Any, i: dict[str, Any]) -> dict[str, Any]:
+        model = models.original_model(module, spec, i)
+        noise = [tuple(eps[None] for eps in pair) for pair in models.torch_noise(spec, i)]
+        with original.fed_noise(noise, 1):
+            outputs = model(i["x"])
+        return {"value": outputs, "means": model(i["x"], sample=False), "kl": model.kl()}
+
+    return Case(
+        name,
+        lambda dtype: draw_inputs(spec, seed),
+        jax_side,
+        torch_side,
+        exactly if with_reference else None,
+        wrt=(*spec.weight_names, "x"),
+        original_side=original_side if spec.likelihood is None and spec.activation == "relu" else None,
+    )
+
+
+def kl_case(name: str, spec: Spec, seed: int = 0, *, with_reference: bool = True) -> Case:
+    """The KL of a network."""
+    can = spec.likelihood is None and spec.prior_mu == 0.0 and spec.activation == "relu"
+    return Case(
+        name,
+        lambda dtype: draw_inputs(spec, seed),
+        lambda i: dj.kl_divergence(models.jax_model(spec, i)),
+        lambda i: models.torch_model(spec, i).kl(),
+        (lambda i: models.reference_kl(spec, i)) if with_reference else None,
+        wrt=spec.weight_names,
+        original_side=(lambda module, i: models.original_model(module, spec, i).kl()) if can else None,
+    )
+
+
+def _reference_log_likelihood(spec: Spec, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[batch], nats per example, in 60 digits."""
+    if isinstance(spec.likelihood, dj.Categorical):
+        return ref.log_softmax(outputs)[np.arange(len(y)), y]
+    if not spec.is_heteroscedastic:
+        return ref.normal_log_prob(y, outputs, ref.exact(np.array(_NOISE_SIGMA))).sum(axis=-1)
+    mean, raw = outputs[:, : spec.outputs], outputs[:, spec.outputs :]
+    variance = ref.softplus(raw) + ref.mp.mpf(1e-6)
+    return (-((y - mean) ** 2 / variance + ref.log(variance)) / 2 - ref.HALF_LOG_2PI).sum(axis=-1)
+
+
+def _reference_mean(spec: Spec, i: Arrays, draws: int, score: Callable) -> Any:
+    outputs = [models.reference_outputs(spec, i, draw) for draw in range(draws)]
+    return sum(score(o, i["y"]) for o in outputs) / draws
+
+
+def _reference_nll(spec: Spec, i: Arrays, draws: int) -> Any:
+    return _reference_mean(spec, i, draws, lambda o, y: -_reference_log_likelihood(spec, o, y).mean())
+
+
+def _negative_elbo_case(kind: str, draws: int) -> Case:
+    spec = SPECS[kind]
+    torch_likelihood = ft.gaussian_log_likelihood(_NOISE_SIGMA) if kind == "gaussian" else None
+    common: dict[str, Any] = dict(num_data=_NUM_DATA, kl_weight=_KL_WEIGHT, mc_samples=draws)
+
+    def jax_side(i: dict[str, Any]) -> dict[str, Any]:
+        model, noise = models.jax_model(spec, i), models.jax_noise(spec, i)
+        loss, terms = dj.negative_elbo(model, i["x"], i["y"], noise=noise, **common)
+        return {"loss": loss, "nll": terms.nll, "kl": terms.kl}
+
+    def torch_side(i: dict[str, Any]) -> dict[str, Any]:
+        model, noise = models.torch_model(spec, i), models.torch_noise(spec, i)
+        found = dt.negative_elbo(model, i["x"], i["y"], noise=noise, log_likelihood=torch_likelihood, **common)
+        return dict(zip(("loss", "nll", "kl"), found, strict=True))
+
+    def exactly(i: Arrays) -> dict[str, Any]:
+        nll, kl = _reference_nll(spec, i, draws), models.reference_kl(spec, i)
+        return {"loss": nll + ref.mp.mpf(_KL_WEIGHT) * kl / _NUM_DATA, "nll": nll, "kl": kl}
+
+    return Case(
+        f"negative_elbo {kind} mc_samples={draws}",
+        lambda dtype: draw_inputs(spec, 10, draws),
+        jax_side,
+        torch_side,
+        exactly,
+        wrt=spec.weight_names,
+        grad_of="loss",
+    )
+
+
+def _vi_elbo_step_case(kind: str, draws: int) -> Case:
+    """The documented objective with each side's own criterion, but two documented differences, undone here.
+
+    A torch regression model is scored by mean squared error, a JAX one by the likelihood that it names: JAX is given
+    that criterion. The documented heteroscedastic nll leaves log(2 pi) / 2 a target out: JAX's has it taken off.
+    """
+    spec = SPECS[kind]
+    mean_square = (lambda o, y: jnp.mean(jnp.square(o - y))) if kind == "gaussian" else None
+    constant = spec.outputs * _HALF_LOG_2PI if kind == "heteroscedastic" else 0.0
+    common: dict[str, Any] = dict(num_batches=_NUM_BATCHES, kl_weight=_KL_WEIGHT, mc_samples=draws)
+
+    def jax_side(i: dict[str, Any]) -> dict[str, Any]:
+        model, noise = models.jax_model(spec, i), models.jax_noise(spec, i)
+        loss, terms = dj.vi_elbo_step(model, i["x"], i["y"], criterion=mean_square, noise=noise, **common)
+        return {"loss": loss - constant, "nll": terms.nll - constant, "kl": terms.kl}
+
+    def torch_side(i: dict[str, Any]) -> dict[str, Any]:
+        model, noise = models.torch_model(spec, i), models.torch_noise(spec, i)
+        found = dt.vi_elbo_step(model, i["x"], i["y"], noise=noise, **common)
+        return dict(zip(("loss", "nll", "kl"), found, strict=True))
+
+    def exactly(i: Arrays) -> dict[str, Any]:
+        if kind == "gaussian":
+            nll = _reference_mean(spec, i, draws, lambda o, y: ((o - y) ** 2).mean())
+        else:
+            nll = _reference_nll(spec, i, draws) - (spec.outputs * ref.HALF_LOG_2PI if constant else 0)
+        kl = models.reference_kl(spec, i) / _NUM_BATCHES
+        return {"loss": nll + ref.mp.mpf(_KL_WEIGHT) * kl, "nll": nll, "kl": kl}
+
+    def original_side(module: Any, i: dict[str, Any]) -> dict[str, Any]:
+        model = models.original_model(module, spec, i)
+        with original.fed_noise(models.torch_noise(spec, i), draws):
+            found = module.vi_elbo_step(model, i["x"], i["y"], **common)
+        return dict(zip(("loss", "nll", "kl"), found, strict=True))
+
+    return Case(
+        f"vi_elbo_step {kind} mc_samples={draws}",
+        lambda dtype: draw_inputs(spec, 20, draws),
+        jax_side,
+        torch_side,
+        exactly,
+        wrt=spec.weight_names,
+        grad_of="loss",
+        original_side=original_side if kind == "categorical" else None,
+    )
+
+
+def _mean_squared_step_case(draws: int) -> Case:
+    """The documented objective with a criterion of the caller's, on the documented MLP."""
+    spec = Spec()
+    common: dict[str, Any] = dict(num_batches=_NUM_BATCHES, kl_weight=_KL_WEIGHT, mc_samples=draws)
+
+    def jax_side(i: dict[str, Any]) -> dict[str, Any]:
+        model, noise = models.jax_model(spec, i), models.jax_noise(spec, i)
+        criterion = lambda o, y: jnp.mean(jnp.square(o - y))
+        loss, terms = dj.vi_elbo_step(model, i["x"], i["y"], criterion=criterion, noise=noise, **common)
+        return {"loss": loss, "nll": terms.nll, "kl": terms.kl}
+
+    def torch_side(i: dict[str, Any]) -> dict[str, Any]:
+        model, noise, criterion = models.torch_model(spec, i), models.torch_noise(spec, i), torch.nn.MSELoss()
+        found = dt.vi_elbo_step(model, i["x"], i["y"], criterion=criterion, noise=noise, **common)
+        return dict(zip(("loss", "nll", "kl"), found, strict=True))
+
+    def original_side(module: Any, i: dict[str, Any]) -> dict[str, Any]:
+        model = models.original_model(module, spec, i)
+        with original.fed_noise(models.torch_noise(spec, i), draws):
+            found = module.vi_elbo_step(model, i["x"], i["y"], criterion=torch.nn.MSELoss(), **common)
+        return dict(zip(("loss", "nll", "kl"), found, strict=True))
+
+    name = f"vi_elbo_step own criterion mc_samples={draws}"
+    inputs = lambda dtype: draw_inputs(spec, 30, draws)
+    more: dict[str, Any] = dict(wrt=spec.weight_names, grad_of="loss", original_side=original_side)
+    return Case(name, inputs, jax_side, torch_side, **more)
+
+
+CASES = [
+    forward_case("BayesianLinear", Spec(hidden=()), layer_alone=True),
+    forward_case("MLP relu", Spec(hidden=(4, 3))),
+    forward_case("MLP tanh, prior_mu", Spec(activation="tanh", prior_mu=-0.5, prior_sigma=1.0)),
+    kl_case("MLP kl", Spec(hidden=(4, 3))),
+    kl_case("MLP kl, prior_mu", Spec(prior_mu=-0.5, prior_sigma=1.0)),
+    *[_negative_elbo_case(kind, draws) for kind in SPECS for draws in (1, 5)],
+    *[_vi_elbo_step_case(kind, draws) for kind in SPECS for draws in (1, 5)],
+    *[_mean_squared_step_case(draws) for draws in (1, 5)],
+]

@@ -1,0 +1,41 @@
+"""Every case, in both precisions: the backends against each other, and each against 60 digits."""
+
+from __future__ import annotations
+
+import pytest
+
+from parity_tests import cases, harness, original
+from parity_tests.harness import DTYPES, Case
+
+_PAIRS = [("jax", "torch"), ("jax", "reference"), ("torch", "reference")]
+_by_name = pytest.mark.parametrize("case", cases.ALL, ids=lambda case: case.name)
+
+
+@_by_name
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_case(case: Case, dtype: str):
+    found = harness.run(case, dtype)
+    for one, other in _PAIRS:
+        if other not in found:
+            continue
+        for kind, error in harness.errors(case, dtype, found[one], found[other]).items():
+            assert error.share <= 1.0, f"{case.name} {dtype}: {kind} of {one} against {other}: {error}"
+
+
+@_by_name
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_original(case: Case, dtype: str):
+    found = original.run(case, dtype)
+    if found is None:
+        pytest.skip("deepuq is not installed, or has no such thing")
+    measured = harness.errors(case, dtype, found, harness.run(case, dtype)["torch"])
+    share = harness.worst(list(measured.values())).share
+    if case.fault:
+        assert share > 1.0, f"{case.name} {dtype}: the original agrees, so fault {case.fault} is not one"
+    else:
+        assert share <= 1.0, f"{case.name} {dtype}: {measured}"
+
+
+def test_names_are_unique():
+    names = [case.name for case in cases.ALL]
+    assert len(names) == len(set(names))
