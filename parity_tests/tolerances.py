@@ -64,12 +64,12 @@ NEAR_PRIOR = Tolerance(
     "as a closed form, and CONDITIONING_ULP times what one ulp of sigma moves the result by",
 )
 TRAJECTORY = Tolerance(
-    2e-3,
+    1e-4,
     1e-8,
     False,
     0.0,
-    "200 steps feed every rounding back into the next gradient; float32 is 5e8 times coarser than float64, and Adam "
-    "divides small gradients by their own size, so a rounding in them moves a parameter by a part of a whole step",
+    "200 steps feed every rounding back into the next gradient, and Adam divides a small gradient by its own size, so "
+    "that a rounding in it moves a parameter by a part of a step: float32 is allowed 1000 ulp (measured: 62)",
 )
 
 # Near q = p the KL is a function of log(sigma_q / sigma_p): an error of one ulp in sigma, which no formula of rho in

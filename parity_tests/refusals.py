@@ -1,0 +1,207 @@
+"""What the documented page refuses or warns of: one input, given to both packages."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from flax import nnx
+
+import deepuq_jax as dj
+import deepuq_torch as dt
+from deepuq_torch import functional as ft
+
+X = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(4, 3)
+LABELS = np.array([0, 1, 1, 0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """A call that must raise `error` on both sides; each takes the package's model of the documented MLP."""
+
+    name: str
+    error: type[Exception]
+    jax_call: Callable[[], Any]
+    torch_call: Callable[[], Any]
+
+
+def jax_mlp(outputs: int = 2, **how: Any) -> dj.BayesByBackpropMLP:
+    return dj.BayesByBackpropMLP(3, (5,), outputs, rngs=nnx.Rngs(0), **how)
+
+
+def torch_mlp(outputs: int = 2) -> dt.BayesByBackpropMLP:
+    return dt.BayesByBackpropMLP(3, [5], outputs)
+
+
+def jax_step(y: Any = LABELS, model: Any = None, x: Any = X, **how: Any) -> Any:
+    how = {"num_batches": 2, "key": jax.random.key(0)} | how
+    return dj.vi_elbo_step(model or jax_mlp(), jnp.asarray(x), jnp.asarray(y), **how)
+
+
+def torch_step(y: Any = LABELS, model: Any = None, x: Any = X, **how: Any) -> Any:
+    how = {"num_batches": 2} | how
+    return dt.vi_elbo_step(model or torch_mlp(), torch.tensor(x), torch.tensor(y), **how)
+
+
+def jax_elbo(y: Any = LABELS, model: Any = None, **how: Any) -> Any:
+    how = {"num_data": 4, "key": jax.random.key(0)} | how
+    return dj.negative_elbo(model or jax_mlp(), jnp.asarray(X), jnp.asarray(y), **how)
+
+
+def torch_elbo(y: Any = LABELS, model: Any = None, **how: Any) -> Any:
+    return dt.negative_elbo(model or torch_mlp(), torch.tensor(X), torch.tensor(y), **({"num_data": 4} | how))
+
+
+def jax_predict(x: Any = X, **how: Any) -> Any:
+    if "noise" not in how:
+        how["key"] = jax.random.key(0)
+    return dj.predict_vi_uq(jax_mlp(), jnp.asarray(x), **({"n_samples": 2} | how))
+
+
+def torch_predict(x: Any = X, **how: Any) -> Any:
+    return dt.predict_vi_uq(torch_mlp(), torch.tensor(x), **({"n_samples": 2} | how))
+
+
+def _same(name: str, error: type[Exception], one: Callable, other: Callable, *args: Any, **how: Any) -> Refusal:
+    """The same arguments to both."""
+    return Refusal(name, error, lambda: one(*args, **how), lambda: other(*args, **how))
+
+
+def _counts() -> list[Refusal]:
+    found = []
+    for bad in (0, -1, 1.0, 2.5, True, False, "3", float("nan")):
+        found += [
+            _same(f"num_batches={bad!r}", ValueError, jax_step, torch_step, num_batches=bad),
+            _same(f"mc_samples={bad!r}", ValueError, jax_step, torch_step, mc_samples=bad),
+            _same(f"negative_elbo mc_samples={bad!r}", ValueError, jax_elbo, torch_elbo, mc_samples=bad),
+            _same(f"n_samples={bad!r}", ValueError, jax_predict, torch_predict, n_samples=bad),
+        ]
+    return found
+
+
+def _batch_counts() -> list[Refusal]:
+    return [
+        _same("no batch count", ValueError, jax_step, torch_step, num_batches=None),
+        _same("unequal batch counts", ValueError, jax_step, torch_step, num_batches=2, n_batches=3),
+        *[
+            _same(f"num_data={bad!r}", ValueError, jax_elbo, torch_elbo, num_data=bad)
+            for bad in (0, -1, float("nan"), float("inf"))
+        ],
+        _same("num_data='4'", TypeError, jax_elbo, torch_elbo, num_data="4"),
+        _same("kl_weight='1'", TypeError, jax_elbo, torch_elbo, kl_weight="1"),
+    ]
+
+
+def _regressors() -> tuple[dict[str, Any], dict[str, Any]]:
+    """A regression model, scored by a Gaussian of sigma 1, on each side."""
+    torch_how = dict(model=dt.MultiOutputBayesByBackpropRegressor(3, 1, (5,)))
+    return dict(model=jax_mlp(1, likelihood=dj.Gaussian(1.0))), torch_how
+
+
+def _shapes() -> list[Refusal]:
+    jax_how, torch_how = _regressors()
+    short, wide = np.zeros(4, np.float32), np.zeros((4, 2), np.float32)
+    known = ft.gaussian_log_likelihood(1.0)
+    found = []
+    for name, y in (("[B] against [B, 1]", short), ("[B, 2] against [B, 1]", wide)):
+        found += [
+            Refusal(
+                f"vi_elbo_step target {name}",
+                ValueError,
+                lambda y=y: jax_step(y, **jax_how),
+                lambda y=y: torch_step(y, **torch_how),
+            ),
+            Refusal(
+                f"negative_elbo target {name}",
+                ValueError,
+                lambda y=y: jax_elbo(y, **jax_how),
+                lambda y=y: torch_elbo(y, log_likelihood=known, **torch_how),
+            ),
+        ]
+    for shape in ((4, 1), (2,), (1,)):
+        labels = np.zeros(shape, np.int64)
+        found.append(_same(f"vi_elbo_step labels {shape}", ValueError, jax_step, torch_step, labels))
+        found.append(_same(f"negative_elbo labels {shape}", ValueError, jax_elbo, torch_elbo, labels))
+    found.append(_same("labels that are floats", TypeError, jax_elbo, torch_elbo, short))
+    found.append(_same("features too few", ValueError, jax_predict, torch_predict, X[:, :2]))
+    found.append(_same("features too few in a step", ValueError, jax_step, torch_step, x=X[:, :2]))
+    return found
+
+
+def _models() -> list[Refusal]:
+    layer = lambda sigma: lambda: dj.BayesianLinear(3, 2, prior=dj.GaussianPrior(0.0, sigma), rngs=nnx.Rngs(0))
+    found = [
+        Refusal(f"prior_sigma={s!r}", ValueError, layer(s), lambda s=s: dt.BayesianLinear(3, 2, s))
+        for s in (0.0, -1.0, float("nan"), float("inf"))
+    ]
+    found += [
+        Refusal(
+            f"sizes {sizes}",
+            ValueError,
+            lambda sizes=sizes: dj.BayesByBackpropMLP(*sizes, rngs=nnx.Rngs(0)),
+            lambda sizes=sizes: dt.BayesByBackpropMLP(*sizes),
+        )
+        for sizes in ((0, (5,), 2), (3, (0,), 2), (3, (5,), -1))
+    ]
+    found.append(
+        Refusal(
+            "mu and rho of different shapes",
+            ValueError,
+            lambda: dj.GaussianPosterior(jnp.zeros(2), jnp.zeros(3)),
+            lambda: dt.GaussianPosterior(torch.zeros(2), torch.zeros(3)),
+        )
+    )
+    found += [
+        Refusal(f"noise sigma={s!r}", ValueError, lambda s=s: dj.Gaussian(s), lambda s=s: ft.gaussian_log_likelihood(s))
+        for s in (0.0, -1.0, float("nan"))
+    ]
+    return found
+
+
+def _noise() -> list[Refusal]:
+    """A stack of three draws where two are asked for; one layer's noise too few."""
+    pairs = [(np.zeros((3, 5, 3), np.float32), np.zeros((3, 5), np.float32))]
+    pairs += [(np.zeros((3, 2, 5), np.float32), np.zeros((3, 2), np.float32))]
+    for_jax = tuple({"kernel": jnp.asarray(w.swapaxes(1, 2)), "bias": jnp.asarray(b)} for w, b in pairs)
+    for_torch = tuple((torch.tensor(w), torch.tensor(b)) for w, b in pairs)
+    one_jax, one_torch = jax.tree.map(lambda a: a[0], for_jax), tuple((w[0], b[0]) for w, b in for_torch)
+    return [
+        Refusal(
+            "noise of three draws for n_samples=2",
+            ValueError,
+            lambda: jax_predict(noise=for_jax),
+            lambda: torch_predict(noise=for_torch),
+        ),
+        Refusal(
+            "noise of three draws for mc_samples=2",
+            ValueError,
+            lambda: jax_step(key=None, noise=for_jax, mc_samples=2),
+            lambda: torch_step(noise=for_torch, mc_samples=2),
+        ),
+        Refusal(
+            "noise of one layer for two",
+            ValueError,
+            lambda: jax_mlp()(jnp.asarray(X), noise=one_jax[:1]),
+            lambda: torch_mlp()(torch.tensor(X), noise=one_torch[:1]),
+        ),
+    ]
+
+
+def _aleatoric() -> list[Refusal]:
+    return [
+        Refusal(
+            f"aleatoric_var of shape {shape}",
+            ValueError,
+            lambda shape=shape: jax_predict(aleatoric_var=jnp.ones(shape)),
+            lambda shape=shape: torch_predict(aleatoric_var=torch.ones(shape)),
+        )
+        for shape in ((3,), (2, 4, 2), (1, 4, 2), (4, 3))
+    ]
+
+
+REFUSALS = [*_counts(), *_batch_counts(), *_shapes(), *_models(), *_noise(), *_aleatoric()]

@@ -1,0 +1,129 @@
+"""Training runs of 200 steps on both sides: same start, same batches, same noise, same optimizer settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+
+import deepuq_jax as dj
+import deepuq_torch as dt
+from deepuq_torch import functional as ft
+from parity_tests import models
+from parity_tests.harness import Arrays, Error, cast, error_of, precisely, torch_device, worst
+from parity_tests.models import Spec
+from parity_tests.tolerances import TRAJECTORY
+
+STEPS = 200
+_EXAMPLES, _BATCH = 64, 16
+_ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
+_MOMENTUM = 0.9
+_NOISE_SIGMA = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A task and an optimizer ("adam" or "sgd", with momentum)."""
+
+    task: str
+    optimizer: str
+
+    @property
+    def name(self) -> str:
+        return f"{STEPS} steps of {self.optimizer}, {self.task}"
+
+    @property
+    def rate(self) -> float:
+        return 1e-3 if (self.task, self.optimizer) == ("regression", "sgd") else 1e-2
+
+    @property
+    def spec(self) -> Spec:
+        if self.task == "classification":
+            return Spec(2, (8,), 3, prior_sigma=1.0, likelihood=dj.Categorical())
+        return Spec(2, (8,), 1, activation="tanh", prior_sigma=1.0, likelihood=dj.Gaussian(_NOISE_SIGMA))
+
+
+RUNS = [Run(task, optimizer) for task in ("regression", "classification") for optimizer in ("adam", "sgd")]
+
+
+def data(run: Run, dtype: str) -> tuple[Arrays, Arrays]:
+    """Start weights, and what each step sees: a batch and noise, with a leading axis of steps."""
+    spec, rng = run.spec, np.random.default_rng(5)
+    x = rng.normal(size=(_EXAMPLES, 2))
+    signal = np.sin(x[:, :1]) + x[:, 1:] ** 2
+    y = (
+        np.digitize(signal[:, 0], [0.2, 1.2])
+        if run.task == "classification"
+        else signal + 0.1 * rng.normal(size=(64, 1))
+    )
+    order = np.stack([rng.permutation(_EXAMPLES)[:_BATCH] for _ in range(STEPS)])
+    steps = {"x": x[order], "y": y[order], **models.draw_noise(spec, rng, STEPS, 1)}
+    return cast(models.draw_weights(spec, rng), dtype), cast(steps, dtype)
+
+
+def train_jax(run: Run, dtype: str) -> Arrays:
+    """The weights after the run, and the loss of each step."""
+    start, steps = data(run, dtype)
+    adam = optax.adam(run.rate, b1=_ADAM["b1"], b2=_ADAM["b2"], eps=_ADAM["eps"])
+    optimizer = adam if run.optimizer == "adam" else optax.sgd(run.rate, momentum=_MOMENTUM)
+
+    def loss_of(weights, step):
+        model, noise = models.jax_model(run.spec, weights), models.jax_noise(run.spec, step)
+        return dj.negative_elbo(model, step["x"], step["y"], num_data=_EXAMPLES, noise=noise)[0]
+
+    def take(carry, step):
+        weights, state = carry
+        loss, gradients = jax.value_and_grad(loss_of)(weights, step)
+        updates, state = optimizer.update(gradients, state)
+        return (optax.apply_updates(weights, updates), state), loss
+
+    weights, steps = jax.tree.map(jnp.asarray, (start, steps))
+    (weights, _), losses = jax.jit(lambda w, s: jax.lax.scan(take, (w, optimizer.init(w)), s))(weights, steps)
+    return {name: np.asarray(values) for name, values in {**weights, "loss": losses}.items()}
+
+
+def train_torch(run: Run, dtype: str) -> Arrays:
+    """The same."""
+    start, steps = data(run, dtype)
+    device = torch_device()
+    inputs = {name: torch.tensor(values, device=device) for name, values in steps.items()}
+    weights = {name: torch.nn.Parameter(torch.tensor(values, device=device)) for name, values in start.items()}
+    model = models.torch_model(run.spec, weights)
+    likelihood = ft.gaussian_log_likelihood(_NOISE_SIGMA) if run.task == "regression" else None
+    if run.optimizer == "adam":
+        betas = (_ADAM["b1"], _ADAM["b2"])
+        optimizer: Any = torch.optim.Adam(model.parameters(), lr=run.rate, betas=betas, eps=_ADAM["eps"])
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=run.rate, momentum=_MOMENTUM)
+    losses = []
+    for step in range(STEPS):
+        batch = {name: values[step] for name, values in inputs.items()}
+        noise = models.torch_noise(run.spec, batch)
+        loss, _, _ = dt.negative_elbo(
+            model, batch["x"], batch["y"], num_data=_EXAMPLES, log_likelihood=likelihood, noise=noise
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    found = {**weights, "loss": torch.stack(losses)}
+    return {name: values.detach().cpu().numpy() for name, values in found.items()}
+
+
+@functools.cache
+def both(run: Run, dtype: str) -> tuple[Arrays, Arrays]:
+    """The run in JAX and in torch."""
+    with precisely(dtype):
+        return train_jax(run, dtype), train_torch(run, dtype)
+
+
+def error(run: Run, dtype: str) -> Error:
+    """How far the two runs end apart: parameters, and the losses on the way."""
+    one, other = both(run, dtype)
+    return worst([error_of(one[name], other[name], dtype, TRAJECTORY) for name in other])
