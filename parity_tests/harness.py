@@ -62,7 +62,7 @@ class Error:
     """How far two computations lie apart: the largest over all entries.
 
     Attributes:
-        absolute: the difference. ulp: in units of the last place of what it is relative to.
+        absolute: the difference. ulp: in eps times what it is relative to, conditioning included.
         share: in parts of what the tolerance allows; up to 1 passes.
     """
 
@@ -128,15 +128,15 @@ def error_of(one: np.ndarray, other: np.ndarray, dtype: str, tolerance: Toleranc
     """The error of one tensor; `extra` is a further allowance, in `CONDITIONING_ULP` ulp of 1."""
     if one.shape != other.shape:
         raise ValueError(f"Expected shape {other.shape}; got {one.shape}.")
-    if one.dtype != other.dtype and other.dtype != np.float64:
-        raise ValueError(f"Expected dtype {other.dtype}; got {one.dtype}.")
+    if one.dtype != np.dtype(dtype):
+        raise ValueError(f"Expected dtype {dtype}; got {one.dtype}.")
     if one.size == 0:
         return Error(0.0, 0.0, 0.0)
     difference = np.abs(one.astype(np.float64) - other.astype(np.float64))
     if not np.isfinite(difference).all():
         return Error(np.inf, np.inf, np.inf)
     limits = np.finfo(dtype)
-    spacing = np.maximum(tolerance.size(other), float(limits.tiny)) * float(limits.eps)
+    spacing = np.maximum(tolerance.size(other) + extra, float(limits.tiny)) * float(limits.eps)
     allowed = tolerance.allowed(other, dtype) + CONDITIONING_ULP * float(limits.eps) * extra
     share = np.divide(difference, allowed, out=np.where(difference > 0, np.inf, 0.0), where=allowed > 0)
     return Error(float(difference.max()), float((difference / spacing).max()), float(share.max()))

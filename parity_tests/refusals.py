@@ -193,7 +193,7 @@ def _noise() -> list[Refusal]:
 
 
 def _aleatoric() -> list[Refusal]:
-    return [
+    shapes = [
         Refusal(
             f"aleatoric_var of shape {shape}",
             ValueError,
@@ -201,6 +201,11 @@ def _aleatoric() -> list[Refusal]:
             lambda shape=shape: torch_predict(aleatoric_var=torch.ones(shape)),
         )
         for shape in ((3,), (2, 4, 2), (1, 4, 2), (4, 3))
+    ]
+    bad = ((-1.0, ValueError), (float("nan"), ValueError), ("1", TypeError))
+    return shapes + [
+        _same(f"aleatoric_var={value!r}", error, jax_predict, torch_predict, aleatoric_var=value)
+        for value, error in bad
     ]
 
 

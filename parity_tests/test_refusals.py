@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 import pytest
 
@@ -36,8 +37,6 @@ def test_a_bad_count_by_the_old_name(step, bad):
 
 def _without_warning(step, count) -> None:
     """Whether the warning comes before the refusal is each package's own affair."""
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         step(num_batches=None, n_batches=count)

@@ -1,0 +1,45 @@
+"""The committed report is what its own data say, and speaks of the cases that there are."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from parity_tests import cases, report, trajectories
+from parity_tests.harness import DTYPES, Error
+
+
+@pytest.fixture(scope="module")
+def data() -> dict:
+    return json.loads((report.RESULTS / "report.json").read_text(encoding="utf-8"))
+
+
+def test_markdown_is_made_of_the_json(data: dict):
+    assert (report.RESULTS / "report.md").read_text(encoding="utf-8") == report.markdown(data)
+
+
+def test_committed_report_is_within_tolerance(data: dict):
+    assert report.passes(data)
+
+
+def test_every_case_has_its_rows(data: dict):
+    names = {case.name for case in cases.ALL} | {run.name for run in trajectories.RUNS}
+    assert {(row["case"], row["dtype"]) for row in data["rows"]} == {
+        (name, dtype) for name in names for dtype in DTYPES
+    }
+
+
+def test_written_files_read_back(tmp_path, data: dict):
+    report.write(data, tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "report.json").read_text()) == data
+
+
+def test_an_error_beyond_its_tolerance_shows():
+    infinite = report._plain(Error(float("inf"), float("inf"), float("inf")))
+    beyond = report._plain(Error(0.1, 3.0, 1.5))
+    assert "not finite" in report._cell(infinite)
+    assert "beyond" in report._cell(beyond)
+    for bad in (infinite, beyond):
+        assert not report.passes({"rows": [{"errors": {"jax torch": bad}}]})
+        assert report.passes({"rows": [{"errors": {"original torch": bad}}]})
