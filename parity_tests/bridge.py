@@ -96,14 +96,14 @@ def load_into_torch(arrays: Mapping[str, Any], model: torch.nn.Module) -> torch.
     return model
 
 
-def noise_to_jax(noise: Sequence[tuple[Any, Any]]) -> tuple[dict[str, jax.Array], ...]:
-    """Noise of a torch MLP as that of a JAX one; a leading axis of draws stays in front."""
+def noise_to_jax(noise: Any) -> tuple[dict[str, jax.Array], ...]:
+    """Noise of a torch MLP, ``((eps_weight, eps_bias), ...)``, as that of a JAX one; leading axes stay in front."""
     turn = lambda weight: jnp.swapaxes(jnp.asarray(_to_numpy(weight)), -1, -2)
     return tuple({"kernel": turn(weight), "bias": jnp.asarray(_to_numpy(bias))} for weight, bias in noise)
 
 
 def noise_to_torch(noise: Sequence[Mapping[str, Any]]) -> tuple[tuple[Tensor, Tensor], ...]:
-    """Noise of a JAX MLP as that of a torch one; a leading axis of draws stays in front."""
+    """Noise of a JAX MLP as that of a torch one; leading axes, of draws, stay in front."""
     turn = lambda kernel: torch.tensor(np.swapaxes(np.asarray(kernel), -1, -2).copy())
     return tuple((turn(layer["kernel"]), torch.tensor(np.array(layer["bias"]))) for layer in noise)
 

@@ -38,33 +38,37 @@ def torch_mlp(outputs: int = 2) -> dt.BayesByBackpropMLP:
     return dt.BayesByBackpropMLP(3, [5], outputs)
 
 
+def _default(how: dict[str, Any], **defaults: Any) -> dict[str, Any]:
+    return defaults | how
+
+
 def jax_step(y: Any = LABELS, model: Any = None, x: Any = X, **how: Any) -> Any:
-    how = {"num_batches": 2, "key": jax.random.key(0)} | how
+    how = _default(how, num_batches=2, key=jax.random.key(0))
     return dj.vi_elbo_step(model or jax_mlp(), jnp.asarray(x), jnp.asarray(y), **how)
 
 
 def torch_step(y: Any = LABELS, model: Any = None, x: Any = X, **how: Any) -> Any:
-    how = {"num_batches": 2} | how
+    how = _default(how, num_batches=2)
     return dt.vi_elbo_step(model or torch_mlp(), torch.tensor(x), torch.tensor(y), **how)
 
 
 def jax_elbo(y: Any = LABELS, model: Any = None, **how: Any) -> Any:
-    how = {"num_data": 4, "key": jax.random.key(0)} | how
+    how = _default(how, num_data=4, key=jax.random.key(0))
     return dj.negative_elbo(model or jax_mlp(), jnp.asarray(X), jnp.asarray(y), **how)
 
 
 def torch_elbo(y: Any = LABELS, model: Any = None, **how: Any) -> Any:
-    return dt.negative_elbo(model or torch_mlp(), torch.tensor(X), torch.tensor(y), **({"num_data": 4} | how))
+    return dt.negative_elbo(model or torch_mlp(), torch.tensor(X), torch.tensor(y), **_default(how, num_data=4))
 
 
 def jax_predict(x: Any = X, **how: Any) -> Any:
     if "noise" not in how:
         how["key"] = jax.random.key(0)
-    return dj.predict_vi_uq(jax_mlp(), jnp.asarray(x), **({"n_samples": 2} | how))
+    return dj.predict_vi_uq(jax_mlp(), jnp.asarray(x), **_default(how, n_samples=2))
 
 
 def torch_predict(x: Any = X, **how: Any) -> Any:
-    return dt.predict_vi_uq(torch_mlp(), torch.tensor(x), **({"n_samples": 2} | how))
+    return dt.predict_vi_uq(torch_mlp(), torch.tensor(x), **_default(how, n_samples=2))
 
 
 def _same(name: str, error: type[Exception], one: Callable, other: Callable, *args: Any, **how: Any) -> Refusal:
