@@ -36,12 +36,17 @@ def check_count(name: str, value: Any) -> int:
     return int(value)
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Refuse a number, or an array with an entry, that is not finite and above zero; tracers pass."""
-    if isinstance(value, Tracer):
-        return
+def check_number(name: str, value: Any) -> Any:
+    """`value`, if it is a number or an array; TypeError for everything else, bools included; tracers pass."""
     if isinstance(value, (bool, str)) or not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
         raise TypeError(expected(name, "to be a number", value))
+    return value
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Refuse a number, or an array with an entry, that is not finite and above zero; tracers pass."""
+    if isinstance(check_number(name, value), Tracer):
+        return
     values = np.asarray(value, dtype=np.float64)
     if not (np.isfinite(values) & (values > 0)).all():
         shown = f"{value!r}" if values.ndim == 0 else f"{values.min()} among its entries"
@@ -50,10 +55,8 @@ def check_positive(name: str, value: Any) -> None:
 
 def check_finite_number(name: str, value: Any) -> None:
     """Refuse a number, or an array with an entry, that is NaN or infinite; tracers pass."""
-    if isinstance(value, Tracer):
+    if isinstance(check_number(name, value), Tracer):
         return
-    if isinstance(value, (bool, str)) or not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
-        raise TypeError(expected(name, "to be a number", value))
     if not np.isfinite(np.asarray(value, dtype=np.float64)).all():
         raise ValueError(expected(name, "to be finite", f"{value!r}"))
 

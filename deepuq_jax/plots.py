@@ -76,11 +76,21 @@ def plot_regression(
     mean = column("result.mean", result.mean)
     inner = UQResult(mean=result.mean, total_var=result.epistemic_var).interval(level)
     ax = _figure_class()(figsize=(8, 4.6), layout="constrained").add_subplot() if ax is None else ax
+    percent = f", {100 * level:g} %"
     if result.aleatoric_var is not None:
         total = [column("result.total_var", bound) for bound in result.interval(level)]
-        ax.fill_between(x[order], *total, color=SKY, alpha=0.3, lw=0, label=f"Total, {100 * level:g} %", zorder=1)
+        ax.fill_between(x[order], total[0], total[1], color=SKY, alpha=0.3, lw=0, label="Total" + percent, zorder=1)
     epistemic = [column("result.epistemic_var", bound) for bound in inner]
-    ax.fill_between(x[order], *epistemic, color=BLUE, alpha=0.35, lw=0, label=f"Epistemic, {100 * level:g} %", zorder=2)
+    ax.fill_between(
+        x[order],
+        epistemic[0],
+        epistemic[1],
+        color=BLUE,
+        alpha=0.35,
+        lw=0,
+        label="Epistemic" + percent,
+        zorder=2,
+    )
     if data is not None:
         points = [_column(f"data[{i}]", values) for i, values in enumerate(data)]
         ax.scatter(*points, s=9, color=INK, alpha=0.55, lw=0, label="Data", zorder=3)
@@ -130,7 +140,7 @@ def plot_certainty(
     rows = [("Most certain", order[:count]), ("Least certain", order[::-1][:count])]
     height = 2.2 * (len(rows) + (unseen is not None))
     figure = _figure_class()(figsize=(max(1.2 * count, 4.8), height), layout="constrained")
-    parts = figure.subfigures(len(rows) + (unseen is not None), 1, hspace=0.06)
+    parts = np.atleast_1d(np.asarray(figure.subfigures(len(rows) + (unseen is not None), 1, hspace=0.06)))
     for part, (title, chosen) in zip(parts, rows, strict=False):
         true = None if labels is None else np.asarray(labels)[chosen]
         _plot_row(part, title, images[chosen], np.asarray(result.probs)[chosen], entropy[chosen], true)

@@ -11,9 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import Tracer
 
-from deepuq_jax._checks import check_batch, check_count, expected
+from deepuq_jax._checks import check_batch, check_count, check_number, expected
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.likelihood import Categorical
 from deepuq_jax.functional.moments import (
@@ -93,10 +95,7 @@ def _regression(moments: Moments, aleatoric_var: Any, metadata: dict) -> UQResul
     epistemic = variance(moments)
     total = epistemic
     if aleatoric_var is not None:
-        shape = jnp.shape(aleatoric_var)
-        fits = len(shape) <= epistemic.ndim and jnp.broadcast_shapes(shape, epistemic.shape) == epistemic.shape
-        if not fits:
-            raise ValueError(expected("aleatoric_var", f"to broadcast to {list(epistemic.shape)}", aleatoric_var))
+        _check_aleatoric_var(aleatoric_var, epistemic.shape)
         aleatoric_var = jnp.broadcast_to(jnp.asarray(aleatoric_var, epistemic.dtype), epistemic.shape)
         total = epistemic + aleatoric_var
     return UQResult(
@@ -106,6 +105,15 @@ def _regression(moments: Moments, aleatoric_var: Any, metadata: dict) -> UQResul
         total_var=total,
         metadata={**metadata, "task": "regression"},
     )
+
+
+def _check_aleatoric_var(value: Any, shape: tuple[int, ...]) -> None:
+    """Refuse a variance that is not one, or that would broadcast the result to another shape."""
+    own = jnp.shape(check_number("aleatoric_var", value))
+    if len(own) > len(shape) or any(a not in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False)):
+        raise ValueError(expected("aleatoric_var", f"to broadcast to {list(shape)}", value))
+    if not isinstance(value, Tracer) and not (np.isfinite(np.asarray(value)) & (np.asarray(value) >= 0)).all():
+        raise ValueError(expected("aleatoric_var", "to be finite and not negative", value))
 
 
 def _classification(moments: Moments, mean_entropy: Array, metadata: dict) -> UQResult:

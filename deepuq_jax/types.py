@@ -78,7 +78,9 @@ class UQResult:
             raise ValueError(expected("level", "to be between 0 and 1", f"{level!r}"))
         if self.probs is not None or self.total_var is None:
             raise ValueError("Expected a regression result with a total_var; got a result without an interval.")
-        reach = jax.scipy.special.ndtri(0.5 + 0.5 * jnp.asarray(level, self.mean.dtype)) * jnp.sqrt(self.total_var)
+        reach = jax.scipy.special.ndtri(
+            0.5 + 0.5 * jnp.asarray(level, jnp.result_type(jnp.asarray(self.mean)))
+        ) * jnp.sqrt(self.total_var)
         return self.mean - reach, self.mean + reach
 
 

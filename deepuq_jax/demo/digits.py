@@ -1,0 +1,209 @@
+"""Handwritten digits: a Bayesian network beside the same network without uncertainty, many seeds in one program.
+
+The settings were chosen on validation data alone: never on the test images, and never on digits 8 and 9, for
+which 6 and 7 stood in, left out of training in their turn. Compared by validation NLL and the stand-ins' AUROC, over
+five splits: one and two hidden layers of 64 to 128; prior sigma 0.1 to 4; initial sigma 0.02 to 0.1; Adam from 3e-4
+to 2e-2; batches of 16 to 64; kl_weight 1, 0.3, 0.1, 0.03. With kl_weight 1 the mean-field posterior underfits eight
+hundred images when it is trained to the end (validation NLL 0.11 against the twin's 0.06), and stopped early, before
+the KL acts, it tells unseen digits no better than the twin; so the posterior is tempered (Wenzel et al. 2020, arXiv
+2002.02405). The twin has its own best learning rate, 1e-3 of 3e-4 to 1e-2: at the Bayesian network's it is worse.
+Weight decay, 0.01 to 1, brought it nothing.
+
+The kl_weight is the one nearest to 1, the ELBO, at which the validation ECE is no worse than the twin's 1.70 %: 0.1 has
+1.89 %, 0.08 1.77 %, 0.07 1.65 %, 0.05 1.58 %, 0.03 1.18 %. The validation NLL there is 0.054, the twin's 0.067.
+The lead in NLL and on noise holds over splits; the one on unseen digits is within the spread over seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+
+import deepuq_jax as dq
+
+SEEN = 8  # Digits 0 to 7 are trained on; 8 and 9 were left out before anything was run.
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the two networks are trained on the digits. `kl_weight` and the posterior play no part in the twin."""
+
+    hidden_dims: tuple[int, ...] = (128, 128)
+    activation: Callable = nnx.relu
+    epochs: int = 60
+    patience: int = 20
+    batch_size: int = 64
+    learning_rate: float = 1e-2
+    twin_learning_rate: float = 1e-3
+    prior_sigma: float = 1.0
+    sigma_init: float = 0.05
+    kl_weight: float = 0.07
+    mc_samples: int = 1
+    n_samples: int = 100
+    validation_draws: int = 10
+
+
+class Digits(NamedTuple):
+    """8x8 images as rows of 64 grey values in [0, 1], and labels 0 to 7.
+
+    Attributes:
+        train, validation: (x [seeds, n, 64], y [seeds, n]), split anew for each seed.
+        test: (x [n, 64], y [n]), the same for every seed.
+        unseen: x [n, 64] of the digits 8 and 9.
+        noise: x [n, 64], every pixel uniform in [0, 1].
+    """
+
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    unseen: np.ndarray
+    noise: np.ndarray
+
+
+def load_data(seeds: int = 5) -> Digits:
+    """The digits of scikit-learn: 60 % of classes 0 to 7 to train on, 15 % to validate, 25 % to test.
+
+    >>> data = load_data(seeds=2)
+    >>> data.train[0].shape, data.validation[1].shape, data.test[0].shape, data.unseen.shape
+    ((2, 865, 64), (2, 217), (361, 64), (354, 64))
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = map(np.asarray, load_digits(return_X_y=True))
+    x, y = (images / 16).astype(np.float32), labels.astype(np.int32)
+    seen = y < SEEN
+    split: Callable[..., Any] = partial(train_test_split, shuffle=True)
+    pool_x, test_x, pool_y, test_y = split(x[seen], y[seen], test_size=0.25, stratify=y[seen], random_state=0)
+    splits = [split(pool_x, pool_y, test_size=0.2, stratify=pool_y, random_state=seed) for seed in range(seeds)]
+    train_x, val_x, train_y, val_y = (np.stack(parts) for parts in zip(*splits, strict=True))
+    test_x, test_y = np.asarray(test_x), np.asarray(test_y)
+    noise = np.random.default_rng(0).uniform(size=test_x.shape).astype(np.float32)
+    return Digits((train_x, train_y), (val_x, val_y), (test_x, test_y), x[~seen], noise)
+
+
+class Plain(nnx.Module):
+    """A network without uncertainty under the model protocol: no noise and no KL.
+
+    Its negative ELBO is the mean cross-entropy, so that it is trained by the very code that trains the Bayesian one.
+    """
+
+    likelihood = dq.Categorical()
+
+    def __init__(self, net: nnx.Module):
+        self.net = net
+
+    def __call__(self, x: Array, *, key: Array | None = None) -> Array:
+        """Logits [batch, classes]; the key is ignored."""
+        return self.net(x)
+
+    def kl(self, key: Array | None = None) -> Array:
+        """0 nats: nothing is random."""
+        return jnp.zeros(())
+
+
+def build_net(settings: Settings, key: Array) -> nnx.Module:
+    """The network of both: an ordinary MLP, 64 pixels to 8 logits."""
+    rngs = nnx.Rngs(key)
+    sizes = (64, *settings.hidden_dims, SEEN)
+    members: list[Callable] = []
+    for fan_in, fan_out in pairwise(sizes):
+        members += [nnx.Linear(fan_in, fan_out, rngs=rngs), settings.activation]
+    return nnx.Sequential(*members[:-1])
+
+
+def build_bayesian(settings: Settings, key: Array) -> nnx.Module:
+    """The network with a posterior over every weight, centred on the weights that the twin starts from."""
+    prior = dq.GaussianPrior(sigma=settings.prior_sigma)
+    net = build_net(settings, key)
+    return dq.bayesianize(net, sigma=settings.sigma_init, prior=prior, likelihood=dq.Categorical())
+
+
+def build_twin(settings: Settings, key: Array) -> nnx.Module:
+    """The network without uncertainty."""
+    return Plain(build_net(settings, key))
+
+
+class _Run(NamedTuple):
+    """Training so far: the state, the best model with its score, and the epochs since."""
+
+    state: dq.TrainState
+    best: Any
+    val_nll: Array
+    stale: Array
+
+
+def train(model: Any, train_data: Any, validation_data: Any, *, key: Array, optimizer: Any, settings: Settings) -> Any:
+    """`dq.fit` with early stopping as one pure function, so that seeds can be vmapped in one compiled program.
+
+    A seed that has stopped runs along with the others, but its best model stands.
+
+    Args:
+        model: a Bayesian model.
+        train_data, validation_data: (x [n, 64], y [n]).
+        key: of this run.
+        optimizer: any optax optimizer.
+        settings: epochs, patience, batch size, KL weight.
+    Returns:
+        The model as it was at its best epoch.
+    """
+    train_key, score_key = jax.random.split(key)
+
+    def epoch(run: _Run, i: Array) -> tuple[_Run, None]:
+        options = dict(optimizer=optimizer, kl_weight=settings.kl_weight, mc_samples=settings.mc_samples)
+        options.update(batch_size=settings.batch_size)
+        state, _ = dq.train_epoch(run.state, *train_data, key=jax.random.fold_in(train_key, i), **options)
+        density = dq.log_predictive_density(
+            state.model, *validation_data, key=score_key, n_samples=settings.validation_draws
+        )
+        val_nll = -jnp.mean(density)
+        is_better = (val_nll < run.val_nll) & (run.stale < settings.patience)
+        keep = lambda new, old: jnp.where(is_better, new, old)
+        best = jax.tree.map(keep, state.model, run.best)
+        return _Run(state, best, keep(val_nll, run.val_nll), keep(0, run.stale + 1)), None
+
+    start = _Run(dq.init(model, optimizer), model, jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32))
+    run, _ = jax.lax.scan(epoch, start, jnp.arange(settings.epochs))
+    return run.best
+
+
+class Predictions(NamedTuple):
+    """Predictions on the three sets of images, each with a leading axis of seeds."""
+
+    test: dq.UQResult
+    unseen: dq.UQResult
+    noise: dq.UQResult
+
+
+def train_and_predict(build: Callable, learning_rate: float, data: Digits, settings: Settings) -> Predictions:
+    """Every seed trained and put to the test in one compiled program.
+
+    Args:
+        build: (settings, key) -> model.
+        learning_rate: of Adam at the start; it falls to 0 as a cosine.
+        data: of `load_data`; its seeds are trained.
+        settings: the rest.
+    """
+    seeds, size = data.train[1].shape
+    steps = settings.epochs * -(-size // settings.batch_size)
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+
+    def one_seed(key: Array, train_data: Any, validation_data: Any) -> Predictions:
+        init_key, train_key, predict_key = jax.random.split(key, 3)
+        model = build(settings, init_key)
+        model = train(model, train_data, validation_data, key=train_key, optimizer=optimizer, settings=settings)
+        predict = partial(dq.predict_vi_uq, model, key=predict_key, n_samples=settings.n_samples)
+        return Predictions(predict(data.test[0]), predict(data.unseen), predict(data.noise))
+
+    keys = jax.random.split(jax.random.key(0), seeds)
+    return jax.jit(jax.vmap(one_seed))(keys, data.train, data.validation)
