@@ -1,7 +1,7 @@
 """Handwritten digits: a Bayesian network beside the same network without uncertainty, many seeds in one program.
 
-Sizes, rates and the prior were compared on validation data, with digits 6 and 7, left out of training in their turn, in the
-place of 8 and 9. Compared by validation NLL and the stand-ins' AUROC, over
+Sizes, rates and the prior were compared on validation data, with digits 6 and 7, left out of training in their turn,
+in the place of 8 and 9. Compared by validation NLL and the stand-ins' AUROC, over
 five splits: one and two hidden layers of 64 to 128; prior sigma 0.1 to 4; initial sigma 0.02 to 0.1; Adam from 3e-4
 to 2e-2; batches of 16 to 64; kl_weight 1, 0.3, 0.1, 0.03. With kl_weight 1 the mean-field posterior underfits eight
 hundred images when it is trained to the end (validation NLL 0.11 against the twin's 0.06), and stopped early, before
@@ -19,8 +19,8 @@ which the validation ECE is no worse than the twin's 1.70 % (0.1 has 1.89 %, 0.0
     NLL, nats               .0467   .0439   .0450   .0448   .0514
     AUROC, digits 8 and 9   .9598   .9576   .9581   .9585   .9581
 
-The lead in NLL and on noise is there at all four. A lead on unseen digits is not shown: it is far within the spread over
-seeds, and on stand-in classes a twin tuned for itself was level or ahead.
+The lead in NLL and on noise is there at all four. A lead on unseen digits is not shown: it is far within the spread
+over seeds, and on stand-in classes a twin tuned for itself was level or ahead.
 """
 
 from __future__ import annotations
