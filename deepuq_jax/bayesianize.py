@@ -114,12 +114,10 @@ class BayesianModule(nnx.Module):
         _, carried, _ = split_params(self)
         if not jax.tree.leaves(self.carried):
             return self._net(key, noise, self.carried)(x), None
-        # The network gets Variables of its own to write to: a call changes nothing here.
-        copy = jax.tree.map(lambda leaf: leaf, self.carried)
-        net = self._net(key, noise, copy)
+        net = self._net(key, noise, _own_variables(self.carried))
         outputs = net(x)
         updated = _keep_streams(self.carried, nnx.state(net, nnx.Not(nnx.Param)))
-        new = jax.tree.map(lambda leaf: leaf, carried)
+        new = _own_variables(carried)
         new["carried"] = updated
         return outputs, new
 
@@ -138,9 +136,14 @@ class BayesianModule(nnx.Module):
         return FixedModule(self, key)
 
 
+def _own_variables(state: Any) -> Any:
+    """The same state in Variables of its own, so that a network may write to them and the caller's stay as they are."""
+    return jax.tree.map(lambda leaf: leaf, state)
+
+
 def _reseed(carried: Any, key: Array) -> Any:
     """The network's own streams (dropout) start anew from the key of this call, never from a stored count."""
-    state = jax.tree.map(lambda leaf: leaf, carried)
+    state = _own_variables(carried)
     if not jax.tree.leaves(state):
         return state
     for i, (_, variable) in enumerate(nnx.to_flat_state(state)):
@@ -168,7 +171,7 @@ class FixedModule(nnx.Module):
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Outputs of the network."""
-        return self.net.rebuild(unwrap(self.weights), jax.tree.map(lambda leaf: leaf, self.carried))(x)
+        return self.net.rebuild(unwrap(self.weights), _own_variables(self.carried))(x)
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """0 nats: nothing is random."""

@@ -143,7 +143,7 @@ def fit(
     else:
         epoch_of = _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options)
     # The epochs give their buffers back to be written over: train on a copy, so that the caller's arrays survive.
-    state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), init(model, options["optimizer"]))
+    state = _copy(init(model, options["optimizer"]))
     score = None if validation_data is None else partial(_score, data=validation_data, log_likelihood=log_likelihood)
     return _run(state, epoch_of, score, key, epochs, patience, progress)
 

@@ -118,12 +118,13 @@ def _check_aleatoric_var(value: Any, shape: tuple[int, ...]) -> None:
 
 def _classification(moments: Moments, mean_entropy: Array, metadata: dict) -> UQResult:
     predictive_entropy = entropy_of_probs(moments.mean)
+    probs_var = variance(moments)
     return UQResult(
         mean=moments.mean,
-        epistemic_var=variance(moments),
-        total_var=variance(moments),
+        epistemic_var=probs_var,
+        total_var=probs_var,
         probs=moments.mean,
-        probs_var=variance(moments),
+        probs_var=probs_var,
         metadata={**metadata, "task": "classification"},
         predictive_entropy=predictive_entropy,
         # H(E p) - E H(p) is never negative; its rounding may be.
