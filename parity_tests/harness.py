@@ -24,6 +24,8 @@ from parity_tests.tolerances import BY_NAME, CONDITIONING_ULP, SUM, Tolerance
 Arrays = dict[str, np.ndarray]
 Side = Callable[[dict[str, Any]], Any]
 DTYPES = ("float32", "float64")
+# Computed in bfloat16, and handed over in float32, which holds every bfloat16 number: numpy knows no bfloat16.
+LOW = "bfloat16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Case:
         conditioning: of the exact inputs: what one ulp of an intermediate moves each quantity by, in ulp of 1.
         original_side: of (module, inputs): the same by the original package, where it is installed.
         fault: what the original is known to get wrong here; "" where it should agree.
+        dtypes: the precisions that it is run in. In `LOW` the inputs are bfloat16 numbers in float32 arrays, and the
+            sides do the rounding and return float32.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Case:
     conditioning: Callable[[Arrays], Arrays] | None = None
     original_side: Callable[[Any, dict[str, Any]], Any] | None = None
     fault: str = ""
+    dtypes: tuple[str, ...] = DTYPES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,21 +87,34 @@ def torch_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+# What lets torch compute, or sum up, in a shorter format than it was asked for.
+_SHORTCUTS = ("allow_tf32", "allow_bf16_reduced_precision_reduction")
+
+
 @contextlib.contextmanager
 def precisely(dtype: str) -> Iterator[None]:
     """x64 as `dtype` needs it and no short matmul formats on an accelerator; afterwards all as it was."""
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
+    matmul = torch.backends.cuda.matmul
+    before = {name: getattr(matmul, name) for name in _SHORTCUTS}
     try:
+        for name in _SHORTCUTS:
+            setattr(matmul, name, False)
         with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("highest"):
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = tf32
+        for name, value in before.items():
+            setattr(matmul, name, value)
+
+
+def storage(dtype: str) -> str:
+    """The dtype of the arrays that hold numbers of `dtype`."""
+    return "float32" if dtype == LOW else dtype
 
 
 def cast(arrays: Arrays, dtype: str) -> Arrays:
-    """Floating arrays in `dtype`, the others as they are."""
-    return {k: v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v for k, v in arrays.items()}
+    """Floating arrays rounded to `dtype`, the others as they are."""
+    rounded = lambda v: v.astype(jnp.dtype(dtype)).astype(storage(dtype))
+    return {k: rounded(v) if np.issubdtype(v.dtype, np.floating) else v for k, v in arrays.items()}
 
 
 @functools.cache
@@ -128,16 +146,16 @@ def error_of(one: np.ndarray, other: np.ndarray, dtype: str, tolerance: Toleranc
     """The error of one tensor; `extra` is a further allowance, in `CONDITIONING_ULP` ulp of 1."""
     if one.shape != other.shape:
         raise ValueError(f"Expected shape {other.shape}; got {one.shape}.")
-    if one.dtype != np.dtype(dtype):
-        raise ValueError(f"Expected dtype {dtype}; got {one.dtype}.")
+    if one.dtype != np.dtype(storage(dtype)):
+        raise ValueError(f"Expected dtype {storage(dtype)}; got {one.dtype}.")
     if one.size == 0:
         return Error(0.0, 0.0, 0.0)
     difference = np.abs(one.astype(np.float64) - other.astype(np.float64))
     if not np.isfinite(difference).all():
         return Error(np.inf, np.inf, np.inf)
-    limits = np.finfo(dtype)
+    limits = jnp.finfo(dtype)
     spacing = np.maximum(tolerance.size(other) + extra, float(limits.tiny)) * float(limits.eps)
-    allowed = tolerance.allowed(other, dtype) + CONDITIONING_ULP * float(limits.eps) * extra
+    allowed = tolerance.allowed(other, storage(dtype)) + CONDITIONING_ULP * float(limits.eps) * extra
     share = np.divide(difference, allowed, out=np.where(difference > 0, np.inf, 0.0), where=allowed > 0)
     return Error(float(difference.max()), float((difference / spacing).max()), float(share.max()))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parity_tests import cases, harness, original, trajectories
-from parity_tests.harness import DTYPES, Error
+from parity_tests.harness import DTYPES, LOW, Error
 from parity_tests.tolerances import BY_NAME
 
 RESULTS = Path(__file__).parent / "results"
@@ -25,7 +25,7 @@ _TITLES = {
 
 def collect() -> dict[str, Any]:
     """Run everything, and return what JSON can hold."""
-    rows = [row for case in cases.ALL for dtype in DTYPES for row in _case_rows(case, dtype)]
+    rows = [row for case in cases.ALL for dtype in case.dtypes for row in _case_rows(case, dtype)]
     for run in trajectories.RUNS:
         for dtype in DTYPES:
             measured = {"jax torch": _plain(trajectories.error(run, dtype))}
@@ -43,7 +43,7 @@ def markdown(data: dict[str, Any]) -> str:
     """The report for people."""
     pairs = [pair for pair in _TITLES if any(pair in row["errors"] for row in data["rows"])]
     lines = ["# Parity of deepuq_jax and deepuq_torch", "", *_preamble(data), ""]
-    for dtype in DTYPES:
+    for dtype in (*DTYPES, LOW):
         lines += [
             f"## {dtype}",
             "",

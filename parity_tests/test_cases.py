@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from parity_tests import cases, harness, original
-from parity_tests.harness import DTYPES, Case
+from parity_tests.harness import Case
 
 _PAIRS = [("jax", "torch"), ("jax", "reference"), ("torch", "reference")]
-_by_name = pytest.mark.parametrize("case", cases.ALL, ids=lambda case: case.name)
+_each = pytest.mark.parametrize(
+    ("case", "dtype"),
+    [pytest.param(case, dtype, id=f"{dtype}-{case.name}") for case in cases.ALL for dtype in case.dtypes],
+)
 
 
-@_by_name
-@pytest.mark.parametrize("dtype", DTYPES)
+@_each
 def test_case(case: Case, dtype: str):
     found = harness.run(case, dtype)
     for one, other in _PAIRS:
@@ -22,8 +24,7 @@ def test_case(case: Case, dtype: str):
             assert error.share <= 1.0, f"{case.name} {dtype}: {kind} of {one} against {other}: {error}"
 
 
-@_by_name
-@pytest.mark.parametrize("dtype", DTYPES)
+@_each
 def test_original(case: Case, dtype: str):
     found = original.run(case, dtype)
     if found is None:

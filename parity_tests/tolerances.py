@@ -72,6 +72,15 @@ TRAJECTORY = Tolerance(
     "that a rounding in it moves a parameter by a part of a step: float32 is allowed 1000 ulp (measured: 62)",
 )
 
+BFLOAT16 = Tolerance(
+    1e-5,
+    1e-10,
+    False,
+    0.0,
+    "what stays in float32 (the KL of weights that are bfloat16 numbers) is held as a sum in float32; the rest may be "
+    "off by every rounding on its way, 2^-8 of what is rounded each, times the slope from there (rounding.py)",
+)
+
 # Near q = p the KL is a function of log(sigma_q / sigma_p): an error of one ulp in sigma, which no formula of rho in
 # that dtype avoids, moves the KL by eps |(s^2 - 1)| and its gradient by about 2 eps. So many such ulps are allowed.
 CONDITIONING_ULP = 16
@@ -88,4 +97,5 @@ BY_NAME = {
     "sum": SUM,
     "near prior": NEAR_PRIOR,
     "trajectory": TRAJECTORY,
+    "bfloat16": BFLOAT16,
 }
