@@ -36,6 +36,15 @@ def check_count(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_size(name: str, value: Any) -> int:
+    """The size of an axis, a positive int; TypeError for what is no integer, floats and bools included."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(expected(name, "to be an integer", f"{value!r}"))
+    if value <= 0:
+        raise ValueError(expected(name, "to be a positive int", f"{value!r}"))
+    return int(value)
+
+
 def check_number(name: str, value: Any) -> Any:
     """`value`, if it is a number or an array; TypeError for everything else, bools included; tracers pass."""
     if isinstance(value, (bool, str)) or not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
@@ -65,7 +74,7 @@ def check_sizes(name: str, sizes: Any) -> tuple[int, ...]:
     """`sizes` as a tuple of positive ints."""
     if isinstance(sizes, str) or not isinstance(sizes, Iterable):
         raise TypeError(expected(name, "to be a sequence of positive ints", sizes))
-    return tuple(check_count(f"{name}[{i}]", size) for i, size in enumerate(sizes))
+    return tuple(check_size(f"{name}[{i}]", size) for i, size in enumerate(sizes))
 
 
 def check_param_dtype(param_dtype: Any) -> None:
@@ -108,8 +117,10 @@ def check_batch(x: Any, y: Any, *, finite: bool = True) -> int:
     if not leaves:
         raise ValueError("Expected x and y to hold arrays; got none.")
     for name, leaf in leaves:
-        if not hasattr(leaf, "shape") or leaf.ndim < 1:
+        if not hasattr(leaf, "shape"):
             raise TypeError(expected(name, "to be an array with a leading batch axis", leaf))
+        if leaf.ndim < 1:
+            raise ValueError(expected(name, "to have a leading batch axis", leaf))
     size = leaves[0][1].shape[0]
     for name, leaf in leaves:
         if leaf.shape[0] != size:
@@ -130,5 +141,7 @@ def _check_finite_data(name: str, leaf: Any) -> None:
 
 
 def check_num_data(num_data: Any) -> None:
-    """Refuse a number of examples that is not a number above zero; tracers pass."""
+    """Refuse a number of examples that is not one number above zero; tracers of one pass."""
+    if np.shape(check_number("num_data", num_data)) != ():
+        raise ValueError(expected("num_data", "to be a number or a 0-d array", num_data))
     check_positive("num_data", num_data)

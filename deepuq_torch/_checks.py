@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterable
 from numbers import Integral, Real
 
 import torch
@@ -35,6 +36,13 @@ def positive_size(name: str, value: object) -> int:
     return size
 
 
+def positive_sizes(name: str, values: object) -> tuple[int, ...]:
+    """The sizes of several axes, as plain ints."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(fault(name, "to be a sequence of integers", repr(values)))
+    return tuple(positive_size(name, size) for size in values)
+
+
 def finite_number(name: str, value: object) -> float:
     """A real number (or a tensor holding just one) as a float."""
     if isinstance(value, torch.Tensor):
@@ -59,13 +67,15 @@ def positive_number(name: str, value: object) -> float:
 
 
 def number_or_scalar(name: str, value: object) -> float | torch.Tensor:
-    """A Python number, or a 0-d tensor whose value is left unread. Returns it as it came."""
+    """A finite Python number, or a 0-d tensor whose value is left unread. Returns it as it came."""
     if isinstance(value, torch.Tensor):
         if value.ndim != 0:
             raise ValueError(fault(name, "to be a number or a 0-d tensor", f"shape {tuple(value.shape)}"))
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         raise TypeError(fault(name, "to be a number or a 0-d tensor", repr(value)))
+    if not -math.inf < value < math.inf:  # by comparison, as in finite_number
+        raise ValueError(fault(name, "to be finite", repr(value)))
     return value  # type: ignore[return-value]  # Real: numpy's scalars
 
 
@@ -76,6 +86,18 @@ def floating_tensor(name: str, value: object) -> torch.Tensor:
     if not value.is_floating_point():
         raise TypeError(fault(name, "to have a floating dtype", value.dtype))
     return value
+
+
+def some_examples(name: str, value: object) -> None:
+    """Refuse a batch of none, whose mean is NaN. What is no tensor is left to the model."""
+    if isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == 0:
+        raise ValueError(fault(name, "to hold at least one example", f"shape {tuple(value.shape)}"))
+
+
+def function(name: str, value: object) -> None:
+    """Refuse what cannot be called."""
+    if not callable(value):
+        raise TypeError(fault(name, "to be callable", repr(value)))
 
 
 def same_shape(name: str, value: torch.Tensor, shape: tuple[int, ...] | torch.Size, of: str) -> torch.Tensor:

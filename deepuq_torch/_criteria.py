@@ -8,9 +8,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._checks import fault, same_shape
+from ._checks import fault, function, same_shape
 from ._gaussian import at_least_float32
-from ._likelihood import LogLikelihood, categorical_log_likelihood, gaussian_log_density
+from ._likelihood import LogLikelihood, categorical_log_likelihood, gaussian_log_density, need_class_indices
 
 Criterion = Callable[[Any, Any], Tensor]
 
@@ -25,6 +25,7 @@ def step_criterion(model: Any, criterion: Criterion | None) -> Criterion:
     if is_heteroscedastic(model) and callable(getattr(model, "nll", None)):
         return model.nll
     if criterion is not None:
+        function("criterion", criterion)
         return criterion
     if getattr(model, "task_type", "classification") == "regression":
         return mean_squared_error
@@ -49,9 +50,11 @@ def mean_squared_error(outputs: Tensor, y: Tensor) -> Tensor:
 def mean_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """Mean cross-entropy of class indices, or of class probabilities of the outputs' own shape."""
     class_axis = 1 if outputs.ndim > 1 else 0
-    if y.is_floating_point():
-        return F.cross_entropy(outputs, same_shape("y", y, outputs.shape, "the model's outputs"))
     indices = outputs.shape[:class_axis] + outputs.shape[class_axis + 1 :]
+    # Floats of the shape of indices are labels of a wrong dtype, not probabilities of a wrong shape.
+    if y.is_floating_point() and y.shape != indices:
+        return F.cross_entropy(outputs, same_shape("y", y, outputs.shape, "the model's outputs"))
+    need_class_indices(y)
     same_shape("y", y, indices, "the model's outputs without the class axis")
     return F.cross_entropy(outputs, y.long())
 

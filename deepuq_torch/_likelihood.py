@@ -36,7 +36,7 @@ def categorical_log_likelihood(outputs: Tensor, y: Tensor) -> Tensor:
     """
     if outputs.ndim != 2:
         raise ValueError(fault("outputs", "to be logits [batch, classes]", f"shape {tuple(outputs.shape)}"))
-    _need_class_indices(y)
+    need_class_indices(y)
     same_shape("y", y, outputs.shape[:1], "outputs without its last axis")
     log_probs = torch.log_softmax(at_least_float32(outputs), dim=-1)
     return log_probs.gather(-1, y.long().unsqueeze(-1)).squeeze(-1)
@@ -106,6 +106,7 @@ def _per_example(density: Tensor) -> Tensor:
     return density.flatten(start_dim=1).sum(dim=1) if density.ndim > 1 else density
 
 
-def _need_class_indices(y: Tensor) -> None:
+def need_class_indices(y: Tensor) -> None:
+    """Refuse labels of a floating, complex or boolean dtype."""
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise TypeError(fault("y", "to hold class indices, an integer dtype", y.dtype))

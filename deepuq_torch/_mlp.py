@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ._activations import activation_module
 from ._checkpoint import rename_later_keys
-from ._checks import finite_number, positive_number, positive_size
+from ._checks import finite_number, positive_number, positive_size, positive_sizes
 from ._layers import BayesianLinear, bayesian_layers, run_members, sum_kl
 from ._noise import LayerNoise, Noise
 
@@ -64,7 +64,7 @@ class BayesByBackpropMLP(nn.Module):
     ):
         super().__init__()
         self.input_dim = positive_size("input_dim", input_dim)
-        self.hidden_dims = tuple(positive_size("hidden_dims", size) for size in hidden_dims)
+        self.hidden_dims = positive_sizes("hidden_dims", hidden_dims)
         self.output_dim = self.raw_output_dim = positive_size("output_dim", output_dim)
         self.prior_sigma = positive_number("prior_sigma", prior_sigma)
         self.prior_mu = finite_number("prior_mu", prior_mu)

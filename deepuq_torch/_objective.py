@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._checks import fault, number_or_scalar, positive_count, positive_number
+from ._checks import fault, function, number_or_scalar, positive_count, positive_number, some_examples
 from ._criteria import Criterion, default_log_likelihood, step_criterion
 from ._likelihood import LogLikelihood
 from ._noise import Noise, check_draws, one_source, take_draws
@@ -49,8 +49,8 @@ def negative_elbo(
         nats) are detached.
 
     Raises:
-        ValueError: a bad count, num_data, noise or target shape, a log_likelihood that does not return [batch], or
-            none where the model leaves it open.
+        ValueError: a bad count, num_data, kl_weight, noise or target shape, an empty batch, a log_likelihood that does
+            not return [batch], or none where the model leaves it open.
         TypeError: an argument of the wrong type.
 
     Source:
@@ -70,7 +70,9 @@ def negative_elbo(
         positive_number("num_data", num_data)
     number_or_scalar("kl_weight", kl_weight)
     positive_count("mc_samples", mc_samples)
+    some_examples("x", x)
     log_likelihood = default_log_likelihood(model) if log_likelihood is None else log_likelihood
+    function("log_likelihood", log_likelihood)
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):
         per_example = log_likelihood(outputs, y)
@@ -119,8 +121,9 @@ def vi_elbo_step(
         kl = KL / num_batches (in nats) are detached.
 
     Raises:
-        ValueError: no batch count, two that differ, a count that is not a positive int, or, from the default
-            criteria, a target that would have to be broadcast; noise of the wrong shape.
+        ValueError: no batch count, two that differ, a count that is not a positive int, a kl_weight that is not
+            finite; from the default criteria, a target that would have to be broadcast, or an empty batch; noise of
+            the wrong shape.
         TypeError: an argument of the wrong type.
 
     Warns:
@@ -144,6 +147,8 @@ def vi_elbo_step(
     number_or_scalar("kl_weight", kl_weight)
     positive_count("mc_samples", mc_samples)
     score = step_criterion(model, criterion)
+    if score is not criterion:  # the caller's own may know what a batch of none is worth
+        some_examples("x", x)
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):
         total = score(outputs, y) if total is None else total + score(outputs, y)

@@ -63,8 +63,8 @@ def _preamble(data: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {data['versions'][name]}" for name in ("jax", "torch"))
     return [
         f"JAX on {data['devices']['jax']}, torch on {data['devices']['torch']}; {versions}; TF32 off. A cell is the",
-        "worst over values and gradients: in eps of the size that its tolerance is relative to, and absolute, which for",
-        "gradients as large as 1e30 says little. Exact: 60-digit arithmetic. Last, the most used of a tolerance.",
+        "worst over values and gradients: in eps of the size that its tolerance is relative to, and absolute, which",
+        "for gradients as large as 1e30 says little. Exact: 60-digit arithmetic. Last, the most used of a tolerance.",
     ]
 
 

@@ -7,14 +7,15 @@ import warnings
 
 import pytest
 
-from parity_tests import refusals
-from parity_tests.refusals import REFUSALS, Refusal
+from parity_tests import refusals, type_refusals
+from parity_tests.refusals import Refusal
 
+_ALL = [*refusals.REFUSALS, *type_refusals.REFUSALS]
 _WORDING = re.compile(r"^Expected .+; got .+\.$", re.DOTALL)
 
 
 @pytest.mark.parametrize("side", ["jax", "torch"])
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name)
+@pytest.mark.parametrize("refusal", _ALL, ids=lambda refusal: refusal.name)
 def test_refused(refusal: Refusal, side: str):
     call = refusal.jax_call if side == "jax" else refusal.torch_call
     with pytest.raises(refusal.error) as caught:
@@ -29,7 +30,7 @@ def test_the_old_name_of_the_count_warns(step):
 
 
 @pytest.mark.parametrize("step", [refusals.jax_step, refusals.torch_step], ids=["jax", "torch"])
-@pytest.mark.parametrize("bad", [0, 1.5, True])
+@pytest.mark.parametrize("bad", [0, -1, 1.0, 1.5, True, False, "3", float("nan")])
 def test_a_bad_count_by_the_old_name(step, bad):
     with pytest.raises(ValueError, match="n_batches"):
         _without_warning(step, bad)

@@ -113,7 +113,7 @@ def test_draw_reaches_the_layers_of_a_model_of_your_own(key):
         (lambda: bayesian_linear(1, 2.0), ValueError, "Expected out_features"),
         (lambda: bayesian_linear(True, 1), ValueError, "Expected in_features"),
         (lambda: dq.BayesByBackpropMLP(3, (4, 0), 1, rngs=nnx.Rngs(0)), ValueError, r"hidden_dims\[1\]"),
-        (lambda: dq.BayesByBackpropMLP(3, (4.0,), 1, rngs=nnx.Rngs(0)), ValueError, r"hidden_dims\[0\]"),
+        (lambda: dq.BayesByBackpropMLP(3, (4.0,), 1, rngs=nnx.Rngs(0)), TypeError, r"hidden_dims\[0\]"),
         (lambda: dq.BayesByBackpropMLP(3, 4, 1, rngs=nnx.Rngs(0)), TypeError, "Expected hidden_dims"),
         (lambda: dq.BayesByBackpropMLP(-3, (4,), 1, rngs=nnx.Rngs(0)), ValueError, "Expected input_dim"),
         (lambda: dq.BayesByBackpropMLP(3, (4,), None, rngs=nnx.Rngs(0)), ValueError, "Expected output_dim"),

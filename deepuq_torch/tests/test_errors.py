@@ -100,8 +100,9 @@ def test_the_fault_of_the_original_one_target_axis_short():
 
 
 def test_targets_of_the_wrong_dtype():
-    for y in (torch.zeros(4), torch.zeros(4, dtype=torch.bool)):
+    for y in (torch.zeros(4), torch.zeros(4, dtype=torch.bool), torch.zeros(4, dtype=torch.complex64)):
         refuses(TypeError, "y", lambda y=y: elbo(mlp(), y))
+        refuses(TypeError, "y", lambda y=y: step(mlp(), y))
     refuses(ValueError, "outputs", lambda: fn.categorical_log_likelihood(torch.zeros(4), LABELS))
 
 
@@ -129,7 +130,10 @@ def test_numbers_of_a_bad_type(bad):
     refuses(TypeError, "kl_weight", lambda: step(mlp(), kl_weight=bad))
 
 
-def test_kl_weight_must_be_a_scalar():
+def test_kl_weight_must_be_one_finite_number():
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        refuses(ValueError, "kl_weight", lambda bad=bad: step(mlp(), kl_weight=bad))
+        refuses(ValueError, "kl_weight", lambda bad=bad: elbo(mlp(), kl_weight=bad))
     refuses(ValueError, "kl_weight", lambda: step(mlp(), kl_weight=torch.ones(2)))
 
 

@@ -1,0 +1,52 @@
+"""Arguments of a wrong kind, refused in words before anything is computed with them."""
+
+import pytest
+import torch
+
+import deepuq_torch as dq
+
+X, LABELS = torch.zeros(4, 3), torch.zeros(4, dtype=torch.long)
+_CLASSIFIER = dq.BayesByBackpropMLP(3, [5], 2)
+_REGRESSORS = [
+    dq.MultiOutputBayesByBackpropRegressor(3, 2, (5,)),
+    dq.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 2, (5,)),
+]
+
+
+@pytest.mark.parametrize("bad", [4, None, "12"])
+def test_sizes_that_are_no_sequence(bad):
+    with pytest.raises(TypeError, match=r"^Expected hidden_dims to be a sequence of integers; got .+\.$"):
+        dq.BayesByBackpropMLP(2, bad, 2)
+
+
+def test_sizes_of_any_iterable():
+    assert dq.BayesByBackpropMLP(2, (size for size in (3, 4)), 2).hidden_dims == (3, 4)
+
+
+def test_what_cannot_be_called():
+    with pytest.raises(TypeError, match=r"^Expected log_likelihood to be callable; got 'gaussian'\.$"):
+        dq.negative_elbo(_CLASSIFIER, X, LABELS, num_data=4, log_likelihood="gaussian")
+    with pytest.raises(TypeError, match=r"^Expected criterion to be callable; got 0.1\.$"):
+        dq.vi_elbo_step(_CLASSIFIER, X, LABELS, num_batches=2, criterion=0.1)
+
+
+def test_a_batch_of_no_examples_has_no_mean():
+    refused = lambda: pytest.raises(ValueError, match=r"^Expected x to hold at least one example; got shape \(0, 3\)\.$")
+    with refused():
+        dq.negative_elbo(_CLASSIFIER, X[:0], LABELS[:0], num_data=4)
+    for model, y in [(_CLASSIFIER, LABELS[:0]), *[(model, torch.zeros(0, 2)) for model in _REGRESSORS]]:
+        with refused():
+            dq.vi_elbo_step(model, X[:0], y, num_batches=2)
+
+
+def test_a_criterion_of_the_callers_own_may_know_better():
+    total = lambda outputs, y: outputs.sum()
+    assert dq.vi_elbo_step(_CLASSIFIER, X[:0], LABELS[:0], num_batches=2, criterion=total)[1] == 0.0
+
+
+def test_class_probabilities_are_targets_still():
+    """Floats of the outputs' own shape, which labels of a wrong dtype are not."""
+    soft = torch.full((4, 2), 0.5)
+    assert dq.vi_elbo_step(_CLASSIFIER, X, soft, num_batches=2)[1] > 0
+    with pytest.raises(TypeError, match="class indices"):
+        dq.vi_elbo_step(_CLASSIFIER, X, LABELS.float(), num_batches=2)
