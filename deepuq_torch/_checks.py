@@ -74,7 +74,7 @@ def number_or_scalar(name: str, value: object) -> float | torch.Tensor:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         raise TypeError(fault(name, "to be a number or a 0-d tensor", repr(value)))
-    if not -math.inf < value < math.inf:  # by comparison, as in finite_number
+    if not -math.inf < float(value) < math.inf:  # by comparison, as in finite_number
         raise ValueError(fault(name, "to be finite", repr(value)))
     return value  # type: ignore[return-value]  # Real: numpy's scalars
 

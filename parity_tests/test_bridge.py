@@ -12,9 +12,16 @@ from flax import nnx
 import deepuq_jax as dj
 import deepuq_torch as dt
 from parity_tests import bridge
-from parity_tests.harness import error_of
+from parity_tests.harness import error_of, precisely
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _precise():
+    """No short formats on an accelerator, where JAX has them by default."""
+    with precisely("float32"):
+        yield
 
 
 def jax_mlp(outputs: int = 2, **how):

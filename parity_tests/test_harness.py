@@ -75,9 +75,28 @@ def test_noise_with_a_flipped_sign_shows(monkeypatch):
 def test_a_trajectory_with_another_setting_shows(monkeypatch, setting: str, value: float):
     other = trajectories.both(RUNS[0], "float32")[1]
     monkeypatch.setitem(trajectories._ADAM, setting, value)
-    one = trajectories.train_jax(RUNS[0], "float32")
+    with harness.precisely("float32"):
+        one = trajectories.train_jax(RUNS[0], "float32")
     shares = [harness.error_of(one[k], other[k], "float32", trajectories.TRAJECTORY).share for k in other]
     assert max(shares) > 1.0
+
+
+def test_another_momentum_shows(monkeypatch):
+    run = next(run for run in RUNS if run.optimizer == "sgd")
+    other = trajectories.both(run, "float32")[1]
+    monkeypatch.setattr(trajectories, "_MOMENTUM", 0.89)
+    with harness.precisely("float32"):
+        one = trajectories.train_jax(run, "float32")
+    shares = [harness.error_of(one[k], other[k], "float32", trajectories.TRAJECTORY).share for k in other]
+    assert max(shares) > 1.0
+
+
+def test_short_formats_are_off_inside_and_given_back():
+    matmul = torch.backends.cuda.matmul
+    before = [getattr(matmul, name) for name in harness._SHORTCUTS]
+    with harness.precisely("float32"):
+        assert [getattr(matmul, name) for name in harness._SHORTCUTS] == [False, False]
+    assert [getattr(matmul, name) for name in harness._SHORTCUTS] == before
 
 
 def test_x64_is_given_back():

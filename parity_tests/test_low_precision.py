@@ -20,12 +20,11 @@ def _shares(case: Case) -> dict[str, float]:
     return {kind: error.share for kind, error in harness.errors(case, LOW, found["jax"], found["torch"]).items()}
 
 
-@pytest.mark.parametrize("factor", [-1.0, 0.9], ids=["a flipped sign", "a tenth too small"])
 @pytest.mark.parametrize("case", _WITH_GRADIENTS, ids=lambda case: case.name)
-def test_wrong_noise_shows(monkeypatch, case: Case, factor: float):
+def test_noise_a_tenth_too_small_shows(monkeypatch, case: Case):
     right = models.jax_noise
-    monkeypatch.setattr(models, "jax_noise", lambda spec, i: jax.tree.map(lambda leaf: factor * leaf, right(spec, i)))
-    assert _shares(dataclasses.replace(case, name=f"noise times {factor}", reference=None))["gradient"] > 1.0
+    monkeypatch.setattr(models, "jax_noise", lambda spec, i: jax.tree.map(lambda leaf: 0.9 * leaf, right(spec, i)))
+    assert _shares(dataclasses.replace(case, name="less noise", reference=None))["gradient"] > 1.0
 
 
 def test_outputs_of_another_precision_are_refused():

@@ -31,7 +31,9 @@ def test_what_cannot_be_called():
 
 
 def test_a_batch_of_no_examples_has_no_mean():
-    refused = lambda: pytest.raises(ValueError, match=r"^Expected x to hold at least one example; got shape \(0, 3\)\.$")
+    refused = lambda: pytest.raises(
+        ValueError, match=r"^Expected x to hold at least one example; got shape \(0, 3\)\.$"
+    )
     with refused():
         dq.negative_elbo(_CLASSIFIER, X[:0], LABELS[:0], num_data=4)
     for model, y in [(_CLASSIFIER, LABELS[:0]), *[(model, torch.zeros(0, 2)) for model in _REGRESSORS]]:

@@ -1,7 +1,8 @@
 """Layers, networks and an objective that compute in bfloat16, on inputs, weights and noise that are bfloat16 numbers.
 
 JAX keeps its posteriors in float32 and computes in bfloat16 (``dtype=``). Torch does that under ``torch.autocast``, or
-keeps its parameters in bfloat16 too: both are held against JAX and against 60 digits, within the bound of `rounding`.
+keeps its parameters in bfloat16 too: both are held against JAX, and JAX and the second against 60 digits, within the
+bound of `rounding`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from parity_tests.harness import LOW, Arrays, Case, torch_device
 from parity_tests.models import Spec
 from parity_tests.tolerances import CONDITIONING_ULP
 
-_DRAWS, _NUM_DATA, _KL_WEIGHT = 5, 37, 0.25  # the weight is exact in binary
+_DRAWS, _NUM_DATA, _KL_WEIGHT = 2, 37, 0.25  # the weight is exact in binary
 
 
 class _Computation(torch.nn.Module):
@@ -106,7 +107,7 @@ def _forward_case(name: str, spec: Spec, autocast: bool, *, smooth: bool = True)
         lambda dtype: draw_inputs(spec, 50),
         jax_side,
         torch_side,
-        exactly,
+        None if autocast else exactly,
         wrt=(*spec.weight_names, "x") if smooth else (),
         tolerance="bfloat16",
         grad_tolerance="bfloat16",
@@ -152,7 +153,7 @@ def _elbo_case(spec: Spec, autocast: bool) -> Case:
         lambda dtype: draw_inputs(spec, 60, _DRAWS),
         jax_side,
         torch_side,
-        exactly,
+        None if autocast else exactly,
         wrt=spec.weight_names,
         grad_of="loss",
         tolerance="bfloat16",
