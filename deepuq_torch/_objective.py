@@ -69,7 +69,7 @@ def negative_elbo(
     if not isinstance(num_data, Tensor):  # a tensor's value is left unread
         positive_number("num_data", num_data)
     number_or_scalar("kl_weight", kl_weight)
-    positive_count("mc_samples", mc_samples)
+    mc_samples = positive_count("mc_samples", mc_samples)
     log_likelihood = default_log_likelihood(model) if log_likelihood is None else log_likelihood
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):
@@ -142,7 +142,7 @@ def vi_elbo_step(
         warnings.warn(message, DeprecationWarning, stacklevel=2)
     count = _one_count(num_batches, n_batches)
     number_or_scalar("kl_weight", kl_weight)
-    positive_count("mc_samples", mc_samples)
+    mc_samples = positive_count("mc_samples", mc_samples)
     score = step_criterion(model, criterion)
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):

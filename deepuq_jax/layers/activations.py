@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def activation_function(activation: Any) -> Callable[[Array], Array]:
+def activation_function(activation: Any) -> Callable[..., Any]:
     """The function of this name, upper or lower case; a callable as it is.
 
     Raises:

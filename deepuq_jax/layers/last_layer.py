@@ -39,6 +39,7 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nnx.Module):
 
     A Flax NNX module as the feature extractor is trained along: its `nnx.Param`s are ordinary parameters, without a
     prior; its other Variables (BatchNorm statistics, dropout streams) are carried. It is held as it is, not copied.
+    Features without dropout are the same in every draw: compiled, `predict_vi_uq` computes them once.
 
     Args:
         feature_extractor: a Flax NNX module, or any callable, from x to [..., feature_dim].
@@ -80,8 +81,9 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nnx.Module):
         self.output_dim = check_count("output_dim", output_dim)
         self.heteroscedastic = bool(heteroscedastic) and task == "regression"
         self.likelihood = nnx.static(_likelihood(task, self.heteroscedastic, likelihood))
-        is_copied = frozen and isinstance(feature_extractor, nnx.Module)
-        self.feature_extractor = Frozen(feature_extractor) if is_copied else feature_extractor
+        if frozen and isinstance(feature_extractor, nnx.Module):
+            feature_extractor = Frozen(feature_extractor)
+        self.feature_extractor = feature_extractor
         raw_output_dim = self.output_dim * (2 if self.heteroscedastic else 1)
         self.head = BayesianLinear(self.feature_dim, raw_output_dim, rngs=rngs, **options)
         refuse_tied(self)
@@ -121,7 +123,7 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nnx.Module):
         return self.head.draw_noise(self._features(x, key)[0], key=key)
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """KL(q || p) of the head in nats; where there is no closed form, at the weights that `key` (or `noise`) draws."""
+        """KL(q || p) of the head in nats; where there is no closed form, at the weights of `key` (or `noise`)."""
         return self.head.kl(key, noise=noise)
 
     def draw(self, *, key: Array) -> Sequential:

@@ -214,7 +214,7 @@ def test_draw_is_the_function_of_that_key(name, key):
 @layer_contract
 def test_bad_inputs_are_refused(name, key):
     model, x = build(name)
-    with pytest.raises(ValueError, match="Expected (x|feature_extractor)"):
+    with pytest.raises(ValueError, match=r"Expected (x|feature_extractor)"):
         model(x[:, :-1], key=key)
     with pytest.raises(ValueError, match="both"):
         model(x, key=key, noise=model.draw_noise(x, key=key))
