@@ -2,9 +2,9 @@
 
 The file format is numpy's ``.npz`` under the documented state-dict names, weights as ``[out, in]``:
 ``layers.{i}.weight_posterior.mu``, ``.rho``, ``layers.{i}.bias_posterior.mu``, ``.rho``; for the regressors
-``hidden_layers.{i}.*`` and ``output_layer.*``, for a last layer ``head.*``. On the JAX side a kernel is ``[in, out]``, so
-it is transposed on the way. A last layer's feature extractor is the caller's own network in either package: its weights
-do not cross.
+``hidden_layers.{i}.*`` and ``output_layer.*``, for a last layer ``head.*``. On the JAX side a kernel is ``[in, out]``,
+so it is transposed on the way. A last layer's feature extractor is the caller's own network in either package: its
+weights do not cross.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
