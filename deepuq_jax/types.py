@@ -121,7 +121,10 @@ class Prior(Protocol):
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """Log-likelihood of targets under outputs, [batch] in nats, and what the outputs predict."""
+    """Log-likelihood of targets under outputs, [batch] in nats, and what the outputs predict.
+
+    It may also have ``task``, ``heteroscedastic`` and ``criterion``: see `functional/likelihood.py`.
+    """
 
     def __call__(self, outputs: Array, y: Array) -> Array: ...
 

@@ -134,11 +134,11 @@ def jax_layers(model: Any) -> list[tuple[str, BayesianLinear]]:
         return [("", model)]
     if isinstance(model, dj.LastLayerVariationalInference):
         return [("head", model.head)]
-    members = enumerate(getattr(model, "layers", ()))
-    layers = [(f"layers.{i}", member) for i, member in members if isinstance(member, BayesianLinear)]
+    members: list[Any] = list(getattr(model, "layers", ()))
+    layers = [(f"layers.{i}", member) for i, member in enumerate(members) if isinstance(member, BayesianLinear)]
     if isinstance(model, _LATER):
-        *hidden, last = [layer for _, layer in layers]
-        return [*((f"hidden_layers.{i}", layer) for i, layer in enumerate(hidden)), ("output_layer", last)]
+        names = [*(f"hidden_layers.{i}" for i in range(len(layers) - 1)), "output_layer"]
+        return [(name, layer) for name, (_, layer) in zip(names, layers, strict=True)]
     return layers
 
 

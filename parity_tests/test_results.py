@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,7 @@ _MODELS = [
 @pytest.mark.parametrize("given", [None, 1.0])
 @pytest.mark.parametrize(("one", "other"), _MODELS)
 def test_metadata_and_the_fields_that_are_none(one, other, given, softmax: bool):
-    common = dict(n_samples=2, apply_softmax=softmax, aleatoric_var=given)
+    common: dict[str, Any] = dict(n_samples=2, apply_softmax=softmax, aleatoric_var=given)
     found = dj.predict_vi_uq(one(), jnp.asarray(refusals.X), key=jax.random.key(0), **common)
     expected = dt.predict_vi_uq(other(), torch.tensor(refusals.X), **common)
     assert found.metadata == expected.metadata
