@@ -8,8 +8,17 @@ from deepuq_jax import estimators, functional, layers, priors
 from deepuq_jax.bayesianize import BayesianModule, bayesianize
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.fit import FitResult, NonFiniteError, fit
-from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian
-from deepuq_jax.layers import BayesByBackpropMLP, BayesianLinear, Sequential
+from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian, UnknownNoise
+from deepuq_jax.layers import (
+    BayesByBackpropMLP,
+    BayesByBackpropRegressor,
+    BayesianLinear,
+    HeteroscedasticBayesByBackpropRegressor,
+    HeteroscedasticMultiOutputBayesByBackpropRegressor,
+    LastLayerVariationalInference,
+    MultiOutputBayesByBackpropRegressor,
+    Sequential,
+)
 from deepuq_jax.model import draw
 from deepuq_jax.objective import kl_divergence, negative_elbo, vi_elbo_step
 from deepuq_jax.posterior import GaussianPosterior, KeyRequiredError, MeanField
@@ -22,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BayesByBackpropMLP",
+    "BayesByBackpropRegressor",
     "BayesianLinear",
     "BayesianModel",
     "BayesianModule",
@@ -32,15 +42,20 @@ __all__ = [
     "Gaussian",
     "GaussianPosterior",
     "GaussianPrior",
+    "HeteroscedasticBayesByBackpropRegressor",
     "HeteroscedasticGaussian",
+    "HeteroscedasticMultiOutputBayesByBackpropRegressor",
     "KeyRequiredError",
+    "LastLayerVariationalInference",
     "Likelihood",
     "MeanField",
+    "MultiOutputBayesByBackpropRegressor",
     "NonFiniteError",
     "Prior",
     "Sequential",
     "TrainState",
     "UQResult",
+    "UnknownNoise",
     "bayesianize",
     "draw",
     "estimators",

@@ -13,7 +13,7 @@ from flax import nnx
 from jax import Array
 
 from deepuq_jax._checks import check_key, check_one_of, expected
-from deepuq_jax.model import hold_prior, split_params, unwrap
+from deepuq_jax.model import hold_prior, keep_streams, own_variables, reseed, split_params, unwrap
 from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors import GaussianPrior
 from deepuq_jax.types import Prior
@@ -102,7 +102,7 @@ class BayesianModule(nnx.Module):
         return treedef.unflatten([leaf.astype(dtype) for leaf, dtype in zip(leaves, self.dtypes, strict=True)])
 
     def _net(self, key: Array | None, noise: Any, carried: Any) -> Callable:
-        return self.net.rebuild(self._weights(key, noise), carried if key is None else _reseed(carried, key))
+        return self.net.rebuild(self._weights(key, noise), carried if key is None else reseed(carried, key))
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Outputs of the network under one draw of its parameters, or at their means."""
@@ -114,10 +114,10 @@ class BayesianModule(nnx.Module):
         _, carried, _ = split_params(self)
         if not jax.tree.leaves(self.carried):
             return self._net(key, noise, self.carried)(x), None
-        net = self._net(key, noise, _own_variables(self.carried))
+        net = self._net(key, noise, own_variables(self.carried))
         outputs = net(x)
-        updated = _keep_streams(self.carried, nnx.state(net, nnx.Not(nnx.Param)))
-        new = _own_variables(carried)
+        updated = keep_streams(self.carried, nnx.state(net, nnx.Not(nnx.Param)))
+        new = own_variables(carried)
         new["carried"] = updated
         return outputs, new
 
@@ -136,42 +136,18 @@ class BayesianModule(nnx.Module):
         return FixedModule(self, key)
 
 
-def _own_variables(state: Any) -> Any:
-    """The same state in Variables of its own, so that a network may write to them and the caller's stay as they are."""
-    return jax.tree.map(lambda leaf: leaf, state)
-
-
-def _reseed(carried: Any, key: Array) -> Any:
-    """The network's own streams (dropout) start anew from the key of this call, never from a stored count."""
-    state = _own_variables(carried)
-    if not jax.tree.leaves(state):
-        return state
-    for i, (_, variable) in enumerate(nnx.to_flat_state(state)):
-        if isinstance(variable, nnx.RngKey):
-            stored = variable.get_value()
-            data = jax.random.split(jax.random.fold_in(key, i), stored.size).reshape(stored.shape)
-            variable.set_value(data if jnp.issubdtype(stored.dtype, jax.dtypes.prng_key) else jax.random.key_data(data))
-    return state
-
-
-def _keep_streams(before: Any, after: Any) -> Any:
-    """The state after a call, with key streams as they were before it."""
-    kept = {path: variable for path, variable in nnx.to_flat_state(before) if isinstance(variable, nnx.RngState)}
-    return nnx.from_flat_state([(path, kept.get(path, variable)) for path, variable in nnx.to_flat_state(after)])
-
-
 class FixedModule(nnx.Module):
     """A `BayesianModule` at one draw of its parameters: it ignores noise and has no KL."""
 
     def __init__(self, model: BayesianModule, key: Array):
         self.net = nnx.static(model.net)
         self.weights = nnx.Variable(model._weights(key, None))
-        self.carried = nnx.data(_reseed(model.carried, key))
+        self.carried = nnx.data(reseed(model.carried, key))
         self.likelihood = nnx.static(model.likelihood)
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Outputs of the network."""
-        return self.net.rebuild(unwrap(self.weights), _own_variables(self.carried))(x)
+        return self.net.rebuild(unwrap(self.weights), own_variables(self.carried))(x)
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """0 nats: nothing is random."""

@@ -120,6 +120,30 @@ def call_with_state(model: Any, x: Any, **source: Any) -> tuple[Any, Any]:
     return outputs, split_params(fresh)[1] if jax.tree.leaves(carried) else None
 
 
+def own_variables(state: Any) -> Any:
+    """The same state in Variables of its own, so that a network may write to them and the caller's stay as they are."""
+    return jax.tree.map(lambda leaf: leaf, state)
+
+
+def reseed(state: Any, key: Array) -> Any:
+    """A network's own streams (dropout) start anew from the key of this call, never from a stored count."""
+    state = own_variables(state)
+    if not jax.tree.leaves(state):
+        return state
+    streams = [variable for _, variable in nnx.to_flat_state(state) if isinstance(variable, nnx.RngKey)]
+    for i, stream in enumerate(streams):
+        stored = stream.get_value()
+        data = jax.random.split(jax.random.fold_in(key, i), stored.size).reshape(stored.shape)
+        stream.set_value(data if jnp.issubdtype(stored.dtype, jax.dtypes.prng_key) else jax.random.key_data(data))
+    return state
+
+
+def keep_streams(before: Any, after: Any) -> Any:
+    """The state after a call, with key streams as they were before it."""
+    kept = {path: variable for path, variable in nnx.to_flat_state(before) if isinstance(variable, nnx.RngState)}
+    return nnx.from_flat_state([(path, kept.get(path, variable)) for path, variable in nnx.to_flat_state(after)])
+
+
 def draw(model: Any, *, key: Array) -> Any:
     """The same model with every weight fixed: one deterministic function, for Thompson sampling or rollouts.
 

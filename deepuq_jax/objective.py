@@ -103,8 +103,7 @@ def negative_elbo(
     """
     check_batch(x, y)
     check_num_data(num_data)
-    log_likelihood = resolve_likelihood(model, log_likelihood)
-    criterion = lambda outputs, y: -jnp.mean(per_example(log_likelihood, outputs, y))
+    criterion = _mean_nll(resolve_likelihood(model, log_likelihood))
     nll, kl, state = _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight)
     loss = nll + kl_weight * kl / num_data
     return loss, ELBOTerms(nll=nll, kl=kl, state=state, loss=loss)
@@ -134,8 +133,10 @@ def vi_elbo_step(
         model, x, y, mc_samples, key, noise: as in `negative_elbo`.
         num_batches: optimizer steps an epoch, N / B; an int, or traced.
         n_batches: deprecated alias of `num_batches`.
-        criterion: (outputs, y) -> scalar, averaged over the batch. Default: mean cross-entropy, or the mean negative
-            log-likelihood of a model that names its `likelihood`.
+        criterion: (outputs, y) -> scalar, averaged over the batch. Default: mean cross-entropy, mean squared error for
+            a regressor that does not name its noise, and the mean negative log-likelihood, in nats, for any other
+            `likelihood` that the model names, `Gaussian(sigma)` among them. A heteroscedastic model's own,
+            1/2 ((y - m)^2 / v + log v), comes before this argument, as documented.
         kl_weight: factor of the scaled KL; may be traced.
     Returns:
         (loss, ELBOTerms); its kl is KL / num_batches, as documented.
@@ -152,9 +153,7 @@ def vi_elbo_step(
     """
     num_batches = _resolve_num_batches(num_batches, n_batches)
     check_batch(x, y)
-    if criterion is None:
-        log_likelihood = resolve_likelihood(model, None)
-        criterion = lambda outputs, y: -jnp.mean(per_example(log_likelihood, outputs, y))
+    criterion = _step_criterion(model, criterion)
     nll, kl, state = _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight)
     kl = kl / num_batches
     loss = nll + kl_weight * kl
@@ -168,6 +167,19 @@ def resolve_likelihood(model: Any, log_likelihood: Callable | None) -> Callable:
     if not callable(log_likelihood):
         raise TypeError(expected("log_likelihood", "to be a callable (outputs, y) -> [batch]", log_likelihood))
     return log_likelihood
+
+
+def _mean_nll(log_likelihood: Callable) -> Callable:
+    return lambda outputs, y: -jnp.mean(per_example(log_likelihood, outputs, y))
+
+
+def _step_criterion(model: Any, criterion: Callable | None) -> Callable:
+    """What `vi_elbo_step` scores by: learned noise first, as documented, then the caller's, then the likelihood's."""
+    likelihood = resolve_likelihood(model, None)
+    own = getattr(likelihood, "criterion", None)
+    if own is not None and (criterion is None or getattr(likelihood, "heteroscedastic", False)):
+        return own
+    return _mean_nll(likelihood) if criterion is None else criterion
 
 
 def per_example(log_likelihood: Callable, outputs: Array, y: Any) -> Array:

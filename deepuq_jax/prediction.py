@@ -57,14 +57,16 @@ def predict_vi_uq(
         n_samples: number of draws.
         apply_softmax: the outputs are logits, and the moments are of the probabilities.
         aleatoric_var: variance of the noise in regression, a number or an array that broadcasts to the mean; in place
-            of the likelihood's.
+            of the likelihood's. Without effect in classification, as documented, and on a heteroscedastic model, which
+            predicts its own.
         batch_size: inputs taken at a time, for an `x` too large to hold the activations of.
         noise: instead of `key`, a stack of noises: what `model.draw_noise` returns with a leading axis of draws.
     Returns:
         UQResult. In classification `mean` is `probs`, `total_var` is `epistemic_var` (that of the probabilities),
-        and `predictive_entropy` and `mutual_information` are in nats, [batch].
+        and `predictive_entropy` and `mutual_information` are in nats, [batch]. `metadata` holds `method` ("vi"),
+        `n_samples`, `task` ("regression" or "classification") and, in regression, `heteroscedastic`.
     Raises:
-        ValueError, TypeError: bad counts or shapes, softmax with an aleatoric variance.
+        ValueError, TypeError: bad counts or shapes, a variance that is negative.
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
@@ -80,15 +82,15 @@ def predict_vi_uq(
     refuse_tied(model)
     likelihood = Categorical() if apply_softmax else getattr(model, "likelihood", None)
     is_classification = getattr(likelihood, "task", "regression") == "classification"
-    if is_classification and aleatoric_var is not None:
-        raise ValueError("Expected aleatoric_var in regression only; got it with a classification.")
     moments, mean_var, mean_entropy = _moments(
         model, x, source, likelihood=likelihood, n_samples=n_samples, batch_size=batch_size
     )
     metadata = {"method": "vi", "n_samples": n_samples}
     if is_classification:
         return _classification(moments, mean_entropy, metadata)
-    return _regression(moments, mean_var if aleatoric_var is None else aleatoric_var, metadata)
+    metadata["heteroscedastic"] = bool(getattr(likelihood, "heteroscedastic", False))
+    is_given = aleatoric_var is not None and not metadata["heteroscedastic"]
+    return _regression(moments, aleatoric_var if is_given else mean_var, metadata)
 
 
 def _regression(moments: Moments, aleatoric_var: Any, metadata: dict) -> UQResult:

@@ -28,7 +28,7 @@ class UQResult:
         total_var: their sum.
         probs: class probabilities [batch, classes], in classification.
         probs_var: their variance over draws.
-        metadata: `method`, `n_samples` and `task`; a dict of this result's own.
+        metadata: `method`, `n_samples`, `task` and, in regression, `heteroscedastic`; a dict of this result's own.
         predictive_entropy: entropy of `probs` [batch], nats; None in regression.
         mutual_information: between label and weights [batch], nats (BALD; Houlsby et al. 2011, arXiv 1112.5745): the
             epistemic part of `predictive_entropy`; None in regression.
@@ -121,7 +121,10 @@ class Prior(Protocol):
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """Log-likelihood of targets under outputs, [batch] in nats, and what the outputs predict."""
+    """Log-likelihood of targets under outputs, [batch] in nats, and what the outputs predict.
+
+    It may also have ``task``, ``heteroscedastic`` and ``criterion``: see `functional/likelihood.py`.
+    """
 
     def __call__(self, outputs: Array, y: Array) -> Array: ...
 

@@ -20,10 +20,14 @@ def fault(name: str, wanted: str, got: object) -> str:
 
 
 def positive_count(name: str, value: object) -> int:
-    """A number of draws or batches. Every bad value is a ValueError, floats and bools included, as documented."""
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+    """A number of draws or batches, as a plain int. Every bad value is a ValueError, floats and bools included.
+
+    numpy's integers pass: what counts as an integer is what ``operator.index`` takes.
+    """
+    # int first: a compiled function holds the count as a symbol, of which the abstract class knows nothing.
+    if isinstance(value, bool) or not isinstance(value, (int, Integral)) or value <= 0:
         raise ValueError(fault(name, "to be a positive integer", repr(value)))
-    return value
+    return value if isinstance(value, int) else operator.index(value)
 
 
 def positive_size(name: str, value: object) -> int:

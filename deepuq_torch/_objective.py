@@ -69,7 +69,7 @@ def negative_elbo(
     if not isinstance(num_data, Tensor):  # a tensor's value is left unread
         positive_number("num_data", num_data)
     number_or_scalar("kl_weight", kl_weight)
-    positive_count("mc_samples", mc_samples)
+    mc_samples = positive_count("mc_samples", mc_samples)
     some_examples("x", x)
     log_likelihood = default_log_likelihood(model) if log_likelihood is None else log_likelihood
     function("log_likelihood", log_likelihood)
@@ -145,7 +145,7 @@ def vi_elbo_step(
         warnings.warn(message, DeprecationWarning, stacklevel=2)
     count = _one_count(num_batches, n_batches)
     number_or_scalar("kl_weight", kl_weight)
-    positive_count("mc_samples", mc_samples)
+    mc_samples = positive_count("mc_samples", mc_samples)
     score = step_criterion(model, criterion)
     if score is not criterion:  # the caller's own may know what a batch of none is worth
         some_examples("x", x)

@@ -66,7 +66,7 @@ def predict_vi_uq(
         >>> result.metadata
         {'method': 'vi', 'n_samples': 50, 'task': 'regression', 'heteroscedastic': False}
     """
-    positive_count("n_samples", n_samples)
+    n_samples = positive_count("n_samples", n_samples)
     one_source(noise, generator)
     if noise is not None:
         check_draws(noise, n_samples, "n_samples")

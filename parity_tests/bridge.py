@@ -1,27 +1,32 @@
 """Weights and noise across the two packages, both ways, in memory and through a file.
 
 The file format is numpy's ``.npz`` under the documented state-dict names, weights as ``[out, in]``:
-``layers.{i}.weight_posterior.mu``, ``.rho``, ``layers.{i}.bias_posterior.mu``, ``.rho``. On the JAX side a kernel is
-``[in, out]``, so it is transposed on the way.
+``layers.{i}.weight_posterior.mu``, ``.rho``, ``layers.{i}.bias_posterior.mu``, ``.rho``; for the regressors
+``hidden_layers.{i}.*`` and ``output_layer.*``, for a last layer ``head.*``. On the JAX side a kernel is ``[in, out]``,
+so it is transposed on the way. A last layer's feature extractor is the caller's own network in either package: its
+weights do not cross.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import nnx
 from torch import Tensor
 
+import deepuq_jax as dj
 from deepuq_jax import BayesianLinear, GaussianPosterior
 
 _NAME = re.compile(r"^(?P<layer>.*?)\.?(?P<posterior>weight|bias)_posterior\.(?P<part>mu|rho)$")
+_EXTRACTOR = "feature_extractor."
+# The classes with the names of later releases.
+_LATER = (dj.MultiOutputBayesByBackpropRegressor, dj.HeteroscedasticMultiOutputBayesByBackpropRegressor)
 _PARTS = tuple((posterior, part) for posterior in ("weight", "bias") for part in ("mu", "rho"))
 
 
@@ -31,7 +36,8 @@ def torch_to_jax(state_dict: Mapping[str, Any], model: Any) -> Any:
     Args:
         state_dict: of a torch model, or what `load_npz` returns. The names of later releases (``hidden_layers.{i}``,
             ``output_layer``) do too.
-        model: a JAX model of the same shapes: one `BayesianLinear`, or a stack of them. It is left as it is.
+        model: a JAX model of the same shapes: one `BayesianLinear`, a stack of them, or a last layer (whose extractor
+            then stays, whatever the state dict holds of another). It is left as it is.
     Returns:
         A new model; weights take the dtype of `model`'s.
     Raises:
@@ -43,6 +49,8 @@ def torch_to_jax(state_dict: Mapping[str, Any], model: Any) -> Any:
     -3.0
     """
     fresh = nnx.merge(*nnx.split(model))
+    if isinstance(model, dj.LastLayerVariationalInference):
+        state_dict = _without_extractor(state_dict)
     own, given = [layer for _, layer in jax_layers(fresh)], _by_layer(state_dict)
     if len(own) != len(given):
         raise ValueError(f"Expected weights of {len(own)} Bayesian layers; got those of {len(given)}.")
@@ -55,16 +63,16 @@ def jax_to_torch(model: Any, like: torch.nn.Module | None = None) -> dict[str, T
     """The state dict of a torch model with the weights of a JAX one.
 
     Args:
-        model: one `BayesianLinear`, or a stack of them.
-        like: a torch model to take the names from, where they are not the documented ones of `BayesByBackpropMLP`.
+        model: one `BayesianLinear`, a stack of them, or a last layer.
+        like: a torch model to take the names from, where they are not those of the class of the same name.
     Returns:
-        Tensors on the CPU, for ``load_state_dict``.
+        Tensors on the CPU, for ``load_state_dict``, or for `load_into_torch` if the model is a last layer.
     Raises:
         ValueError: a layer without a bias, or `like` with another number of layers.
     """
     arrays = _jax_arrays(model)
     if like is not None:
-        names = list(_by_layer(like.state_dict()))
+        names = list(_by_layer(_without_extractor(like.state_dict())))
         given = _by_layer(arrays)
         if len(names) != len(given):
             raise ValueError(f"Expected like to have {len(given)} Bayesian layers; got {len(names)}.")
@@ -91,34 +99,56 @@ def load_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def load_into_torch(arrays: Mapping[str, Any], model: torch.nn.Module) -> torch.nn.Module:
-    """Put what `load_npz` returned into a torch model, and return that model."""
-    model.load_state_dict({name: torch.tensor(np.asarray(_to_numpy(value))) for name, value in arrays.items()})
+    """Put what `load_npz` or `jax_to_torch` returned into a torch model, and return that model.
+
+    A feature extractor that the arrays say nothing of stays as it is.
+    """
+    state = {name: torch.tensor(np.asarray(_to_numpy(value))) for name, value in arrays.items()}
+    extractor = {name: value for name, value in model.state_dict().items() if name.startswith(_EXTRACTOR)}
+    model.load_state_dict(extractor | state)
     return model
 
 
-def noise_to_jax(noise: Any) -> tuple[dict[str, jax.Array], ...]:
-    """Noise of a torch MLP, ``((eps_weight, eps_bias), ...)``, as that of a JAX one; leading axes stay in front."""
-    turn = lambda weight: jnp.swapaxes(jnp.asarray(_to_numpy(weight)), -1, -2)
-    return tuple({"kernel": turn(weight), "bias": jnp.asarray(_to_numpy(bias))} for weight, bias in noise)
+def noise_to_jax(noise: Any) -> Any:
+    """Noise of a torch model as that of a JAX one; leading axes, of draws, stay in front.
+
+    One ``(eps_weight, eps_bias)`` of a layer or a last layer, or a tuple of them, one a layer.
+    """
+    if isinstance(noise[0], (tuple, list)):
+        return tuple(noise_to_jax(layer) for layer in noise)
+    weight, bias = (jnp.asarray(_to_numpy(part)) for part in noise)
+    return {"kernel": jnp.swapaxes(weight, -1, -2), "bias": bias}
 
 
-def noise_to_torch(noise: Sequence[Mapping[str, Any]]) -> tuple[tuple[Tensor, Tensor], ...]:
-    """Noise of a JAX MLP as that of a torch one; leading axes, of draws, stay in front."""
-    turn = lambda kernel: torch.tensor(np.swapaxes(np.asarray(kernel), -1, -2).copy())
-    return tuple((turn(layer["kernel"]), torch.tensor(np.array(layer["bias"]))) for layer in noise)
+def noise_to_torch(noise: Any) -> Any:
+    """Noise of a JAX model as that of a torch one: the inverse of `noise_to_jax`."""
+    if not isinstance(noise, Mapping):
+        return tuple(noise_to_torch(layer) for layer in noise)
+    kernel = np.swapaxes(np.asarray(noise["kernel"]), -1, -2).copy()
+    return torch.tensor(kernel), torch.tensor(np.array(noise["bias"]))
 
 
 def jax_layers(model: Any) -> list[tuple[str, BayesianLinear]]:
-    """The Bayesian layers of a JAX model with their documented names: ``layers.0``, ``layers.2``, ..."""
+    """The Bayesian layers of a JAX model with the names that the documented class of the same name gives them."""
     if isinstance(model, BayesianLinear):
         return [("", model)]
-    members = enumerate(getattr(model, "layers", ()))
-    return [(f"layers.{i}", member) for i, member in members if isinstance(member, BayesianLinear)]
+    if isinstance(model, dj.LastLayerVariationalInference):
+        return [("head", model.head)]
+    members: list[Any] = list(getattr(model, "layers", ()))
+    layers = [(f"layers.{i}", member) for i, member in enumerate(members) if isinstance(member, BayesianLinear)]
+    if isinstance(model, _LATER):
+        names = [*(f"hidden_layers.{i}" for i in range(len(layers) - 1)), "output_layer"]
+        return [(name, layer) for name, (_, layer) in zip(names, layers, strict=True)]
+    return layers
 
 
 def torch_layers(model: torch.nn.Module) -> list[Any]:
     """The Bayesian layers of a torch model, in order."""
     return [module for module in model.modules() if hasattr(module, "weight_posterior")]
+
+
+def _without_extractor(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in state_dict.items() if not name.startswith(_EXTRACTOR)}
 
 
 def _to_numpy(value: Any) -> Any:

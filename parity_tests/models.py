@@ -21,15 +21,19 @@ from parity_tests import bridge
 from parity_tests import reference as ref
 from parity_tests.harness import Arrays
 
-_ACTIVATIONS = {"relu": (nnx.relu, ref.relu), "tanh": (jnp.tanh, ref.tanh)}
+# By the names that both packages take, in 60 digits.
+_ACTIVATIONS = {"relu": ref.relu, "gelu": ref.gelu, "tanh": ref.tanh, "silu": ref.silu}
+ACTIVATIONS = tuple(_ACTIVATIONS)
+_FEATURE_NAMES = ("features.weight", "features.bias")
 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
     """A network: sizes, activation, prior, and the likelihood that it names.
 
-    `outputs` counts targets; a heteroscedastic network has two numbers for each. With no likelihood it is the
-    documented MLP, whose task is left to the criterion.
+    `outputs` counts targets; a heteroscedastic network has two numbers for each. With no likelihood, or a categorical
+    one, it is the documented MLP, whose task is left to the criterion; else the regressor of that likelihood. With
+    `features` it is a last layer of that likelihood's task, over tanh(x W + b) with so many features.
     """
 
     inputs: int = 2
@@ -39,6 +43,15 @@ class Spec:
     prior_mu: float = 0.0
     prior_sigma: float = 0.1
     likelihood: Any = None
+    features: int = 0
+
+    @property
+    def task(self) -> str:
+        return self.likelihood.task
+
+    @property
+    def is_mlp(self) -> bool:
+        return self.likelihood is None or isinstance(self.likelihood, dj.Categorical)
 
     @property
     def is_heteroscedastic(self) -> bool:
@@ -46,10 +59,17 @@ class Spec:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        return self.inputs, *self.hidden, self.outputs * (2 if self.is_heteroscedastic else 1)
+        """Of the Bayesian layers."""
+        hidden = () if self.features else self.hidden
+        return self.features or self.inputs, *hidden, self.outputs * (2 if self.is_heteroscedastic else 1)
 
     @property
     def weight_names(self) -> tuple[str, ...]:
+        """Of all that is trained."""
+        return (*_FEATURE_NAMES, *self.posterior_names) if self.features else self.posterior_names
+
+    @property
+    def posterior_names(self) -> tuple[str, ...]:
         """The documented state-dict keys."""
         parts = [f"{p}_posterior.{part}" for p in ("weight", "bias") for part in ("mu", "rho")]
         return tuple(f"layers.{2 * i}.{part}" for i in range(len(self.sizes) - 1) for part in parts)
@@ -58,6 +78,9 @@ class Spec:
 def draw_weights(spec: Spec, rng: np.random.Generator) -> Arrays:
     """Means as large as a trained network's, and scales on both sides of the prior's."""
     weights: Arrays = {}
+    if spec.features:
+        weights["features.weight"] = rng.normal(size=(spec.features, spec.inputs))
+        weights["features.bias"] = rng.normal(size=spec.features)
     for i, (fan_in, fan_out) in enumerate(pairwise(spec.sizes)):
         for posterior, shape in (("weight", (fan_out, fan_in)), ("bias", (fan_out,))):
             weights[f"layers.{2 * i}.{posterior}_posterior.mu"] = rng.normal(size=shape) / np.sqrt(fan_in)
@@ -74,42 +97,73 @@ def draw_noise(spec: Spec, rng: np.random.Generator, *draws: int) -> Arrays:
     return noise
 
 
-def torch_noise(spec: Spec, inputs: dict[str, Any]) -> tuple[tuple[Any, Any], ...]:
-    """The noise among the inputs as torch takes it; of any package's arrays."""
-    return tuple((inputs[f"noise.{i}.weight"], inputs[f"noise.{i}.bias"]) for i in range(len(spec.sizes) - 1))
+def torch_noise(spec: Spec, inputs: dict[str, Any]) -> tuple[Any, ...]:
+    """The noise among the inputs as torch takes it: a pair of each layer, the head's alone of a last layer."""
+    pairs = tuple((inputs[f"noise.{i}.weight"], inputs[f"noise.{i}.bias"]) for i in range(len(spec.sizes) - 1))
+    return pairs[0] if spec.features else pairs
 
 
-def jax_noise(spec: Spec, inputs: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+def jax_noise(spec: Spec, inputs: dict[str, Any]) -> Any:
     """The noise among the inputs as JAX takes it."""
-    pairs = torch_noise(spec, inputs)
-    return tuple({"kernel": jnp.swapaxes(weight, -1, -2), "bias": bias} for weight, bias in pairs)
+    return bridge.noise_to_jax(torch_noise(spec, inputs))
 
 
-def jax_model(spec: Spec, inputs: dict[str, Any]) -> dj.BayesByBackpropMLP:
+def jax_model(spec: Spec, inputs: dict[str, Any]) -> Any:
     """The JAX model with the weights among the inputs."""
-    model = dj.BayesByBackpropMLP(
-        spec.inputs,
-        spec.hidden,
-        spec.sizes[-1],
-        prior=dj.GaussianPrior(spec.prior_mu, spec.prior_sigma),
-        activation=_ACTIVATIONS[spec.activation][0],
-        likelihood=spec.likelihood,
-        param_dtype=inputs[spec.weight_names[0]].dtype,
-        rngs=nnx.Rngs(0),
+    dtype = inputs[spec.weight_names[0]].dtype
+    prior = dj.GaussianPrior(spec.prior_mu, spec.prior_sigma)
+    options: dict[str, Any] = dict(prior=prior, param_dtype=dtype, rngs=nnx.Rngs(0))
+    model = _jax_last_layer(spec, inputs, options) if spec.features else _jax_network(spec, options)
+    return bridge.torch_to_jax({name: inputs[name] for name in spec.posterior_names}, model)
+
+
+def _jax_last_layer(spec: Spec, inputs: dict[str, Any], options: dict[str, Any]) -> dj.LastLayerVariationalInference:
+    linear = nnx.Linear(spec.inputs, spec.features, rngs=nnx.Rngs(0))
+    linear.kernel, linear.bias = nnx.Param(inputs["features.weight"].T), nnx.Param(inputs["features.bias"])
+    if isinstance(spec.likelihood, dj.Gaussian):
+        options["likelihood"] = spec.likelihood
+    return dj.LastLayerVariationalInference(
+        nnx.Sequential(linear, jnp.tanh), spec.features, spec.outputs, spec.task, spec.is_heteroscedastic, **options
     )
-    return bridge.torch_to_jax({name: inputs[name] for name in spec.weight_names}, model)
+
+
+def _jax_network(spec: Spec, options: dict[str, Any]) -> dj.BayesByBackpropMLP:
+    common = {"activation": spec.activation, **options}
+    if spec.is_mlp:
+        return dj.BayesByBackpropMLP(spec.inputs, spec.hidden, spec.outputs, likelihood=spec.likelihood, **common)
+    if not spec.is_heteroscedastic:
+        common["likelihood"] = spec.likelihood
+        return dj.MultiOutputBayesByBackpropRegressor(spec.inputs, spec.outputs, spec.hidden, **common)
+    if spec.outputs == 1:
+        return dj.HeteroscedasticBayesByBackpropRegressor(spec.inputs, spec.hidden, **common)
+    return dj.HeteroscedasticMultiOutputBayesByBackpropRegressor(spec.inputs, spec.outputs, spec.hidden, **common)
 
 
 def torch_model(spec: Spec, inputs: dict[str, Any]) -> Any:
     """The torch model with the weights among the inputs; it holds those very Parameters."""
-    common: dict[str, Any] = dict(prior_sigma=spec.prior_sigma, prior_mu=spec.prior_mu, activation=spec.activation)
-    if spec.likelihood is None or isinstance(spec.likelihood, dj.Categorical):
-        model = dt.BayesByBackpropMLP(spec.inputs, spec.hidden, spec.outputs, **common)
-    elif spec.is_heteroscedastic:
-        model = dt.HeteroscedasticMultiOutputBayesByBackpropRegressor(spec.inputs, spec.outputs, spec.hidden, **common)
-    else:
-        model = dt.MultiOutputBayesByBackpropRegressor(spec.inputs, spec.outputs, spec.hidden, **common)
+    prior: dict[str, Any] = dict(prior_sigma=spec.prior_sigma, prior_mu=spec.prior_mu)
+    model = _torch_last_layer(spec, inputs, prior) if spec.features else _torch_network(spec, prior)
     return put_parameters(model, spec, inputs)
+
+
+def _torch_last_layer(spec: Spec, inputs: dict[str, Any], prior: dict[str, Any]) -> dt.LastLayerVariationalInference:
+    linear = torch.nn.Linear(spec.inputs, spec.features)
+    linear.weight, linear.bias = (_as_parameter(inputs[name]) for name in _FEATURE_NAMES)
+    net = torch.nn.Sequential(linear, torch.nn.Tanh())
+    return dt.LastLayerVariationalInference(
+        net, spec.features, spec.outputs, spec.task, spec.is_heteroscedastic, **prior
+    )
+
+
+def _torch_network(spec: Spec, prior: dict[str, Any]) -> torch.nn.Module:
+    common = {"activation": spec.activation, **prior}
+    if spec.is_mlp:
+        return dt.BayesByBackpropMLP(spec.inputs, spec.hidden, spec.outputs, **common)
+    if not spec.is_heteroscedastic:
+        return dt.MultiOutputBayesByBackpropRegressor(spec.inputs, spec.outputs, spec.hidden, **common)
+    if spec.outputs == 1:
+        return dt.HeteroscedasticBayesByBackpropRegressor(spec.inputs, spec.hidden, **common)
+    return dt.HeteroscedasticMultiOutputBayesByBackpropRegressor(spec.inputs, spec.outputs, spec.hidden, **common)
 
 
 def original_model(module: Any, spec: Spec, inputs: dict[str, Any]) -> Any:
@@ -123,21 +177,26 @@ def put_parameters(model: torch.nn.Module, spec: Spec, inputs: dict[str, Any]) -
     for i, layer in enumerate(bridge.torch_layers(model)):
         for posterior in ("weight", "bias"):
             for part in ("mu", "rho"):
-                value = inputs[f"layers.{2 * i}.{posterior}_posterior.{part}"]
-                parameter = value if isinstance(value, torch.nn.Parameter) else torch.nn.Parameter(value)
+                parameter = _as_parameter(inputs[f"layers.{2 * i}.{posterior}_posterior.{part}"])
                 setattr(getattr(layer, f"{posterior}_posterior"), part, parameter)
     return model
+
+
+def _as_parameter(value: torch.Tensor) -> torch.nn.Parameter:
+    return value if isinstance(value, torch.nn.Parameter) else torch.nn.Parameter(value)
 
 
 def reference_outputs(spec: Spec, inputs: Arrays, draw: int | None) -> np.ndarray:
     """Outputs of one draw, or at the means, in 60 digits."""
     h = inputs["x"]
+    if spec.features:
+        h = ref.tanh(h @ inputs["features.weight"].T + inputs["features.bias"])
     last = len(spec.sizes) - 2
     for i in range(last + 1):
         weight, bias = (_reference_weight(inputs, i, posterior, draw) for posterior in ("weight", "bias"))
         h = h @ weight.T + bias
         if i < last:
-            h = _ACTIVATIONS[spec.activation][1](h)
+            h = _ACTIVATIONS[spec.activation](h)
     return h
 
 

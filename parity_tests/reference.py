@@ -29,6 +29,8 @@ def _each(function: Callable) -> Callable[..., Any]:
 exact = _each(lambda number: mp.mpf(float(number)))
 exp, log, tanh = _each(mp.exp), _each(mp.log), _each(mp.tanh)
 relu = _each(lambda z: z if z > 0 else mp.mpf(0))
+gelu = _each(lambda z: z * mp.ncdf(z))
+silu = _each(lambda z: z / (1 + mp.exp(-z)))
 # A gradient asks for the same weights again and again with one of them moved, hence the caches.
 # Below, log1p keeps the digits of an exponential that is small beside 1.
 softplus = _each(functools.lru_cache(2**14)(lambda rho: mp.log1p(mp.exp(rho))))

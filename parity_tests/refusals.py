@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from deepuq_torch import functional as ft
 
 X = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(4, 3)
 LABELS = np.array([0, 1, 1, 0])
+_IDENTITY: dict[str, Any] = dict(feature_extractor=jax.nn.identity, feature_dim=3, output_dim=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,33 @@ def jax_mlp(outputs: int = 2, **how: Any) -> dj.BayesByBackpropMLP:
 
 def torch_mlp(outputs: int = 2) -> dt.BayesByBackpropMLP:
     return dt.BayesByBackpropMLP(3, [5], outputs)
+
+
+def jax_regressor(outputs: int = 2, **how: Any) -> dj.MultiOutputBayesByBackpropRegressor:
+    return dj.MultiOutputBayesByBackpropRegressor(3, outputs, (5,), rngs=nnx.Rngs(0), **how)
+
+
+def torch_regressor(outputs: int = 2, **how: Any) -> dt.MultiOutputBayesByBackpropRegressor:
+    return dt.MultiOutputBayesByBackpropRegressor(3, outputs, (5,), **how)
+
+
+def jax_heteroscedastic(**how: Any) -> dj.HeteroscedasticBayesByBackpropRegressor:
+    return dj.HeteroscedasticBayesByBackpropRegressor(3, (5,), rngs=nnx.Rngs(0), **how)
+
+
+def torch_heteroscedastic(**how: Any) -> dt.HeteroscedasticBayesByBackpropRegressor:
+    return dt.HeteroscedasticBayesByBackpropRegressor(3, (5,), **how)
+
+
+def jax_last_layer(task: str = "regression", **how: Any) -> dj.LastLayerVariationalInference:
+    """Over three features, which are the inputs."""
+    return dj.LastLayerVariationalInference(**_default(how, **_IDENTITY), task=task, rngs=nnx.Rngs(0))
+
+
+def torch_last_layer(task: str = "regression", **how: Any) -> dt.LastLayerVariationalInference:
+    """The same."""
+    extractor = dict(feature_extractor=torch.nn.Identity())
+    return dt.LastLayerVariationalInference(**_default(how, **_IDENTITY | extractor), task=task)
 
 
 def _default(how: dict[str, Any], **defaults: Any) -> dict[str, Any]:
@@ -78,7 +107,7 @@ def _same(name: str, error: type[Exception], one: Callable, other: Callable, *ar
 
 def _counts() -> list[Refusal]:
     found = []
-    for bad in (0, -1, 1.0, 2.5, True, False, "3", float("nan")):
+    for bad in (0, -1, 1.0, 2.5, True, False, "3", float("nan"), np.float64(3), np.True_):
         found += [
             _same(f"num_batches={bad!r}", ValueError, jax_step, torch_step, num_batches=bad),
             _same(f"mc_samples={bad!r}", ValueError, jax_step, torch_step, mc_samples=bad),
@@ -101,32 +130,27 @@ def _batch_counts() -> list[Refusal]:
     ]
 
 
-def _regressors() -> tuple[dict[str, Any], dict[str, Any]]:
-    """A regression model, scored by a Gaussian of sigma 1, on each side."""
-    torch_how = dict(model=dt.MultiOutputBayesByBackpropRegressor(3, 1, (5,)))
-    return dict(model=jax_mlp(1, likelihood=dj.Gaussian(1.0))), torch_how
+def _regression_targets() -> list[Refusal]:
+    """Targets that would broadcast, refused by mean squared error, learned noise, and known noise."""
+    found = []
+    known = dict(log_likelihood=dj.Gaussian(1.0)), dict(log_likelihood=ft.gaussian_log_likelihood(1.0))
+    for shape in ((4,), (4, 2)):
+        y, name = np.zeros(shape, np.float32), f"{list(shape)} against [4, 1]"
+        for kind, one, other in (
+            ("regressor", jax_regressor(1), torch_regressor(1)),
+            ("heteroscedastic", jax_heteroscedastic(), torch_heteroscedastic()),
+        ):
+            jax_how, torch_how = ({}, {}) if kind == "heteroscedastic" else known
+            jax_calls = partial(jax_step, y, one), partial(jax_elbo, y, one, **jax_how)
+            torch_calls = partial(torch_step, y, other), partial(torch_elbo, y, other, **torch_how)
+            steps = f"vi_elbo_step {kind}, target {name}", f"negative_elbo {kind}, target {name}"
+            found += [Refusal(s, ValueError, a, b) for s, a, b in zip(steps, jax_calls, torch_calls, strict=True)]
+    return found
 
 
 def _shapes() -> list[Refusal]:
-    jax_how, torch_how = _regressors()
-    short, wide = np.zeros(4, np.float32), np.zeros((4, 2), np.float32)
-    known = ft.gaussian_log_likelihood(1.0)
-    found = []
-    for name, y in (("[B] against [B, 1]", short), ("[B, 2] against [B, 1]", wide)):
-        found += [
-            Refusal(
-                f"vi_elbo_step target {name}",
-                ValueError,
-                lambda y=y: jax_step(y, **jax_how),
-                lambda y=y: torch_step(y, **torch_how),
-            ),
-            Refusal(
-                f"negative_elbo target {name}",
-                ValueError,
-                lambda y=y: jax_elbo(y, **jax_how),
-                lambda y=y: torch_elbo(y, log_likelihood=known, **torch_how),
-            ),
-        ]
+    short = np.zeros(4, np.float32)
+    found = _regression_targets()
     for shape in ((4, 1), (2,), (1,)):
         labels = np.zeros(shape, np.int64)
         found.append(_same(f"vi_elbo_step labels {shape}", ValueError, jax_step, torch_step, labels))
@@ -213,4 +237,48 @@ def _aleatoric() -> list[Refusal]:
     ]
 
 
-REFUSALS = [*_counts(), *_batch_counts(), *_shapes(), *_models(), *_noise(), *_aleatoric()]
+def _later_models() -> list[Refusal]:
+    """What only the later classes can be wrong in."""
+    y = np.zeros((4, 2), np.float32)
+    makers = [
+        ("MLP", jax_mlp, lambda **how: dt.BayesByBackpropMLP(3, [5], 2, **how)),
+        ("regressor", jax_regressor, torch_regressor),
+        ("heteroscedastic", jax_heteroscedastic, torch_heteroscedastic),
+    ]
+    found = [
+        _same(f"{kind} of activation={bad!r}", error, one, other, activation=bad)
+        for kind, one, other in makers
+        for bad, error in (("swish", ValueError), ("", ValueError), (3, TypeError))
+    ]
+    layers = jax_last_layer, torch_last_layer
+    found += [_same(f"task={bad!r}", ValueError, *layers, bad) for bad in ("ranking", "Regression", None)]
+    found += [
+        _same("a last layer over no callable", TypeError, *layers, feature_extractor="resnet"),
+        _same("feature_dim=0", ValueError, *layers, feature_dim=0),
+        _same("output_dim=0", ValueError, *layers, output_dim=0),
+        _on_models("features of another size", ValueError, "__call__", X, feature_dim=4),
+        _on_models("nll without noise", RuntimeError, "nll", np.zeros((4, 4), np.float32), y),
+        _on_models("split_prediction without noise", RuntimeError, "split_prediction", y),
+        _on_models("nll of outputs of another size", ValueError, "nll", y, y, heteroscedastic=True),
+        _on_models("split_prediction of another size", ValueError, "split_prediction", y, heteroscedastic=True),
+    ]
+    unnamed = [("regressor", jax_regressor(), torch_regressor()), ("last layer", jax_last_layer(), torch_last_layer())]
+    return found + [
+        Refusal(
+            f"negative_elbo, {kind} of unknown noise", ValueError, partial(jax_elbo, y, a), partial(torch_elbo, y, b)
+        )
+        for kind, a, b in unnamed
+    ]
+
+
+def _on_models(name: str, error: type[Exception], method: str, *arrays: np.ndarray, **how: Any) -> Refusal:
+    """A method of a last layer."""
+    return Refusal(
+        name,
+        error,
+        lambda: getattr(jax_last_layer(**how), method)(*map(jnp.asarray, arrays)),
+        lambda: getattr(torch_last_layer(**how), method)(*map(torch.tensor, arrays)),
+    )
+
+
+REFUSALS = [*_counts(), *_batch_counts(), *_shapes(), *_models(), *_noise(), *_aleatoric(), *_later_models()]

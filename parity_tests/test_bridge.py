@@ -102,6 +102,48 @@ def test_regressors_with_the_later_names():
     agree(found, dt.predict_vi_uq(model, torch.tensor(X), n_samples=4, noise=noise))
 
 
+def _later_models():
+    """(JAX, torch) of each later class, sizes alike; the torch ones with weights of their own."""
+    net = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    jax_models = [
+        dj.MultiOutputBayesByBackpropRegressor(3, 2, (5, 4), rngs=nnx.Rngs(1)),
+        dj.HeteroscedasticBayesByBackpropRegressor(3, (5,), rngs=nnx.Rngs(1)),
+        dj.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 2, (), rngs=nnx.Rngs(1)),
+        dj.LastLayerVariationalInference(net, 4, 2, heteroscedastic=True, rngs=nnx.Rngs(1)),
+    ]
+    linear = torch.nn.Linear(3, 4)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor(np.asarray(net.kernel[...]).T))
+        linear.bias.zero_()
+    torch_models = [
+        dt.MultiOutputBayesByBackpropRegressor(3, 2, (5, 4)),
+        dt.HeteroscedasticBayesByBackpropRegressor(3, (5,)),
+        dt.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 2, ()),
+        dt.LastLayerVariationalInference(linear, 4, 2, heteroscedastic=True),
+    ]
+    return list(zip(jax_models, torch_models, strict=True))
+
+
+@pytest.mark.parametrize(("model", "other"), _later_models(), ids=lambda m: type(m).__name__)
+def test_later_models_cross_both_ways_through_a_file(model, other, tmp_path):
+    bridge.save_npz(tmp_path / "weights.npz", model)
+    twin = bridge.load_into_torch(bridge.load_npz(tmp_path / "weights.npz"), other)
+    noise = jax.vmap(lambda key: model.draw_noise(jnp.asarray(X), key=key))(jax.random.split(jax.random.key(0), 9))
+    found = dt.predict_vi_uq(twin, torch.tensor(X), n_samples=9, noise=bridge.noise_to_torch(noise))
+    agree(dj.predict_vi_uq(model, jnp.asarray(X), n_samples=9, noise=noise), found)
+    bridge.save_npz(tmp_path / "back.npz", twin)
+    again = bridge.torch_to_jax(bridge.load_npz(tmp_path / "back.npz"), model)
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(model), strict=True))
+    names = {name for name in other.state_dict() if not name.startswith("feature_extractor.")}
+    assert bridge.jax_to_torch(model).keys() == bridge.jax_to_torch(model, like=other).keys() == names
+
+
+def test_noise_of_a_last_layer_there_and_back():
+    noise = dt.LastLayerVariationalInference(torch.nn.Identity(), 3, 2).draw_noise()
+    again = bridge.noise_to_torch(bridge.noise_to_jax(noise))
+    assert all(torch.equal(a, b) for a, b in zip(noise, again, strict=True))
+
+
 def test_one_layer_alone():
     layer = dj.BayesianLinear(3, 2, rngs=nnx.Rngs(0))
     twin = dt.BayesianLinear(3, 2)
@@ -120,9 +162,10 @@ def _without(name: str) -> dict:
         _without("layers.4"),
         _without("layers.2.bias_posterior.rho"),
         {**torch_mlp().state_dict(), "extra": torch.zeros(1)},
+        {**torch_mlp().state_dict(), "feature_extractor.weight": torch.zeros(1)},
         dt.BayesByBackpropMLP(3, [4, 5], 2).state_dict(),
     ],
-    ids=["a layer too few", "a tensor too few", "a name too many", "another shape"],
+    ids=["a layer too few", "a tensor too few", "a name too many", "an extractor too many", "another shape"],
 )
 def test_weights_that_do_not_fit(state):
     with pytest.raises(ValueError, match="Expected"):

@@ -1,4 +1,4 @@
-"""Where the two packages differ on purpose, or have not been made one yet: stated, so that a change is noticed."""
+"""Where the two packages differ on purpose: stated, so that a change is noticed."""
 
 from __future__ import annotations
 
@@ -11,33 +11,6 @@ from flax import nnx
 import deepuq_jax as dj
 import deepuq_torch as dt
 from parity_tests import refusals
-
-_DOCUMENTED = ("method", "n_samples", "task")
-
-
-@pytest.mark.parametrize("softmax", [False, True])
-def test_documented_metadata_is_the_same(softmax: bool):
-    one, other = (predict(apply_softmax=softmax) for predict in (refusals.jax_predict, refusals.torch_predict))
-    assert {k: one.metadata[k] for k in _DOCUMENTED} == {k: other.metadata[k] for k in _DOCUMENTED}
-
-
-def test_metadata_of_later_releases_is_of_torch_alone():
-    assert set(refusals.torch_predict().metadata) - set(refusals.jax_predict().metadata) == {"heteroscedastic"}
-
-
-@pytest.mark.parametrize("count", ["num_batches", "mc_samples"])
-def test_a_numpy_count_is_an_int_to_jax_alone(count: str):
-    """The original takes ``isinstance(value, int)`` alone for a count, and so does torch."""
-    refusals.jax_step(**{count: np.int64(3)})
-    with pytest.raises(ValueError, match=count):
-        refusals.torch_step(**{count: np.int64(3)})
-
-
-def test_noise_beside_class_probabilities_is_refused_by_jax_alone():
-    """The documented function ignores it, and scripts written for it may pass it."""
-    with pytest.raises(ValueError, match="aleatoric_var"):
-        refusals.jax_predict(apply_softmax=True, aleatoric_var=1.0)
-    assert refusals.torch_predict(apply_softmax=True, aleatoric_var=1.0).aleatoric_var is None
 
 
 def test_data_that_only_its_values_tell_is_refused_by_jax_alone():
@@ -92,3 +65,13 @@ def test_class_probabilities_as_targets_are_torch_alone():
     refusals.torch_step(targets)
     with pytest.raises(ValueError, match="Expected y"):  # probabilities of a wrong shape, and so of a wrong value
         refusals.torch_step(targets[:, :1])
+
+
+def test_a_named_noise_scores_a_step_in_jax_alone():
+    """The documented regressors cannot name it and are scored by mean squared error, as JAX's are without it."""
+    y = np.zeros((4, 2), np.float32)
+    one, other = (
+        refusals.jax_step(y, refusals.jax_regressor(likelihood=likelihood))[1].nll
+        for likelihood in (dj.Gaussian(0.5), dj.UnknownNoise())
+    )
+    np.testing.assert_allclose(one, 2 * (other / (2 * 0.25) + np.log(0.5) + 0.5 * np.log(2 * np.pi)), rtol=1e-5)

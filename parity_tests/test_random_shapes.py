@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from parity_tests import harness
 from parity_tests.cases.objectives import forward_case, kl_case
-from parity_tests.models import Spec
+from parity_tests.models import ACTIVATIONS, Spec
 
 _SIZE = st.integers(1, 9)
 _SPECS = st.builds(
@@ -15,7 +15,7 @@ _SPECS = st.builds(
     inputs=_SIZE,
     hidden=st.lists(_SIZE, max_size=3).map(tuple),
     outputs=_SIZE,
-    activation=st.sampled_from(["relu", "tanh"]),
+    activation=st.sampled_from(ACTIVATIONS),
     prior_mu=st.floats(-2.0, 2.0),
     prior_sigma=st.floats(0.01, 10.0),
 )

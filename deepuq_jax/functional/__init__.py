@@ -12,10 +12,14 @@ from deepuq_jax.functional.likelihood import (
     Categorical,
     Gaussian,
     HeteroscedasticGaussian,
+    UnknownNoise,
     categorical_log_likelihood,
     gaussian_log_likelihood,
     heteroscedastic_log_likelihood,
+    heteroscedastic_nll,
+    mean_squared_error,
     split_mean_variance,
+    variance_from_raw,
 )
 from deepuq_jax.functional.moments import (
     Moments,
@@ -32,6 +36,7 @@ __all__ = [
     "Gaussian",
     "HeteroscedasticGaussian",
     "Moments",
+    "UnknownNoise",
     "categorical_log_likelihood",
     "empty_moments",
     "entropy",
@@ -40,7 +45,9 @@ __all__ = [
     "gaussian_log_likelihood",
     "gaussian_log_prob",
     "heteroscedastic_log_likelihood",
+    "heteroscedastic_nll",
     "log_sigma",
+    "mean_squared_error",
     "merge_moments",
     "reparameterize",
     "rho_from_sigma",
@@ -48,4 +55,5 @@ __all__ = [
     "split_mean_variance",
     "update_moments",
     "variance",
+    "variance_from_raw",
 ]

@@ -1,8 +1,12 @@
 """Per-example log-likelihoods and their moments.
 
 A likelihood is called as ``likelihood(outputs, y) -> [batch]``, nats per example, and its ``moments(outputs)`` are
-the mean and the aleatoric variance that the outputs predict. The three here are hashable, so a model may carry one as
-a static attribute; any callable of the same shape serves in their place.
+the mean and the aleatoric variance that the outputs predict. Those here are hashable, so a model may carry one as a
+static attribute; any callable of the same shape serves in their place.
+
+What else a likelihood may say of itself: ``task`` ("regression" or "classification"), ``heteroscedastic`` (whether the
+outputs hold the noise too), and ``criterion(outputs, y) -> scalar``, what `vi_elbo_step` is documented to score such
+outputs by where that is not the mean negative log-likelihood.
 """
 
 from __future__ import annotations
@@ -87,6 +91,34 @@ def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> A
     return _sum_per_example(-0.5 * jnp.square(z) - jnp.log(sigma) - HALF_LOG_2PI)
 
 
+def mean_squared_error(outputs: Array, y: Array) -> Array:
+    """Mean squared error that refuses to broadcast.
+
+    mean over every entry of (y - outputs)^2
+
+    Args:
+        outputs, y: [batch, ...], the same shape.
+    Returns:
+        A scalar, in squared units of `y`.
+    Raises:
+        ValueError: `y` of another shape than `outputs`.
+
+    >>> mean_squared_error(jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1)))
+    Array(5., dtype=float32)
+    """
+    _check_target_shape(y, outputs.shape)
+    return jnp.mean(jnp.square(at_least_float32(y) - at_least_float32(outputs)))
+
+
+def variance_from_raw(raw_var: Array) -> Array:
+    """Variance (not a std) of a raw output: softplus(raw_var) + 1e-6, in at least float32.
+
+    >>> float(variance_from_raw(jnp.array(0.0)))
+    0.6931...
+    """
+    return sigma_from_rho(at_least_float32(raw_var)) + MIN_VARIANCE
+
+
 def split_mean_variance(outputs: Array) -> tuple[Array, Array]:
     """Means and variances from the two halves of the last axis.
 
@@ -106,7 +138,7 @@ def split_mean_variance(outputs: Array) -> tuple[Array, Array]:
     if outputs.ndim < 1 or outputs.shape[-1] % 2 or outputs.shape[-1] == 0:
         raise ValueError(expected("outputs", "to have shape [..., 2 d]: d means, then d raw variances", outputs))
     mean, raw = jnp.split(at_least_float32(outputs), 2, axis=-1)
-    return mean, sigma_from_rho(raw) + MIN_VARIANCE
+    return mean, variance_from_raw(raw)
 
 
 def heteroscedastic_log_likelihood(outputs: Array, y: Array) -> Array:
@@ -125,10 +157,32 @@ def heteroscedastic_log_likelihood(outputs: Array, y: Array) -> Array:
     >>> heteroscedastic_log_likelihood(jnp.zeros((1, 2)), jnp.zeros((1, 1)))
     Array([-0.7356...], dtype=float32)
     """
+    return _sum_per_example(-_heteroscedastic_nll(outputs, y) - HALF_LOG_2PI)
+
+
+def heteroscedastic_nll(outputs: Array, y: Array) -> Array:
+    """The documented score of outputs that hold their own noise: the Gaussian one without its constant.
+
+    sum_d 1/2 ((y_d - m_d)^2 / v_d + log v_d), mean over the rest;  (m, v) = split_mean_variance(outputs)
+
+    Args:
+        outputs: [..., 2 d]. y: [..., d].
+    Returns:
+        A scalar: short of nats per example by 1/2 log(2 pi) a target.
+    Raises:
+        ValueError: `y` not [..., d].
+
+    >>> heteroscedastic_nll(jnp.zeros((1, 2)), jnp.zeros((1, 1)))
+    Array(-0.1832..., dtype=float32)
+    """
+    return jnp.mean(_heteroscedastic_nll(outputs, y).sum(axis=-1))
+
+
+def _heteroscedastic_nll(outputs: Array, y: Array) -> Array:
+    """[..., d]: the score of each target, without the constant."""
     mean, var = split_mean_variance(outputs)
     _check_target_shape(y, mean.shape)
-    squared = jnp.square(at_least_float32(y) - mean)
-    return _sum_per_example(-0.5 * (squared / var + jnp.log(var)) - HALF_LOG_2PI)
+    return 0.5 * (jnp.square(at_least_float32(y) - mean) / var + jnp.log(var))
 
 
 @dataclass(frozen=True)
@@ -177,6 +231,32 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
+class UnknownNoise:
+    """Real targets around the outputs, with noise that nobody has named: a mean squared error and no density.
+
+    What a regressor names by default. `vi_elbo_step` scores it by mean squared error, as documented, and
+    `predict_vi_uq` gives it no aleatoric variance; an objective in nats asks for the noise.
+
+    >>> UnknownNoise().criterion(jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1)))
+    Array(5., dtype=float32)
+    """
+
+    task = "regression"
+
+    def __call__(self, outputs: Array, y: Array) -> Array:
+        what = "for a regression model that does not name its noise, such as Gaussian(sigma)"
+        raise ValueError(expected("log_likelihood", what, "None"))
+
+    def moments(self, outputs: Array) -> tuple[Array, None]:
+        """The outputs; their noise is unknown."""
+        return outputs, None
+
+    def criterion(self, outputs: Array, y: Array) -> Array:
+        """Mean squared error."""
+        return mean_squared_error(outputs, y)
+
+
+@dataclass(frozen=True)
 class HeteroscedasticGaussian:
     """Real targets [batch, d] whose noise the model predicts: outputs [batch, 2 d], means then raw variances.
 
@@ -186,6 +266,7 @@ class HeteroscedasticGaussian:
     """
 
     task = "regression"
+    heteroscedastic = True
 
     def __call__(self, outputs: Array, y: Array) -> Array:
         return heteroscedastic_log_likelihood(outputs, y)
@@ -193,3 +274,7 @@ class HeteroscedasticGaussian:
     def moments(self, outputs: Array) -> tuple[Array, Array]:
         """Means and variances, each [batch, d]."""
         return split_mean_variance(outputs)
+
+    def criterion(self, outputs: Array, y: Array) -> Array:
+        """1/2 ((y - m)^2 / v + log v), summed over targets, mean over the batch."""
+        return heteroscedastic_nll(outputs, y)

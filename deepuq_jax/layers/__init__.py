@@ -1,7 +1,22 @@
 """Flax NNX layers, one family a file."""
 
+from deepuq_jax.layers.last_layer import LastLayerVariationalInference
 from deepuq_jax.layers.linear import BayesianLinear
-from deepuq_jax.layers.mlp import BayesByBackpropMLP
+from deepuq_jax.layers.mlp import BayesByBackpropMLP, BayesByBackpropRegressor
+from deepuq_jax.layers.regressors import (
+    HeteroscedasticBayesByBackpropRegressor,
+    HeteroscedasticMultiOutputBayesByBackpropRegressor,
+    MultiOutputBayesByBackpropRegressor,
+)
 from deepuq_jax.layers.sequential import Sequential
 
-__all__ = ["BayesByBackpropMLP", "BayesianLinear", "Sequential"]
+__all__ = [
+    "BayesByBackpropMLP",
+    "BayesByBackpropRegressor",
+    "BayesianLinear",
+    "HeteroscedasticBayesByBackpropRegressor",
+    "HeteroscedasticMultiOutputBayesByBackpropRegressor",
+    "LastLayerVariationalInference",
+    "MultiOutputBayesByBackpropRegressor",
+    "Sequential",
+]

@@ -11,6 +11,7 @@ from flax import nnx
 
 from deepuq_jax._checks import check_count, check_sizes
 from deepuq_jax.estimators import weight_sampling
+from deepuq_jax.layers.activations import activation_function
 from deepuq_jax.layers.linear import DEFAULT_SIGMA_INIT, BayesianLinear, default_kernel_init
 from deepuq_jax.layers.sequential import Sequential
 from deepuq_jax.priors import GaussianPrior
@@ -28,10 +29,11 @@ class BayesByBackpropMLP(Sequential):
         input_dim, output_dim: sizes, positive ints.
         hidden_dims: sizes of the hidden layers; () is one affine layer.
         likelihood: names the model's likelihood (`Categorical()`, `Gaussian(sigma)`, ...), used where none is passed.
-        activation: between the layers; give a named function, since a fresh lambda recompiles.
+        activation: between the layers: "relu", "gelu", "tanh", "silu" or a callable; give a named function, since a
+            fresh lambda recompiles.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
-        ValueError, TypeError: sizes that are not positive ints, and as `BayesianLinear`.
+        ValueError, TypeError: sizes that are not positive ints, an unknown activation, and as `BayesianLinear`.
 
     >>> import jax
     >>> model = BayesByBackpropMLP(4, (16, 16), 3, rngs=nnx.Rngs(0))
@@ -47,7 +49,7 @@ class BayesByBackpropMLP(Sequential):
         *,
         prior: Prior = GaussianPrior(),
         estimator: Estimator = weight_sampling,
-        activation: Callable = nnx.relu,
+        activation: Callable | str = "relu",
         likelihood: Any = None,
         kernel_init: nnx.Initializer = default_kernel_init,
         sigma_init: float = DEFAULT_SIGMA_INIT,
@@ -60,7 +62,12 @@ class BayesByBackpropMLP(Sequential):
         sizes = (input_dim, *check_sizes("hidden_dims", hidden_dims), output_dim)
         options: dict[str, Any] = dict(prior=prior, estimator=estimator, kernel_init=kernel_init, sigma_init=sigma_init)
         options.update(param_dtype=param_dtype, dtype=dtype, rngs=rngs)
+        between = activation_function(activation)
         members: list[Callable] = []
         for fan_in, fan_out in itertools.pairwise(sizes):
-            members += [BayesianLinear(fan_in, fan_out, **options), activation]
+            members += [BayesianLinear(fan_in, fan_out, **options), between]
         super().__init__(*members[:-1], likelihood=likelihood)
+
+
+# The name that later releases document for the same class.
+BayesByBackpropRegressor = BayesByBackpropMLP

@@ -21,6 +21,21 @@ from deepuq_jax.tests import tolerances
 LAYERS = {
     "BayesianLinear": (lambda **o: dq.BayesianLinear(3, 2, **o), (5, 3)),
     "BayesByBackpropMLP": (lambda **o: dq.BayesByBackpropMLP(3, (4,), 2, **o), (5, 3)),
+    "BayesByBackpropRegressor": (lambda **o: dq.BayesByBackpropRegressor(3, (4,), 2, **o), (5, 3)),
+    "HeteroscedasticBayesByBackpropRegressor": (
+        lambda **o: dq.HeteroscedasticBayesByBackpropRegressor(3, (4,), **o),
+        (5, 3),
+    ),
+    "HeteroscedasticMultiOutputBayesByBackpropRegressor": (
+        lambda **o: dq.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 1, (4,), **o),
+        (5, 3),
+    ),
+    # Its extractor has no parameters here, so that all are the posteriors': others are in test_last_layer.py.
+    "LastLayerVariationalInference": (lambda **o: dq.LastLayerVariationalInference(jnp.tanh, 3, 2, **o), (5, 3)),
+    "MultiOutputBayesByBackpropRegressor": (
+        lambda **o: dq.MultiOutputBayesByBackpropRegressor(3, 2, (4,), **o),
+        (5, 3),
+    ),
     "Sequential": (
         lambda *, rngs, **o: dq.Sequential(
             dq.BayesianLinear(3, 4, rngs=rngs, **o), nnx.relu, dq.BayesianLinear(4, 2, rngs=rngs, **o)
@@ -199,7 +214,7 @@ def test_draw_is_the_function_of_that_key(name, key):
 @layer_contract
 def test_bad_inputs_are_refused(name, key):
     model, x = build(name)
-    with pytest.raises(ValueError, match="Expected x"):
+    with pytest.raises(ValueError, match=r"Expected (x|feature_extractor)"):
         model(x[:, :-1], key=key)
     with pytest.raises(ValueError, match="both"):
         model(x, key=key, noise=model.draw_noise(x, key=key))

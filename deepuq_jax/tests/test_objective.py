@@ -94,6 +94,70 @@ def test_vi_elbo_step_takes_a_criterion_and_traced_counts(key):
     np.testing.assert_allclose(run(4), dq.vi_elbo_step(model, x, y, 4, criterion=mse, key=key)[0], rtol=1e-6)
 
 
+HETEROSCEDASTIC = dq.HeteroscedasticGaussian()
+
+
+def nll_of(likelihood, outputs, y):
+    """What `vi_elbo_step` is documented to take, written out."""
+    if likelihood == dq.UnknownNoise():
+        return np.mean((outputs - y) ** 2)
+    mean, var = outputs[:, :1], np.log1p(np.exp(outputs[:, 1:])) + 1e-6
+    return np.mean(0.5 * ((y - mean) ** 2 / var + np.log(var)).sum(axis=-1))
+
+
+@pytest.mark.parametrize("likelihood", [dq.UnknownNoise(), HETEROSCEDASTIC])
+def test_vi_elbo_step_takes_the_documented_criterion_of_the_models_likelihood(likelihood, key):
+    model, (x, y) = mlp(likelihood=likelihood), regression()
+    y = y if likelihood == dq.UnknownNoise() else y[:, :1]
+    _, terms = dq.vi_elbo_step(model, x, y, 7, mc_samples=2, key=key)
+    draws = [np.asarray(model(x, key=jax.random.fold_in(key, i)), np.float64) for i in range(2)]
+    np.testing.assert_allclose(terms.nll, np.mean([nll_of(likelihood, out, y) for out in draws]), rtol=1e-5)
+
+
+def test_learned_noise_comes_before_the_callers_criterion_and_unknown_noise_after(key):
+    x, y = regression()
+    own = lambda out, y: jnp.asarray(7.0)
+    step = lambda likelihood, y: dq.vi_elbo_step(mlp(likelihood=likelihood), x, y, 7, criterion=own, key=key)[1].nll
+    assert float(step(dq.UnknownNoise(), y)) == float(step(GAUSSIAN, y)) == 7.0
+    assert float(step(HETEROSCEDASTIC, y[:, :1])) != 7.0
+
+
+def test_vi_elbo_step_of_learned_noise_is_the_elbo_but_for_its_constant(key):
+    model, (x, y) = mlp(likelihood=HETEROSCEDASTIC), regression()
+    documented, _ = dq.vi_elbo_step(model, x, y[:, :1], num_batches=5, kl_weight=1 / 10, key=key)
+    exact, _ = dq.negative_elbo(model, x, y[:, :1], num_data=50, key=key)
+    np.testing.assert_allclose(documented + 0.5 * np.log(2 * np.pi), exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("likelihood", [dq.UnknownNoise(), HETEROSCEDASTIC])
+def test_a_target_that_would_broadcast_is_refused_by_the_documented_criteria(likelihood, key):
+    model, (x, y) = mlp(likelihood=likelihood), regression()
+    with pytest.raises(ValueError, match="Expected y of shape"):
+        dq.vi_elbo_step(model, x, y[:, 0], 3, key=key)
+
+
+def test_an_objective_in_nats_asks_for_noise_that_nobody_named(key):
+    model, (x, y) = mlp(likelihood=dq.UnknownNoise()), regression()
+    calls = [
+        lambda **o: dq.negative_elbo(model, x, y, key=key, num_data=10, **o),
+        lambda **o: dq.fit(model, x, y, key=key, epochs=1, **o),
+        lambda **o: dq.log_predictive_density(model, x, y, key=key, n_samples=2, **o),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="Expected log_likelihood for a regression model"):
+            call()
+        call(log_likelihood=GAUSSIAN)
+
+
+def test_a_numpy_integer_is_a_count(key):
+    model, (x, y) = mlp(likelihood=GAUSSIAN), regression()
+    count = np.int64(3)
+    by_numpy = dq.vi_elbo_step(model, x, y, count, mc_samples=count, key=key)[0]
+    np.testing.assert_array_equal(by_numpy, dq.vi_elbo_step(model, x, y, 3, mc_samples=3, key=key)[0])
+    result = dq.predict_vi_uq(model, x, key=key, n_samples=count)
+    assert type(result.metadata["n_samples"]) is int
+
+
 def test_monte_carlo_kl_is_at_the_very_weights_of_the_draw(key):
     model, (x, y) = mlp(prior=OpaquePrior()), regression()
     loss, terms = dq.negative_elbo(model, x, y, key=key, num_data=10, log_likelihood=GAUSSIAN, mc_samples=3)
@@ -156,7 +220,7 @@ def test_float_labels_and_wrong_shapes_are_refused(key):
         dq.negative_elbo(model, x, y, key=key, **options)
 
 
-@pytest.mark.parametrize("bad", [0, -1, 2.0, True, "3", None])
+@pytest.mark.parametrize("bad", [0, -1, 2.0, True, np.True_, np.float64(3), "3", None])
 def test_counts_that_are_not_positive_ints_are_refused(bad, key):
     model, (x, y) = mlp(likelihood=GAUSSIAN), regression()
     with pytest.raises(ValueError, match="Expected num_batches to be a positive int"):

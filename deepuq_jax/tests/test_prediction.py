@@ -36,7 +36,7 @@ def test_regression_is_the_naive_stack(key):
     np.testing.assert_allclose(result.epistemic_var, draws.var(axis=0), rtol=1e-5)
     np.testing.assert_allclose(result.aleatoric_var, 0.25)
     np.testing.assert_allclose(result.total_var, draws.var(axis=0) + 0.25, rtol=1e-5)
-    assert result.metadata == {"method": "vi", "n_samples": 11, "task": "regression"}
+    assert result.metadata == {"method": "vi", "n_samples": 11, "task": "regression", "heteroscedastic": False}
     assert result.probs is None
     assert result.predictive_entropy is None
 
@@ -61,7 +61,7 @@ def test_classification_is_the_naive_stack(how, key):
     np.testing.assert_allclose(result.mutual_information, information, rtol=1e-3, atol=1e-6)
     assert (result.mutual_information >= 0).all()
     assert result.aleatoric_var is None
-    assert result.metadata["task"] == "classification"
+    assert result.metadata == {"method": "vi", "n_samples": 9, "task": "classification"}
     np.testing.assert_array_equal(result.mean, result.probs)
 
 
@@ -73,6 +73,21 @@ def test_heteroscedastic_variance_is_averaged_over_draws(key):
     np.testing.assert_allclose(result.mean, draws[..., :2].mean(axis=0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(result.aleatoric_var, aleatoric, rtol=1e-5)
     np.testing.assert_allclose(result.total_var, aleatoric + draws[..., :2].var(axis=0), rtol=1e-5)
+    assert result.metadata["heteroscedastic"] is True
+
+
+@pytest.mark.parametrize("likelihood", [dq.Categorical(), dq.HeteroscedasticGaussian()])
+def test_a_given_variance_has_no_effect_where_there_is_no_room_for_it(likelihood, key):
+    """As documented: in classification, and where the model predicts its own."""
+    model = mlp(4, likelihood=likelihood)
+    plain, given = (dq.predict_vi_uq(model, inputs(), key=key, n_samples=3, aleatoric_var=v) for v in (None, 9.0))
+    jax.tree.map(np.testing.assert_array_equal, plain, given)
+
+
+def test_a_given_variance_is_in_place_of_a_known_one(key):
+    model = mlp(likelihood=dq.Gaussian(0.3))
+    result = dq.predict_vi_uq(model, inputs(), key=key, n_samples=3, aleatoric_var=2.0)
+    np.testing.assert_allclose(result.aleatoric_var, 2.0)
 
 
 def test_known_noise_of_the_likelihood_is_the_aleatoric_variance(key):
@@ -208,11 +223,6 @@ def test_counts_that_are_not_positive_ints_are_refused(bad, key):
             "aleatoric",
         ),
         (lambda k: dq.predict_vi_uq(mlp(1), inputs(), key=k, aleatoric_var=jnp.ones(7)), ValueError, "aleatoric"),
-        (
-            lambda k: dq.predict_vi_uq(mlp(), inputs(), key=k, apply_softmax=True, aleatoric_var=0.1),
-            ValueError,
-            "regression only",
-        ),
         (
             lambda k: dq.log_predictive_density(mlp(), inputs(), np.full(7, 3), key=k),
             ValueError,

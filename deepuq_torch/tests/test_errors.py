@@ -49,7 +49,7 @@ def refuses(error, name, call):
     assert WORDING.match(str(caught.value)), caught.value
 
 
-BAD_COUNTS = [0, -1, 1.0, 2.5, True, False, "3", np.int64(3), torch.tensor(3), float("nan")]
+BAD_COUNTS = [0, -1, 1.0, 2.5, True, False, "3", np.float64(3), np.True_, torch.tensor(3), float("nan")]
 
 
 @pytest.mark.parametrize("bad", BAD_COUNTS, ids=repr)
@@ -60,6 +60,15 @@ def test_counts_that_are_not_positive_ints(bad):
     refuses(ValueError, "n_samples", lambda: predict(mlp(), n_samples=bad))
     with pytest.warns(DeprecationWarning, match="n_batches"):
         refuses(ValueError, "n_batches", lambda: step(mlp(), num_batches=None, n_batches=bad))
+
+
+def test_counts_may_be_numpy_integers():
+    count = np.int64(3)
+    torch.manual_seed(0)
+    by_numpy = step(mlp(), num_batches=count, mc_samples=count)
+    torch.manual_seed(0)
+    assert torch.equal(by_numpy[0], step(mlp(), num_batches=3, mc_samples=3)[0])
+    assert type(predict(mlp(), n_samples=count).metadata["n_samples"]) is int
 
 
 def test_batch_counts_missing_or_unequal():

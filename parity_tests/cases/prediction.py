@@ -17,6 +17,7 @@ from parity_tests.models import Spec
 _FIELDS = ("mean", "epistemic_var", "aleatoric_var", "total_var", "probs", "probs_var")
 _REGRESSION = Spec(outputs=2)
 _CLASSIFICATION = Spec(outputs=3)
+_LAST_LAYERS = {kind: spec for kind, spec in SPECS.items() if spec.features and not kind.endswith("gaussian")}
 _GIVEN = np.array([[0.25, 2.0]])  # broadcasts over the batch
 
 
@@ -33,7 +34,7 @@ def _moments(outputs: np.ndarray) -> tuple[Any, Any]:
 
 def _reference(spec: Spec, i: Arrays, draws: int, softmax: bool, given: Any) -> dict[str, Any]:
     outputs = np.stack([models.reference_outputs(spec, i, draw) for draw in range(draws)])
-    if softmax:
+    if softmax or (spec.features and spec.task == "classification"):
         mean, var = _moments(ref.exp(ref.log_softmax(outputs)))
         return {"mean": mean, "epistemic_var": var, "total_var": var, "probs": mean, "probs_var": var}
     if spec.is_heteroscedastic:
@@ -87,6 +88,13 @@ CASES = [
     _case("predict_vi_uq regression, likelihood's noise", SPECS["gaussian"], 5, torch_var=0.25),
     _case("predict_vi_uq heteroscedastic n_samples=5", SPECS["heteroscedastic"], 5),
     _case("predict_vi_uq heteroscedastic n_samples=16", SPECS["heteroscedastic"], 16),
+    _case("predict_vi_uq heteroscedastic, one target", SPECS["heteroscedastic, one target"], 5),
+    # A given variance has no effect here, on either side.
+    _case("predict_vi_uq heteroscedastic, aleatoric_var", SPECS["heteroscedastic"], 5, jax_var=0.5, torch_var=0.5),
+    _case("predict_vi_uq classification, aleatoric_var", _CLASSIFICATION, 5, softmax=True, jax_var=0.5, torch_var=0.5),
+    _case("predict_vi_uq regressor n_samples=16", SPECS["regression"], 16),
+    # A classification by its task takes the softmax by itself.
+    *[_case(f"predict_vi_uq {kind} n_samples=16", spec, 16) for kind, spec in _LAST_LAYERS.items()],
     _case("predict_vi_uq classification n_samples=5", _CLASSIFICATION, 5, softmax=True),
     _case("predict_vi_uq classification n_samples=16", _CLASSIFICATION, 16, softmax=True),
 ]

@@ -1,0 +1,49 @@
+"""Activations by their documented names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from deepuq_jax._checks import expected
+
+
+def gelu(x: Array) -> Array:
+    """x Phi(x) with the Gaussian's own distribution function, as documented; `nnx.gelu` takes an approximation to it.
+
+    >>> round(float(gelu(jnp.array(1.0))), 6)
+    0.841345
+    """
+    return jax.nn.gelu(x, approximate=False)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": nnx.relu,
+    "gelu": gelu,
+    "tanh": jnp.tanh,
+    "silu": nnx.silu,
+}
+
+
+def activation_function(activation: Any) -> Callable[..., Any]:
+    """The function of this name, upper or lower case; a callable as it is.
+
+    Raises:
+        ValueError: an unknown name. TypeError: neither a name nor a callable.
+
+    >>> activation_function("tanh") is jnp.tanh
+    True
+    """
+    if callable(activation):
+        return activation
+    names = ", ".join(ACTIVATIONS)
+    if not isinstance(activation, str):
+        raise TypeError(expected("activation", f"to be a callable or one of {names}", activation))
+    if activation.lower() not in ACTIVATIONS:
+        raise ValueError(expected("activation", f"to be one of {names}", f"{activation!r}"))
+    return ACTIVATIONS[activation.lower()]

@@ -1,0 +1,170 @@
+"""A Bayesian affine head over features of any network.
+
+Source of the idea: Harrison, Willes & Snoek 2024, arXiv 2404.11599.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Unpack
+
+import jax
+from flax import nnx
+from jax import Array
+
+from deepuq_jax._checks import check_count, check_one_of, expected
+from deepuq_jax.functional.likelihood import Categorical, HeteroscedasticGaussian, UnknownNoise
+from deepuq_jax.layers.frozen import Frozen
+from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
+from deepuq_jax.layers.linear import BayesianLinear
+from deepuq_jax.layers.options import LayerOptions
+from deepuq_jax.layers.sequential import Sequential
+from deepuq_jax.model import (
+    bayesian_nodes,
+    is_bayesian,
+    keep_streams,
+    own_variables,
+    refuse_tied,
+    reseed,
+    split_params,
+)
+
+_TASKS = ("regression", "classification")
+
+
+class LastLayerVariationalInference(HeteroscedasticOutputs, nnx.Module):
+    """Deterministic features under a Bayesian affine head: the KL is the head's alone.
+
+    y = features(x) W + b,  W, b ~ q(w) = N(mu, softplus(rho)^2)
+
+    A Flax NNX module as the feature extractor is trained along: its `nnx.Param`s are ordinary parameters, without a
+    prior; its other Variables (BatchNorm statistics, dropout streams) are carried. It is held as it is, not copied.
+    Features without dropout are the same in every draw: compiled, `predict_vi_uq` computes them once.
+
+    Args:
+        feature_extractor: a Flax NNX module, or any callable, from x to [..., feature_dim].
+        feature_dim, output_dim: sizes, positive ints; `output_dim` counts targets or classes.
+        task: "regression" or "classification".
+        heteroscedastic: also predict a raw variance for each target; without effect in classification.
+        likelihood: `Gaussian(sigma)` where the noise of a regression is known. Default: by task.
+        frozen: keep a copy of the extractor as it is now, not trained.
+        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: of the head, as in `BayesianLinear`.
+    Raises:
+        ValueError: an unknown task, a likelihood of another task, an extractor with Bayesian layers (their KL would
+            not count) or tied ones; features of another size than `feature_dim`. TypeError: no callable.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> backbone = nnx.Sequential(nnx.Linear(4, 8, rngs=nnx.Rngs(0)), nnx.relu)
+    >>> model = LastLayerVariationalInference(backbone, 8, 3, task="classification", rngs=nnx.Rngs(1))
+    >>> model(jnp.ones((5, 4)), key=jax.random.key(2)).shape
+    (5, 3)
+    """
+
+    def __init__(
+        self,
+        feature_extractor: Callable,
+        feature_dim: int,
+        output_dim: int,
+        task: str = "regression",
+        heteroscedastic: bool = False,
+        *,
+        likelihood: Any = None,
+        frozen: bool = False,
+        rngs: nnx.Rngs,
+        **options: Unpack[LayerOptions],
+    ):
+        if task not in _TASKS:
+            raise ValueError(expected("task", "to be 'regression' or 'classification'", f"{task!r}"))
+        _check_extractor(feature_extractor)
+        self.feature_dim = check_count("feature_dim", feature_dim)
+        self.output_dim = check_count("output_dim", output_dim)
+        self.heteroscedastic = bool(heteroscedastic) and task == "regression"
+        self.likelihood = nnx.static(_likelihood(task, self.heteroscedastic, likelihood))
+        if frozen and isinstance(feature_extractor, nnx.Module):
+            feature_extractor = Frozen(feature_extractor)
+        self.feature_extractor = feature_extractor
+        raw_output_dim = self.output_dim * (2 if self.heteroscedastic else 1)
+        self.head = BayesianLinear(self.feature_dim, raw_output_dim, rngs=rngs, **options)
+        refuse_tied(self)
+
+    def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Array:
+        """Outputs [..., output_dim] (twice that if heteroscedastic): one draw from `key` or `noise`, else the means."""
+        return self.call_with_state(x, key=key, noise=noise)[0]
+
+    def call_with_state(self, x: Any, *, key: Array | None = None, noise: Any = None) -> tuple[Array, Any]:
+        """The outputs, and the carried state as the call left it (BatchNorm statistics in training mode)."""
+        check_one_of("key and noise", key, noise)
+        features, state = self._features(x, key)
+        return self.head(features, key=key, noise=noise), state
+
+    def _features(self, x: Any, key: Array | None) -> tuple[Array, Any]:
+        """Features, with the extractor's streams from `key`, and the carried state after them."""
+        params, carried, merge = split_params(self)
+        if not jax.tree.leaves(carried):
+            return self.features(x), None
+        fresh = merge(params, own_variables(carried) if key is None else reseed(carried, key))
+        return fresh.features(x), keep_streams(carried, split_params(fresh)[1])
+
+    def features(self, x: Any) -> Array:
+        """Output of the feature extractor, [..., feature_dim].
+
+        Raises:
+            ValueError: a last axis of another size.
+        """
+        features = self.feature_extractor(x)
+        if getattr(features, "ndim", 0) < 1 or features.shape[-1] != self.feature_dim:
+            what = f"to return shape [..., {self.feature_dim}], feature_dim last"
+            raise ValueError(expected("feature_extractor", what, features))
+        return features
+
+    def draw_noise(self, x: Any, *, key: Array) -> Any:
+        """The noise of `model(x, key=key)`: the head's. Dropout streams are not part of it."""
+        return self.head.draw_noise(self._features(x, key)[0], key=key)
+
+    def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
+        """KL(q || p) of the head in nats; where there is no closed form, at the weights of `key` (or `noise`)."""
+        return self.head.kl(key, noise=noise)
+
+    def draw(self, *, key: Array) -> Sequential:
+        """The model with its head, and its extractor's streams, fixed at one draw."""
+        head = self.head.draw(key=key)
+        if not isinstance(self.feature_extractor, nnx.Module):
+            return Sequential(self.feature_extractor, head, likelihood=self.likelihood)
+        graphdef, state = nnx.split(self.feature_extractor)
+        return Sequential(Frozen(nnx.merge(graphdef, reseed(state, key))), head, likelihood=self.likelihood)
+
+    def split_prediction(self, prediction: Array) -> tuple[Array, Array]:
+        """Means and raw variances; RuntimeError if the model is not heteroscedastic."""
+        self._need_noise("split_prediction")
+        return super().split_prediction(prediction)
+
+    def nll(self, prediction: Array, target: Array) -> Array:
+        """1/2 ((y - m)^2 / v + log v), a scalar; RuntimeError if the model is not heteroscedastic."""
+        self._need_noise("nll")
+        return super().nll(prediction, target)
+
+    def _need_noise(self, method: str) -> None:
+        if not self.heteroscedastic:
+            raise RuntimeError(expected("the model", f"to be heteroscedastic for {method}", "heteroscedastic=False"))
+
+
+def _check_extractor(feature_extractor: Any) -> None:
+    if not callable(feature_extractor):
+        raise TypeError(expected("feature_extractor", "to be a callable", feature_extractor))
+    if is_bayesian(feature_extractor) or bayesian_nodes(feature_extractor):
+        what = "without Bayesian layers, whose KL would not count (a Sequential counts them)"
+        raise ValueError(expected("feature_extractor", what, type(feature_extractor).__name__))
+
+
+def _likelihood(task: str, heteroscedastic: bool, likelihood: Any) -> Any:
+    """The likelihood that the model names: the caller's where the task leaves it open."""
+    if likelihood is None:
+        if task == "classification":
+            return Categorical()
+        return HeteroscedasticGaussian() if heteroscedastic else UnknownNoise()
+    if heteroscedastic:
+        raise ValueError(expected("likelihood", "to be None with heteroscedastic=True", likelihood))
+    if getattr(likelihood, "task", task) != task:
+        raise ValueError(expected("likelihood", f"of task {task!r}", likelihood))
+    return likelihood

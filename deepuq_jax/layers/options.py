@@ -1,0 +1,20 @@
+"""What a model hands on to its Bayesian layers."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from flax import nnx
+
+from deepuq_jax.types import Estimator, Prior
+
+
+class LayerOptions(TypedDict, total=False):
+    """Keywords of `BayesianLinear` that every model of such layers takes; the defaults are that layer's."""
+
+    prior: Prior
+    estimator: Estimator
+    kernel_init: nnx.Initializer
+    sigma_init: float
+    param_dtype: Any
+    dtype: Any
