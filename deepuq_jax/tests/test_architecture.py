@@ -15,6 +15,7 @@ PACKAGE = Path(deepuq_jax.__file__).parent
 LEVELS = {
     "_checks": 0,
     "types": 0,
+    "_threefry": 0,
     "_noise": 0,
     "functional": 1,
     "priors": 2,
@@ -31,7 +32,7 @@ LEVELS = {
     "demo": 8,
 }
 # One file of a level may use another of the same level only in this order.
-SAME_LEVEL = {("types", "_checks"), ("_noise", "_checks")}
+SAME_LEVEL = {("types", "_checks"), ("_noise", "_checks"), ("_noise", "_threefry")}
 
 
 def modules():
