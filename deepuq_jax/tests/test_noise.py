@@ -76,7 +76,8 @@ def test_a_number_is_its_formula_to_rounding():
     got = jax.jit(threefry.normal_from_words)(first, second)
     u = (np.float32(first >> 1).astype(np.float64) + 1) * 2.0**-31
     t = second.view(np.int32) * 2.0**-32
-    exact = [float(mpmath.sqrt(-2 * mpmath.log(min(a, 1.0))) * mpmath.sin(mpmath.pi * b)) for a, b in zip(u, t, strict=True)]
+    formula = lambda u, t: float(mpmath.sqrt(-2 * mpmath.log(min(u, 1.0))) * mpmath.sin(mpmath.pi * t))
+    exact = [formula(*pair) for pair in zip(u, t, strict=True)]
     # Near u = 1 the logarithm's argument is a float32 near 1, rounded by up to half an ulp: 2 * 2^-24 in r^2.
     np.testing.assert_allclose(got, exact, rtol=1e-5, atol=np.sqrt(2.0 * 2.0**-24))
     assert np.isfinite(got).all()
