@@ -77,5 +77,5 @@ def threefry_normal(words: Array, *, shape: tuple[int, ...], tag: int) -> Array:
     (2, 3)
     """
     index = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
-    first, second = threefry2x32(words[0], words[1], index, np.uint32(tag) | _DRAWN)
+    first, second = threefry2x32(words[0], words[1], index, jnp.uint32(tag) | _DRAWN)
     return normal_from_words(first, second)
