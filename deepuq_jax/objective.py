@@ -175,6 +175,8 @@ def _mean_nll(log_likelihood: Callable) -> Callable:
 
 def _step_criterion(model: Any, criterion: Callable | None) -> Callable:
     """What `vi_elbo_step` scores by: learned noise first, as documented, then the caller's, then the likelihood's."""
+    if criterion is not None and not callable(criterion):
+        raise TypeError(expected("criterion", "to be a callable (outputs, y) -> scalar", criterion))
     likelihood = resolve_likelihood(model, None)
     own = getattr(likelihood, "criterion", None)
     if own is not None and (criterion is None or getattr(likelihood, "heteroscedastic", False)):

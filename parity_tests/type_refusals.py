@@ -75,6 +75,11 @@ def _construction() -> list[Refusal]:
     net = lambda hidden: dt.BayesByBackpropMLP(3, hidden, 2)
     found = [_same(f"hidden_dims=({bad!r},)", TypeError, _jax_net, net, (bad,)) for bad in (True, 2.0, "2", None)]
     found += [_same(f"hidden_dims={bad!r}", TypeError, _jax_net, net, bad) for bad in (4, None, "12")]
+    for bad in (True, 2.0, "2", None):
+        found += [
+            _same(f"in_features={bad!r}", TypeError, _jax_layer, dt.BayesianLinear, bad, 2),
+            _same(f"out_features={bad!r}", TypeError, _jax_layer, dt.BayesianLinear, 3, bad),
+        ]
     for bad in _NOT_NUMBERS:
         found += [
             _same(f"prior mu={bad!r}", TypeError, dj.GaussianPrior, dt.GaussianPrior, bad),

@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_count, check_one_of, expected
+from deepuq_jax._checks import check_one_of, check_size, expected
 from deepuq_jax.functional.likelihood import Categorical, HeteroscedasticGaussian, UnknownNoise
 from deepuq_jax.layers.frozen import Frozen
 from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
@@ -77,8 +77,8 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nnx.Module):
         if task not in _TASKS:
             raise ValueError(expected("task", "to be 'regression' or 'classification'", f"{task!r}"))
         _check_extractor(feature_extractor)
-        self.feature_dim = check_count("feature_dim", feature_dim)
-        self.output_dim = check_count("output_dim", output_dim)
+        self.feature_dim = check_size("feature_dim", feature_dim)
+        self.output_dim = check_size("output_dim", output_dim)
         self.heteroscedastic = bool(heteroscedastic) and task == "regression"
         self.likelihood = nnx.static(_likelihood(task, self.heteroscedastic, likelihood))
         if frozen and isinstance(feature_extractor, nnx.Module):

@@ -13,7 +13,7 @@ from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
 from jax import Array
 
-from deepuq_jax._checks import check_count, check_last_axis, check_one_of, check_param_dtype, check_positive
+from deepuq_jax._checks import check_last_axis, check_one_of, check_param_dtype, check_positive, check_size
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.estimators._protocol import add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma
@@ -71,8 +71,8 @@ class BayesianLinear(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        self.in_features = check_count("in_features", in_features)
-        self.out_features = check_count("out_features", out_features)
+        self.in_features = check_size("in_features", in_features)
+        self.out_features = check_size("out_features", out_features)
         check_positive("sigma_init", sigma_init)
         check_param_dtype(param_dtype)
         shape = (self.in_features, self.out_features)

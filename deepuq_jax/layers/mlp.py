@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from deepuq_jax._checks import check_count, check_sizes
+from deepuq_jax._checks import check_size, check_sizes
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.layers.activations import activation_function
 from deepuq_jax.layers.linear import DEFAULT_SIGMA_INIT, BayesianLinear, default_kernel_init
@@ -57,8 +57,8 @@ class BayesByBackpropMLP(Sequential):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        input_dim = check_count("input_dim", input_dim)
-        output_dim = check_count("output_dim", output_dim)
+        input_dim = check_size("input_dim", input_dim)
+        output_dim = check_size("output_dim", output_dim)
         sizes = (input_dim, *check_sizes("hidden_dims", hidden_dims), output_dim)
         options: dict[str, Any] = dict(prior=prior, estimator=estimator, kernel_init=kernel_init, sigma_init=sigma_init)
         options.update(param_dtype=param_dtype, dtype=dtype, rngs=rngs)

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from flax import nnx
 
-from deepuq_jax._checks import check_count
+from deepuq_jax._checks import check_size
 from deepuq_jax.functional.likelihood import HeteroscedasticGaussian, UnknownNoise
 from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
 from deepuq_jax.layers.mlp import BayesByBackpropMLP
@@ -86,7 +86,7 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):
-        self.output_dim = check_count("output_dim", output_dim)
+        self.output_dim = check_size("output_dim", output_dim)
         likelihood = HeteroscedasticGaussian()
         super().__init__(
             input_dim, hidden_dims, 2 * output_dim, activation=activation, likelihood=likelihood, rngs=rngs, **options
