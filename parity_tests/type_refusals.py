@@ -200,8 +200,9 @@ def _likelihoods() -> list[Refusal]:
         _same(f"log_likelihood that returns {name}", ValueError, calls.jax_elbo, calls.torch_elbo, log_likelihood=bad)
         for name, bad in wrong.items()
     ]
-    name = "log_likelihood that cannot be called"
-    return [*found, _same(name, TypeError, calls.jax_elbo, calls.torch_elbo, log_likelihood="gaussian")]
+    name = "that cannot be called"
+    found.append(_same(f"criterion {name}", TypeError, calls.jax_step, calls.torch_step, criterion="mse"))
+    return [*found, _same(f"log_likelihood {name}", TypeError, calls.jax_elbo, calls.torch_elbo, log_likelihood="g")]
 
 
 REFUSALS = [*_numbers(), *_construction(), *_targets(), *_inputs(), *_noise(), *_likelihoods()]
