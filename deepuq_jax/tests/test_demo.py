@@ -159,8 +159,8 @@ def test_the_band_opens_away_from_the_data():
     fitted = curve.fit_curve(key=jax.random.key(0), size=256, epochs=150)
     std = np.sqrt(np.asarray(fitted.result.epistemic_var))[:, 0]
     inside = (fitted.x > 0.05) & (fitted.x < 0.45)
-    assert std[inside].max() < std[0]
-    assert 3 * std[inside].max() < std[-1]
+    # At four seeds either end has 2.5 to 4.1 times the widest place among the data.
+    assert 2 * std[inside].max() < min(std[0], std[-1])
     assert np.all(np.diff(std[fitted.x > 0.6]) > 0)
 
 
