@@ -88,7 +88,7 @@ def test_activations_by_name():
     ("call", "error", "message"),
     [
         (lambda: HETEROSCEDASTIC[0](0), ValueError, "Expected output_dim"),
-        (lambda: HETEROSCEDASTIC[1]("2"), ValueError, "Expected output_dim"),
+        (lambda: HETEROSCEDASTIC[1]("2"), TypeError, "Expected output_dim"),
         (lambda: dq.MultiOutputBayesByBackpropRegressor(0, 2, rngs=rngs()), ValueError, "Expected input_dim"),
         (lambda: dq.HeteroscedasticBayesByBackpropRegressor(3, 4, rngs=rngs()), TypeError, "Expected hidden_dims"),
         (lambda: HETEROSCEDASTIC[0](1).split_prediction(jnp.ones((4, 3))), ValueError, "Expected prediction"),
