@@ -31,18 +31,20 @@ def expected(name: str, what: str, value: Any) -> str:
 
 def check_count(name: str, value: Any) -> int:
     """`value`, if it is a positive int; ValueError for everything else, floats and bools included."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral) or value <= 0:
+    if not _is_integer(value) or value <= 0:
         raise ValueError(expected(name, "to be a positive int", f"{value!r}"))
     return int(value)
 
 
 def check_size(name: str, value: Any) -> int:
     """The size of an axis, a positive int; TypeError for what is no integer, floats and bools included."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+    if not _is_integer(value):
         raise TypeError(expected(name, "to be an integer", f"{value!r}"))
-    if value <= 0:
-        raise ValueError(expected(name, "to be a positive int", f"{value!r}"))
-    return int(value)
+    return check_count(name, value)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_))
 
 
 def check_number(name: str, value: Any) -> Any:

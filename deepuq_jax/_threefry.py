@@ -54,14 +54,11 @@ def normal_from_words(first: Array, second: Array) -> Array:
     square = t * t
     # A ratio, not a polynomial: XLA on a CPU computes what ends in a product anew wherever it is used (a bias, once for
     # every row of the batch; a weight, again in the backward pass), and what ends in a division once.
-    return jnp.sqrt(-2.0 * jnp.log(u)) * t * _polynomial(SINE_NUMERATOR, square) / _polynomial(SINE_DENOMINATOR, square)
-
-
-def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
-    value = jnp.full_like(x, coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        value = value * x + np.float32(coefficient)
-    return value
+    numerator, denominator = (
+        jnp.polyval(np.asarray(coefficients[::-1], np.float32), square)
+        for coefficients in (SINE_NUMERATOR, SINE_DENOMINATOR)
+    )
+    return jnp.sqrt(-2.0 * jnp.log(u)) * t * numerator / denominator
 
 
 @partial(jax.jit, static_argnames=("shape", "tag"), inline=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._activations import activation_module
-from ._checks import finite_number, positive_number, positive_size
+from ._checks import finite_number, positive_number, positive_size, positive_sizes
 from ._heteroscedastic import HeteroscedasticOutputs
 from ._layers import BayesianLinear, run_members, sum_kl
 from ._noise import LayerNoise, Noise
@@ -36,7 +36,7 @@ class BayesianRegressor(nn.Module):
         super().__init__()
         self.input_dim = positive_size("input_dim", input_dim)
         self.output_dim = positive_size("output_dim", output_dim)
-        self.hidden_dims = tuple(positive_size("hidden_dims", size) for size in hidden_dims)
+        self.hidden_dims = positive_sizes("hidden_dims", hidden_dims)
         self.raw_output_dim = self.output_dim * (2 if self.heteroscedastic else 1)
         self.prior_mu = finite_number("prior_mu", prior_mu)
         self.prior_sigma = positive_number("prior_sigma", prior_sigma)

@@ -100,7 +100,7 @@ def torch_predict(x: Any = X, **how: Any) -> Any:
     return dt.predict_vi_uq(torch_mlp(), torch.tensor(x), **_default(how, n_samples=2))
 
 
-def _same(name: str, error: type[Exception], one: Callable, other: Callable, *args: Any, **how: Any) -> Refusal:
+def same(name: str, error: type[Exception], one: Callable, other: Callable, *args: Any, **how: Any) -> Refusal:
     """The same arguments to both."""
     return Refusal(name, error, lambda: one(*args, **how), lambda: other(*args, **how))
 
@@ -109,24 +109,24 @@ def _counts() -> list[Refusal]:
     found = []
     for bad in (0, -1, 1.0, 2.5, True, False, "3", float("nan"), np.float64(3), np.True_):
         found += [
-            _same(f"num_batches={bad!r}", ValueError, jax_step, torch_step, num_batches=bad),
-            _same(f"mc_samples={bad!r}", ValueError, jax_step, torch_step, mc_samples=bad),
-            _same(f"negative_elbo mc_samples={bad!r}", ValueError, jax_elbo, torch_elbo, mc_samples=bad),
-            _same(f"n_samples={bad!r}", ValueError, jax_predict, torch_predict, n_samples=bad),
+            same(f"num_batches={bad!r}", ValueError, jax_step, torch_step, num_batches=bad),
+            same(f"mc_samples={bad!r}", ValueError, jax_step, torch_step, mc_samples=bad),
+            same(f"negative_elbo mc_samples={bad!r}", ValueError, jax_elbo, torch_elbo, mc_samples=bad),
+            same(f"n_samples={bad!r}", ValueError, jax_predict, torch_predict, n_samples=bad),
         ]
     return found
 
 
 def _batch_counts() -> list[Refusal]:
     return [
-        _same("no batch count", ValueError, jax_step, torch_step, num_batches=None),
-        _same("unequal batch counts", ValueError, jax_step, torch_step, num_batches=2, n_batches=3),
+        same("no batch count", ValueError, jax_step, torch_step, num_batches=None),
+        same("unequal batch counts", ValueError, jax_step, torch_step, num_batches=2, n_batches=3),
         *[
-            _same(f"num_data={bad!r}", ValueError, jax_elbo, torch_elbo, num_data=bad)
+            same(f"num_data={bad!r}", ValueError, jax_elbo, torch_elbo, num_data=bad)
             for bad in (0, -1, float("nan"), float("inf"))
         ],
-        _same("num_data='4'", TypeError, jax_elbo, torch_elbo, num_data="4"),
-        _same("kl_weight='1'", TypeError, jax_elbo, torch_elbo, kl_weight="1"),
+        same("num_data='4'", TypeError, jax_elbo, torch_elbo, num_data="4"),
+        same("kl_weight='1'", TypeError, jax_elbo, torch_elbo, kl_weight="1"),
     ]
 
 
@@ -153,11 +153,11 @@ def _shapes() -> list[Refusal]:
     found = _regression_targets()
     for shape in ((4, 1), (2,), (1,)):
         labels = np.zeros(shape, np.int64)
-        found.append(_same(f"vi_elbo_step labels {shape}", ValueError, jax_step, torch_step, labels))
-        found.append(_same(f"negative_elbo labels {shape}", ValueError, jax_elbo, torch_elbo, labels))
-    found.append(_same("labels that are floats", TypeError, jax_elbo, torch_elbo, short))
-    found.append(_same("features too few", ValueError, jax_predict, torch_predict, X[:, :2]))
-    found.append(_same("features too few in a step", ValueError, jax_step, torch_step, x=X[:, :2]))
+        found.append(same(f"vi_elbo_step labels {shape}", ValueError, jax_step, torch_step, labels))
+        found.append(same(f"negative_elbo labels {shape}", ValueError, jax_elbo, torch_elbo, labels))
+    found.append(same("labels that are floats", TypeError, jax_elbo, torch_elbo, short))
+    found.append(same("features too few", ValueError, jax_predict, torch_predict, X[:, :2]))
+    found.append(same("features too few in a step", ValueError, jax_step, torch_step, x=X[:, :2]))
     return found
 
 
@@ -232,8 +232,7 @@ def _aleatoric() -> list[Refusal]:
     ]
     bad = ((-1.0, ValueError), (float("nan"), ValueError), ("1", TypeError))
     return shapes + [
-        _same(f"aleatoric_var={value!r}", error, jax_predict, torch_predict, aleatoric_var=value)
-        for value, error in bad
+        same(f"aleatoric_var={value!r}", error, jax_predict, torch_predict, aleatoric_var=value) for value, error in bad
     ]
 
 
@@ -246,16 +245,16 @@ def _later_models() -> list[Refusal]:
         ("heteroscedastic", jax_heteroscedastic, torch_heteroscedastic),
     ]
     found = [
-        _same(f"{kind} of activation={bad!r}", error, one, other, activation=bad)
+        same(f"{kind} of activation={bad!r}", error, one, other, activation=bad)
         for kind, one, other in makers
         for bad, error in (("swish", ValueError), ("", ValueError), (3, TypeError))
     ]
     layers = jax_last_layer, torch_last_layer
-    found += [_same(f"task={bad!r}", ValueError, *layers, bad) for bad in ("ranking", "Regression", None)]
+    found += [same(f"task={bad!r}", ValueError, *layers, bad) for bad in ("ranking", "Regression", None)]
     found += [
-        _same("a last layer over no callable", TypeError, *layers, feature_extractor="resnet"),
-        _same("feature_dim=0", ValueError, *layers, feature_dim=0),
-        _same("output_dim=0", ValueError, *layers, output_dim=0),
+        same("a last layer over no callable", TypeError, *layers, feature_extractor="resnet"),
+        same("feature_dim=0", ValueError, *layers, feature_dim=0),
+        same("output_dim=0", ValueError, *layers, output_dim=0),
         _on_models("features of another size", ValueError, "__call__", X, feature_dim=4),
         _on_models("nll without noise", RuntimeError, "nll", np.zeros((4, 4), np.float32), y),
         _on_models("split_prediction without noise", RuntimeError, "split_prediction", y),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -49,7 +50,7 @@ def _torch_model(task: str) -> dt.BayesByBackpropMLP:
 
 
 def _jax_criterion(task: str):
-    return None if task == "classification" else lambda outputs, y: jnp.mean(jnp.square(outputs - y))
+    return None if task == "classification" else dj.functional.mean_squared_error
 
 
 def _torch_criterion(task: str):
@@ -101,6 +102,14 @@ def _agree(task: str, ours: Any, theirs: Any) -> None:
         assert error_of(np.asarray(a), b.detach().numpy(), "float32").share <= 1.0, name
 
 
+def _through_file(folder: Path, trained: Any) -> dict[str, np.ndarray]:
+    """The weights of a model as they come back from a file."""
+    bridge.save_npz(folder / "weights.npz", trained)
+    weights = bridge.load_npz(folder / "weights.npz")
+    assert weights.keys() == _KEYS
+    return weights
+
+
 def _moved(before: dict, after: dict) -> bool:
     """Whether training changed every tensor by much more than a rounding."""
     return all(np.abs(np.asarray(after[name]) - np.asarray(before[name])).max() > 0.01 for name in _KEYS)
@@ -109,9 +118,7 @@ def _moved(before: dict, after: dict) -> bool:
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_trained_in_torch_it_predicts_in_jax(tmp_path, task: str):
     trained = _train_in_torch(task)
-    bridge.save_npz(tmp_path / "weights.npz", trained)
-    weights = bridge.load_npz(tmp_path / "weights.npz")
-    assert weights.keys() == _KEYS
+    weights = _through_file(tmp_path, trained)
     assert _moved(_torch_model(task).state_dict(), weights)
     _agree(task, bridge.torch_to_jax(weights, _jax_model(task)), trained)
 
@@ -119,9 +126,7 @@ def test_trained_in_torch_it_predicts_in_jax(tmp_path, task: str):
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_trained_in_jax_it_predicts_in_torch(tmp_path, task: str):
     trained = _train_in_jax(task)
-    bridge.save_npz(tmp_path / "weights.npz", trained)
-    weights = bridge.load_npz(tmp_path / "weights.npz")
-    assert weights.keys() == _KEYS
+    weights = _through_file(tmp_path, trained)
     assert _moved(bridge.jax_to_torch(_jax_model(task)), weights)
     _agree(task, trained, bridge.load_into_torch(weights, _torch_model(task)))
 
@@ -131,8 +136,7 @@ def test_trained_in_both_by_turns(tmp_path):
     first = _train_in_torch("regression")
     second = bridge.torch_to_jax(first.state_dict(), _jax_model("regression"))
     third = _train_in_jax("regression", second)
-    bridge.save_npz(tmp_path / "weights.npz", third)
-    weights = bridge.load_npz(tmp_path / "weights.npz")
+    weights = _through_file(tmp_path, third)
     assert _moved(first.state_dict(), weights)
     back = bridge.load_into_torch(weights, _torch_model("regression")).state_dict()
     assert all(np.array_equal(back[name].numpy(), weights[name]) for name in _KEYS)

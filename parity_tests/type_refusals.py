@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,14 +14,10 @@ import deepuq_jax as dj
 import deepuq_torch as dt
 from deepuq_torch import functional as ft
 from parity_tests import refusals as calls
-from parity_tests.refusals import LABELS, Refusal, X
+from parity_tests.refusals import LABELS, Refusal, X, same
 
 NAN, INF = float("nan"), float("inf")
 _NOT_NUMBERS = (True, "1", None, 1j)
-
-
-def _same(name: str, error: type[Exception], one: Callable, other: Callable, *args: Any, **how: Any) -> Refusal:
-    return Refusal(name, error, lambda: one(*args, **how), lambda: other(*args, **how))
 
 
 def _jax_layer(*args: Any, **how: Any) -> Any:
@@ -33,27 +28,19 @@ def _jax_net(hidden: Any) -> Any:
     return dj.BayesByBackpropMLP(3, hidden, 2, rngs=nnx.Rngs(0))
 
 
-def _jax_learned() -> Any:
-    return calls.jax_mlp(2, likelihood=dj.HeteroscedasticGaussian())
-
-
-def _torch_learned() -> Any:
-    return dt.HeteroscedasticBayesByBackpropRegressor(3, (5,), 1)
-
-
 def _numbers() -> list[Refusal]:
     objectives = (
         ("vi_elbo_step", calls.jax_step, calls.torch_step),
         ("negative_elbo", calls.jax_elbo, calls.torch_elbo),
     )
     found = [
-        _same(f"{name} kl_weight={bad!r}", error, one, other, kl_weight=bad)
+        same(f"{name} kl_weight={bad!r}", error, one, other, kl_weight=bad)
         for name, one, other in objectives
         for error, values in ((ValueError, (NAN, INF, -INF)), (TypeError, _NOT_NUMBERS))
         for bad in values
     ]
     found += [
-        _same(f"num_data={b!r}", TypeError, calls.jax_elbo, calls.torch_elbo, num_data=b) for b in (True, None, 1j)
+        same(f"num_data={b!r}", TypeError, calls.jax_elbo, calls.torch_elbo, num_data=b) for b in (True, None, 1j)
     ]
     two = np.array([4.0, 5.0], np.float32)
     found.append(
@@ -65,30 +52,30 @@ def _numbers() -> list[Refusal]:
         )
     )
     both = dict(num_batches=1.5, n_batches=1.5)
-    found.append(_same("a bad count under both names", ValueError, calls.jax_step, calls.torch_step, **both))
+    found.append(same("a bad count under both names", ValueError, calls.jax_step, calls.torch_step, **both))
     for bad, error in ((INF, ValueError), (True, TypeError)):
-        found.append(_same(f"aleatoric_var={bad!r}", error, calls.jax_predict, calls.torch_predict, aleatoric_var=bad))
+        found.append(same(f"aleatoric_var={bad!r}", error, calls.jax_predict, calls.torch_predict, aleatoric_var=bad))
     return found
 
 
 def _construction() -> list[Refusal]:
     net = lambda hidden: dt.BayesByBackpropMLP(3, hidden, 2)
-    found = [_same(f"hidden_dims=({bad!r},)", TypeError, _jax_net, net, (bad,)) for bad in (True, 2.0, "2", None)]
-    found += [_same(f"hidden_dims={bad!r}", TypeError, _jax_net, net, bad) for bad in (4, None, "12")]
+    found = [same(f"hidden_dims=({bad!r},)", TypeError, _jax_net, net, (bad,)) for bad in (True, 2.0, "2", None)]
+    found += [same(f"hidden_dims={bad!r}", TypeError, _jax_net, net, bad) for bad in (4, None, "12")]
     for bad in (True, 2.0, "2", None):
         found += [
-            _same(f"in_features={bad!r}", TypeError, _jax_layer, dt.BayesianLinear, bad, 2),
-            _same(f"out_features={bad!r}", TypeError, _jax_layer, dt.BayesianLinear, 3, bad),
+            same(f"in_features={bad!r}", TypeError, _jax_layer, dt.BayesianLinear, bad, 2),
+            same(f"out_features={bad!r}", TypeError, _jax_layer, dt.BayesianLinear, 3, bad),
         ]
     for bad in _NOT_NUMBERS:
         found += [
-            _same(f"prior mu={bad!r}", TypeError, dj.GaussianPrior, dt.GaussianPrior, bad),
-            _same(f"prior sigma={bad!r}", TypeError, dj.GaussianPrior, dt.GaussianPrior, 0.0, bad),
+            same(f"prior mu={bad!r}", TypeError, dj.GaussianPrior, dt.GaussianPrior, bad),
+            same(f"prior sigma={bad!r}", TypeError, dj.GaussianPrior, dt.GaussianPrior, 0.0, bad),
         ]
-    found += [_same(f"prior mu={b!r}", ValueError, dj.GaussianPrior, dt.GaussianPrior, b) for b in (NAN, -INF)]
+    found += [same(f"prior mu={b!r}", ValueError, dj.GaussianPrior, dt.GaussianPrior, b) for b in (NAN, -INF)]
     for bad in (True, "1", None):
-        found.append(_same(f"noise sigma={bad!r}", TypeError, dj.Gaussian, ft.gaussian_log_likelihood, bad))
-    found.append(_same("noise sigma=inf", ValueError, dj.Gaussian, ft.gaussian_log_likelihood, INF))
+        found.append(same(f"noise sigma={bad!r}", TypeError, dj.Gaussian, ft.gaussian_log_likelihood, bad))
+    found.append(same("noise sigma=inf", ValueError, dj.Gaussian, ft.gaussian_log_likelihood, INF))
     for name, mu, rho in (("mu", np.int32, np.float32), ("rho", np.float32, np.int32)):
         found.append(
             Refusal(
@@ -105,9 +92,9 @@ def _construction() -> list[Refusal]:
 
 def _targets() -> list[Refusal]:
     found = [
-        _same("labels that are floats in a step", TypeError, calls.jax_step, calls.torch_step, np.zeros(4, np.float32)),
-        _same("labels that are bools in a step", TypeError, calls.jax_step, calls.torch_step, np.zeros(4, bool)),
-        _same("labels that are bools", TypeError, calls.jax_elbo, calls.torch_elbo, np.zeros(4, bool)),
+        same("labels that are floats in a step", TypeError, calls.jax_step, calls.torch_step, np.zeros(4, np.float32)),
+        same("labels that are bools in a step", TypeError, calls.jax_step, calls.torch_step, np.zeros(4, bool)),
+        same("labels that are bools", TypeError, calls.jax_elbo, calls.torch_elbo, np.zeros(4, bool)),
     ]
     for shape in ((4,), (4, 2), (2, 1), (1, 4)):
         y = np.zeros(shape, np.float32)
@@ -115,14 +102,14 @@ def _targets() -> list[Refusal]:
             Refusal(
                 f"vi_elbo_step target {shape} of a heteroscedastic model",
                 ValueError,
-                lambda y=y: calls.jax_step(y, _jax_learned()),
-                lambda y=y: calls.torch_step(y, _torch_learned()),
+                lambda y=y: calls.jax_step(y, calls.jax_heteroscedastic()),
+                lambda y=y: calls.torch_step(y, calls.torch_heteroscedastic()),
             ),
             Refusal(
                 f"negative_elbo target {shape} of a heteroscedastic model",
                 ValueError,
-                lambda y=y: calls.jax_elbo(y, _jax_learned()),
-                lambda y=y: calls.torch_elbo(y, _torch_learned()),
+                lambda y=y: calls.jax_elbo(y, calls.jax_heteroscedastic()),
+                lambda y=y: calls.torch_elbo(y, calls.torch_heteroscedastic()),
             ),
         ]
     return found
@@ -132,8 +119,8 @@ def _inputs() -> list[Refusal]:
     found = []
     for name, x in (("no axes", np.float32(1.0)), ("one feature too many", np.zeros((4, 4), np.float32))):
         found += [
-            _same(f"a step on x of {name}", ValueError, calls.jax_step, calls.torch_step, x=x),
-            _same(f"a prediction of x of {name}", ValueError, calls.jax_predict, calls.torch_predict, x),
+            same(f"a step on x of {name}", ValueError, calls.jax_step, calls.torch_step, x=x),
+            same(f"a prediction of x of {name}", ValueError, calls.jax_predict, calls.torch_predict, x),
             Refusal(
                 f"a layer on x of {name}",
                 ValueError,
@@ -147,7 +134,7 @@ def _inputs() -> list[Refusal]:
             "a layer on a list", TypeError, lambda: _jax_layer(3, 2)(as_list), lambda: dt.BayesianLinear(3, 2)(as_list)
         )
     )
-    found.append(_same("a step on no examples", ValueError, calls.jax_step, calls.torch_step, LABELS[:0], x=X[:0]))
+    found.append(same("a step on no examples", ValueError, calls.jax_step, calls.torch_step, LABELS[:0], x=X[:0]))
     one, other, key = calls.jax_mlp, calls.torch_mlp, jax.random.key(0)
     found.append(
         Refusal(
@@ -197,12 +184,12 @@ def _noise() -> list[Refusal]:
 def _likelihoods() -> list[Refusal]:
     wrong = {"one number": lambda o, y: o.sum(), "[B, 2]": lambda o, y: o, "one example less": lambda o, y: o[1:, 0]}
     found = [
-        _same(f"log_likelihood that returns {name}", ValueError, calls.jax_elbo, calls.torch_elbo, log_likelihood=bad)
+        same(f"log_likelihood that returns {name}", ValueError, calls.jax_elbo, calls.torch_elbo, log_likelihood=bad)
         for name, bad in wrong.items()
     ]
     name = "that cannot be called"
-    found.append(_same(f"criterion {name}", TypeError, calls.jax_step, calls.torch_step, criterion="mse"))
-    return [*found, _same(f"log_likelihood {name}", TypeError, calls.jax_elbo, calls.torch_elbo, log_likelihood="g")]
+    found.append(same(f"criterion {name}", TypeError, calls.jax_step, calls.torch_step, criterion="mse"))
+    return [*found, same(f"log_likelihood {name}", TypeError, calls.jax_elbo, calls.torch_elbo, log_likelihood="g")]
 
 
 REFUSALS = [*_numbers(), *_construction(), *_targets(), *_inputs(), *_noise(), *_likelihoods()]

@@ -17,6 +17,8 @@ _REGRESSORS = [
 def test_sizes_that_are_no_sequence(bad):
     with pytest.raises(TypeError, match=r"^Expected hidden_dims to be a sequence of integers; got .+\.$"):
         dq.BayesByBackpropMLP(2, bad, 2)
+    with pytest.raises(TypeError, match=r"^Expected hidden_dims to be a sequence of integers; got .+\.$"):
+        dq.MultiOutputBayesByBackpropRegressor(2, 2, bad)
 
 
 def test_sizes_of_any_iterable():

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import torch
 
@@ -205,7 +204,7 @@ def _mean_squared_step_case(draws: int) -> Case:
 
     def jax_side(i: dict[str, Any]) -> dict[str, Any]:
         model, noise = models.jax_model(spec, i), models.jax_noise(spec, i)
-        criterion = lambda o, y: jnp.mean(jnp.square(o - y))
+        criterion = dj.functional.mean_squared_error
         loss, terms = dj.vi_elbo_step(model, i["x"], i["y"], criterion=criterion, noise=noise, **common)
         return {"loss": loss, "nll": terms.nll, "kl": terms.kl}
 
