@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from deepuq_jax._checks import check_finite_number, check_positive
-from deepuq_jax.functional.gaussian import gaussian_kl, gaussian_log_prob
+from deepuq_jax.functional.gaussian import gaussian_kl, gaussian_log_prob, total
 
 
 def _is_static(value: Any) -> bool:
@@ -72,7 +72,7 @@ class GaussianPrior:
 
     def kl(self, mu: Array, rho: Array) -> Array:
         """KL(q || p) in closed form for q = N(mu, softplus(rho)^2), summed over the tensor, in nats."""
-        return jnp.sum(gaussian_kl(mu, rho, self.mu, self.sigma))
+        return total(gaussian_kl(mu, rho, self.mu, self.sigma))
 
 
 def _dtype(w: Array):
