@@ -19,7 +19,7 @@ def measure(predictions: Predictions, labels: np.ndarray) -> dict[str, np.ndarra
 
     def of_seed(test: dq.UQResult, unseen: dq.UQResult, noise: dq.UQResult) -> tuple[Array, ...]:
         return (
-            100 * jnp.mean(test.probs.argmax(axis=1) == labels),
+            100 * jnp.mean(test.mean.argmax(axis=1) == labels),
             dq.metrics.negative_log_likelihood(test, labels).mean(),
             100 * dq.metrics.expected_calibration_error(test, labels, bins=ECE_BINS),
             dq.metrics.ood_auroc(test, unseen),

@@ -23,9 +23,9 @@ def is_classification(prediction: Any) -> bool:
 
 def class_probs(prediction: Any) -> Array:
     """Class probabilities [batch, classes] of a classification result, or of the array itself."""
-    if isinstance(prediction, UQResult) and prediction.probs is None:
+    probs: Any = prediction.probs if isinstance(prediction, UQResult) else prediction
+    if probs is None:
         raise ValueError("Expected a classification result, with probs; got one without.")
-    probs = prediction.probs if isinstance(prediction, UQResult) else prediction
     if not hasattr(probs, "shape"):
         raise TypeError(expected("prediction", "to be a UQResult or probabilities [batch, classes]", prediction))
     if probs.ndim != 2:
