@@ -4,8 +4,9 @@ A Bayesian model is a pytree that can be called as ``model(x, key=k)`` (a draw) 
 has ``.kl()``. Layers are, MLPs are, and `bayesianize(net)` makes any network one.
 """
 
-from deepuq_jax import estimators, functional, layers, priors
+from deepuq_jax import diagnostics, estimators, functional, layers, metrics, priors
 from deepuq_jax.bayesianize import BayesianModule, bayesianize
+from deepuq_jax.diagnostics import diagnose
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.fit import FitResult, NonFiniteError, fit
 from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian, UnknownNoise
@@ -57,6 +58,8 @@ __all__ = [
     "UQResult",
     "UnknownNoise",
     "bayesianize",
+    "diagnose",
+    "diagnostics",
     "draw",
     "estimators",
     "fit",
@@ -65,6 +68,7 @@ __all__ = [
     "kl_divergence",
     "layers",
     "log_predictive_density",
+    "metrics",
     "negative_elbo",
     "predict_vi_uq",
     "priors",

@@ -3,52 +3,31 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from deepuq_jax.demo.digits import SEEN, Predictions
+import deepuq_jax as dq
+from deepuq_jax.demo.digits import Predictions
 
 ECE_BINS = 15
+ROWS = ("Accuracy, %", "NLL, nats", f"ECE ({ECE_BINS} bins), %", "AUROC, digits 8 and 9", "AUROC, pixel noise")
 
 
-def expected_calibration_error(probs: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS) -> float:
-    """Mean gap between confidence and accuracy over bins of confidence, weighted by their counts.
-
-    sum_b n_b / n |accuracy_b - confidence_b|, confidence being the highest probability; bins of equal width.
-
-    Args:
-        probs: [batch, classes]. labels: integers [batch]. bins: their number.
-    Source: Guo et al. 2017, arXiv 1706.04599.
-
-    >>> round(expected_calibration_error(np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0, 0])), 3)  # (0.1 + 0.7) / 2
-    0.4
-    """
-    confidence = probs.max(axis=1)
-    gap = (probs.argmax(axis=1) == labels) - confidence
-    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    return float(np.abs(np.bincount(bin_of, weights=gap, minlength=bins)).sum() / len(labels))
-
-
-def measure(predictions: Predictions, labels: np.ndarray, classes: int = SEEN) -> dict[str, np.ndarray]:
+def measure(predictions: Predictions, labels: np.ndarray) -> dict[str, np.ndarray]:
     """The rows of the table, each [seeds]."""
-    from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-    def auroc(seen: np.ndarray, other: np.ndarray) -> float:
-        return float(roc_auc_score(np.repeat([0, 1], [len(seen), len(other)]), np.concatenate([seen, other])))
+    def of_seed(test: dq.UQResult, unseen: dq.UQResult, noise: dq.UQResult) -> tuple[Array, ...]:
+        return (
+            100 * jnp.mean(test.mean.argmax(axis=1) == labels),
+            dq.metrics.negative_log_likelihood(test, labels).mean(),
+            100 * dq.metrics.expected_calibration_error(test, labels, bins=ECE_BINS),
+            dq.metrics.ood_auroc(test, unseen),
+            dq.metrics.ood_auroc(test, noise),
+        )
 
-    rows: dict[str, list[float]] = {}
-    test, unseen, noise = (jax.tree.map(np.asarray, part) for part in predictions)
-    for seed, probs in enumerate(test.probs.astype(np.float64)):
-        probs = probs / probs.sum(axis=1, keepdims=True)  # They sum to 1 in float32 only.
-        values = {
-            "Accuracy, %": 100 * accuracy_score(labels, probs.argmax(axis=1)),
-            "NLL, nats": log_loss(labels, probs, labels=range(classes)),
-            f"ECE ({ECE_BINS} bins), %": 100 * expected_calibration_error(probs, labels),
-            "AUROC, digits 8 and 9": auroc(test.predictive_entropy[seed], unseen.predictive_entropy[seed]),
-            "AUROC, pixel noise": auroc(test.predictive_entropy[seed], noise.predictive_entropy[seed]),
-        }
-        for name, value in values.items():
-            rows.setdefault(name, []).append(float(value))
-    return {name: np.array(column) for name, column in rows.items()}
+    columns = jax.vmap(of_seed)(*predictions)
+    return {name: np.asarray(column) for name, column in zip(ROWS, columns, strict=True)}
 
 
 def format_table(columns: dict[str, dict[str, np.ndarray]]) -> str:

@@ -20,6 +20,7 @@ LEVELS = {
     "functional": 1,
     "priors": 2,
     "estimators": 2,
+    "metrics": 2,
     "posterior": 3,
     "model": 3,
     "layers": 4,
@@ -29,6 +30,7 @@ LEVELS = {
     "prediction": 6,
     "fit": 7,
     "plots": 7,
+    "diagnostics": 7,
     "demo": 8,
 }
 # One file of a level may use another of the same level only in this order.

@@ -22,39 +22,11 @@ def data():
 # ------------------------------------------------------------------------------------------------------------ metrics
 
 
-def test_ece_by_hand():
-    # Bins (0.4, 0.6], (0.8, 1]: 0.6 wrong and 0.6 right, gap |0.5 - 0.6|; 0.9 and 1.0 right, gap |1 - 0.95|.
-    probs = np.array([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9], [0.0, 1.0]])
-    labels = np.array([1, 0, 1, 1])
-    assert metrics.expected_calibration_error(probs, labels, bins=5) == pytest.approx(0.5 * 0.1 + 0.5 * 0.05)
-
-
-def test_ece_against_a_plain_loop():
-    rng = np.random.default_rng(0)
-    probs = rng.dirichlet(np.full(5, 0.3), 400)
-    labels = rng.integers(0, 5, 400)
-    expected = 0.0
-    for low in np.arange(15) / 15:
-        confidence = probs.max(1)
-        inside = (confidence > low) & (confidence <= low + 1 / 15)
-        if inside.any():
-            accuracy = (probs.argmax(1) == labels)[inside].mean()
-            expected += inside.mean() * abs(accuracy - confidence[inside].mean())
-    assert metrics.expected_calibration_error(probs, labels) == pytest.approx(expected)
-
-
-def test_ece_of_certainty_and_of_a_coin():
-    labels = np.array([0, 1, 0, 1])
-    assert metrics.expected_calibration_error(np.eye(2)[labels], labels) == 0
-    assert metrics.expected_calibration_error(np.full((4, 2), 0.5), labels) == 0
-    assert metrics.expected_calibration_error(np.eye(2)[1 - labels], labels) == 1
-
-
 def test_measure_by_hand():
     probs = jnp.array([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.6, 0.4]]])  # two seeds, two images
     of = lambda entropy: dq.UQResult(mean=probs, probs=probs, predictive_entropy=jnp.asarray(entropy))
     seen, above, mixed = [[0.1, 0.2]] * 2, [[0.5, 0.6]] * 2, [[0.15, 0.6]] * 2
-    rows = metrics.measure(digits.Predictions(of(seen), of(above), of(mixed)), np.array([0, 1]), classes=2)
+    rows = metrics.measure(digits.Predictions(of(seen), of(above), of(mixed)), np.array([0, 1]))
     assert rows["Accuracy, %"].tolist() == [100, 50]
     expected = [-np.log([0.9, 0.8]).mean(), -np.log([0.6, 0.4]).mean()]
     np.testing.assert_allclose(rows["NLL, nats"], expected, rtol=1e-6)

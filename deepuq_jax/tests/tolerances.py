@@ -15,6 +15,9 @@ ROUND_TRIP_ULP = 8
 # Sums and gradients of many terms, in another order of summation.
 SUMS = {"float32": 1e-5, "float64": 1e-10}
 
+# Metrics against another library's: both are sums of a few hundred rounded terms.
+METRICS = 1e-6
+
 # Monte Carlo against the exact value: five standard errors, at a fixed seed.
 STANDARD_ERRORS = 5.0
 

@@ -1,0 +1,79 @@
+"""A sentence in plain words for each thing that is off in a fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deepuq_jax.diagnostics.health import FitHealth
+
+# A remainder batch alone moves N / (B num_batches) by less than this.
+TEMPERATURE_SLACK = 0.1
+# A layer with so large a share of its weights at the prior does hardly more than add noise.
+PRUNED_SHARE = 0.9
+# The 95 % quantile of |mu| / sigma below the first: no weight is known to be other than 0. The 5 % quantile above the
+# second: q is a point.
+NO_SIGNAL, NO_NOISE = 1.0, 100.0
+
+
+def findings_of(health: FitHealth) -> tuple[str, ...]:
+    """What is off, the cause before its effects.
+
+    Args:
+        health: a `FitHealth`.
+    Returns:
+        Sentences; none where nothing is off.
+    """
+    return (*_temperature(health), *_pruned(health), *_signal(health), *_khat(health))
+
+
+def _temperature(health: FitHealth) -> list[str]:
+    t = health.temperature
+    if t > 1 + TEMPERATURE_SLACK:
+        return [
+            f"The KL was weighted {t:,.3g} times what the exact ELBO weighs it (temperature {t:,.3g}): the posterior "
+            f"is wider, and nearer to the prior, than the data say. After vi_elbo_step with a mean loss that factor is "
+            f"the batch size; pass kl_weight = 1 / batch_size there, or train with negative_elbo or fit."
+        ]
+    if t < 1 - TEMPERATURE_SLACK:
+        return [
+            f"The KL was weighted {t:.3g} times what the exact ELBO weighs it (a cold posterior): the posterior is "
+            f"narrower than the data say."
+        ]
+    return []
+
+
+def _pruned(health: FitHealth) -> list[str]:
+    return [
+        f"Layer {layer.path} is over-pruned: {layer.share_at_prior:.0%} of its {layer.num_weights:,} weights are still "
+        f"at the prior. Either it is wider than the data need, or the KL holds it back: weigh the KL less in the first "
+        f"epochs, train longer, or choose another prior scale."
+        for layer in health.layers
+        if layer.share_at_prior > PRUNED_SHARE
+    ]
+
+
+def _signal(health: FitHealth) -> list[str]:
+    low, high = health.signal_to_noise[0], health.signal_to_noise[-1]
+    if high < NO_SIGNAL:
+        return [
+            f"Hardly a weight is known to be other than 0: |mu| / sigma is below {high:.2f} for 95 % of them. The "
+            f"model has learned next to nothing, or was not trained."
+        ]
+    if low > NO_NOISE:
+        return [
+            f"The posterior is nearly a point: |mu| / sigma is above {low:,.0f} for 95 % of the weights. Its scales "
+            f"are as they were set, or the KL weighs nothing; its uncertainty is not that of the data."
+        ]
+    return []
+
+
+def _khat(health: FitHealth) -> list[str]:
+    if not health.khat > health.khat_threshold:
+        return []
+    return [
+        f"The posterior over the weights is far from the exact one: k-hat {health.khat:.2f} is above "
+        f"{health.khat_threshold:.2f}. Do not read single weights' scales as uncertainty, nor reweight draws by "
+        f"importance. For networks this is the rule, and predictions may be calibrated all the same: look at held-out "
+        f"coverage, ECE or log density."
+    ]

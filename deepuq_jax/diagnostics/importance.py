@@ -1,0 +1,181 @@
+"""Importance weights of the exact posterior against q, and the Pareto k-hat of their tail.
+
+Source: Yao, Vehtari, Simpson & Gelman 2018, arXiv 1802.02538; Vehtari et al. 2024, arXiv 1507.02646.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from deepuq_jax._checks import check_batch, check_count, check_key
+from deepuq_jax._noise import draw_key
+from deepuq_jax.diagnostics.weights import weight_owners
+from deepuq_jax.model import draw, hold_prior, refuse_tied, unwrap
+from deepuq_jax.objective import check_targets, kl_divergence, per_example, resolve_likelihood
+
+# Examples at a time: sums of so many in float32 keep their hundredths of a nat; the rest is added in float64.
+_BATCH = 1024
+# Draws at a time: as good as a plain loop for large networks, and several times as fast for small ones.
+_DRAWS = 10
+# Weights within a thousandth of each other have no tail to fit.
+_NO_SPREAD = 1e-3
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclass(frozen=True)
+class _DensityOnly:
+    """A prior without its closed-form KL, so that a model's `kl(key)` is log q(w) - log p(w) at the draw of the key."""
+
+    prior: Any
+
+    def log_prob(self, w: Array) -> Array:
+        """That of the prior."""
+        return self.prior.log_prob(w)
+
+    def tree_flatten(self):
+        """The prior's arrays; a prior that is no pytree, or has none, is static."""
+        is_static = all(leaf is self.prior for leaf in jax.tree.leaves(self.prior))
+        return ((), self.prior) if is_static else ((self.prior,), None)
+
+    @classmethod
+    def tree_unflatten(cls, prior, children):
+        """The inverse of flattening."""
+        return cls(*children) if children else cls(prior)
+
+
+def without_closed_forms(model: Any) -> Any:
+    """A copy of the model whose `kl(key)` is an estimate on one draw, whatever its priors."""
+    copy = jax.tree.map(lambda leaf: leaf, model)
+    for _, owner in weight_owners(copy):
+        bare = _DensityOnly(unwrap(owner.prior))
+        if isinstance(owner, nnx.Module):
+            setattr(owner, "prior", hold_prior(bare))  # noqa: B010 - a type checker does not know of the attribute
+        else:  # A dataclass may be frozen; this copy of it is our own.
+            object.__setattr__(owner, "prior", bare)
+    return copy
+
+
+def log_importance_weights(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    key: Array,
+    n_samples: int = 1000,
+    log_likelihood: Callable | None = None,
+    batch_size: int | None = None,
+) -> np.ndarray:
+    """Log importance weights of the posterior against q, up to the evidence; their mean is the ELBO of the data.
+
+    log r_i = log p(y | x, w_i) + log p(w_i) - log q(w_i),  w_i of draw(model, key=fold_in(key, i))
+
+    Where q is the posterior they are all log p(y | x). What is not Bayesian in the model (BatchNorm statistics, plain
+    parameters) stays as it is; put dropout and BatchNorm into evaluation mode first.
+
+    Args:
+        model: a Bayesian model of mean-field posteriors.
+        x, y: the whole of the training data, arrays with a leading axis.
+        key: one key of `jax.random.key`.
+        n_samples: number of draws.
+        log_likelihood: (outputs, y) -> [batch], nats. Default: the model's `likelihood`, else `Categorical()`.
+        batch_size: examples taken at a time.
+    Returns:
+        [n_samples], nats, in float64.
+    Raises:
+        ValueError, TypeError: bad counts, data or shapes; a model whose `kl` does not look at the key.
+
+    >>> import deepuq_jax as dq
+    >>> x = jnp.linspace(-1, 1, 16)[:, None]
+    >>> model = dq.BayesByBackpropMLP(1, (), 1, likelihood=dq.Gaussian(0.5), rngs=nnx.Rngs(0))
+    >>> log_importance_weights(model, x, x, key=jax.random.key(0), n_samples=20).shape
+    (20,)
+    """
+    n_samples = check_count("n_samples", n_samples)
+    check_key(key)
+    size = check_batch(x, y)
+    refuse_tied(model)
+    log_likelihood = resolve_likelihood(model, log_likelihood)
+    check_targets(model, x, y, log_likelihood)
+    batch_size = _BATCH if batch_size is None else check_count("batch_size", batch_size)
+    ratios = np.asarray(_log_q_over_p(without_closed_forms(model), key, n_samples=n_samples), np.float64)
+    if n_samples > 1 and np.ptp(ratios) == 0:
+        raise ValueError("Expected model.kl(key) to look at the key where no closed form is left; got one number.")
+    total = -ratios
+    for start in range(0, size, batch_size):
+        batch = jax.tree.map(lambda leaf: leaf[start : start + batch_size], (x, y))  # noqa: B023
+        sums = _log_likelihood_of_draws(model, *batch, key, log_likelihood=log_likelihood, n_samples=n_samples)
+        total += np.asarray(sums, np.float64)
+    return total
+
+
+@partial(jax.jit, static_argnames="n_samples")
+def _log_q_over_p(model, key, *, n_samples):
+    """log q(w) - log p(w), [n_samples]."""
+    of_draw = lambda i: kl_divergence(model, key=draw_key(key, i))
+    return jax.lax.map(of_draw, jnp.arange(n_samples), batch_size=_DRAWS)
+
+
+@partial(jax.jit, static_argnames=("log_likelihood", "n_samples"))
+def _log_likelihood_of_draws(model, x, y, key, *, log_likelihood, n_samples):
+    """log p(y | x, w) summed over the examples, [n_samples]."""
+    of_draw = lambda i: per_example(log_likelihood, draw(model, key=draw_key(key, i))(x), y).sum()
+    return jax.lax.map(of_draw, jnp.arange(n_samples), batch_size=_DRAWS)
+
+
+def pareto_khat(log_weights: Any) -> float:
+    """Shape of the generalised Pareto distribution fitted to the largest importance weights, by arviz-stats.
+
+    Below 0.5 the weights have a finite variance; above about 0.7 (`khat_threshold`) importance sampling from q does
+    not reach the target, whatever the number of draws.
+
+    Args:
+        log_weights: [draws], nats, up to a constant.
+    Returns:
+        k-hat; -inf where the weights are equal to within a thousandth: no tail at all.
+    Raises:
+        ValueError: fewer than 25 draws, NaN or +infinity among them. ImportError: no arviz-stats.
+    Source: Vehtari et al. 2024, arXiv 1507.02646.
+
+    >>> gaussian = np.random.default_rng(0).normal(size=2000)
+    >>> pareto_khat(0.1 * gaussian) < 0.3 < 1 < pareto_khat(10 * gaussian)
+    True
+    """
+    psislw = _psislw()
+    values = np.asarray(log_weights, np.float64)
+    if values.ndim != 1 or values.size < 25:
+        raise ValueError(f"Expected log_weights to have shape [draws], 25 or more; got {list(values.shape)}.")
+    if np.isnan(values).any() or values.max() in (np.inf, -np.inf):
+        raise ValueError("Expected log_weights to be below infinity, one of them finite; got another.")
+    # A weight of exactly 0 is far from the tail that is fitted.
+    values = np.maximum(values, values[np.isfinite(values)].min())
+    if np.ptp(values) < _NO_SPREAD:
+        return -np.inf
+    with np.errstate(all="ignore"):
+        # arviz-stats takes logs of the reciprocal weights, as leave-one-out has them.
+        return float(psislw(-values, r_eff=1.0)[1])
+
+
+def _psislw() -> Callable:
+    try:
+        from arviz_stats.base.array import array_stats
+    except ImportError as error:
+        raise ImportError("The k-hat needs arviz-stats: pip install 'deepuq-jax[diagnostics]'.") from error
+    return array_stats.psislw
+
+
+def khat_threshold(n_samples: int) -> float:
+    """Above it the estimates of so many draws are not to be trusted: min(1 - 1 / log10(S), 0.7).
+
+    >>> round(khat_threshold(1000), 2), khat_threshold(10_000)
+    (0.67, 0.7)
+    """
+    return min(1 - 1 / float(np.log10(n_samples)), 0.7)

@@ -1,0 +1,90 @@
+"""What a metric takes as a prediction, turned into arrays and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from deepuq_jax._checks import expected, is_concrete
+from deepuq_jax.functional.gaussian import at_least_float32
+from deepuq_jax.functional.moments import entropy_of_probs
+from deepuq_jax.types import UQResult
+
+
+def is_classification(prediction: Any) -> bool:
+    """Whether a prediction is of classes: a result with `probs`, or an array of probabilities."""
+    if isinstance(prediction, UQResult):
+        return prediction.probs is not None
+    return not isinstance(prediction, tuple)
+
+
+def class_probs(prediction: Any) -> Array:
+    """Class probabilities [batch, classes] of a classification result, or of the array itself."""
+    probs: Any = prediction.probs if isinstance(prediction, UQResult) else prediction
+    if probs is None:
+        raise ValueError("Expected a classification result, with probs; got one without.")
+    if not hasattr(probs, "shape"):
+        raise TypeError(expected("prediction", "to be a UQResult or probabilities [batch, classes]", prediction))
+    if probs.ndim != 2:
+        raise ValueError(expected("prediction", "to be probabilities [batch, classes]", probs))
+    return at_least_float32(jnp.asarray(probs))
+
+
+def class_labels(y: Any, probs: Array) -> Array:
+    """Integer labels [batch]."""
+    if not hasattr(y, "dtype") or not jnp.issubdtype(y.dtype, jnp.integer):
+        raise TypeError(expected("y", "to be integer labels [batch]", y))
+    if y.shape != probs.shape[:1]:
+        raise ValueError(expected("y", f"to have shape [{probs.shape[0]}], a label a prediction", y))
+    if is_concrete(y) and y.size:
+        low, high = int(np.asarray(y).min()), int(np.asarray(y).max())
+        if low < 0 or high >= probs.shape[1]:
+            raise ValueError(expected("y", f"to be labels from 0 to {probs.shape[1] - 1}", f"{low} to {high}"))
+    return jnp.asarray(y)
+
+
+def gaussian_moments(prediction: Any) -> tuple[Array, Array]:
+    """Mean and total variance of a regression result, or of the pair itself, in one shape."""
+    if isinstance(prediction, UQResult):
+        if prediction.probs is not None or prediction.total_var is None:
+            raise ValueError("Expected a regression result, with a total_var; got one without.")
+        pair: Any = (prediction.mean, prediction.total_var)
+    else:
+        pair = prediction
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise TypeError(expected("prediction", "to be a UQResult or a pair (mean, var)", prediction))
+    mean, var = (at_least_float32(jnp.asarray(part)) for part in pair)
+    if mean.shape != var.shape:
+        raise ValueError(expected("var", f"of the shape of the mean, {list(mean.shape)}", var))
+    return mean, var
+
+
+def real_targets(y: Any, mean: Array) -> Array:
+    """Targets of the mean's own shape: [B] beside [B, 1] would broadcast to [B, B] in silence."""
+    if jnp.shape(y) != mean.shape:
+        raise ValueError(expected("y", f"of the shape of the mean, {list(mean.shape)}", jnp.asarray(y)))
+    return at_least_float32(jnp.asarray(y)).astype(mean.dtype)
+
+
+def uncertainty(prediction: Any) -> Array:
+    """One score an example, [batch], higher where the model is less sure.
+
+    Scores as they are; of a `UQResult` the predictive entropy in classification, and in regression the epistemic
+    variance, summed over targets: what grows away from the data.
+    """
+    if not isinstance(prediction, UQResult):
+        scores = at_least_float32(jnp.asarray(prediction))
+        if scores.ndim != 1:
+            raise ValueError(expected("scores", "to be a UQResult or to have shape [batch]", scores))
+        return scores
+    if prediction.predictive_entropy is not None:
+        return jnp.asarray(prediction.predictive_entropy)
+    if prediction.probs is not None:
+        return entropy_of_probs(jnp.asarray(prediction.probs))
+    if prediction.epistemic_var is None:
+        raise ValueError("Expected a result with an epistemic_var or probs; got one without.")
+    var = at_least_float32(jnp.asarray(prediction.epistemic_var))
+    return var.sum(axis=tuple(range(1, var.ndim)))

@@ -1,0 +1,90 @@
+"""Calibration of class probabilities: whether a confidence of 0.8 is right eight times in ten."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax._checks import check_count, expected
+from deepuq_jax.metrics._predictions import class_labels, class_probs
+
+BINNINGS = ("width", "mass")
+
+
+class Reliability(NamedTuple):
+    """What a reliability diagram shows; bin b holds the confidences in (edges[b], edges[b + 1]].
+
+    Attributes:
+        confidence: mean confidence of each bin [bins]; NaN where it is empty.
+        accuracy: share of right predictions in each bin [bins]; NaN where it is empty.
+        count: examples in each bin [bins].
+        edges: of the bins, [bins + 1], ascending.
+    """
+
+    confidence: Array
+    accuracy: Array
+    count: Array
+    edges: Array
+
+    @property
+    def error(self) -> Array:
+        """The expected calibration error, sum_b count_b / n |accuracy_b - confidence_b|, from 0 to 1."""
+        gap = jnp.where(self.count > 0, jnp.abs(self.accuracy - self.confidence), 0.0)
+        return jnp.sum(self.count / self.count.sum() * gap)
+
+
+def reliability(prediction: Any, y: Any, *, bins: int = 15, binning: str = "width") -> Reliability:
+    """Confidence and accuracy in bins of confidence, the highest class probability.
+
+    Args:
+        prediction: `UQResult` of a classification, or probabilities [batch, classes].
+        y: integer labels [batch].
+        bins: their number.
+        binning: "width", edges k / bins; or "mass", edges at the quantiles of the confidences, so that bins hold about
+            as many examples each (equal confidences stay together).
+    Returns:
+        Reliability, [bins].
+    Raises:
+        ValueError, TypeError: other shapes, labels that are not integers, a bad number of bins, an unknown binning.
+    Source: Guo et al. 2017, arXiv 1706.04599; equal mass: Nixon et al. 2019, arXiv 1904.01685.
+
+    >>> data = reliability(jnp.array([[0.9, 0.1], [0.3, 0.7]]), jnp.array([0, 0]), bins=2)
+    >>> data.count.tolist(), data.accuracy.tolist(), round(float(data.confidence[1]), 3)
+    ([0, 2], [nan, 0.5], 0.8)
+    """
+    probs = class_probs(prediction)
+    labels = class_labels(y, probs)
+    bins = check_count("bins", bins)
+    if binning not in BINNINGS:
+        raise ValueError(expected("binning", "to be 'width' or 'mass'", f"{binning!r}"))
+    confidence = probs.max(axis=1)
+    is_right = (probs.argmax(axis=1) == labels).astype(confidence.dtype)
+    edges = jnp.arange(bins + 1, dtype=confidence.dtype) / bins
+    if binning == "mass":
+        edges = jnp.quantile(confidence, edges)
+    bin_of = jnp.searchsorted(edges[1:-1], confidence, side="left")
+    total = lambda values: jax.ops.segment_sum(values, bin_of, num_segments=bins)
+    count = total(jnp.ones_like(bin_of))
+    mean = lambda values: jnp.where(count > 0, total(values) / jnp.maximum(count, 1), jnp.nan)
+    return Reliability(mean(confidence), mean(is_right), count, edges)
+
+
+def expected_calibration_error(prediction: Any, y: Any, *, bins: int = 15, binning: str = "width") -> Array:
+    """Mean gap between confidence and accuracy over bins of confidence, weighted by their counts.
+
+    sum_b n_b / n |accuracy_b - confidence_b|
+
+    Args:
+        prediction, y, bins, binning: as in `reliability`.
+    Returns:
+        A scalar from 0 to 1. It is biased upwards by about sqrt(bins / n): compare at equal n.
+    Source: Guo et al. 2017, arXiv 1706.04599.
+
+    >>> probs = jnp.array([[0.9, 0.1], [0.3, 0.7]])
+    >>> round(float(expected_calibration_error(probs, jnp.array([0, 0]))), 3)  # (0.1 + 0.7) / 2
+    0.4
+    """
+    return reliability(prediction, y, bins=bins, binning=binning).error

@@ -1,0 +1,53 @@
+"""Predictive intervals: how often they hold the target, and how wide they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax.metrics._predictions import gaussian_moments, real_targets
+from deepuq_jax.types import UQResult
+
+
+def _interval(prediction: Any, level: Any) -> tuple[Array, Array, Array]:
+    """The mean, and both ends of its central interval."""
+    mean, var = gaussian_moments(prediction)
+    return mean, *UQResult(mean=mean, total_var=var).interval(level)
+
+
+def interval_coverage(prediction: Any, y: Any, *, level: Any = 0.95) -> Array:
+    """Share of the targets inside of their central interval; `level` where the model is calibrated.
+
+    Args:
+        prediction: `UQResult` of a regression, or a pair (mean, var).
+        y: real targets of the shape of the mean.
+        level: probability inside, between 0 and 1.
+    Returns:
+        A scalar from 0 to 1, over every target.
+    Raises:
+        ValueError, TypeError: other shapes, a level outside (0, 1), a result without a variance.
+
+    >>> y = jnp.array([0.0, 1.0, -1.5, 3.0])
+    >>> interval_coverage((jnp.zeros(4), jnp.ones(4)), y, level=0.95)
+    Array(0.75, dtype=float32)
+    """
+    mean, lower, upper = _interval(prediction, level)
+    y = real_targets(y, mean)
+    return jnp.mean((lower <= y) & (y <= upper))
+
+
+def interval_width(prediction: Any, *, level: Any = 0.95) -> Array:
+    """Mean width of the central intervals: sharpness, to be compared between models of equal coverage.
+
+    Args:
+        prediction, level: as in `interval_coverage`.
+    Returns:
+        A scalar, in units of the targets.
+
+    >>> round(float(interval_width((jnp.zeros(4), jnp.ones(4)), level=0.95)), 2)
+    3.92
+    """
+    _, lower, upper = _interval(prediction, level)
+    return jnp.mean(upper - lower)

@@ -1,0 +1,123 @@
+"""Proper scores, one value an example, lower is better; their mean is the score of a set."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax._checks import expected
+from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32
+from deepuq_jax.metrics._predictions import class_labels, class_probs, gaussian_moments, is_classification, real_targets
+
+
+def negative_log_likelihood(prediction: Any, y: Any) -> Array:
+    """Negative log-likelihood of the targets under the predictive moments.
+
+    classification: -log probs[y];  regression: -sum_d log N(y_d; mean_d, total_var_d)
+
+    In classification this is `-log_predictive_density`, but for labels whose probability has underflowed: here they
+    score infinity. In regression it is the score of one Gaussian with the moments, where `log_predictive_density` is
+    that of the mixture over draws, the test log-likelihood of the literature.
+
+    Args:
+        prediction: `UQResult`; or probabilities [batch, classes]; or a pair (mean, var), each [batch, ...].
+        y: integer labels [batch], or real targets of the shape of the mean.
+    Returns:
+        [batch], nats.
+    Raises:
+        ValueError, TypeError: other shapes, labels that are not integers, a regression result without a variance.
+
+    >>> negative_log_likelihood(jnp.array([[0.5, 0.5]]), jnp.array([0]))
+    Array([0.6931...], dtype=float32)
+    """
+    if is_classification(prediction):
+        probs = class_probs(prediction)
+        return -jnp.log(jnp.take_along_axis(probs, class_labels(y, probs)[:, None], axis=1)[:, 0])
+    mean, var = gaussian_moments(prediction)
+    nll = 0.5 * jnp.square(real_targets(y, mean) - mean) / var + 0.5 * jnp.log(var) + HALF_LOG_2PI
+    return nll.sum(axis=tuple(range(1, nll.ndim)))
+
+
+def brier_score(prediction: Any, y: Any) -> Array:
+    """Squared distance from the class probabilities to the label, as a point of the simplex.
+
+    sum_c (probs_c - [y = c])^2, from 0 to 2; for two classes twice the one that looks at one class only.
+
+    Args:
+        prediction: `UQResult` of a classification, or probabilities [batch, classes].
+        y: integer labels [batch].
+    Returns:
+        [batch].
+    Source: Brier 1950.
+
+    >>> brier_score(jnp.array([[0.5, 0.5], [1.0, 0.0]]), jnp.array([0, 1]))
+    Array([0.5, 2. ], dtype=float32)
+    """
+    probs = class_probs(prediction)
+    label = jax.nn.one_hot(class_labels(y, probs), probs.shape[1], dtype=probs.dtype)
+    return jnp.sum(jnp.square(probs - label), axis=1)
+
+
+def crps(prediction: Any, y: Any) -> Array:
+    """Continuous ranked probability score of a Gaussian with the predictive moments.
+
+    s (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)),  z = (y - mean) / s,  s = sqrt(total_var)
+
+    A variance of 0 is a point: |y - mean|.
+
+    Args:
+        prediction: `UQResult` of a regression, or a pair (mean, var).
+        y: real targets of the shape of the mean.
+    Returns:
+        The shape of `y`, in units of `y`.
+    Source: Gneiting & Raftery 2007, section 4.2.
+
+    >>> crps((jnp.zeros(1), jnp.ones(1)), jnp.zeros(1))
+    Array([0.2336...], dtype=float32)
+    """
+    mean, var = gaussian_moments(prediction)
+    distance = real_targets(y, mean) - mean
+    # A second where inside keeps the gradient finite at a variance of 0.
+    s = jnp.sqrt(jnp.where(var > 0, var, 1.0))
+    z = distance / s
+    inside = jax.lax.erf(z / math.sqrt(2.0))  # 2 Phi(z) - 1, without its cancellation
+    density = jnp.exp(-0.5 * jnp.square(z)) / math.sqrt(2 * math.pi)
+    return jnp.where(var > 0, s * (z * inside + 2 * density - 1 / math.sqrt(math.pi)), jnp.abs(distance))
+
+
+def crps_from_draws(draws: Any, y: Any, *, fair: bool = False) -> Array:
+    """Continuous ranked probability score of a sample from the predictive distribution, in S log S time.
+
+    mean_s |x_s - y| - 1/2 mean_st |x_s - x_t|, the second by sorting: sum_st |x_s - x_t| = 2 sum_s (2 s - S - 1) x_(s)
+
+    As it stands it is the exact score of the sample's own distribution, and larger the fewer the draws; `fair` divides
+    the second sum by S (S - 1), which makes it unbiased for that of the distribution the draws came from.
+
+    Args:
+        draws: [draws, ...], of targets (with their noise), not of means.
+        y: real targets, the shape of a draw.
+        fair: unbiased; needs two draws or more.
+    Returns:
+        The shape of `y`, in units of `y`.
+    Raises:
+        ValueError: other shapes, one draw where `fair` is set.
+    Source: Gneiting & Raftery 2007, equation 21; fair: Ferro 2014.
+
+    >>> crps_from_draws(jnp.array([[1.0], [3.0]]), jnp.array([2.0]))
+    Array([0.5], dtype=float32)
+    """
+    draws, y = at_least_float32(jnp.asarray(draws)), jnp.asarray(y)
+    if draws.ndim < 1 or draws.shape[1:] != y.shape:
+        raise ValueError(expected("y", f"of the shape of a draw, {list(draws.shape[1:])}", y))
+    size = draws.shape[0]
+    if size < 1 + fair:
+        raise ValueError(expected("draws", f"to hold at least {1 + fair}", f"{size}"))
+    # From the target: sums of draws around 100 would lose a spread of 0.01, and the weights below sum to 0.
+    ordered = jnp.sort(draws - y.astype(draws.dtype)[None], axis=0)
+    weights = 2 * jnp.arange(1, size + 1, dtype=draws.dtype) - size - 1
+    pairs = size * (size - 1) if fair else size * size
+    return jnp.mean(jnp.abs(ordered), axis=0) - jnp.tensordot(weights / pairs, ordered, axes=1, precision="highest")
