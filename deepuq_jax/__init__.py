@@ -5,7 +5,7 @@ has ``.kl()``. Layers are, MLPs are, and `bayesianize(net)` makes any network on
 """
 
 from deepuq_jax import estimators, functional, layers, priors
-from deepuq_jax.bayesianize import BayesianModule, bayesianize
+from deepuq_jax.bayesianize import BayesianModule, bayesianize, moped, relative
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.fit import FitResult, NonFiniteError, fit
 from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian, UnknownNoise
@@ -65,9 +65,11 @@ __all__ = [
     "kl_divergence",
     "layers",
     "log_predictive_density",
+    "moped",
     "negative_elbo",
     "predict_vi_uq",
     "priors",
+    "relative",
     "train_epoch",
     "train_step",
     "vi_elbo_step",

@@ -80,10 +80,11 @@ def split_params(model: Any) -> tuple[Any, Any, Callable[[Any, Any], Any]]:
     is_trained = lambda leaf: hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
     params = jax.tree.map(lambda leaf: leaf if is_trained(leaf) else None, model)
     carried = jax.tree.map(lambda leaf: None if is_trained(leaf) else leaf, model)
-    return params, carried, _join
+    return params, carried, join
 
 
-def _join(params: Any, carried: Any) -> Any:
+def join(params: Any, carried: Any) -> Any:
+    """Two pytrees as one, each with None where the other has a leaf."""
     return jax.tree.map(lambda p, c: c if p is None else p, params, carried, is_leaf=lambda leaf: leaf is None)
 
 
