@@ -12,6 +12,8 @@ from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian
 from deepuq_jax.layers import (
     BayesByBackpropMLP,
     BayesByBackpropRegressor,
+    BayesianConv,
+    BayesianEmbed,
     BayesianLinear,
     HeteroscedasticBayesByBackpropRegressor,
     HeteroscedasticMultiOutputBayesByBackpropRegressor,
@@ -32,6 +34,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BayesByBackpropMLP",
     "BayesByBackpropRegressor",
+    "BayesianConv",
+    "BayesianEmbed",
     "BayesianLinear",
     "BayesianModel",
     "BayesianModule",
