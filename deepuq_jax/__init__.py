@@ -5,7 +5,7 @@ has ``.kl()``. Layers are, MLPs are, and `bayesianize(net)` makes any network on
 """
 
 from deepuq_jax import diagnostics, estimators, functional, layers, metrics, priors
-from deepuq_jax.bayesianize import BayesianModule, bayesianize
+from deepuq_jax.bayesianize import BayesianModule, bayesianize, moped, relative
 from deepuq_jax.diagnostics import diagnose
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.fit import FitResult, NonFiniteError, fit
@@ -13,6 +13,8 @@ from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian
 from deepuq_jax.layers import (
     BayesByBackpropMLP,
     BayesByBackpropRegressor,
+    BayesianConv,
+    BayesianEmbed,
     BayesianLinear,
     HeteroscedasticBayesByBackpropRegressor,
     HeteroscedasticMultiOutputBayesByBackpropRegressor,
@@ -33,6 +35,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BayesByBackpropMLP",
     "BayesByBackpropRegressor",
+    "BayesianConv",
+    "BayesianEmbed",
     "BayesianLinear",
     "BayesianModel",
     "BayesianModule",
@@ -69,9 +73,11 @@ __all__ = [
     "layers",
     "log_predictive_density",
     "metrics",
+    "moped",
     "negative_elbo",
     "predict_vi_uq",
     "priors",
+    "relative",
     "train_epoch",
     "train_step",
     "vi_elbo_step",

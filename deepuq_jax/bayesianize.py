@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,86 +10,181 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_key, check_one_of, expected
-from deepuq_jax.model import hold_prior, keep_streams, own_variables, reseed, split_params, unwrap
+from deepuq_jax._checks import check_key, check_positive, expected
+from deepuq_jax._paths import dotted
+from deepuq_jax.adapters import Parts, select, take_apart
+from deepuq_jax.functional.gaussian import at_least_float32
+from deepuq_jax.model import Stateful, hold_prior, join, own_variables, stream_key, unwrap, with_streams
 from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors import GaussianPrior
 from deepuq_jax.types import Prior
 
+_REST = ("trained", "frozen")
+# The least standard deviation that `relative` gives: a weight of 0 has no scale to be relative to.
+DEFAULT_FLOOR = 1e-3
+
 
 def bayesianize(
-    net: Any, *, sigma: Any = 0.05, prior: Prior = GaussianPrior(), likelihood: Any = None
+    net: Any,
+    *,
+    where: Any = "all",
+    rest: str = "trained",
+    sigma: Any = 0.05,
+    prior: Prior = GaussianPrior(),
+    centred: bool = False,
+    likelihood: Any = None,
 ) -> BayesianModule:
-    """A Bayesian model from a network: every parameter gets a posterior N(its value, sigma^2).
+    """A Bayesian model from a network: a chosen parameter w0 gets a posterior N(w0, sigma^2).
 
     Args:
-        net: a Flax NNX module, whose `nnx.Param`s become Bayesian and whose other Variables (BatchNorm statistics,
-            dropout keys) are carried; or a pair (apply, params) with outputs = apply(params, x). It is not changed.
-        sigma: initial standard deviation: a number, or a pytree like the parameters with one a leaf.
-        prior: over every parameter.
+        net: it is not changed. One of
+            a Flax NNX module: its `nnx.Param`s are parameters, its other Variables (BatchNorm statistics, dropout
+            streams) are carried;
+            a pair (module, variables) or (module.apply, variables) of Flax Linen: the collection "params" is
+            parameters, other collections are carried and updated, dropout is drawn from the key of the call;
+            an Equinox module, or a pair (module, state) of it and its `eqx.nn.State`: called on each example of the
+            batch with a key of its own; floating arrays are parameters;
+            a pair (apply, params) with outputs = apply(params, x).
+        where: which parameters are Bayesian: "all"; "kernels" (two axes or more, no biases); "last_layer", of the
+            layer defined last; a pattern of dotted paths such as "layers.*.kernel"; layer types, such as `nnx.Linear`,
+            one or a tuple; or a function (path, leaf) -> bool.
+        rest: what the others are: "trained" as ordinary parameters, without a prior, or "frozen".
+        sigma: initial standard deviation: a number; a function (path, leaf) of numbers or arrays, such as
+            `relative(0.1)`; or a pytree like the parameters with one a leaf.
+        prior: over every Bayesian parameter.
+        centred: whether the prior lies around the network's own weights, p(w) = prior(w - w0): see `moped`.
         likelihood: names the model's likelihood, used where none is passed.
     Returns:
-        An `nnx.Module` under the model protocol: `model(x, key=k)`, `model(x)`, `model.kl()`.
+        An `nnx.Module` under the model protocol: `model(x, key=k)`, `model(x)`, `model.kl()`. `model.train()` and
+        `model.eval()` reach the network; it starts in the mode in which the network is.
     Raises:
-        TypeError: neither of the two, or a parameter that is not a floating array. ValueError: a bad sigma.
+        TypeError: no such network, or a parameter that is not a floating array. ValueError: a bad sigma, or a choice
+            that takes no parameter.
 
     >>> model = bayesianize((lambda w, x: x @ w, jnp.ones((2, 1))), sigma=0.01)
     >>> model(jnp.ones((1, 2)))
     Array([[2.]], dtype=float32)
-    >>> model = bayesianize(nnx.Linear(3, 1, rngs=nnx.Rngs(0)))
-    >>> model(jnp.ones((4, 3)), key=jax.random.key(1)).shape
-    (4, 1)
+    >>> net = nnx.Sequential(nnx.Linear(3, 8, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(8, 1, rngs=nnx.Rngs(1)))
+    >>> model = bayesianize(net, where="last_layer")
+    >>> model(jnp.ones((4, 3)), key=jax.random.key(1)).shape, sorted(model.bayesian_paths())
+    ((4, 1), ['layers.2.bias', 'layers.2.kernel'])
     """
-    if isinstance(net, nnx.Module):
-        return BayesianModule(*_from_nnx(net), sigma=sigma, prior=prior, likelihood=likelihood)
-    if isinstance(net, tuple) and len(net) == 2 and callable(net[0]):
-        return BayesianModule(_PlainNet(net[0]), net[1], None, sigma=sigma, prior=prior, likelihood=likelihood)
-    raise TypeError(expected("net", "to be a Flax NNX module or a pair (apply, params)", net))
+    if rest not in _REST:
+        raise ValueError(expected("rest", "to be 'trained' or 'frozen'", f"{rest!r}"))
+    parts = take_apart(net)
+    if not jax.tree.leaves(parts.params):
+        raise ValueError(expected("net", "to have parameters", "none"))
+    model = BayesianModule(parts, select(where, parts), rest=rest, sigma=sigma, prior=prior, centred=centred)
+    model.likelihood = nnx.static(likelihood)
+    return model
 
 
-@dataclass(frozen=True)
-class _NNXNet:
-    """Rebuilds an NNX module from its static part, so that tied parameters stay one."""
+def relative(factor: float, *, each: bool = False, floor: float = DEFAULT_FLOOR) -> Callable[[str, Array], Array]:
+    """Initial standard deviations relative to the weights, as the `sigma` of `bayesianize`.
 
-    graphdef: Any
+    sigma = max(factor * rms(w), floor), one a tensor; with `each`, max(factor * |w|, floor) for each weight.
 
-    def rebuild(self, weights: Any, carried: Any) -> Callable:
-        """The module at these weights and this carried state."""
-        return nnx.merge(self.graphdef, weights, carried)
+    Args:
+        factor: above zero.
+        each: whether each weight has a scale of its own.
+        floor: the least sigma, for tensors or weights at 0.
 
+    >>> relative(0.1)("kernel", jnp.array([3.0, 4.0]))
+    Array(0.353..., dtype=float32)
+    """
+    check_positive("factor", factor)
+    check_positive("floor", floor)
 
-@dataclass(frozen=True)
-class _PlainNet:
-    """A function of parameters and inputs; it carries nothing."""
+    def sigma(path: str, leaf: Array) -> Array:
+        size = jnp.abs(at_least_float32(leaf))
+        return jnp.maximum(factor * (size if each else jnp.sqrt(jnp.mean(jnp.square(size)))), floor)
 
-    apply: Callable
-
-    def rebuild(self, weights: Any, carried: Any) -> Callable:
-        """The function at these weights."""
-        return partial(self.apply, weights)
-
-
-def _from_nnx(net: nnx.Module) -> tuple[_NNXNet, Any, Any]:
-    graphdef, params, carried = nnx.split(net, nnx.Param, ...)
-    return _NNXNet(graphdef), nnx.to_pure_dict(params), carried
+    return sigma
 
 
-class BayesianModule(nnx.Module):
+def moped(
+    net: Any,
+    *,
+    delta: float = 0.1,
+    prior: Prior = GaussianPrior(sigma=1.0),
+    floor: float = DEFAULT_FLOOR,
+    **options: Any,
+) -> BayesianModule:
+    """A Bayesian model that starts from a trained network: prior and posterior both lie around its weights w0.
+
+    p(w) = N(w0, 1),  q(w) = N(w0, (delta |w0|)^2), and no sigma below `floor`
+
+    Args:
+        net: as in `bayesianize`.
+        delta: initial standard deviation as a fraction of each weight.
+        prior: of the deviation from the network's weights, w - w0.
+        floor: the least initial standard deviation: at delta |w0| = 0 the KL would be infinite.
+        options: `where`, `rest` and `likelihood` of `bayesianize`.
+    Returns:
+        As `bayesianize`. At its means it is the network; `draw` gives functions around it.
+    Source: Krishnan, Subedar & Tickoo 2020, arXiv 1906.05323 (MOPED).
+
+    >>> net = nnx.Linear(3, 1, rngs=nnx.Rngs(0))
+    >>> bool((moped(net)(jnp.ones((2, 3))) == net(jnp.ones((2, 3)))).all())
+    True
+    """
+    sigma = relative(delta, each=True, floor=floor)
+    return bayesianize(net, sigma=sigma, prior=prior, centred=True, **options)
+
+
+class FrozenWeights(nnx.Variable):
+    """Parameters that are not trained."""
+
+
+class PriorCentre(nnx.Variable):
+    """Where a prior lies: carried, not trained."""
+
+
+class CarriedState(nnx.Variable):
+    """State of a network that is no NNX module: carried, not trained."""
+
+
+class StreamKey(nnx.Variable):
+    """What the dropout of one fixed draw is drawn from."""
+
+
+def _initial_sigmas(sigma: Any, params: Any, chosen: Any) -> Any:
+    """One sigma for each chosen parameter: by function, by number, or as given (then for each parameter)."""
+    if callable(sigma):
+        return jax.tree_util.tree_map_with_path(lambda path, leaf: sigma(dotted(path), leaf), chosen)
+    if jax.tree.structure(sigma) == jax.tree.structure(params) != jax.tree.structure(0.0):
+        return jax.tree.map(lambda leaf, value: None if leaf is None else value, chosen, sigma, is_leaf=_is_none)
+    return sigma
+
+
+def _is_none(leaf: Any) -> bool:
+    return leaf is None
+
+
+class BayesianModule(Stateful, nnx.Module):
     """What `bayesianize` returns: a network and a mean-field posterior over its parameters.
 
-    `posterior` is an `nnx.Param(MeanField)` over the parameters (for an NNX module: nested dicts, as in Flax);
-    `carried` holds the network's other Variables.
+    `posterior` is an `nnx.Param(MeanField)` over the Bayesian parameters, a pytree like the network's (for an NNX
+    module: nested dicts, as in Flax) with None in place of the others; `rest` holds those, and `carried` the state.
     """
 
-    def __init__(self, net: _NNXNet | _PlainNet, params: Any, carried: Any, *, sigma, prior, likelihood):
-        if not jax.tree.leaves(params):
-            raise ValueError(expected("net", "to have parameters", "none"))
-        self.net = nnx.static(net)
-        self.posterior = nnx.Param(MeanField.init(params, sigma))
-        self.carried = nnx.data(carried)
-        self.dtypes = tuple(leaf.dtype for leaf in jax.tree.leaves(params))
+    def __init__(self, parts: Parts, chosen: Any, *, rest: str, sigma: Any, prior: Prior, centred: bool):
+        weights = jax.tree.map(lambda leaf, is_chosen: leaf if is_chosen else None, parts.params, chosen)
+        others = jax.tree.map(lambda leaf, is_chosen: None if is_chosen else leaf, parts.params, chosen)
+        self.net = nnx.static(parts.net)
+        self.posterior = nnx.Param(MeanField.init(weights, _initial_sigmas(sigma, parts.params, weights)))
+        self.rest = _hold_rest(others, rest)
+        is_nnx = isinstance(parts.carried, nnx.State)
+        self.carried = nnx.data(parts.carried if is_nnx else CarriedState(parts.carried))
+        self.dtypes = tuple(leaf.dtype for leaf in jax.tree.leaves(weights))
         self.prior = hold_prior(prior)
-        self.likelihood = nnx.static(likelihood)
+        mu = unwrap(self.posterior).mu
+        self.centre = PriorCentre(jax.tree.map(lambda leaf: leaf.copy(), mu)) if centred else None
+        self.likelihood = nnx.static(None)
+
+    def bayesian_paths(self) -> list[str]:
+        """Dotted paths of the Bayesian parameters."""
+        return [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(unwrap(self.posterior).mu)]
 
     def _weights(self, key: Array | None, noise: Any) -> Any:
         """One draw of the parameters, or their means, in the network's own dtypes."""
@@ -99,41 +192,58 @@ class BayesianModule(nnx.Module):
         is_draw = key is not None or noise is not None
         weights = posterior.sample(key=key, noise=noise) if is_draw else posterior.mean()
         leaves, treedef = jax.tree.flatten(weights)
-        return treedef.unflatten([leaf.astype(dtype) for leaf, dtype in zip(leaves, self.dtypes, strict=True)])
+        leaves = [leaf.astype(dtype) for leaf, dtype in zip(leaves, self.dtypes, strict=True)]
+        weights = treedef.unflatten(leaves)
+        return weights if self.rest is None else join(weights, unwrap(self.rest))
 
-    def _net(self, key: Array | None, noise: Any, carried: Any) -> Callable:
-        return self.net.rebuild(self._weights(key, noise), carried if key is None else reseed(carried, key))
-
-    def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
-        """Outputs of the network under one draw of its parameters, or at their means."""
-        return self.call_with_state(x, key=key, noise=noise)[0]
-
-    def call_with_state(self, x: Any, *, key: Array | None = None, noise: Any = None) -> tuple[Any, Any]:
-        """The outputs, and the carried state as the call left it (BatchNorm statistics in training mode)."""
-        check_one_of("key and noise", key, noise)
-        _, carried, _ = split_params(self)
-        if not jax.tree.leaves(self.carried):
-            return self._net(key, noise, self.carried)(x), None
-        net = self._net(key, noise, own_variables(self.carried))
-        outputs = net(x)
-        updated = keep_streams(self.carried, nnx.state(net, nnx.Not(nnx.Param)))
-        new = own_variables(carried)
-        new["carried"] = updated
-        return outputs, new
+    def _forward(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
+        """Outputs of the network under one draw of its parameters, or at their means; writes what it carries."""
+        is_variable = isinstance(self.carried, nnx.Variable)
+        streams = None if key is None else stream_key(key)
+        outputs, carried = self.net(self._weights(key, noise), _carried(self), x, streams)
+        if jax.tree.leaves(carried):
+            self.carried = nnx.data(CarriedState(carried) if is_variable else carried)
+        return outputs
 
     def draw_noise(self, x: Any, *, key: Array) -> Any:
-        """The noise of `model(x, key=key)`: a pytree like the parameters. Dropout keys are not part of it."""
+        """The noise of `model(x, key=key)`: a pytree like the parameters. Dropout is not part of it."""
         return unwrap(self.posterior).draw_noise(key=key)
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """KL(q || p) in nats; where the prior has no closed form, at the weights that `key` (or `noise`) draws."""
         key = None if noise is not None else key
-        return unwrap(self.posterior).kl(unwrap(self.prior), key=key, noise=noise)
+        posterior = unwrap(self.posterior)
+        if self.centre is not None:  # p(w) = prior(w - w0): the KL is that of w - w0.
+            deviation = jax.tree.map(jnp.subtract, posterior.mu, unwrap(self.centre))
+            posterior = MeanField(deviation, posterior.rho)
+        return posterior.kl(unwrap(self.prior), key=key, noise=noise)
 
     def draw(self, *, key: Array) -> FixedModule:
-        """The network with its parameters fixed at one draw, under the model protocol."""
+        """The network with its parameters, and its dropout, fixed at one draw, under the model protocol."""
         check_key(key)
         return FixedModule(self, key)
+
+    def _set_mode(self, name: str, value: bool) -> None:
+        self.net = nnx.static(self.net.in_mode(name, value, self._weights(None, None), _carried(self)))
+
+    # `train()`, `eval()` and `set_attributes` of this module, or of one around it, look for these two by name.
+    deterministic = property(lambda self: None, lambda self, value: self._set_mode("deterministic", value))
+    use_running_average = property(lambda self: None, lambda self, value: self._set_mode("use_running_average", value))
+
+
+def _hold_rest(others: Any, rest: str) -> Any:
+    if not jax.tree.leaves(others):
+        return None
+    for path, leaf in jax.tree_util.tree_leaves_with_path(others):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(expected(f"parameter {dotted(path)}", "to be a floating array", leaf))
+    # A copy: training donates its buffers, and the caller keeps the network.
+    others = jax.tree.map(lambda leaf: leaf.copy(), others)
+    return nnx.Param(others) if rest == "trained" else FrozenWeights(others)
+
+
+def _carried(model: Any) -> Any:
+    return unwrap(model.carried) if isinstance(model.carried, nnx.Variable) else own_variables(model.carried)
 
 
 class FixedModule(nnx.Module):
@@ -141,13 +251,14 @@ class FixedModule(nnx.Module):
 
     def __init__(self, model: BayesianModule, key: Array):
         self.net = nnx.static(model.net)
-        self.weights = nnx.Variable(model._weights(key, None))
-        self.carried = nnx.data(reseed(model.carried, key))
+        self.weights = FrozenWeights(model._weights(key, None))
+        self.carried = nnx.data(with_streams(model, key).carried)
+        self.stream_key = StreamKey(stream_key(key))
         self.likelihood = nnx.static(model.likelihood)
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
-        """Outputs of the network."""
-        return self.net.rebuild(unwrap(self.weights), own_variables(self.carried))(x)
+        """Outputs of the network; what it would write is forgotten."""
+        return self.net(unwrap(self.weights), _carried(self), x, unwrap(self.stream_key))[0]
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """0 nats: nothing is random."""

@@ -6,6 +6,7 @@ Objective, training and prediction go through these functions and know nothing e
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -79,10 +80,11 @@ def split_params(model: Any) -> tuple[Any, Any, Callable[[Any, Any], Any]]:
     is_trained = lambda leaf: hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
     params = jax.tree.map(lambda leaf: leaf if is_trained(leaf) else None, model)
     carried = jax.tree.map(lambda leaf: None if is_trained(leaf) else leaf, model)
-    return params, carried, _join
+    return params, carried, join
 
 
-def _join(params: Any, carried: Any) -> Any:
+def join(params: Any, carried: Any) -> Any:
+    """Two pytrees as one, each with None where the other has a leaf."""
     return jax.tree.map(lambda p, c: c if p is None else p, params, carried, is_leaf=lambda leaf: leaf is None)
 
 
@@ -107,17 +109,68 @@ def source_of_draw(source: dict[str, Any], i: int | Array) -> dict[str, Any]:
     return {"noise": jax.tree.map(lambda leaf: leaf[i], source["noise"])}
 
 
+# Whether the call that is running hands changed state out, so that a model inside another writes to its own Variables.
+_hands_state_out: ContextVar[bool] = ContextVar("hands_state_out", default=False)
+# Apart from the numbers that number a key's draws and leaves.
+_STREAMS = 0x5EED
+
+
 def call_with_state(model: Any, x: Any, **source: Any) -> tuple[Any, Any]:
-    """Outputs of one draw (or of the means), and the carried state as the call left it (None where there is none)."""
-    if hasattr(model, "call_with_state"):
+    """Outputs of one draw (or of the means), and the carried state as the call left it (None where there is none).
+
+    The model itself stays as it was. With a key, dropout and other streams start anew from it: never from a stored
+    count, so a key is a function. They come out as they went in; what else the model wrote (BatchNorm statistics in
+    training mode) comes out changed.
+    """
+    if hasattr(model, "call_with_state") and not isinstance(model, Stateful):
         return model.call_with_state(x, **source)
-    if not isinstance(model, nnx.Module):
-        return model(x, **source), None
-    params, carried, merge = split_params(model)
+    return apply_to_copy(lambda fresh: fresh(x, **source), model, source.get("key"))
+
+
+def apply_to_copy(function: Callable[[Any], Any], model: Any, key: Array | None) -> tuple[Any, Any]:
+    """`function` of a copy of the model, its streams from `key`, and the carried state after it (None without any)."""
+    carried = split_params(model)[1] if isinstance(model, nnx.Module) else None
+    is_stateful = bool(jax.tree.leaves(carried))
     # A model of this trace's own, so that writing to its Variables is allowed and leaves the caller's alone.
-    fresh = merge(params, carried)
-    outputs = fresh(x, **source)
-    return outputs, split_params(fresh)[1] if jax.tree.leaves(carried) else None
+    fresh = with_streams(model, key) if is_stateful else model
+    token = _hands_state_out.set(True)
+    try:
+        result = function(fresh)
+    finally:
+        _hands_state_out.reset(token)
+    return result, keep_streams(carried, split_params(fresh)[1]) if is_stateful else None
+
+
+def with_streams(model: Any, key: Array | None) -> Any:
+    """A copy of an NNX module whose streams are those of `key` (as they were, without one)."""
+    params, carried, merge = split_params(model)
+    return merge(params, own_variables(carried) if key is None else reseed(carried, key))
+
+
+class Stateful:
+    """A model whose call is pure, although members of it write to their Variables: it has `_forward`, of the same
+    arguments as a call, which may write.
+
+    Called alone it forgets what was written; `call_with_state` hands it out, of a model inside another too.
+    """
+
+    def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
+        """Outputs of one draw from `key` or `noise`, else at the posterior means."""
+        check_one_of("key and noise", key, noise)
+        source = {"key": key} if noise is None else {"noise": noise}
+        if not _hands_state_out.get():
+            return call_with_state(self, x, **source)[0]
+        if key is not None:  # Inside another model: this one's streams are of this one's key.
+            nnx.update(self, streams_of(split_params(self)[1], key))
+        return self._forward(x, **source)
+
+    def call_with_state(self, x: Any, *, key: Array | None = None, noise: Any = None) -> tuple[Any, Any]:
+        """The outputs, and the carried state as the call left it (BatchNorm statistics in training mode)."""
+        check_one_of("key and noise", key, noise)
+        return call_with_state(self, x, **({"key": key} if noise is None else {"noise": noise}))
+
+    def _forward(self, x: Any, **source: Any) -> Any:
+        raise NotImplementedError
 
 
 def own_variables(state: Any) -> Any:
@@ -126,16 +179,33 @@ def own_variables(state: Any) -> Any:
 
 
 def reseed(state: Any, key: Array) -> Any:
-    """A network's own streams (dropout) start anew from the key of this call, never from a stored count."""
+    """A copy of a network's state whose streams (dropout) start anew from `key`, their counts at zero."""
     state = own_variables(state)
-    if not jax.tree.leaves(state):
-        return state
-    streams = [variable for _, variable in nnx.to_flat_state(state) if isinstance(variable, nnx.RngKey)]
-    for i, stream in enumerate(streams):
+    key = stream_key(key)
+    for i, stream in enumerate(_variables(state, nnx.RngKey)):
         stored = stream.get_value()
         data = jax.random.split(jax.random.fold_in(key, i), stored.size).reshape(stored.shape)
         stream.set_value(data if jnp.issubdtype(stored.dtype, jax.dtypes.prng_key) else jax.random.key_data(data))
+    for count in _variables(state, nnx.RngCount):
+        count.set_value(jnp.zeros_like(count.get_value()))
     return state
+
+
+def stream_key(key: Array) -> Array:
+    """What dropout and other streams of a call with `key` are drawn from."""
+    return jax.random.fold_in(key, _STREAMS)
+
+
+def streams_of(state: Any, key: Array) -> Any:
+    """The streams of `reseed(state, key)` alone."""
+    flat = nnx.to_flat_state(reseed(state, key)) if jax.tree.leaves(state) else []
+    return nnx.from_flat_state([(path, variable) for path, variable in flat if isinstance(variable, nnx.RngState)])
+
+
+def _variables(state: Any, kind: type) -> list[Any]:
+    if not jax.tree.leaves(state):
+        return []
+    return [variable for _, variable in nnx.to_flat_state(state) if isinstance(variable, kind)]
 
 
 def keep_streams(before: Any, after: Any) -> Any:

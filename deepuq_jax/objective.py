@@ -199,7 +199,8 @@ def check_targets(model: Any, x: Any, y: Any, log_likelihood: Callable) -> None:
     Worth a call of its own outside of jit, since inside every label is a tracer.
     """
     if any(is_concrete(leaf) for leaf in jax.tree.leaves(y)):
-        jax.eval_shape(lambda: per_example(log_likelihood, call_with_state(model, x)[0], y))
+        # With a key, as in training: dropout may need one.
+        jax.eval_shape(lambda: per_example(log_likelihood, call_with_state(model, x, key=jax.random.key(0))[0], y))
 
 
 def _resolve_num_batches(num_batches: Any, n_batches: Any) -> Any:

@@ -1,5 +1,7 @@
 """Flax NNX layers, one family a file."""
 
+from deepuq_jax.layers.conv import BayesianConv
+from deepuq_jax.layers.embed import BayesianEmbed
 from deepuq_jax.layers.last_layer import LastLayerVariationalInference
 from deepuq_jax.layers.linear import BayesianLinear
 from deepuq_jax.layers.mlp import BayesByBackpropMLP, BayesByBackpropRegressor
@@ -13,6 +15,8 @@ from deepuq_jax.layers.sequential import Sequential
 __all__ = [
     "BayesByBackpropMLP",
     "BayesByBackpropRegressor",
+    "BayesianConv",
+    "BayesianEmbed",
     "BayesianLinear",
     "HeteroscedasticBayesByBackpropRegressor",
     "HeteroscedasticMultiOutputBayesByBackpropRegressor",

@@ -8,31 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Unpack
 
-import jax
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_one_of, check_size, expected
+from deepuq_jax._checks import check_size, expected
 from deepuq_jax.functional.likelihood import Categorical, HeteroscedasticGaussian, UnknownNoise
 from deepuq_jax.layers.frozen import Frozen
 from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
 from deepuq_jax.layers.linear import BayesianLinear
 from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.layers.sequential import Sequential
-from deepuq_jax.model import (
-    bayesian_nodes,
-    is_bayesian,
-    keep_streams,
-    own_variables,
-    refuse_tied,
-    reseed,
-    split_params,
-)
+from deepuq_jax.model import Stateful, apply_to_copy, bayesian_nodes, is_bayesian, refuse_tied, with_streams
 
 _TASKS = ("regression", "classification")
 
 
-class LastLayerVariationalInference(HeteroscedasticOutputs, nnx.Module):
+class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module):
     """Deterministic features under a Bayesian affine head: the KL is the head's alone.
 
     y = features(x) W + b,  W, b ~ q(w) = N(mu, softplus(rho)^2)
@@ -88,23 +79,9 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nnx.Module):
         self.head = BayesianLinear(self.feature_dim, raw_output_dim, rngs=rngs, **options)
         refuse_tied(self)
 
-    def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Array:
-        """Outputs [..., output_dim] (twice that if heteroscedastic): one draw from `key` or `noise`, else the means."""
-        return self.call_with_state(x, key=key, noise=noise)[0]
-
-    def call_with_state(self, x: Any, *, key: Array | None = None, noise: Any = None) -> tuple[Array, Any]:
-        """The outputs, and the carried state as the call left it (BatchNorm statistics in training mode)."""
-        check_one_of("key and noise", key, noise)
-        features, state = self._features(x, key)
-        return self.head(features, key=key, noise=noise), state
-
-    def _features(self, x: Any, key: Array | None) -> tuple[Array, Any]:
-        """Features, with the extractor's streams from `key`, and the carried state after them."""
-        params, carried, merge = split_params(self)
-        if not jax.tree.leaves(carried):
-            return self.features(x), None
-        fresh = merge(params, own_variables(carried) if key is None else reseed(carried, key))
-        return fresh.features(x), keep_streams(carried, split_params(fresh)[1])
+    def _forward(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Array:
+        """Outputs [..., output_dim], twice that if heteroscedastic."""
+        return self.head(self.features(x), key=key, noise=noise)
 
     def features(self, x: Any) -> Array:
         """Output of the feature extractor, [..., feature_dim].
@@ -120,7 +97,7 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nnx.Module):
 
     def draw_noise(self, x: Any, *, key: Array) -> Any:
         """The noise of `model(x, key=key)`: the head's. Dropout streams are not part of it."""
-        return self.head.draw_noise(self._features(x, key)[0], key=key)
+        return apply_to_copy(lambda model: model.head.draw_noise(model.features(x), key=key), self, key)[0]
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """KL(q || p) of the head in nats; where there is no closed form, at the weights of `key` (or `noise`)."""
@@ -129,10 +106,9 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nnx.Module):
     def draw(self, *, key: Array) -> Sequential:
         """The model with its head, and its extractor's streams, fixed at one draw."""
         head = self.head.draw(key=key)
-        if not isinstance(self.feature_extractor, nnx.Module):
-            return Sequential(self.feature_extractor, head, likelihood=self.likelihood)
-        graphdef, state = nnx.split(self.feature_extractor)
-        return Sequential(Frozen(nnx.merge(graphdef, reseed(state, key))), head, likelihood=self.likelihood)
+        extractor = with_streams(self, key).feature_extractor
+        extractor = Frozen(extractor) if isinstance(extractor, nnx.Module) else extractor
+        return Sequential(extractor, head, likelihood=self.likelihood)
 
     def split_prediction(self, prediction: Array) -> tuple[Array, Array]:
         """Means and raw variances; RuntimeError if the model is not heteroscedastic."""

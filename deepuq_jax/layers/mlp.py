@@ -12,7 +12,8 @@ from flax import nnx
 from deepuq_jax._checks import check_size, check_sizes
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.layers.activations import activation_function
-from deepuq_jax.layers.linear import DEFAULT_SIGMA_INIT, BayesianLinear, default_kernel_init
+from deepuq_jax.layers.affine import DEFAULT_SIGMA_INIT, default_kernel_init
+from deepuq_jax.layers.linear import BayesianLinear
 from deepuq_jax.layers.sequential import Sequential
 from deepuq_jax.priors import GaussianPrior
 from deepuq_jax.types import Estimator, Prior

@@ -10,15 +10,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_key, check_one_of, expected
-from deepuq_jax.model import draw, is_bayesian, refuse_tied
+from deepuq_jax._checks import check_key, expected
+from deepuq_jax.layers.frozen import Frozen
+from deepuq_jax.model import Stateful, apply_to_copy, draw, is_bayesian, refuse_tied, with_streams
 
 
-class Sequential(nnx.Module):
+class Sequential(Stateful, nnx.Module):
     """Members called one after the other, Bayesian ones with noise.
 
     y = f_n(... f_1(x)): Bayesian member i (counted among the Bayesian ones) gets split(key, n)[i]; plain callables
-    (activations, `nnx.Linear`, `nnx.BatchNorm`) are called as they are. `nnx.Sequential` hands the key to its first
+    (activations, `nnx.Linear`, `nnx.BatchNorm`, `nnx.Dropout`) are called as they are; dropout follows the key. `nnx.Sequential` hands the key to its first
     member only, so that the rest would run on their means.
 
     Args:
@@ -61,9 +62,7 @@ class Sequential(nnx.Module):
                 x = member(x)
         return x
 
-    def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
-        """Outputs of the stack: one draw from `key` or `noise`, else at the posterior means."""
-        check_one_of("key and noise", key, noise)
+    def _forward(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         if noise is not None:
             if len(noise) != len(self._bayesian()):
                 raise ValueError(expected("noise", f"for {len(self._bayesian())} Bayesian members", f"{len(noise)}"))
@@ -82,7 +81,7 @@ class Sequential(nnx.Module):
             return member(x)
 
         # A member's noise may have the shape of its input, so the stack is run, at the means.
-        self._run(x, collect)
+        apply_to_copy(lambda stack: stack._run(x, collect), self, key)
         return tuple(noise)
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
@@ -98,7 +97,12 @@ class Sequential(nnx.Module):
         return jnp.sum(jnp.stack(parts))
 
     def draw(self, *, key: Array) -> Sequential:
-        """The stack with every weight fixed at one draw."""
+        """The stack with every weight fixed at one draw, and with it the streams and statistics of its members."""
         keys = iter(self._keys(key))
-        members = [draw(member, key=next(keys)) if is_bayesian(member) else member for member in self.layers]
-        return Sequential(*members, likelihood=self.likelihood)
+
+        def fix(member):
+            if is_bayesian(member):
+                return draw(member, key=next(keys))
+            return Frozen(member) if isinstance(member, nnx.Module) else member
+
+        return Sequential(*map(fix, with_streams(self, key).layers), likelihood=self.likelihood)

@@ -1,0 +1,125 @@
+"""Equinox modules: floating arrays are parameters, other arrays and `eqx.nn.State` are carried, the rest is static.
+
+Equinox is looked for among the modules that are imported already, never imported.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from deepuq_jax._checks import expected
+from deepuq_jax._paths import dotted
+from deepuq_jax.adapters._protocol import Parts
+
+_DEFAULT_AXIS = "batch"
+
+
+@dataclass(frozen=True)
+class EquinoxNet:
+    """What is no array in a module: leaves and their place among all, None standing for an array."""
+
+    static: tuple[Any, ...]
+    treedef: Any
+    takes_key: bool
+    axis_name: str
+    has_state: bool
+
+    def _rebuild(self, weights: Any, arrays: Any) -> Any:
+        static = jax.tree.unflatten(self.treedef, self.static)
+        return _equinox().combine(weights, arrays, static)
+
+    def __call__(self, weights: Any, carried: Any, x: Any, key: Array | None) -> tuple[Any, Any]:
+        """Outputs of the module, called on each example with a key of its own, and the state after them."""
+        net = self._rebuild(weights, carried["arrays"])
+        size = jax.tree.leaves(x)[0].shape[0]
+        keys = jax.random.split(key, size) if key is not None and self.takes_key else None
+        options = (lambda k: {}) if keys is None else (lambda k: {"key": k})
+        if not self.has_state:
+            return jax.vmap(lambda x, k: net(x, **options(k)), axis_name=self.axis_name)(x, keys), carried
+        stateful = jax.vmap(
+            lambda x, k, state: net(x, state, **options(k)),
+            in_axes=(0, 0, None),
+            out_axes=(0, None),
+            axis_name=self.axis_name,
+        )
+        outputs, state = stateful(x, keys, carried["state"])
+        return outputs, {**carried, "state": state}
+
+    def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> EquinoxNet:
+        """With every `inference` flag at that value."""
+        net = self._rebuild(weights, carried["arrays"])
+        net = _equinox().nn.inference_mode(net, value)
+        return replace(self, static=_static(net)[0])
+
+
+def _equinox() -> Any:
+    return sys.modules["equinox"]
+
+
+def is_equinox(net: Any) -> bool:
+    """Whether `net` is an Equinox module, or a pair of one and its state."""
+    if "equinox" not in sys.modules:
+        return False
+    eqx = _equinox()
+    if isinstance(net, tuple) and len(net) == 2 and isinstance(net[1], eqx.nn.State):
+        net = net[0]
+    return isinstance(net, eqx.Module)
+
+
+def take_apart(net: Any) -> Parts:
+    """The module as its parts, in the mode in which it is."""
+    eqx = _equinox()
+    module, state = net if isinstance(net, tuple) else (net, None)
+    if not callable(module):
+        raise TypeError(expected("net", "to be an Equinox module that can be called", type(module).__name__))
+    if state is None and any(isinstance(node, eqx.nn.StateIndex) for node in _nodes(module, eqx.nn.StateIndex)):
+        what = "to be a pair (module, state) of `eqx.nn.make_with_state`, since the module has state"
+        raise ValueError(expected("net", what, type(module).__name__))
+    # A NumPy array is data too.
+    module = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, module)
+    params, rest = eqx.partition(module, eqx.is_inexact_array)
+    carried = {"arrays": eqx.filter(rest, eqx.is_array)}
+    if state is not None:
+        # A copy: Equinox lets each state be used once.
+        carried["state"] = jax.tree.map(lambda leaf: leaf, state)
+    static, treedef = _static(module)
+    takes_key = "key" in inspect.signature(type(module).__call__).parameters
+    adapter = EquinoxNet(static, treedef, takes_key, _axis_name(module), state is not None)
+    in_order = tuple(dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(params))
+
+    def of_type(types: Any) -> list[str]:
+        is_one = lambda node: isinstance(node, types)
+        nodes = jax.tree_util.tree_leaves_with_path(params, is_leaf=is_one)
+        below = lambda path, node: [path + own for own, _ in jax.tree_util.tree_leaves_with_path(node)]
+        return [dotted(full) for path, node in nodes if is_one(node) for full in below(path, node)]
+
+    return Parts(adapter, params, carried, in_order, of_type)
+
+
+def _static(module: Any) -> tuple[tuple[Any, ...], Any]:
+    """Leaves that are no arrays, None for those that are, and the treedef of all."""
+    eqx = _equinox()
+    leaves, treedef = jax.tree.flatten(module)
+    return tuple(None if eqx.is_array(leaf) else leaf for leaf in leaves), treedef
+
+
+def _nodes(module: Any, kind: type) -> list[Any]:
+    is_one = lambda node: isinstance(node, kind)
+    return [node for node in jax.tree.leaves(module, is_leaf=is_one) if is_one(node)]
+
+
+def _axis_name(module: Any) -> str:
+    """The name that the module's batch norms have for the batch axis."""
+    names = {node.axis_name for node in _nodes(module, _equinox().nn.BatchNorm)}
+    names = {name for name in names if isinstance(name, str)}
+    if len(names) > 1:
+        raise ValueError(expected("net", "to have one axis name in its batch norms", f"{sorted(names)}"))
+    return names.pop() if names else _DEFAULT_AXIS

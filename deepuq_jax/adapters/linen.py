@@ -1,0 +1,86 @@
+"""Flax Linen modules with their variables: the collection "params" is parameters, every other collection is carried."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flax import linen
+from jax import Array
+
+from deepuq_jax._checks import expected
+from deepuq_jax.adapters._protocol import Parts
+
+# What Linen modules call the argument that says in which mode they are, and its value in evaluation.
+_MODE_ARGUMENTS = {
+    "train": False,
+    "training": False,
+    "is_training": False,
+    "deterministic": True,
+    "use_running_average": True,
+}
+
+
+@dataclass(frozen=True)
+class LinenNet:
+    """The module and the mode that its call is told."""
+
+    module: linen.Module
+    arguments: tuple[tuple[str, bool], ...]
+
+    def __hash__(self):
+        # A module with a list among its fields cannot be hashed, but compared.
+        return hash((type(self.module), self.arguments))
+
+    def __call__(self, weights: Any, carried: Any, x: Any, key: Array | None) -> tuple[Any, Any]:
+        """Outputs, and the carried collections with what the module wrote to them; `key` serves every stream."""
+        variables = {"params": weights, **carried}
+        options: dict[str, Any] = dict(self.arguments)
+        if key is not None:
+            options["rngs"] = key
+        if not carried:
+            return self.module.apply(variables, x, **options), carried
+        outputs, written = self.module.apply(variables, x, mutable=list(carried), **options)
+        return outputs, {**carried, **written}
+
+    def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> LinenNet:
+        """With the argument of the module's call that says so."""
+        chosen = ((argument, _MODE_ARGUMENTS[argument] == value) for argument, _ in self.arguments)
+        return replace(self, arguments=tuple(chosen))
+
+
+def is_linen(net: Any) -> bool:
+    """Whether `net` is a pair of a Linen module, or its `apply`, and variables."""
+    return isinstance(net, tuple) and len(net) == 2 and _module(net[0]) is not None
+
+
+def _module(net: Any) -> linen.Module | None:
+    owner = net.__self__ if inspect.ismethod(net) and net.__name__ == "apply" else net
+    return owner if isinstance(owner, linen.Module) else None
+
+
+def take_apart(net: Any, variables: Any) -> Parts:
+    """The module as its parts: in the mode that is its call's default, else in training."""
+    module = _module(net)
+    assert module is not None  # for the type checker: `is_linen` said so
+    if not isinstance(variables, Mapping) or "params" not in variables:
+        raise TypeError(expected("variables", 'to be a mapping with the collection "params"', type(variables).__name__))
+    collections = {name: _as_dicts(collection) for name, collection in variables.items()}
+    params = collections.pop("params")
+    return Parts(LinenNet(module, _modes(module)), params, collections)
+
+
+def _as_dicts(collection: Any) -> Any:
+    """Plain dicts, frozen or not: what `apply` returns has to be of the type that it took."""
+    if isinstance(collection, Mapping):
+        return {name: _as_dicts(value) for name, value in collection.items()}
+    return collection
+
+
+def _modes(module: linen.Module) -> tuple[tuple[str, bool], ...]:
+    arguments = inspect.signature(type(module).__call__).parameters
+    found = {name: arguments[name].default for name in _MODE_ARGUMENTS if name in arguments}
+    training = {name: not _MODE_ARGUMENTS[name] for name in found}
+    return tuple((name, value if isinstance(value, bool) else training[name]) for name, value in found.items())

@@ -1,0 +1,66 @@
+"""Which parameters of a network are Bayesian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from deepuq_jax._checks import expected
+from deepuq_jax._paths import dotted, path_matches
+from deepuq_jax.adapters._protocol import Parts
+
+WORDS = ("all", "kernels", "last_layer")
+
+
+def select(where: Any, parts: Parts) -> Any:
+    """A pytree like the parameters, with True where `where` chooses.
+
+    Args:
+        where: as in `bayesianize`.
+        parts: of the network.
+    Raises:
+        ValueError: none chosen; a choice by order or type in a network that has none. TypeError: no such choice.
+    """
+    chooses = _chooser(where, parts)
+    chosen = jax.tree_util.tree_map_with_path(lambda path, leaf: bool(chooses(dotted(path), leaf)), parts.params)
+    if not any(jax.tree.leaves(chosen)):
+        paths = [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(parts.params)]
+        raise ValueError(expected("where", f"to choose one of the parameters {', '.join(paths)}", f"{where!r}"))
+    return chosen
+
+
+def _chooser(where: Any, parts: Parts) -> Callable[[str, Any], bool]:
+    if where == "all":
+        return lambda path, leaf: True
+    if where == "kernels":
+        return _is_kernel
+    if where == "last_layer":
+        if not parts.in_order:
+            what = "to name the layer, as in 'Dense_1.*', since these parameters have no order"
+            raise ValueError(expected("where", what, "'last_layer'"))
+        layer = parts.in_order[-1].rpartition(".")[0]
+        return lambda path, leaf: path.rpartition(".")[0] == layer
+    if isinstance(where, str):
+        return lambda path, leaf: path_matches(where, path)
+    if _is_types(where):
+        if parts.of_type is None:
+            raise ValueError(expected("where", "to choose by path, since these layers have no types", f"{where!r}"))
+        paths = set(parts.of_type(where))
+        return lambda path, leaf: path in paths
+    if callable(where):
+        return where
+    words = ", ".join(map(repr, WORDS))
+    raise TypeError(expected("where", f"to be {words}, a pattern, layer types or a function of (path, leaf)", where))
+
+
+def _is_types(where: Any) -> bool:
+    types = where if isinstance(where, tuple) else (where,)
+    return bool(types) and all(isinstance(one, type) for one in types)
+
+
+def _is_kernel(path: str, leaf: Any) -> bool:
+    """Two axes or more, and no bias: those of attention have two axes too."""
+    name = path.rpartition(".")[2]
+    return leaf.ndim >= 2 and name != "b" and "bias" not in name

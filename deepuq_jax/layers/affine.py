@@ -1,0 +1,132 @@
+"""What layers with a Bayesian kernel and bias share: a linear map of input and kernel, posteriors, KL, draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from deepuq_jax._checks import check_one_of, check_param_dtype, check_positive
+from deepuq_jax.estimators import weight_sampling
+from deepuq_jax.estimators._protocol import add_bias
+from deepuq_jax.functional.gaussian import rho_from_sigma
+from deepuq_jax.model import hold_prior, unwrap
+from deepuq_jax.posterior import GaussianPosterior
+from deepuq_jax.priors import GaussianPrior
+from deepuq_jax.types import Estimator, Prior
+
+default_kernel_init = nnx.initializers.lecun_normal()
+DEFAULT_SIGMA_INIT = 0.05
+
+
+class AffineLayer(nnx.Module):
+    """y = op(x, W) + b with a Gaussian posterior over W and b; a layer names its op and says what an input is.
+
+    `op` is a hashable function of x and a kernel, linear in each, that casts both to the compute dtype.
+    """
+
+    def __init__(
+        self,
+        op: Callable[[Any, Array], Array],
+        shape: tuple[int, ...],
+        *,
+        use_bias: bool = True,
+        prior: Prior = GaussianPrior(),
+        estimator: Estimator = weight_sampling,
+        kernel_init: nnx.Initializer = default_kernel_init,
+        sigma_init: float = DEFAULT_SIGMA_INIT,
+        param_dtype: Any = jnp.float32,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        check_positive("sigma_init", sigma_init)
+        check_param_dtype(param_dtype)
+        rho = rho_from_sigma(jnp.asarray(sigma_init, param_dtype))
+        mu = kernel_init(rngs.params(), shape, param_dtype)
+        self.kernel_posterior = nnx.Param(GaussianPosterior(mu, jnp.full(shape, rho)))
+        self.bias_posterior = (
+            nnx.Param(GaussianPosterior(jnp.zeros(shape[-1:], param_dtype), jnp.full(shape[-1:], rho)))
+            if use_bias
+            else None
+        )
+        self.prior = hold_prior(prior)
+        self.estimator = nnx.static(estimator)
+        self.dtype = dtype
+        self._op = nnx.static(op)
+
+    def _checked(self, x: Any) -> Any:
+        """The input as `op` takes it, once it is known to be sound."""
+        raise NotImplementedError
+
+    def _posteriors(self) -> tuple[GaussianPosterior, GaussianPosterior | None]:
+        return unwrap(self.kernel_posterior), unwrap(self.bias_posterior)
+
+    def __call__(self, x: Array, *, key: Array | None = None, noise: Any = None) -> Array:
+        """Outputs [..., out_features]: one draw from `key` or `noise`, else at the means."""
+        check_one_of("key and noise", key, noise)
+        x = self._checked(x)
+        kernel, bias = self._posteriors()
+        if key is not None:
+            noise = self.estimator.draw_noise(self._op, x, kernel, bias, key=key)
+        if noise is None:
+            return _affine(self._op, x, kernel.mu, None if bias is None else bias.mu)
+        return self.estimator(self._op, x, kernel, bias, noise)
+
+    def draw_noise(self, x: Array, *, key: Array) -> Any:
+        """The noise of `layer(x, key=key)`, so that layer(x, noise=layer.draw_noise(x, key=key)) equals it."""
+        return self.estimator.draw_noise(self._op, self._checked(x), *self._posteriors(), key=key)
+
+    def _weight_noise(self, key: Array | None) -> Any:
+        return None if key is None else weight_sampling.draw_noise(self._op, None, *self._posteriors(), key=key)
+
+    def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
+        """KL(q || p) in nats, a scalar; where there is no closed form, at the weights that `key` (or `noise`) draws."""
+        noise = self._weight_noise(key) if noise is None else noise
+        kernel, bias = self._posteriors()
+        prior = unwrap(self.prior)
+        kl = kernel.kl(prior, noise=None if noise is None else noise["kernel"])
+        return kl if bias is None else kl + bias.kl(prior, noise=None if noise is None else noise["bias"])
+
+    def draw(self, *, key: Array) -> FixedAffine:
+        """The layer with its weights fixed at one draw."""
+        noise = self._weight_noise(key)
+        kernel, bias = self._posteriors()
+        fixed_bias = None if bias is None else bias.sample(noise=noise["bias"])
+        return FixedAffine(kernel.sample(noise=noise["kernel"]), fixed_bias, self._op)
+
+
+def _affine(op: Callable, x: Any, kernel: Array, bias: Array | None) -> Array:
+    outputs = op(x, kernel)
+    return outputs if bias is None else add_bias(outputs, bias)
+
+
+class FixedWeight(nnx.Variable):
+    """A weight that is not trained."""
+
+
+class FixedAffine(nnx.Module):
+    """An affine layer with given weights: it ignores noise and has no KL."""
+
+    def __init__(self, kernel: Array, bias: Array | None, op: Callable[[Any, Array], Array]):
+        self.kernel = FixedWeight(kernel)
+        self.bias = None if bias is None else FixedWeight(bias)
+        self._op = nnx.static(op)
+
+    def __call__(self, x: Array, *, key: Array | None = None, noise: Any = None) -> Array:
+        """Outputs [..., out_features]."""
+        return _affine(self._op, x, unwrap(self.kernel), unwrap(self.bias))
+
+    def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
+        """0 nats: nothing is random."""
+        return jnp.zeros((), jnp.promote_types(unwrap(self.kernel).dtype, jnp.float32))
+
+    def draw_noise(self, x: Array, *, key: Array) -> tuple:
+        """No noise."""
+        return ()
+
+    def draw(self, *, key: Array) -> FixedAffine:
+        """Itself."""
+        return self

@@ -1,0 +1,75 @@
+"""The embedding with a Bayesian table.
+
+Source: Blundell et al. 2015, arXiv 1505.05424.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
+from jax import Array
+
+from deepuq_jax._checks import check_size, expected, is_concrete
+from deepuq_jax.estimators import weight_sampling
+from deepuq_jax.layers.affine import AffineLayer
+from deepuq_jax.layers.linear import Dot
+from deepuq_jax.layers.options import LayerOptions
+
+_default_table_init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Rows of a table [num_embeddings, features]: by index, or for one-hot rows [..., num_embeddings] a product."""
+
+    dtype: Any = None
+
+    def __call__(self, x: Array, table: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.integer):
+            return Dot(self.dtype)(x, table)
+        (table,) = promote_dtype((table,), dtype=self.dtype)
+        return jnp.take(table, x, axis=0)
+
+
+class BayesianEmbed(AffineLayer):
+    """Embedding with a Gaussian posterior over its table.
+
+    y = W[x],  W ~ q(w) = N(mu, softplus(rho)^2);  kl() = KL(q || p), nats, summed over the table.
+
+    The posterior is `kernel_posterior` [num_embeddings, features]. Weight sampling looks rows up; any other estimator
+    takes the indices as one-hot rows, at the cost of a product with the whole table.
+
+    Args:
+        num_embeddings, features: sizes, positive ints.
+        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
+    Raises:
+        ValueError, TypeError: as `BayesianLinear`; indices that are no integers or, where concrete, out of range.
+
+    >>> layer = BayesianEmbed(10, 4, rngs=nnx.Rngs(0))
+    >>> layer(jnp.array([[1, 2, 1]]), key=jax.random.key(1)).shape
+    (1, 3, 4)
+    """
+
+    def __init__(self, num_embeddings: int, features: int, *, rngs: nnx.Rngs, **options: Unpack[LayerOptions]):
+        self.num_embeddings = check_size("num_embeddings", num_embeddings)
+        self.features = check_size("features", features)
+        options = LayerOptions(kernel_init=_default_table_init) | options
+        shape = (self.num_embeddings, self.features)
+        super().__init__(Lookup(options.get("dtype")), shape, use_bias=False, rngs=rngs, **options)
+
+    def _checked(self, x: Any) -> Array:
+        if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.integer):
+            raise TypeError(expected("x", f"to be integer indices below {self.num_embeddings}", x))
+        if is_concrete(x) and x.size:
+            low, high = int(np.asarray(x).min()), int(np.asarray(x).max())
+            if low < 0 or high >= self.num_embeddings:
+                raise ValueError(expected("x", f"to be indices from 0 to {self.num_embeddings - 1}", f"{low} to {high}"))
+        if self.estimator is weight_sampling:
+            return jnp.asarray(x)
+        return jax.nn.one_hot(x, self.num_embeddings, dtype=self.dtype or self._posteriors()[0].mu.dtype)
