@@ -5,8 +5,6 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
-import jax
-
 
 def dotted(path: tuple[Any, ...]) -> str:
     """A key path of `jax.tree_util` as words with dots between.

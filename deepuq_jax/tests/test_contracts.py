@@ -18,7 +18,6 @@ from deepuq_jax import estimators, layers, priors
 from deepuq_jax.tests import tolerances
 
 
-
 def numbers(*shape):
     return jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
 
