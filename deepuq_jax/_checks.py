@@ -142,6 +142,14 @@ def _check_finite_data(name: str, leaf: Any) -> None:
         raise ValueError(expected(name, "to be finite", "NaN or infinity among its entries"))
 
 
+def check_range(name: str, what: str, values: Any, size: int) -> None:
+    """Refuse integers outside of 0 ... size - 1, where they are concrete."""
+    if is_concrete(values) and values.size:
+        low, high = int(np.asarray(values).min()), int(np.asarray(values).max())
+        if low < 0 or high >= size:
+            raise ValueError(expected(name, f"to be {what} from 0 to {size - 1}", f"{low} to {high}"))
+
+
 def check_num_data(num_data: Any) -> None:
     """Refuse a number of examples that is not one number above zero; tracers of one pass."""
     if np.shape(check_number("num_data", num_data)) != ():

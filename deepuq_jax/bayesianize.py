@@ -14,7 +14,7 @@ from deepuq_jax._checks import check_key, check_positive, expected
 from deepuq_jax._paths import dotted
 from deepuq_jax.adapters import Parts, select, take_apart
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.model import Stateful, hold_prior, join, own_variables, stream_key, unwrap, with_streams
+from deepuq_jax.model import FixedWeight, Stateful, hold_prior, join, own_variables, stream_key, unwrap, with_streams
 from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors import GaussianPrior
 from deepuq_jax.types import Prior
@@ -74,9 +74,8 @@ def bayesianize(
     parts = take_apart(net)
     if not jax.tree.leaves(parts.params):
         raise ValueError(expected("net", "to have parameters", "none"))
-    model = BayesianModule(parts, select(where, parts), rest=rest, sigma=sigma, prior=prior, centred=centred)
-    model.likelihood = nnx.static(likelihood)
-    return model
+    options: dict[str, Any] = dict(rest=rest, sigma=sigma, prior=prior, centred=centred, likelihood=likelihood)
+    return BayesianModule(parts, select(where, parts), **options)
 
 
 def relative(factor: float, *, each: bool = False, floor: float = DEFAULT_FLOOR) -> Callable[[str, Array], Array]:
@@ -132,10 +131,6 @@ def moped(
     return bayesianize(net, sigma=sigma, prior=prior, centred=True, **options)
 
 
-class FrozenWeights(nnx.Variable):
-    """Parameters that are not trained."""
-
-
 class PriorCentre(nnx.Variable):
     """Where a prior lies: carried, not trained."""
 
@@ -168,7 +163,9 @@ class BayesianModule(Stateful, nnx.Module):
     module: nested dicts, as in Flax) with None in place of the others; `rest` holds those, and `carried` the state.
     """
 
-    def __init__(self, parts: Parts, chosen: Any, *, rest: str, sigma: Any, prior: Prior, centred: bool):
+    def __init__(
+        self, parts: Parts, chosen: Any, *, rest: str, sigma: Any, prior: Prior, centred: bool, likelihood: Any
+    ):
         weights = jax.tree.map(lambda leaf, is_chosen: leaf if is_chosen else None, parts.params, chosen)
         others = jax.tree.map(lambda leaf, is_chosen: None if is_chosen else leaf, parts.params, chosen)
         self.net = nnx.static(parts.net)
@@ -180,7 +177,7 @@ class BayesianModule(Stateful, nnx.Module):
         self.prior = hold_prior(prior)
         mu = unwrap(self.posterior).mu
         self.centre = PriorCentre(jax.tree.map(lambda leaf: leaf.copy(), mu)) if centred else None
-        self.likelihood = nnx.static(None)
+        self.likelihood = nnx.static(likelihood)
 
     def bayesian_paths(self) -> list[str]:
         """Dotted paths of the Bayesian parameters."""
@@ -239,7 +236,7 @@ def _hold_rest(others: Any, rest: str) -> Any:
             raise TypeError(expected(f"parameter {dotted(path)}", "to be a floating array", leaf))
     # A copy: training donates its buffers, and the caller keeps the network.
     others = jax.tree.map(lambda leaf: leaf.copy(), others)
-    return nnx.Param(others) if rest == "trained" else FrozenWeights(others)
+    return nnx.Param(others) if rest == "trained" else FixedWeight(others)
 
 
 def _carried(model: Any) -> Any:
@@ -251,7 +248,7 @@ class FixedModule(nnx.Module):
 
     def __init__(self, model: BayesianModule, key: Array):
         self.net = nnx.static(model.net)
-        self.weights = FrozenWeights(model._weights(key, None))
+        self.weights = FixedWeight(model._weights(key, None))
         self.carried = nnx.data(with_streams(model, key).carried)
         self.stream_key = StreamKey(stream_key(key))
         self.likelihood = nnx.static(model.likelihood)

@@ -5,6 +5,7 @@ Objective, training and prediction go through these functions and know nothing e
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -16,10 +17,15 @@ from jax import Array
 
 from deepuq_jax._checks import check_key, check_one_of, expected
 from deepuq_jax._noise import draw_key
+from deepuq_jax._paths import dotted
 
 
 class CarriedPrior(nnx.Variable):
     """A prior with arrays in it: carried through training, not trained."""
+
+
+class FixedWeight(nnx.Variable):
+    """Weights that are not trained."""
 
 
 def hold_prior(prior: Any) -> Any:
@@ -42,12 +48,12 @@ def is_bayesian(node: Any) -> bool:
 
 
 def bayesian_nodes(model: Any) -> list[tuple[str, Any]]:
-    """The topmost Bayesian nodes of a pytree with their paths, each once however many paths reach it."""
+    """The topmost Bayesian nodes of a pytree with their dotted paths, each once however many paths reach it."""
     found = jax.tree_util.tree_leaves_with_path(model, is_leaf=lambda node: is_bayesian(node) and node is not model)
     unique: dict[int, tuple[str, Any]] = {}
     for path, node in found:
         if is_bayesian(node):
-            unique.setdefault(id(node), (jax.tree_util.keystr(path), node))
+            unique.setdefault(id(node), (dotted(path), node))
     return list(unique.values())
 
 
@@ -156,8 +162,7 @@ class Stateful:
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Outputs of one draw from `key` or `noise`, else at the posterior means."""
-        check_one_of("key and noise", key, noise)
-        source = {"key": key} if noise is None else {"noise": noise}
+        source = _source(key, noise)
         if not _hands_state_out.get():
             return call_with_state(self, x, **source)[0]
         if key is not None:  # Inside another model: this one's streams are of this one's key.
@@ -166,11 +171,17 @@ class Stateful:
 
     def call_with_state(self, x: Any, *, key: Array | None = None, noise: Any = None) -> tuple[Any, Any]:
         """The outputs, and the carried state as the call left it (BatchNorm statistics in training mode)."""
-        check_one_of("key and noise", key, noise)
-        return call_with_state(self, x, **({"key": key} if noise is None else {"noise": noise}))
+        return call_with_state(self, x, **_source(key, noise))
 
-    def _forward(self, x: Any, **source: Any) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _forward(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
+        """The call itself, which may write to Variables."""
+
+
+def _source(key: Array | None, noise: Any) -> dict[str, Any]:
+    """The one of the two that was given; the key, which may be None, where there is no noise."""
+    check_one_of("key and noise", key, noise)
+    return {"key": key} if noise is None else {"noise": noise}
 
 
 def own_variables(state: Any) -> Any:

@@ -31,7 +31,7 @@ def select(where: Any, parts: Parts) -> Any:
     return chosen
 
 
-def _chooser(where: Any, parts: Parts) -> Callable[[str, Any], bool]:
+def _chooser(where: Any, parts: Parts) -> Callable[[str, Any], object]:
     if where == "all":
         return lambda path, leaf: True
     if where == "kernels":

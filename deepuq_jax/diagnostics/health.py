@@ -54,7 +54,6 @@ class FitHealth:
         layers: one `LayerHealth` each.
         share_at_prior, signal_to_noise: as in `LayerHealth`, over every weight.
         num_data: examples. n_samples: draws.
-        findings: a sentence for each thing that is off; empty where nothing is.
     """
 
     khat: float
@@ -67,7 +66,11 @@ class FitHealth:
     signal_to_noise: tuple[float, ...]
     num_data: int
     n_samples: int
-    findings: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """A sentence for each thing that is off; empty where nothing is."""
+        return findings_of(self)
 
     def __str__(self) -> str:
         quantiles = lambda values: "  ".join(f"{value:8.2f}" for value in values)
@@ -170,7 +173,7 @@ def diagnose(
     log_weights = log_importance_weights(model, x, y, key=key, **options)
     whole = _layer("every layer", tensors)
     layers = tuple(_layer(path, list(group)) for path, group in groupby(tensors, lambda tensor: tensor.layer))
-    measured: dict[str, Any] = dict(
+    return FitHealth(
         khat=pareto_khat(log_weights),
         khat_threshold=khat_threshold(n_samples),
         elbo=float(log_weights.mean()),
@@ -182,7 +185,6 @@ def diagnose(
         num_data=size,
         n_samples=n_samples,
     )
-    return FitHealth(**measured, findings=findings_of(FitHealth(**measured)))
 
 
 def _layer(path: str, tensors: list[WeightTensor]) -> LayerHealth:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from operator import itemgetter
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +59,7 @@ def without_closed_forms(model: Any) -> Any:
     for _, owner in weight_owners(copy):
         bare = _DensityOnly(unwrap(owner.prior))
         if isinstance(owner, nnx.Module):
-            setattr(owner, "prior", hold_prior(bare))  # noqa: B010 - a type checker does not know of the attribute
+            cast(Any, owner).prior = hold_prior(bare)
         else:  # A dataclass may be frozen; this copy of it is our own.
             object.__setattr__(owner, "prior", bare)
     return copy
@@ -111,7 +112,8 @@ def log_importance_weights(
         raise ValueError("Expected model.kl(key) to look at the key where no closed form is left; got one number.")
     total = -ratios
     for start in range(0, size, batch_size):
-        batch = jax.tree.map(lambda leaf: leaf[start : start + batch_size], (x, y))  # noqa: B023
+        rows = slice(start, start + batch_size)
+        batch = jax.tree.map(itemgetter(rows), (x, y))
         sums = _log_likelihood_of_draws(model, *batch, key, log_likelihood=log_likelihood, n_samples=n_samples)
         total += np.asarray(sums, np.float64)
     return total

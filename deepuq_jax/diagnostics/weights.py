@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from deepuq_jax._checks import expected
+from deepuq_jax._paths import dotted
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, log_sigma, sigma_from_rho
 from deepuq_jax.model import bayesian_nodes, unwrap
 from deepuq_jax.posterior import MeanField
@@ -75,7 +75,8 @@ def weight_tensors(model: Any) -> list[WeightTensor]:
             start = _join(path, name.removesuffix("posterior").removesuffix("_"))
             leaves = jax.tree_util.tree_leaves_with_path(posterior.mu)
             pairs = zip(leaves, jax.tree.leaves(posterior.rho), strict=True)
-            tensors += [WeightTensor(_join(start, keys), mu, rho, unwrap(owner.prior)) for (keys, mu), rho in pairs]
+            prior = unwrap(owner.prior)
+            tensors += [WeightTensor(_join(start, dotted(keys)), mu, rho, prior) for (keys, mu), rho in pairs]
     if not tensors:
         what = "to have a mean-field posterior with a prior beside it"
         raise ValueError(expected("model", what, type(model).__name__))
@@ -94,10 +95,9 @@ def _posteriors(owner: Any) -> dict[str, MeanField]:
     return {name: value for name, value in values.items() if isinstance(value, MeanField)}
 
 
-def _join(path: str, below: Any) -> str:
-    """Two paths as one with dots; JAX's key paths are turned into such."""
-    below = below if isinstance(below, str) else jax.tree_util.keystr(below)
-    return ".".join(filter(None, [path, *re.findall(r"[\w-]+", below)]))
+def _join(*paths: str) -> str:
+    """Dotted paths as one; any may be empty."""
+    return ".".join(filter(None, paths))
 
 
 def kl_per_weight(tensor: WeightTensor) -> Array:

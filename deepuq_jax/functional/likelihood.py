@@ -16,17 +16,16 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from deepuq_jax._checks import check_positive, expected, is_concrete
+from deepuq_jax._checks import check_positive, check_range, expected, is_concrete
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32, sigma_from_rho
 
 # The floor under a learned variance, as documented: softplus(v) + 1e-6.
 MIN_VARIANCE = 1e-6
 
 
-def _sum_per_example(values: Array) -> Array:
+def sum_per_example(values: Array) -> Array:
     """Sum over all axes but the first: [batch, ...] -> [batch]."""
     return values.sum(axis=tuple(range(1, values.ndim)))
 
@@ -59,14 +58,11 @@ def categorical_log_likelihood(outputs: Array, y: Array) -> Array:
     if outputs.ndim < 2:
         raise ValueError(expected("outputs", "to be logits [batch, classes]", outputs))
     _check_target_shape(y, outputs.shape[:-1])
-    if is_concrete(y) and y.size:
-        low, high = int(np.asarray(y).min()), int(np.asarray(y).max())
-        if low < 0 or high >= outputs.shape[-1]:
-            raise ValueError(expected("y", f"to be labels from 0 to {outputs.shape[-1] - 1}", f"{low} to {high}"))
+    check_range("y", "labels", y, outputs.shape[-1])
     log_probs = jax.nn.log_softmax(at_least_float32(outputs), axis=-1)
     # One-hot rather than a gather: the gradient is then a product, not a scatter.
     is_label = jax.nn.one_hot(y, outputs.shape[-1], dtype=bool)
-    return _sum_per_example(jnp.where(is_label, log_probs, 0.0).sum(axis=-1))
+    return sum_per_example(jnp.where(is_label, log_probs, 0.0).sum(axis=-1))
 
 
 def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> Array:
@@ -88,7 +84,7 @@ def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> A
     _check_target_shape(y, outputs.shape)
     sigma = jnp.asarray(sigma, dtype=at_least_float32(outputs).dtype)
     z = (at_least_float32(y) - at_least_float32(outputs)) / sigma
-    return _sum_per_example(-0.5 * jnp.square(z) - jnp.log(sigma) - HALF_LOG_2PI)
+    return sum_per_example(-0.5 * jnp.square(z) - jnp.log(sigma) - HALF_LOG_2PI)
 
 
 def mean_squared_error(outputs: Array, y: Array) -> Array:
@@ -157,7 +153,7 @@ def heteroscedastic_log_likelihood(outputs: Array, y: Array) -> Array:
     >>> heteroscedastic_log_likelihood(jnp.zeros((1, 2)), jnp.zeros((1, 1)))
     Array([-0.7356...], dtype=float32)
     """
-    return _sum_per_example(-_heteroscedastic_nll(outputs, y) - HALF_LOG_2PI)
+    return sum_per_example(-_heteroscedastic_nll(outputs, y) - HALF_LOG_2PI)
 
 
 def heteroscedastic_nll(outputs: Array, y: Array) -> Array:
@@ -182,7 +178,16 @@ def _heteroscedastic_nll(outputs: Array, y: Array) -> Array:
     """[..., d]: the score of each target, without the constant."""
     mean, var = split_mean_variance(outputs)
     _check_target_shape(y, mean.shape)
-    return 0.5 * (jnp.square(at_least_float32(y) - mean) / var + jnp.log(var))
+    return nll_up_to_constant(at_least_float32(y) - mean, var)
+
+
+def nll_up_to_constant(deviation: Array, var: Array) -> Array:
+    """1/2 (deviation^2 / var + log var), element by element: minus log N(y; y - deviation, var) but for log(2 pi) / 2.
+
+    >>> nll_up_to_constant(jnp.array([2.0]), jnp.array([1.0]))
+    Array([2.], dtype=float32)
+    """
+    return 0.5 * (jnp.square(deviation) / var + jnp.log(var))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from deepuq_jax._checks import check_one_of, check_param_dtype, check_positive
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.estimators._protocol import add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma
-from deepuq_jax.model import hold_prior, unwrap
+from deepuq_jax.model import FixedWeight, hold_prior, unwrap
 from deepuq_jax.posterior import GaussianPosterior
 from deepuq_jax.priors import GaussianPrior
 from deepuq_jax.types import Estimator, Prior
@@ -53,13 +54,13 @@ class AffineLayer(nnx.Module):
         self.dtype = dtype
 
     @property
+    @abstractmethod
     def _op(self) -> Callable[[Any, Array], Array]:
         """A hashable function of x and a kernel, linear in each, that casts both to the compute dtype `self.dtype`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _checked(self, x: Any) -> Any:
         """The input as `op` takes it, once it is known to be sound."""
-        raise NotImplementedError
 
     def _posteriors(self) -> tuple[GaussianPosterior, GaussianPosterior | None]:
         return unwrap(self.kernel_posterior), unwrap(self.bias_posterior)
@@ -101,10 +102,6 @@ class AffineLayer(nnx.Module):
 def _affine(op: Callable, x: Any, kernel: Array, bias: Array | None) -> Array:
     outputs = op(x, kernel)
     return outputs if bias is None else add_bias(outputs, bias)
-
-
-class FixedWeight(nnx.Variable):
-    """A weight that is not trained."""
 
 
 class FixedAffine(nnx.Module):

@@ -102,7 +102,7 @@ class BayesianConv(AffineLayer):
     ):
         self.in_features = check_size("in_features", in_features)
         self.out_features = check_size("out_features", out_features)
-        self.kernel_size = _sizes("kernel_size", kernel_size, 1)
+        self.kernel_size = _sizes("kernel_size", kernel_size)
         rank = len(self.kernel_size)
         if not 1 <= rank <= 3:
             raise ValueError(expected("kernel_size", "to have one to three dimensions", f"{self.kernel_size}"))
@@ -129,12 +129,12 @@ class BayesianConv(AffineLayer):
         return x
 
 
-def _sizes(name: str, value: Any, rank: int) -> tuple[int, ...]:
-    """One positive int for each dimension; an int stands for all."""
+def _sizes(name: str, value: Any, rank: int | None = None) -> tuple[int, ...]:
+    """One positive int for each dimension, `rank` of them or as many as there are; an int stands for all (for one)."""
     if isinstance(value, (int, np.integer)):
-        return (check_size(name, value),) * rank
+        return (check_size(name, value),) * (rank or 1)
     sizes = check_sizes(name, value)
-    if name != "kernel_size" and len(sizes) != rank:
+    if rank is not None and len(sizes) != rank:
         raise ValueError(expected(name, f"to have {rank} entries, as kernel_size has", f"{sizes}"))
     return sizes
 

@@ -10,12 +10,11 @@ from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
 from jax import Array
 
-from deepuq_jax._checks import check_size, expected, is_concrete
+from deepuq_jax._checks import check_range, check_size, expected
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.layers.affine import AffineLayer
 from deepuq_jax.layers.linear import Dot
@@ -70,12 +69,7 @@ class BayesianEmbed(AffineLayer):
     def _checked(self, x: Any) -> Array:
         if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.integer):
             raise TypeError(expected("x", f"to be integer indices below {self.num_embeddings}", x))
-        if is_concrete(x) and x.size:
-            low, high = int(np.asarray(x).min()), int(np.asarray(x).max())
-            if low < 0 or high >= self.num_embeddings:
-                raise ValueError(
-                    expected("x", f"to be indices from 0 to {self.num_embeddings - 1}", f"{low} to {high}")
-                )
+        check_range("x", "indices", x, self.num_embeddings)
         if self.estimator is weight_sampling:
             return jnp.asarray(x)
         return jax.nn.one_hot(x, self.num_embeddings, dtype=self.dtype or self._posteriors()[0].mu.dtype)

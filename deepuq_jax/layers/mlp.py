@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
-import jax.numpy as jnp
 from flax import nnx
 
 from deepuq_jax._checks import check_size, check_sizes
-from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.layers.activations import activation_function
-from deepuq_jax.layers.affine import DEFAULT_SIGMA_INIT, default_kernel_init
 from deepuq_jax.layers.linear import BayesianLinear
+from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.layers.sequential import Sequential
-from deepuq_jax.priors import GaussianPrior
-from deepuq_jax.types import Estimator, Prior
 
 
 class BayesByBackpropMLP(Sequential):
@@ -37,6 +33,7 @@ class BayesByBackpropMLP(Sequential):
         ValueError, TypeError: sizes that are not positive ints, an unknown activation, and as `BayesianLinear`.
 
     >>> import jax
+    >>> import jax.numpy as jnp
     >>> model = BayesByBackpropMLP(4, (16, 16), 3, rngs=nnx.Rngs(0))
     >>> model(jnp.ones((5, 4)), key=jax.random.key(1)).shape
     (5, 3)
@@ -48,25 +45,18 @@ class BayesByBackpropMLP(Sequential):
         hidden_dims: Sequence[int],
         output_dim: int,
         *,
-        prior: Prior = GaussianPrior(),
-        estimator: Estimator = weight_sampling,
         activation: Callable | str = "relu",
         likelihood: Any = None,
-        kernel_init: nnx.Initializer = default_kernel_init,
-        sigma_init: float = DEFAULT_SIGMA_INIT,
-        param_dtype: Any = jnp.float32,
-        dtype: Any = None,
         rngs: nnx.Rngs,
+        **options: Unpack[LayerOptions],
     ):
         input_dim = check_size("input_dim", input_dim)
         output_dim = check_size("output_dim", output_dim)
         sizes = (input_dim, *check_sizes("hidden_dims", hidden_dims), output_dim)
-        options: dict[str, Any] = dict(prior=prior, estimator=estimator, kernel_init=kernel_init, sigma_init=sigma_init)
-        options.update(param_dtype=param_dtype, dtype=dtype, rngs=rngs)
         between = activation_function(activation)
         members: list[Callable] = []
         for fan_in, fan_out in itertools.pairwise(sizes):
-            members += [BayesianLinear(fan_in, fan_out, **options), between]
+            members += [BayesianLinear(fan_in, fan_out, rngs=rngs, **options), between]
         super().__init__(*members[:-1], likelihood=likelihood)
 
 

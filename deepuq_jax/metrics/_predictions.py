@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from deepuq_jax._checks import expected, is_concrete
+from deepuq_jax._checks import check_range, expected
 from deepuq_jax.functional.gaussian import at_least_float32
+from deepuq_jax.functional.likelihood import sum_per_example
 from deepuq_jax.functional.moments import entropy_of_probs
 from deepuq_jax.types import UQResult
 
@@ -39,10 +39,7 @@ def class_labels(y: Any, probs: Array) -> Array:
         raise TypeError(expected("y", "to be integer labels [batch]", y))
     if y.shape != probs.shape[:1]:
         raise ValueError(expected("y", f"to have shape [{probs.shape[0]}], a label a prediction", y))
-    if is_concrete(y) and y.size:
-        low, high = int(np.asarray(y).min()), int(np.asarray(y).max())
-        if low < 0 or high >= probs.shape[1]:
-            raise ValueError(expected("y", f"to be labels from 0 to {probs.shape[1] - 1}", f"{low} to {high}"))
+    check_range("y", "labels", y, probs.shape[1])
     return jnp.asarray(y)
 
 
@@ -86,5 +83,4 @@ def uncertainty(prediction: Any) -> Array:
         return entropy_of_probs(jnp.asarray(prediction.probs))
     if prediction.epistemic_var is None:
         raise ValueError("Expected a result with an epistemic_var or probs; got one without.")
-    var = at_least_float32(jnp.asarray(prediction.epistemic_var))
-    return var.sum(axis=tuple(range(1, var.ndim)))
+    return sum_per_example(at_least_float32(jnp.asarray(prediction.epistemic_var)))

@@ -10,6 +10,7 @@ from jax import Array
 
 from deepuq_jax._checks import expected
 from deepuq_jax.functional.gaussian import at_least_float32
+from deepuq_jax.functional.moments import entropy_of_probs
 from deepuq_jax.metrics._predictions import class_labels, class_probs, uncertainty
 
 
@@ -79,7 +80,7 @@ def error_auroc(prediction: Any, y: Any, *, scores: Any = None) -> Array:
     probs = class_probs(prediction)
     is_wrong = probs.argmax(axis=1) != class_labels(y, probs)
     if scores is None:
-        scores = jax.scipy.special.entr(probs).sum(axis=1)
+        scores = entropy_of_probs(probs)
     return auroc(scores, is_wrong)
 
 

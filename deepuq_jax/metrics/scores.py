@@ -11,6 +11,7 @@ from jax import Array
 
 from deepuq_jax._checks import expected
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32
+from deepuq_jax.functional.likelihood import nll_up_to_constant, sum_per_example
 from deepuq_jax.metrics._predictions import class_labels, class_probs, gaussian_moments, is_classification, real_targets
 
 
@@ -38,8 +39,7 @@ def negative_log_likelihood(prediction: Any, y: Any) -> Array:
         probs = class_probs(prediction)
         return -jnp.log(jnp.take_along_axis(probs, class_labels(y, probs)[:, None], axis=1)[:, 0])
     mean, var = gaussian_moments(prediction)
-    nll = 0.5 * jnp.square(real_targets(y, mean) - mean) / var + 0.5 * jnp.log(var) + HALF_LOG_2PI
-    return nll.sum(axis=tuple(range(1, nll.ndim)))
+    return sum_per_example(nll_up_to_constant(real_targets(y, mean) - mean, var) + HALF_LOG_2PI)
 
 
 def brier_score(prediction: Any, y: Any) -> Array:

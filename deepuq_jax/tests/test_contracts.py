@@ -181,6 +181,7 @@ def test_a_model_is_built_under_vmap_over_seeds(name, key):
     models = jax.vmap(lambda k: make(rngs=nnx.Rngs(k)))(keys)
     out = jax.vmap(lambda m, k: m(x, key=k))(models, keys)
     assert out.shape == (3, *make(rngs=nnx.Rngs(0))(x).shape)
+    assert (*out.shape[:2], out.shape[-1]) == (3, 5, 2)
     assert not np.allclose(out[0], out[1])
 
 
