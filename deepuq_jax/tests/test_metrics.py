@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scoringrules
-from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
@@ -98,18 +97,17 @@ def test_fair_crps_of_gaussian_draws_is_the_closed_form_on_average(key):
     assert dq.metrics.crps_from_draws(draws, y).mean() - exact > 0.1
 
 
-def test_a_result_scores_as_its_arrays(key):
-    x, y = jnp.linspace(-1, 1, 6)[:, None], jnp.array([0, 1, 2, 0, 1, 2])
-    model = dq.BayesByBackpropMLP(1, (4,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
-    result = dq.predict_vi_uq(model, x, key=key, n_samples=5)
-    for metric in (dq.metrics.negative_log_likelihood, dq.metrics.brier_score, dq.metrics.expected_calibration_error):
-        np.testing.assert_array_equal(metric(result, y), metric(result.probs, y))
-    regressor = dq.BayesByBackpropMLP(1, (4,), 1, likelihood=dq.Gaussian(0.5), rngs=nnx.Rngs(0))
-    result = dq.predict_vi_uq(regressor, x, key=key, n_samples=5)
-    pair = (result.mean, result.total_var)
+def test_a_result_scores_as_its_arrays():
+    probs, y = classes(6, 3)
+    result = dq.UQResult(mean=probs, probs=probs)
+    for metric in (dq.metrics.negative_log_likelihood, dq.metrics.brier_score, dq.metrics.error_auroc):
+        np.testing.assert_array_equal(metric(result, y), metric(probs, y))
+    close(dq.metrics.ood_auroc(result, stats.entropy(probs, axis=1)), 0.5)  # Each score has its twin.
+    mean, var, y = regression(6)
+    result = dq.UQResult(mean=mean, epistemic_var=0.5 * var, total_var=var)
     for metric in (dq.metrics.negative_log_likelihood, dq.metrics.crps, dq.metrics.interval_coverage):
-        np.testing.assert_array_equal(metric(result, x), metric(pair, x))
-    close(dq.metrics.ood_auroc(result, result.epistemic_var[:, 0]), 0.5)  # Each value has its twin.
+        np.testing.assert_array_equal(metric(result, y), metric((mean, var), y))
+    close(dq.metrics.ood_auroc(result, jnp.flip(0.5 * var.sum(axis=1))), 0.5)
 
 
 # --------------------------------------------------------------------------------------------------------- calibration
