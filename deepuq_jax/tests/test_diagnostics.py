@@ -49,7 +49,7 @@ def test_where_q_is_the_posterior_every_weight_is_the_evidence(x64, key):
     x, y, mean, sigma, evidence = orthogonal()
     options = dict(key=key, n_samples=50, log_likelihood=dq.Gaussian(NOISE))
     for prior in (dq.GaussianPrior(0.0, 1.0), dq.GaussianPrior(0.0, jnp.ones((3, 1)))):
-        weights = diagnostics.log_importance_weights(linear(mean, sigma, prior), x, y, batch_size=7, **options)
+        weights = diagnostics.log_importance_weights(linear(mean, sigma, prior), x, y, batch_size=8, **options)
         np.testing.assert_allclose(weights, evidence, rtol=tolerances.SUMS["float64"])
     assert diagnostics.pareto_khat(weights) == -np.inf
 
@@ -67,7 +67,7 @@ def test_weights_are_those_of_the_very_draws(how, key):
         "last layer": lambda: dq.LastLayerVariationalInference(jnp.tanh, 2, 1, prior=prior, rngs=rngs),
     }[how]()
     likelihood = dq.Gaussian(NOISE)
-    got = diagnostics.log_importance_weights(model, x, y, key=key, n_samples=4, log_likelihood=likelihood)
+    got = diagnostics.log_importance_weights(model, x, y, key=key, n_samples=2, log_likelihood=likelihood)
     for i, value in enumerate(got):
         fixed = dq.draw(model, key=jax.random.fold_in(key, i))
         want = likelihood(fixed(x), y).sum()
@@ -150,7 +150,7 @@ def test_without_arviz_stats_the_error_names_the_extra(monkeypatch):
 
 @pytest.mark.parametrize("prior_class", [getattr(priors, name) for name in priors.__all__])
 def test_kl_per_weight_adds_up_to_the_kl(prior_class, key):
-    model = dq.BayesByBackpropMLP(3, (4,), 2, prior=prior_class(), sigma_init=0.2, rngs=nnx.Rngs(0))
+    model = dq.BayesianLinear(3, 2, prior=prior_class(), sigma_init=0.2, rngs=nnx.Rngs(0))
     total = sum(float(kl_per_weight(tensor).sum()) for tensor in weight_tensors(model))
     if hasattr(prior_class(), "kl"):
         np.testing.assert_allclose(total, model.kl(), rtol=tolerances.SUMS["float32"])
