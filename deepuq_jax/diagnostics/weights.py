@@ -85,7 +85,7 @@ def weight_tensors(model: Any) -> list[WeightTensor]:
         what = "to have a mean-field posterior with a prior beside it"
         raise ValueError(expected("model", what, type(model).__name__))
     for tensor in tensors:
-        if not (jnp.isfinite(tensor.mu).all() & jnp.isfinite(tensor.rho).all()):
+        if not all(np.isfinite(np.asarray(part)).all() for part in (tensor.mu, tensor.rho)):
             raise ValueError(expected(f"the posterior at {tensor.path}", "to be finite", "NaN or infinity"))
     return tensors
 
