@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.core import Tracer
 
@@ -74,7 +75,7 @@ class UQResult:
         [-1.96, 1.96]
         """
         check_positive("level", level)
-        if not isinstance(level, Tracer) and not (jnp.asarray(level) < 1).all():
+        if not isinstance(level, Tracer) and not (np.asarray(level) < 1).all():
             raise ValueError(expected("level", "to be between 0 and 1", f"{level!r}"))
         if self.probs is not None or self.total_var is None:
             raise ValueError("Expected a regression result with a total_var; got a result without an interval.")

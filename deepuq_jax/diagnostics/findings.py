@@ -14,6 +14,8 @@ PRUNED_SHARE = 0.9
 # The 95 % quantile of |mu| / sigma below the first: no weight is known to be other than 0. The 5 % quantile above the
 # second: q is a point.
 NO_SIGNAL, NO_NOISE = 1.0, 100.0
+# Between a model's KL and the sum over its weights; float32 sums agree far better.
+KL_SLACK = 0.01
 
 
 def findings_of(health: FitHealth) -> tuple[str, ...]:
@@ -24,7 +26,17 @@ def findings_of(health: FitHealth) -> tuple[str, ...]:
     Returns:
         Sentences; none where nothing is off.
     """
-    return (*_temperature(health), *_pruned(health), *_signal(health), *_khat(health))
+    return (*_kl(health), *_temperature(health), *_pruned(health), *_signal(health), *_khat(health))
+
+
+def _kl(health: FitHealth) -> list[str]:
+    total = sum(layer.kl for layer in health.layers)
+    if abs(total - health.kl) <= KL_SLACK * max(1.0, abs(health.kl)):
+        return []
+    return [
+        f"The layers' KL adds up to {total:,.1f} nats, but model.kl() is {health.kl:,.1f}: the model counts other "
+        f"things than its mean-field weights, or counts them otherwise. Read what is said by layer with care."
+    ]
 
 
 def _temperature(health: FitHealth) -> list[str]:

@@ -14,6 +14,8 @@ from deepuq_jax._checks import check_batch, check_count, check_finite_number, ch
 from deepuq_jax.diagnostics.findings import findings_of
 from deepuq_jax.diagnostics.importance import khat_threshold, log_importance_weights, pareto_khat
 from deepuq_jax.diagnostics.weights import WeightTensor, kl_per_weight, weight_tensors
+from deepuq_jax.objective import kl_divergence
+from deepuq_jax.posterior import KeyRequiredError
 
 # A weight that has learned less than this, in nats, is still at the prior: its mean is within 0.45 prior standard
 # deviations of the prior's, its scale within a factor of 1.4. The jitter of Adam alone leaves about 0.04.
@@ -49,7 +51,7 @@ class FitHealth:
         khat: Pareto k-hat of the importance weights of the posterior against q; -inf where they are all equal.
         khat_threshold: above it q is not near the posterior.
         elbo: evidence lower bound of the whole data, nats, over the same draws.
-        kl: KL(q || p) of the model, nats; the layers' sum.
+        kl: KL(q || p) of the model, nats: its own `kl()` where that is a closed form, else the layers' sum.
         temperature: weight of the KL in the objective over that of the exact ELBO.
         layers: one `LayerHealth` each.
         share_at_prior, signal_to_noise: as in `LayerHealth`, over every weight.
@@ -177,7 +179,7 @@ def diagnose(
         khat=pareto_khat(log_weights),
         khat_threshold=khat_threshold(n_samples),
         elbo=float(log_weights.mean()),
-        kl=whole.kl,
+        kl=_own_kl(model, whole.kl),
         temperature=temperature,
         layers=layers,
         share_at_prior=whole.share_at_prior,
@@ -185,6 +187,13 @@ def diagnose(
         num_data=size,
         n_samples=n_samples,
     )
+
+
+def _own_kl(model: Any, otherwise: float) -> float:
+    try:
+        return float(kl_divergence(model))
+    except KeyRequiredError:
+        return otherwise
 
 
 def _layer(path: str, tensors: list[WeightTensor]) -> LayerHealth:

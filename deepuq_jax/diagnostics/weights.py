@@ -28,13 +28,15 @@ class WeightTensor(NamedTuple):
     Attributes:
         path: where it is in the model, such as "layers.0.kernel".
         mu, rho: arrays of one shape; the standard deviation is softplus(rho).
-        prior: over it.
+        prior: over it, or where it has a centre, over its deviation from that.
+        centre: where the prior lies, an array of the same shape, or 0.
     """
 
     path: str
     mu: Array
     rho: Array
     prior: Any
+    centre: Any = 0.0
 
     @property
     def layer(self) -> str:
@@ -59,7 +61,7 @@ def weight_tensors(model: Any) -> list[WeightTensor]:
     """Every tensor of weights under a mean-field posterior.
 
     A posterior is found as an attribute of a Bayesian layer or model, as in `BayesianLinear.kernel_posterior`; its
-    prior is the attribute `prior` beside it.
+    prior is the attribute `prior` beside it, around the attribute `centre` (a pytree like the means) if there is one.
 
     Raises:
         ValueError: no posterior in the model, or one with a mean or scale that is not finite.
@@ -73,15 +75,18 @@ def weight_tensors(model: Any) -> list[WeightTensor]:
     for path, owner in weight_owners(model):
         for name, posterior in _posteriors(owner).items():
             start = _join(path, name.removesuffix("posterior").removesuffix("_"))
-            leaves = jax.tree_util.tree_leaves_with_path(posterior.mu)
-            pairs = zip(leaves, jax.tree.leaves(posterior.rho), strict=True)
+            keys, means = zip(*jax.tree_util.tree_leaves_with_path(posterior.mu), strict=True)
+            paths = [_join(start, dotted(leaf)) for leaf in keys]
+            centre = unwrap(getattr(owner, "centre", None))
+            centres = [0.0] * len(means) if centre is None else jax.tree.leaves(centre)
+            parts = zip(paths, means, jax.tree.leaves(posterior.rho), centres, strict=True)
             prior = unwrap(owner.prior)
-            tensors += [WeightTensor(_join(start, dotted(keys)), mu, rho, prior) for (keys, mu), rho in pairs]
+            tensors += [WeightTensor(path, mu, rho, prior, centre) for path, mu, rho, centre in parts]
     if not tensors:
         what = "to have a mean-field posterior with a prior beside it"
         raise ValueError(expected("model", what, type(model).__name__))
     for tensor in tensors:
-        if not (jnp.isfinite(tensor.mu).all() & jnp.isfinite(tensor.rho).all()):
+        if not all(np.isfinite(np.asarray(part)).all() for part in (tensor.mu, tensor.rho)):
             raise ValueError(expected(f"the posterior at {tensor.path}", "to be finite", "NaN or infinity"))
     return tensors
 
@@ -116,7 +121,9 @@ def kl_per_weight(tensor: WeightTensor) -> Array:
     spread = lambda leaf: jnp.broadcast_to(leaf, tensor.mu.shape).ravel()
     priors = None if is_opaque else jax.tree.map(spread, prior)
     of_one = lambda own, mu, rho: _kl_of_one(prior if is_opaque else own, mu, rho)
-    return jax.vmap(of_one)(priors, tensor.mu.ravel(), tensor.rho.ravel()).reshape(tensor.mu.shape)
+    return jax.jit(jax.vmap(of_one))(priors, (tensor.mu - tensor.centre).ravel(), tensor.rho.ravel()).reshape(
+        tensor.mu.shape
+    )
 
 
 def _kl_of_one(prior: Any, mu: Array, rho: Array) -> Array:

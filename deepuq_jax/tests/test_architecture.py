@@ -85,7 +85,7 @@ def run(code):
 
 
 def test_import_without_torch_and_optional_packages():
-    blocked = ["torch", "deepuq_torch", "sklearn", "matplotlib", "tqdm", "scipy.stats"]
+    blocked = ["torch", "deepuq_torch", "sklearn", "matplotlib", "tqdm", "scipy.stats", "arviz_stats", "scoringrules"]
     code = f"import sys\nfor name in {blocked}: sys.modules[name] = None\nimport deepuq_jax"
     result = run(code)
     assert result.returncode == 0, result.stderr
@@ -107,6 +107,15 @@ def test_import_does_no_work_on_a_device_and_changes_no_global_state():
 def test_public_names_exist_and_have_a_docstring_with_an_example():
     for name in deepuq_jax.__all__:
         assert getattr(deepuq_jax, name).__doc__, name
-    functions = ["fit", "predict_vi_uq", "negative_elbo", "vi_elbo_step", "kl_divergence", "bayesianize", "draw"]
+    functions = [
+        "fit",
+        "predict_vi_uq",
+        "negative_elbo",
+        "vi_elbo_step",
+        "kl_divergence",
+        "bayesianize",
+        "draw",
+        "diagnose",
+    ]
     for name in functions:
         assert ">>>" in getattr(deepuq_jax, name).__doc__, name
