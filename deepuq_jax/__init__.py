@@ -8,7 +8,7 @@ from deepuq_jax import estimators, functional, layers, priors
 from deepuq_jax.bayesianize import BayesianModule, bayesianize, moped, relative
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.fit import FitResult, NonFiniteError, fit
-from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian, UnknownNoise
+from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian, HomoscedasticGaussian, UnknownNoise
 from deepuq_jax.layers import (
     BayesByBackpropMLP,
     BayesByBackpropRegressor,
@@ -17,10 +17,12 @@ from deepuq_jax.layers import (
     BayesianLinear,
     HeteroscedasticBayesByBackpropRegressor,
     HeteroscedasticMultiOutputBayesByBackpropRegressor,
+    HomoscedasticBayesByBackpropRegressor,
     LastLayerVariationalInference,
     MultiOutputBayesByBackpropRegressor,
     Sequential,
 )
+from deepuq_jax.layers.homoscedastic import LearnedNoise
 from deepuq_jax.model import draw
 from deepuq_jax.objective import kl_divergence, negative_elbo, vi_elbo_step
 from deepuq_jax.posterior import GaussianPosterior, KeyRequiredError, MeanField
@@ -49,8 +51,11 @@ __all__ = [
     "HeteroscedasticBayesByBackpropRegressor",
     "HeteroscedasticGaussian",
     "HeteroscedasticMultiOutputBayesByBackpropRegressor",
+    "HomoscedasticBayesByBackpropRegressor",
+    "HomoscedasticGaussian",
     "KeyRequiredError",
     "LastLayerVariationalInference",
+    "LearnedNoise",
     "Likelihood",
     "MeanField",
     "MultiOutputBayesByBackpropRegressor",

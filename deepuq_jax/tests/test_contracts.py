@@ -15,6 +15,7 @@ from scipy import integrate, stats
 
 import deepuq_jax as dq
 from deepuq_jax import estimators, layers, priors
+from deepuq_jax.layers.affine import FixedWeight
 from deepuq_jax.tests import tolerances
 
 
@@ -36,6 +37,10 @@ LAYERS = {
     ),
     "HeteroscedasticMultiOutputBayesByBackpropRegressor": (
         lambda **o: dq.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 1, (4,), **o),
+        numbers(5, 3),
+    ),
+    "HomoscedasticBayesByBackpropRegressor": (
+        lambda **o: dq.HomoscedasticBayesByBackpropRegressor(3, (4,), **o),
         numbers(5, 3),
     ),
     # Its extractor has no parameters here, so that all are the posteriors': others are in test_last_layer.py.
@@ -197,7 +202,7 @@ def test_kl_without_closed_form_is_at_the_weights_of_that_draw(name, key):
     model, _ = build(name, prior=OpaquePrior())
     with pytest.raises(dq.KeyRequiredError):
         model.kl()
-    weights = nnx.state(dq.draw(model, key=key), nnx.Variable)
+    weights = nnx.state(dq.draw(model, key=key), FixedWeight)
     log_prior = sum(stats.norm.logpdf(leaf, 0, 0.5).sum() for leaf in jax.tree.leaves(weights))
     posteriors = jax.tree.leaves(model, is_leaf=lambda n: isinstance(n, dq.GaussianPosterior))
     drawn = jax.tree.leaves(weights)
