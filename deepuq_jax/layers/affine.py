@@ -23,14 +23,10 @@ DEFAULT_SIGMA_INIT = 0.05
 
 
 class AffineLayer(nnx.Module):
-    """y = op(x, W) + b with a Gaussian posterior over W and b; a layer names its op and says what an input is.
-
-    `op` is a hashable function of x and a kernel, linear in each, that casts both to the compute dtype.
-    """
+    """y = op(x, W) + b with a Gaussian posterior over W and b; a layer names its op and says what an input is."""
 
     def __init__(
         self,
-        op: Callable[[Any, Array], Array],
         shape: tuple[int, ...],
         *,
         use_bias: bool = True,
@@ -55,7 +51,11 @@ class AffineLayer(nnx.Module):
         self.prior = hold_prior(prior)
         self.estimator = nnx.static(estimator)
         self.dtype = dtype
-        self._op = nnx.static(op)
+
+    @property
+    def _op(self) -> Callable[[Any, Array], Array]:
+        """A hashable function of x and a kernel, linear in each, that casts both to the compute dtype `self.dtype`."""
+        raise NotImplementedError
 
     def _checked(self, x: Any) -> Any:
         """The input as `op` takes it, once it is known to be sound."""

@@ -110,10 +110,16 @@ class BayesianConv(AffineLayer):
         for name, size in (("in_features", self.in_features), ("out_features", self.out_features)):
             if size % groups:
                 raise ValueError(expected(name, f"to be a multiple of feature_group_count = {groups}", f"{size}"))
-        strides, dilation = _sizes("strides", strides, rank), _sizes("kernel_dilation", kernel_dilation, rank)
-        op = Convolution(strides, _padding(padding, rank), dilation, groups, options.get("dtype"))
+        self.strides = _sizes("strides", strides, rank)
+        self.kernel_dilation = _sizes("kernel_dilation", kernel_dilation, rank)
+        self.padding = _padding(padding, rank)
+        self.feature_group_count = groups
         shape = (*self.kernel_size, self.in_features // groups, self.out_features)
-        super().__init__(op, shape, use_bias=use_bias, rngs=rngs, **options)
+        super().__init__(shape, use_bias=use_bias, rngs=rngs, **options)
+
+    @property
+    def _op(self) -> Convolution:
+        return Convolution(self.strides, self.padding, self.kernel_dilation, self.feature_group_count, self.dtype)
 
     def _checked(self, x: Array) -> Array:
         check_last_axis("x", x, self.in_features)

@@ -61,7 +61,11 @@ class BayesianEmbed(AffineLayer):
         self.features = check_size("features", features)
         options = LayerOptions(kernel_init=_default_table_init) | options
         shape = (self.num_embeddings, self.features)
-        super().__init__(Lookup(options.get("dtype")), shape, use_bias=False, rngs=rngs, **options)
+        super().__init__(shape, use_bias=False, rngs=rngs, **options)
+
+    @property
+    def _op(self) -> Lookup:
+        return Lookup(self.dtype)
 
     def _checked(self, x: Any) -> Array:
         if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.integer):

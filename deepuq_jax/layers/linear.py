@@ -67,7 +67,11 @@ class BayesianLinear(AffineLayer):
         self.in_features = check_size("in_features", in_features)
         self.out_features = check_size("out_features", out_features)
         shape = (self.in_features, self.out_features)
-        super().__init__(Dot(options.get("dtype")), shape, use_bias=use_bias, rngs=rngs, **options)
+        super().__init__(shape, use_bias=use_bias, rngs=rngs, **options)
+
+    @property
+    def _op(self) -> Dot:
+        return Dot(self.dtype)
 
     def _checked(self, x: Array) -> Array:
         check_last_axis("x", x, self.in_features)
