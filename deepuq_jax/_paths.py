@@ -5,12 +5,11 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
-import jax
-
 
 def dotted(path: tuple[Any, ...]) -> str:
     """A key path of `jax.tree_util` as words with dots between.
 
+    >>> import jax
     >>> [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path({"layers": [{"kernel": 1}]})]
     ['layers.0.kernel']
     """

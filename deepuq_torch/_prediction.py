@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ._checks import broadcasts_to, fault, finite_number, positive_count
-from ._criteria import is_heteroscedastic, predicts_noise, need_variance_methods
+from ._criteria import is_heteroscedastic, need_variance_methods, predicts_noise
 from ._draws import evaluating, output_chunks
 from ._gaussian import at_least_float32
 from ._moments import StreamingMoments

@@ -2,9 +2,9 @@
 
 The file format is numpy's ``.npz`` under the documented state-dict names, weights as ``[out, in]``:
 ``layers.{i}.weight_posterior.mu``, ``.rho``, ``layers.{i}.bias_posterior.mu``, ``.rho``; for the regressors
-``hidden_layers.{i}.*`` and ``output_layer.*`` (and ``raw_var`` where the noise is learned for all inputs), for a last layer ``head.*``. On the JAX side a kernel is ``[in, out]``,
-so it is transposed on the way. A last layer's feature extractor is the caller's own network in either package: its
-weights do not cross.
+``hidden_layers.{i}.*`` and ``output_layer.*`` (and ``raw_var``, noise learned for all inputs), for a last layer
+``head.*``. On the JAX side a kernel is ``[in, out]``, so it is transposed on the way. A last layer's feature extractor
+is the caller's own network in either package: its weights do not cross.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Networks of other libraries, one library a file: what of them is parameters, what is carried, and how to call them."""
+"""Networks of other libraries, one a file: what of them is parameters, what is carried, and how they are called."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ the mean and the aleatoric variance that the outputs predict. Those here are has
 static attribute; any callable of the same shape serves in their place.
 
 What else a likelihood may say of itself: ``task`` ("regression" or "classification"), ``predicts_noise`` (whether the
-outputs hold the noise too), ``heteroscedastic`` (whether that depends on the input), and ``criterion(outputs, y) -> scalar``, what `vi_elbo_step` is documented to score such
-outputs by where that is not the mean negative log-likelihood.
+outputs hold the noise too), ``heteroscedastic`` (whether that depends on the input), and ``criterion(outputs, y) ->
+scalar``, what `vi_elbo_step` is documented to score such outputs by where that is not the mean negative log-likelihood.
 """
 
 from __future__ import annotations
@@ -284,9 +284,9 @@ class HeteroscedasticGaussian:
 
 @dataclass(frozen=True)
 class HomoscedasticGaussian(HeteroscedasticGaussian):
-    """Real targets [batch, d] with learned noise that is the same for every input: outputs as `LearnedNoise` gives them.
+    """Real targets [batch, d] with learned noise that is the same for every input, as `LearnedNoise` gives it.
 
-    They are read as those of `HeteroscedasticGaussian`, means then raw variances.
+    Outputs are read as those of `HeteroscedasticGaussian`, means then raw variances.
 
     >>> HomoscedasticGaussian().heteroscedastic, HomoscedasticGaussian().predicts_noise
     (False, True)

@@ -73,7 +73,9 @@ class BayesianEmbed(AffineLayer):
         if is_concrete(x) and x.size:
             low, high = int(np.asarray(x).min()), int(np.asarray(x).max())
             if low < 0 or high >= self.num_embeddings:
-                raise ValueError(expected("x", f"to be indices from 0 to {self.num_embeddings - 1}", f"{low} to {high}"))
+                raise ValueError(
+                    expected("x", f"to be indices from 0 to {self.num_embeddings - 1}", f"{low} to {high}")
+                )
         if self.estimator is weight_sampling:
             return jnp.asarray(x)
         return jax.nn.one_hot(x, self.num_embeddings, dtype=self.dtype or self._posteriors()[0].mu.dtype)

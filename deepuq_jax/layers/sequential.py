@@ -19,8 +19,8 @@ class Sequential(Stateful, nnx.Module):
     """Members called one after the other, Bayesian ones with noise.
 
     y = f_n(... f_1(x)): Bayesian member i (counted among the Bayesian ones) gets split(key, n)[i]; plain callables
-    (activations, `nnx.Linear`, `nnx.BatchNorm`, `nnx.Dropout`) are called as they are; dropout follows the key. `nnx.Sequential` hands the key to its first
-    member only, so that the rest would run on their means.
+    (activations, `nnx.Linear`, `nnx.BatchNorm`, `nnx.Dropout`) are called as they are, and dropout follows the key.
+    `nnx.Sequential` hands the key to its first member only, so that the rest would run on their means.
 
     Args:
         members: layers and callables.

@@ -67,21 +67,31 @@ def test_a_draw_is_the_network_at_drawn_weights_and_the_function_of_that_key(nam
 
 
 @stateful
-def test_statistics_are_carried_updated_in_training_alone_and_never_trained(name, key):
+def test_statistics_are_carried_and_updated_in_training_alone(name, key):
     for mode in ("train", "eval"):
-        model, own, x = build(name, mode, sigma=1e-3)
+        model, _, x = build(name, mode, sigma=1e-3)
         before = statistics(model)
-        step = jax.jit(lambda s, x, k: dq.train_step(s, x, jnp.zeros((4, 2)), key=k, optimizer=ADAM, num_data=4))
-        state, terms = step(dq.init(model, ADAM), x, key)
-        assert differ(before, statistics(state.model)) == (mode == "train")
-        assert differ(arrays(model.posterior), arrays(state.model.posterior))
+        params, carried, merge = dq.model.split_params(model)
+        _, state = model.call_with_state(x, key=key)
+        assert jax.tree.structure(state) == jax.tree.structure(carried)
+        assert differ(before, statistics(merge(params, state))) == (mode == "train")
         assert not differ(before, statistics(model))
-        _, terms = dq.negative_elbo(model, x, jnp.zeros((4, 2)), key=key, num_data=4)
-        _, carried, merge = dq.model.split_params(model)
-        again = merge(dq.model.split_params(model)[0], terms.state)
-        for new, other in zip(statistics(again), statistics(state.model), strict=True):
-            np.testing.assert_allclose(new, other, rtol=1e-5, atol=1e-6)
-        assert jax.tree.structure(terms.state) == jax.tree.structure(carried)
+
+
+def test_objectives_hand_the_state_out_and_a_step_takes_it(key):
+    model, _, x = build("Linen", "train", sigma=1e-3)
+    y = jnp.zeros((4, 2))
+
+    @jax.jit
+    def both(model):
+        _, terms = dq.negative_elbo(model, x, y, key=key, num_data=4)
+        return dq.train_step(dq.init(model, ADAM), x, y, key=key, optimizer=ADAM, num_data=4)[0], terms
+
+    state, terms = both(model)
+    params, _, merge = dq.model.split_params(model)
+    for new, other in zip(statistics(merge(params, terms.state)), statistics(state.model), strict=True):
+        np.testing.assert_allclose(new, other, rtol=1e-5, atol=1e-6)
+    assert differ(statistics(model), statistics(state.model))
 
 
 ADAM = optax.adam(1e-2)
@@ -90,7 +100,7 @@ ADAM = optax.adam(1e-2)
 @stateful
 def test_dropout_follows_the_key_in_training_and_is_off_in_evaluation(name, key):
     model, own, x = build(name, "train", sigma=1e-12)
-    run = jax.jit(lambda m, x, k: m(x, key=k))
+    run = lambda m, x, k: m(x, key=k)
     np.testing.assert_array_equal(run(model, x, key), run(model, x, key))
     assert not np.allclose(run(model, x, key), run(model, x, jax.random.key(1)))
     fixed = dq.draw(model, key=key)
@@ -100,17 +110,16 @@ def test_dropout_follows_the_key_in_training_and_is_off_in_evaluation(name, key)
     np.testing.assert_allclose(run(model, x, key), own(x), rtol=1e-5, atol=1e-6)
 
 
-@stateful
+@pytest.mark.parametrize("name", ["NNX conv net with BatchNorm", "Equinox with state"])  # Linen: on the page
 def test_prediction_and_fit_take_the_mode_of_the_model(name, key):
-    model, own, x = build(name, "train", sigma=1e-6)
+    model, _, x = build(name, "train", sigma=1e-6)
     y = np.zeros((4, 2), np.float32)
     trained = dq.fit(model, np.asarray(x), y, key=key, epochs=2).model
     assert differ(statistics(model), statistics(trained))
+    assert differ(arrays(model.posterior), arrays(trained.posterior))
     assert float(dq.predict_vi_uq(trained, x, key=key, n_samples=3).epistemic_var.max()) > 1e-3  # dropout's
     trained.eval()
     assert float(dq.predict_vi_uq(trained, x, key=key, n_samples=3).epistemic_var.max()) < 1e-3
-    fresh, own, x = build(name, sigma=1e-12)
-    np.testing.assert_allclose(dq.predict_vi_uq(fresh, x, key=key, n_samples=3).mean, own(x), rtol=1e-5, atol=1e-6)
 
 
 def test_modes_and_statistics_pass_through_a_model_around_it(key):
@@ -193,7 +202,7 @@ def test_layers_are_found_in_order_and_by_type_in_every_library():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["NNX transformer block and RNN", "Linen", "Equinox MLP", "function"])
+@pytest.mark.parametrize("name", ["Equinox MLP", "function"])
 @pytest.mark.parametrize("rest", ["trained", "frozen"])
 def test_the_rest_is_trained_without_a_prior_or_frozen(name, rest, key):
     model, own, x = build(name, where="kernels" if name != "function" else "[wv]", rest=rest, sigma=1e-12)
@@ -233,7 +242,7 @@ def test_moped_keeps_the_predictions_and_lies_around_the_weights(prior, key):
     # The deviation w - w0 has mean 0, against the prior's mu.
     expected = (np.log(scale / sigma) + (sigma**2 + mu**2) / (2 * scale**2) - 0.5).sum()
     np.testing.assert_allclose(model.kl(), expected, rtol=1e-4)
-    params, carried, _ = dq.model.split_params(model)
+    params, _, _ = dq.model.split_params(model)
     assert len(jax.tree.leaves(params)) == 6  # mu and rho of three: where the prior lies is carried
     y = jnp.ones((4, 2))
     trained = dq.fit(model, rows(), y, key=key, epochs=30, optimizer=ADAM).model
@@ -257,12 +266,12 @@ def test_moped_where_the_prior_has_no_closed_form(key):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: dq.bayesianize(ConvNet(), where="*.weight"), ValueError, "Expected where to choose one of .*conv.bias"),
+        (lambda: dq.bayesianize(ConvNet(), where="*.weight"), ValueError, "to choose one of .*conv.bias"),
         (lambda: dq.bayesianize(ConvNet(), where=3), TypeError, "Expected where to be 'all', 'kernels'"),
         (lambda: dq.bayesianize(ConvNet(), rest="dropped"), ValueError, "Expected rest"),
         (lambda: dq.bayesianize((function, function_params()), where="last_layer"), ValueError, "to name the layer"),
         (lambda: dq.bayesianize((function, function_params()), where=nnx.Linear), ValueError, "by path"),
-        (lambda: dq.bayesianize((function, {"w": jnp.ones(2), "i": jnp.ones(2, int)}), where="w"), TypeError, "floating"),
+        (lambda: dq.bayesianize((function, {"w": jnp.ones(2), "i": jnp.arange(2)}), where="w"), TypeError, "floating"),
         (lambda: dq.bayesianize((LinenNet(), {"batch_stats": {}})), TypeError, 'collection "params"'),
         (lambda: dq.bayesianize(NETWORKS["Equinox with state"]()[0][0]), ValueError, "make_with_state"),
         (lambda: dq.relative(0.0), ValueError, "Expected factor"),

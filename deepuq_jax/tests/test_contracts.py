@@ -19,7 +19,6 @@ from deepuq_jax.layers.affine import FixedWeight
 from deepuq_jax.tests import tolerances
 
 
-
 def numbers(*shape):
     return jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
 

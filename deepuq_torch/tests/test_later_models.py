@@ -125,7 +125,7 @@ def test_the_predicted_variance_and_the_nll_are_the_documented_ones():
 
 def test_noise_learned_for_all_inputs_is_a_parameter_outside_the_kl():
     model = HOMOSCEDASTIC(3, (4,), 2)
-    assert list(model.state_dict())[0] == "raw_var"
+    assert next(iter(model.state_dict())) == "raw_var"
     assert documented_arguments(HOMOSCEDASTIC) == documented_arguments(REGRESSORS[0])
     x, y = torch.randn(5, 3), torch.randn(5, 2)
     mean, raw_var = model.split_prediction(model(x))
