@@ -161,6 +161,34 @@ def test_plain_members_of_a_sequential_follow_the_key(key):
     assert float(dq.predict_vi_uq(model, x, key=key, n_samples=3).epistemic_var.max()) < 1e-9
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_last_layer_over_features_of_any_library(name, key):
+    net, own, x = NETWORKS[name]()
+    model = dq.LastLayerVariationalInference(net, 2, 3, likelihood=dq.Gaussian(), rngs=nnx.Rngs(0))
+    model.eval()
+    np.testing.assert_allclose(model(x, key=key), model.head(own(x), key=key), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(model.kl(), model.head.kl())
+    model.train()
+    before = statistics(model)
+    _, state = model.call_with_state(x, key=key)
+    params, _, merge = dq.model.split_params(model)
+    assert differ(before, statistics(merge(params, state)) if state else before) == (name in STATEFUL)
+    fixed = dq.draw(model, key=key)
+    for _ in range(2):
+        np.testing.assert_allclose(fixed(x), model(x, key=key), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_features_of_another_library_are_trained_along_or_frozen(frozen, key):
+    net, own, x = NETWORKS["Linen"]()
+    model = dq.LastLayerVariationalInference(net, 2, 1, likelihood=dq.Gaussian(), frozen=frozen, rngs=nnx.Rngs(0))
+    model.eval()
+    state, _ = dq.train_step(dq.init(model, ADAM), x, jnp.ones((4, 1)), key=key, optimizer=ADAM, num_data=4)
+    features = state.model.features(x)
+    assert np.allclose(features, own(x), rtol=1e-5, atol=1e-6) == frozen
+    assert not np.allclose(state.model(x), model(x))
+
+
 PATHS = {
     "all": {"conv.kernel", "conv.bias", "norm.scale", "norm.bias", "head.kernel", "head.bias"},
     "kernels": {"conv.kernel", "head.kernel"},
