@@ -9,7 +9,7 @@ from deepuq_jax.bayesianize import BayesianModule, bayesianize, moped, relative
 from deepuq_jax.diagnostics import diagnose
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.fit import FitResult, NonFiniteError, fit
-from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian, UnknownNoise
+from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian, HomoscedasticGaussian, UnknownNoise
 from deepuq_jax.layers import (
     BayesByBackpropMLP,
     BayesByBackpropRegressor,
@@ -18,10 +18,12 @@ from deepuq_jax.layers import (
     BayesianLinear,
     HeteroscedasticBayesByBackpropRegressor,
     HeteroscedasticMultiOutputBayesByBackpropRegressor,
+    HomoscedasticBayesByBackpropRegressor,
     LastLayerVariationalInference,
     MultiOutputBayesByBackpropRegressor,
     Sequential,
 )
+from deepuq_jax.layers.homoscedastic import LearnedNoise
 from deepuq_jax.model import draw
 from deepuq_jax.objective import kl_divergence, negative_elbo, vi_elbo_step
 from deepuq_jax.posterior import GaussianPosterior, KeyRequiredError, MeanField
@@ -50,8 +52,11 @@ __all__ = [
     "HeteroscedasticBayesByBackpropRegressor",
     "HeteroscedasticGaussian",
     "HeteroscedasticMultiOutputBayesByBackpropRegressor",
+    "HomoscedasticBayesByBackpropRegressor",
+    "HomoscedasticGaussian",
     "KeyRequiredError",
     "LastLayerVariationalInference",
+    "LearnedNoise",
     "Likelihood",
     "MeanField",
     "MultiOutputBayesByBackpropRegressor",

@@ -13,8 +13,9 @@ from jax import Array
 from deepuq_jax._checks import check_key, check_positive, expected
 from deepuq_jax._paths import dotted
 from deepuq_jax.adapters import Parts, select, take_apart
+from deepuq_jax.adapters.module import FixedModule, NetModule, copied
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.model import FixedWeight, Stateful, hold_prior, join, own_variables, stream_key, unwrap, with_streams
+from deepuq_jax.model import FixedWeight, Stateful, hold_prior, join, unwrap, with_streams
 from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors import GaussianPrior
 from deepuq_jax.types import Prior
@@ -135,14 +136,6 @@ class PriorCentre(nnx.Variable):
     """Where a prior lies: carried, not trained."""
 
 
-class CarriedState(nnx.Variable):
-    """State of a network that is no NNX module: carried, not trained."""
-
-
-class StreamKey(nnx.Variable):
-    """What the dropout of one fixed draw is drawn from."""
-
-
 def _initial_sigmas(sigma: Any, params: Any, chosen: Any) -> Any:
     """One sigma for each chosen parameter: by function, by number, or as given (then for each parameter)."""
     if callable(sigma):
@@ -156,7 +149,7 @@ def _is_none(leaf: Any) -> bool:
     return leaf is None
 
 
-class BayesianModule(Stateful, nnx.Module):
+class BayesianModule(Stateful, NetModule):
     """What `bayesianize` returns: a network and a mean-field posterior over its parameters.
 
     `posterior` is an `nnx.Param(MeanField)` over the Bayesian parameters, a pytree like the network's (for an NNX
@@ -168,20 +161,21 @@ class BayesianModule(Stateful, nnx.Module):
     ):
         weights = jax.tree.map(lambda leaf, is_chosen: leaf if is_chosen else None, parts.params, chosen)
         others = jax.tree.map(lambda leaf, is_chosen: None if is_chosen else leaf, parts.params, chosen)
-        self.net = nnx.static(parts.net)
+        self._hold(parts.net, parts.carried)
         self.posterior = nnx.Param(MeanField.init(weights, _initial_sigmas(sigma, parts.params, weights)))
         self.rest = _hold_rest(others, rest)
-        is_nnx = isinstance(parts.carried, nnx.State)
-        self.carried = nnx.data(parts.carried if is_nnx else CarriedState(parts.carried))
         self.dtypes = tuple(leaf.dtype for leaf in jax.tree.leaves(weights))
         self.prior = hold_prior(prior)
         mu = unwrap(self.posterior).mu
-        self.centre = PriorCentre(jax.tree.map(lambda leaf: leaf.copy(), mu)) if centred else None
+        self.centre = PriorCentre(copied(mu)) if centred else None
         self.likelihood = nnx.static(likelihood)
 
     def bayesian_paths(self) -> list[str]:
         """Dotted paths of the Bayesian parameters."""
         return [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(unwrap(self.posterior).mu)]
+
+    def _means(self) -> Any:
+        return self._weights(None, None)
 
     def _weights(self, key: Array | None, noise: Any) -> Any:
         """One draw of the parameters, or their means, in the network's own dtypes."""
@@ -195,12 +189,7 @@ class BayesianModule(Stateful, nnx.Module):
 
     def _forward(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Outputs of the network under one draw of its parameters, or at their means; writes what it carries."""
-        is_variable = isinstance(self.carried, nnx.Variable)
-        streams = None if key is None else stream_key(key)
-        outputs, carried = self.net(self._weights(key, noise), _carried(self), x, streams)
-        if jax.tree.leaves(carried):
-            self.carried = nnx.data(CarriedState(carried) if is_variable else carried)
-        return outputs
+        return self._run(self._weights(key, noise), x, key)
 
     def draw_noise(self, x: Any, *, key: Array) -> Any:
         """The noise of `model(x, key=key)`: a pytree like the parameters. Dropout is not part of it."""
@@ -218,14 +207,8 @@ class BayesianModule(Stateful, nnx.Module):
     def draw(self, *, key: Array) -> FixedModule:
         """The network with its parameters, and its dropout, fixed at one draw, under the model protocol."""
         check_key(key)
-        return FixedModule(self, key)
-
-    def _set_mode(self, name: str, value: bool) -> None:
-        self.net = nnx.static(self.net.in_mode(name, value, self._weights(None, None), _carried(self)))
-
-    # `train()`, `eval()` and `set_attributes` of this module, or of one around it, look for these two by name.
-    deterministic = property(lambda self: None, lambda self, value: self._set_mode("deterministic", value))
-    use_running_average = property(lambda self: None, lambda self, value: self._set_mode("use_running_average", value))
+        carried = with_streams(self, key).carried
+        return FixedModule(self.net, self._weights(key, None), carried, key, self.likelihood)
 
 
 def _hold_rest(others: Any, rest: str) -> Any:
@@ -234,29 +217,4 @@ def _hold_rest(others: Any, rest: str) -> Any:
     for path, leaf in jax.tree_util.tree_leaves_with_path(others):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(expected(f"parameter {dotted(path)}", "to be a floating array", leaf))
-    # A copy: training donates its buffers, and the caller keeps the network.
-    others = jax.tree.map(lambda leaf: leaf.copy(), others)
-    return nnx.Param(others) if rest == "trained" else FixedWeight(others)
-
-
-def _carried(model: Any) -> Any:
-    return unwrap(model.carried) if isinstance(model.carried, nnx.Variable) else own_variables(model.carried)
-
-
-class FixedModule(nnx.Module):
-    """A `BayesianModule` at one draw of its parameters: it ignores noise and has no KL."""
-
-    def __init__(self, model: BayesianModule, key: Array):
-        self.net = nnx.static(model.net)
-        self.weights = FixedWeight(model._weights(key, None))
-        self.carried = nnx.data(with_streams(model, key).carried)
-        self.stream_key = StreamKey(stream_key(key))
-        self.likelihood = nnx.static(model.likelihood)
-
-    def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
-        """Outputs of the network; what it would write is forgotten."""
-        return self.net(unwrap(self.weights), _carried(self), x, unwrap(self.stream_key))[0]
-
-    def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """0 nats: nothing is random."""
-        return jnp.zeros(())
+    return nnx.Param(copied(others)) if rest == "trained" else FixedWeight(copied(others))

@@ -23,7 +23,7 @@ from deepuq_jax._checks import (
     is_concrete,
 )
 from deepuq_jax._noise import draw_key
-from deepuq_jax.functional.likelihood import Categorical
+from deepuq_jax.functional.likelihood import Categorical, predicts_noise
 from deepuq_jax.model import bayesian_nodes, call_with_state, noise_source, source_of_draw, split_params
 from deepuq_jax.posterior import KeyRequiredError
 from deepuq_jax.types import ELBOTerms
@@ -179,7 +179,7 @@ def _step_criterion(model: Any, criterion: Callable | None) -> Callable:
         raise TypeError(expected("criterion", "to be a callable (outputs, y) -> scalar", criterion))
     likelihood = resolve_likelihood(model, None)
     own = getattr(likelihood, "criterion", None)
-    if own is not None and (criterion is None or getattr(likelihood, "heteroscedastic", False)):
+    if own is not None and (criterion is None or predicts_noise(likelihood)):
         return own
     return _mean_nll(likelihood) if criterion is None else criterion
 

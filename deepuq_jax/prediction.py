@@ -17,7 +17,7 @@ from jax.core import Tracer
 
 from deepuq_jax._checks import check_batch, check_count, check_number, expected
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.functional.likelihood import Categorical
+from deepuq_jax.functional.likelihood import Categorical, predicts_noise
 from deepuq_jax.functional.moments import (
     Moments,
     empty_moments,
@@ -57,8 +57,8 @@ def predict_vi_uq(
         n_samples: number of draws.
         apply_softmax: the outputs are logits, and the moments are of the probabilities.
         aleatoric_var: variance of the noise in regression, a number or an array that broadcasts to the mean; in place
-            of the likelihood's. Without effect in classification, as documented, and on a heteroscedastic model, which
-            predicts its own.
+            of the likelihood's. Without effect in classification, as documented, and on a model that
+            predicts its own noise.
         batch_size: inputs taken at a time, for an `x` too large to hold the activations of.
         noise: instead of `key`, a stack of noises: what `model.draw_noise` returns with a leading axis of draws.
     Returns:
@@ -89,7 +89,7 @@ def predict_vi_uq(
     if is_classification:
         return _classification(moments, mean_entropy, metadata)
     metadata["heteroscedastic"] = bool(getattr(likelihood, "heteroscedastic", False))
-    is_given = aleatoric_var is not None and not metadata["heteroscedastic"]
+    is_given = aleatoric_var is not None and not predicts_noise(likelihood)
     return _regression(moments, aleatoric_var if is_given else mean_var, metadata)
 
 

@@ -16,13 +16,18 @@ Criterion = Callable[[Any, Any], Tensor]
 
 
 def is_heteroscedastic(model: Any) -> bool:
-    """Whether the model says that it predicts the noise of its targets."""
+    """Whether the model says that the noise of its targets depends on the input."""
     return bool(getattr(model, "heteroscedastic", False))
+
+
+def predicts_noise(model: Any) -> bool:
+    """Whether the model's outputs hold the noise of its targets too: each input's own, or one learned for all."""
+    return bool(getattr(model, "predicts_noise", False)) or is_heteroscedastic(model)
 
 
 def step_criterion(model: Any, criterion: Criterion | None) -> Criterion:
     """The criterion of ``vi_elbo_step``: the model's own noise first, then the caller's, then by task."""
-    if is_heteroscedastic(model) and callable(getattr(model, "nll", None)):
+    if predicts_noise(model) and callable(getattr(model, "nll", None)):
         return model.nll
     if criterion is not None:
         function("criterion", criterion)
@@ -34,7 +39,7 @@ def step_criterion(model: Any, criterion: Criterion | None) -> Criterion:
 
 def default_log_likelihood(model: Any) -> LogLikelihood:
     """The log-likelihood of ``negative_elbo`` for a model that is clear about its own."""
-    if is_heteroscedastic(model):
+    if predicts_noise(model):
         return _PredictedNoise(model)
     if getattr(model, "task_type", "classification") == "regression":
         wanted = "for a regression model that does not predict its noise, such as gaussian_log_likelihood(sigma)"
@@ -73,7 +78,7 @@ class _PredictedNoise:
 
 
 def need_variance_methods(model: Any) -> None:
-    """A heteroscedastic model must be able to read its own outputs."""
+    """A model that predicts its noise must be able to read its own outputs."""
     if not (hasattr(model, "split_prediction") and hasattr(model, "predictive_variance")):
         wanted = "to have split_prediction and predictive_variance, being heteroscedastic"
         raise ValueError(fault("model", wanted, type(model).__name__))

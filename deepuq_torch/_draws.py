@@ -21,6 +21,7 @@ from ._posterior import GaussianPosterior
 from ._regressors import (
     HeteroscedasticBayesByBackpropRegressor,
     HeteroscedasticMultiOutputBayesByBackpropRegressor,
+    HomoscedasticBayesByBackpropRegressor,
     MultiOutputBayesByBackpropRegressor,
 )
 
@@ -33,6 +34,7 @@ _PURE_TYPES = ACTIVATION_TYPES | {
     BayesByBackpropMLP,
     HeteroscedasticBayesByBackpropRegressor,
     HeteroscedasticMultiOutputBayesByBackpropRegressor,
+    HomoscedasticBayesByBackpropRegressor,
     MultiOutputBayesByBackpropRegressor,
 }
 # Numbers that the weights and activations of a chunk of draws may take up. On a CPU they should stay in its cache; on

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +11,8 @@ from torch import Tensor
 from ._checks import fault, same_shape
 
 _VARIANCE_FLOOR = 1e-6  # documented
+# softplus(raw) + floor = 1: noise of standardised targets of which nothing is known yet.
+INITIAL_RAW_VARIANCE = math.log(math.expm1(1.0 - _VARIANCE_FLOOR))
 
 
 def variance_from_raw(raw_var: Tensor) -> Tensor:

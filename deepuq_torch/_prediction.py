@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ._checks import broadcasts_to, fault, finite_number, positive_count
-from ._criteria import is_heteroscedastic, need_variance_methods
+from ._criteria import is_heteroscedastic, need_variance_methods, predicts_noise
 from ._draws import evaluating, output_chunks
 from ._gaussian import at_least_float32
 from ._moments import StreamingMoments
@@ -29,7 +29,7 @@ def predict_vi_uq(
     """Mean and variance of the prediction over posterior draws: ``total_var = epistemic_var + aleatoric_var``.
 
     ``epistemic_var`` is the variance over draws (divided by n_samples), and ``aleatoric_var`` the noise's: predicted by
-    a heteroscedastic model (then averaged over draws), or given. In classification the moments are of
+    the model (then averaged over draws), or given. In classification the moments are of
     ``softmax(outputs)`` over the last axis.
 
     The model is evaluated in evaluation mode without gradients and left as it was found. Draws are streamed, so
@@ -41,7 +41,7 @@ def predict_vi_uq(
         n_samples: number of draws.
         apply_softmax: take outputs for logits; done without asking where ``model.task_type`` is "classification".
         aleatoric_var: variance (not a std) of the noise in regression: a number, or a tensor that broadcasts to
-            the mean. Without effect in classification and for a heteroscedastic model, which predicts its own.
+            the mean. Without effect in classification and for a model that predicts its own noise.
         noise: what ``model.draw_noise`` returns, each tensor with a leading axis of n_samples draws.
         generator: where to draw noise from; torch's default generator where not given.
 
@@ -71,8 +71,8 @@ def predict_vi_uq(
     if noise is not None:
         check_draws(noise, n_samples, "n_samples")
     classify = bool(apply_softmax) or getattr(model, "task_type", "regression") == "classification"
-    predicts_noise = is_heteroscedastic(model) and not classify
-    if predicts_noise:
+    own_noise = predicts_noise(model) and not classify
+    if own_noise:
         need_variance_methods(model)
 
     means, noises, dtype = StreamingMoments(), StreamingMoments(), None
@@ -81,18 +81,18 @@ def predict_vi_uq(
             dtype = outputs.dtype
             if classify:
                 outputs = torch.softmax(at_least_float32(outputs), dim=-1)
-            elif predicts_noise:
+            elif own_noise:
                 outputs, noise_vars = _read_noise(model, outputs)
                 noises.add(noise_vars)
             means.add(outputs)
         mean, epistemic_var = means.mean.to(dtype), means.var.to(dtype)
         if classify:
             return _classification(mean, epistemic_var, n_samples)
-        if predicts_noise:
+        if own_noise:
             noise_var = noises.mean.to(dtype)
         else:
             noise_var = None if aleatoric_var is None else _given_variance(aleatoric_var, mean)
-        return _regression(mean, epistemic_var, noise_var, n_samples, predicts_noise)
+        return _regression(mean, epistemic_var, noise_var, n_samples, is_heteroscedastic(model))
 
 
 def _read_noise(model: Any, outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,13 +118,13 @@ def _classification(probs: Tensor, probs_var: Tensor, n_samples: int) -> UQResul
 
 
 def _regression(
-    mean: Tensor, epistemic_var: Tensor, noise_var: Tensor | None, n_samples: int, predicts_noise: bool
+    mean: Tensor, epistemic_var: Tensor, noise_var: Tensor | None, n_samples: int, heteroscedastic: bool
 ) -> UQResult:
     metadata = {
         "method": "vi",
         "n_samples": n_samples,
         "task": "regression",
-        "heteroscedastic": predicts_noise,
+        "heteroscedastic": heteroscedastic,
     }
     return UQResult(
         mean=mean,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ._activations import activation_module
 from ._checks import finite_number, positive_number, positive_size, positive_sizes
-from ._heteroscedastic import HeteroscedasticOutputs
+from ._heteroscedastic import INITIAL_RAW_VARIANCE, HeteroscedasticOutputs
 from ._layers import BayesianLinear, run_members, sum_kl
 from ._noise import LayerNoise, Noise
 
@@ -228,3 +228,69 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
         super().__init__(
             input_dim, output_dim, hidden_dims, prior_mu, prior_sigma, activation, device=device, dtype=dtype
         )
+
+
+class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRegressor):
+    """Bayesian regressor that learns the noise of its targets, the same for every input: ``y ~ N(m(x), v)``.
+
+    ``v = softplus(raw_var) + 1e-6`` for each target; ``raw_var`` is an ordinary parameter ``[output_dim]`` without a
+    posterior or a part in the KL, and v starts at 1. The outputs are ``output_dim`` means followed by as many raw
+    variances, which do not depend on x. (This class is not one of the documented API.)
+
+    Args:
+        input_dim: size of x's last axis.
+        hidden_dims: sizes of the hidden layers; empty is one linear layer.
+        output_dim: number of targets.
+        prior_mu: mean of the Gaussian prior over each weight.
+        prior_sigma: its standard deviation (not a variance).
+        activation: "relu", "gelu", "tanh" or "silu".
+        device: where the parameters are made; torch's default where None.
+        dtype: their dtype; torch's default where None.
+
+    Raises:
+        ValueError: a size or prior_sigma that is not positive, an unknown activation.
+        TypeError: an argument of the wrong type.
+
+    Source:
+        Blundell et al. 2015, https://arxiv.org/abs/1505.05424
+
+    Example:
+        >>> model = HomoscedasticBayesByBackpropRegressor(3, hidden_dims=(8,))
+        >>> mean, raw_var = model.split_prediction(model(torch.ones(4, 3)))
+        >>> tuple(mean.shape), round(model.predictive_variance(raw_var)[0].item(), 5)
+        ((4, 1), 1.0)
+    """
+
+    heteroscedastic = False
+    predicts_noise = True
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dims: Iterable[int] = (64, 64),
+        output_dim: int = 1,
+        prior_mu: float = 0.0,
+        prior_sigma: float = 0.1,
+        activation: str = "tanh",
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__(
+            input_dim, output_dim, hidden_dims, prior_mu, prior_sigma, activation, device=device, dtype=dtype
+        )
+        self.raw_output_dim = 2 * self.output_dim
+        raw_var = torch.full((self.output_dim,), INITIAL_RAW_VARIANCE, device=device, dtype=dtype)
+        self.raw_var = nn.Parameter(raw_var)
+
+    def forward(
+        self,
+        x: Tensor,
+        sample: bool = True,
+        *,
+        noise: Noise | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Means and after them raw variances, ``[..., 2 * output_dim]``; the arguments are those of the regressors."""
+        means = super().forward(x, sample, noise=noise, generator=generator)
+        return torch.cat([means, self.raw_var.to(means.dtype).expand_as(means)], dim=-1)

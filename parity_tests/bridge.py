@@ -2,9 +2,9 @@
 
 The file format is numpy's ``.npz`` under the documented state-dict names, weights as ``[out, in]``:
 ``layers.{i}.weight_posterior.mu``, ``.rho``, ``layers.{i}.bias_posterior.mu``, ``.rho``; for the regressors
-``hidden_layers.{i}.*`` and ``output_layer.*``, for a last layer ``head.*``. On the JAX side a kernel is ``[in, out]``,
-so it is transposed on the way. A last layer's feature extractor is the caller's own network in either package: its
-weights do not cross.
+``hidden_layers.{i}.*`` and ``output_layer.*`` (and ``raw_var``, noise learned for all inputs), for a last layer
+``head.*``. On the JAX side a kernel is ``[in, out]``, so it is transposed on the way. A last layer's feature extractor
+is the caller's own network in either package: its weights do not cross.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ from deepuq_jax import BayesianLinear, GaussianPosterior
 _NAME = re.compile(r"^(?P<layer>.*?)\.?(?P<posterior>weight|bias)_posterior\.(?P<part>mu|rho)$")
 _EXTRACTOR = "feature_extractor."
 # The classes with the names of later releases.
-_LATER = (dj.MultiOutputBayesByBackpropRegressor, dj.HeteroscedasticMultiOutputBayesByBackpropRegressor)
+_LATER = (
+    dj.MultiOutputBayesByBackpropRegressor,
+    dj.HeteroscedasticMultiOutputBayesByBackpropRegressor,
+    dj.HomoscedasticBayesByBackpropRegressor,
+)
+# Learned noise, a parameter beside the posteriors.
+_NOISE = "raw_var"
 _PARTS = tuple((posterior, part) for posterior in ("weight", "bias") for part in ("mu", "rho"))
 
 
@@ -51,6 +57,8 @@ def torch_to_jax(state_dict: Mapping[str, Any], model: Any) -> Any:
     fresh = nnx.merge(*nnx.split(model))
     if isinstance(model, dj.LastLayerVariationalInference):
         state_dict = _without_extractor(state_dict)
+    if isinstance(model, dj.HomoscedasticBayesByBackpropRegressor):
+        state_dict = _take_noise(fresh, state_dict)
     own, given = [layer for _, layer in jax_layers(fresh)], _by_layer(state_dict)
     if len(own) != len(given):
         raise ValueError(f"Expected weights of {len(own)} Bayesian layers; got those of {len(given)}.")
@@ -72,12 +80,13 @@ def jax_to_torch(model: Any, like: torch.nn.Module | None = None) -> dict[str, T
     """
     arrays = _jax_arrays(model)
     if like is not None:
-        names = list(_by_layer(_without_extractor(like.state_dict())))
-        given = _by_layer(arrays)
+        names = list(_by_layer(_posteriors_alone(like.state_dict())))
+        given = _by_layer(_posteriors_alone(arrays))
         if len(names) != len(given):
             raise ValueError(f"Expected like to have {len(given)} Bayesian layers; got {len(names)}.")
         renamed = zip(names, given.values(), strict=True)
-        arrays = {_join(name, *part): values for name, parts in renamed for part, values in parts.items()}
+        noise = {name: values for name, values in arrays.items() if name == _NOISE}
+        arrays = {_join(name, *part): values for name, parts in renamed for part, values in parts.items()} | noise
     return {name: torch.tensor(np.array(values)) for name, values in arrays.items()}
 
 
@@ -151,6 +160,22 @@ def _without_extractor(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state_dict.items() if not name.startswith(_EXTRACTOR)}
 
 
+def _posteriors_alone(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in _without_extractor(state_dict).items() if name != _NOISE}
+
+
+def _take_noise(model: dj.HomoscedasticBayesByBackpropRegressor, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the learned noise into the model; what is left of the weights."""
+    if _NOISE not in state_dict:
+        raise ValueError(f"Expected {_NOISE} among the weights; got none.")
+    variable = model.layers[-1].raw_var
+    raw_var = jnp.asarray(_to_numpy(state_dict[_NOISE]), variable.dtype)
+    if raw_var.shape != variable.shape:
+        raise ValueError(f"Expected {_NOISE} of shape {variable.shape}; got {raw_var.shape}.")
+    model.layers[-1].raw_var = nnx.Param(raw_var)
+    return {name: value for name, value in state_dict.items() if name != _NOISE}
+
+
 def _to_numpy(value: Any) -> Any:
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
 
@@ -203,4 +228,6 @@ def _jax_arrays(model: Any) -> dict[str, np.ndarray]:
         for part in ("mu", "rho"):
             arrays[_join(name, "weight", part)] = np.asarray(getattr(kernel, part)).T
             arrays[_join(name, "bias", part)] = np.asarray(getattr(bias, part))
+    if isinstance(model, dj.HomoscedasticBayesByBackpropRegressor):
+        arrays[_NOISE] = np.asarray(model.layers[-1].raw_var[...])
     return arrays

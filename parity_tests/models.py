@@ -25,6 +25,7 @@ from parity_tests.harness import Arrays
 _ACTIVATIONS = {"relu": ref.relu, "gelu": ref.gelu, "tanh": ref.tanh, "silu": ref.silu}
 ACTIVATIONS = tuple(_ACTIVATIONS)
 _FEATURE_NAMES = ("features.weight", "features.bias")
+_NOISE_NAME = "raw_var"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +55,18 @@ class Spec:
         return self.likelihood is None or isinstance(self.likelihood, dj.Categorical)
 
     @property
-    def is_heteroscedastic(self) -> bool:
+    def predicts_noise(self) -> bool:
+        """Whether the outputs are means and raw variances."""
         return isinstance(self.likelihood, dj.HeteroscedasticGaussian)
+
+    @property
+    def is_homoscedastic(self) -> bool:
+        """Whether the raw variances are a parameter, the same for every input."""
+        return isinstance(self.likelihood, dj.HomoscedasticGaussian)
+
+    @property
+    def is_heteroscedastic(self) -> bool:
+        return self.predicts_noise and not self.is_homoscedastic
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -66,7 +77,8 @@ class Spec:
     @property
     def weight_names(self) -> tuple[str, ...]:
         """Of all that is trained."""
-        return (*_FEATURE_NAMES, *self.posterior_names) if self.features else self.posterior_names
+        names = (*_FEATURE_NAMES, *self.posterior_names) if self.features else self.posterior_names
+        return (*names, _NOISE_NAME) if self.is_homoscedastic else names
 
     @property
     def posterior_names(self) -> tuple[str, ...]:
@@ -81,6 +93,8 @@ def draw_weights(spec: Spec, rng: np.random.Generator) -> Arrays:
     if spec.features:
         weights["features.weight"] = rng.normal(size=(spec.features, spec.inputs))
         weights["features.bias"] = rng.normal(size=spec.features)
+    if spec.is_homoscedastic:
+        weights[_NOISE_NAME] = rng.normal(size=spec.outputs)
     for i, (fan_in, fan_out) in enumerate(pairwise(spec.sizes)):
         for posterior, shape in (("weight", (fan_out, fan_in)), ("bias", (fan_out,))):
             weights[f"layers.{2 * i}.{posterior}_posterior.mu"] = rng.normal(size=shape) / np.sqrt(fan_in)
@@ -114,7 +128,8 @@ def jax_model(spec: Spec, inputs: dict[str, Any]) -> Any:
     prior = dj.GaussianPrior(spec.prior_mu, spec.prior_sigma)
     options: dict[str, Any] = dict(prior=prior, param_dtype=dtype, rngs=nnx.Rngs(0))
     model = _jax_last_layer(spec, inputs, options) if spec.features else _jax_network(spec, options)
-    return bridge.torch_to_jax({name: inputs[name] for name in spec.posterior_names}, model)
+    names = (*spec.posterior_names, _NOISE_NAME) if spec.is_homoscedastic else spec.posterior_names
+    return bridge.torch_to_jax({name: inputs[name] for name in names}, model)
 
 
 def _jax_last_layer(spec: Spec, inputs: dict[str, Any], options: dict[str, Any]) -> dj.LastLayerVariationalInference:
@@ -131,6 +146,8 @@ def _jax_network(spec: Spec, options: dict[str, Any]) -> dj.BayesByBackpropMLP:
     common = {"activation": spec.activation, **options}
     if spec.is_mlp:
         return dj.BayesByBackpropMLP(spec.inputs, spec.hidden, spec.outputs, likelihood=spec.likelihood, **common)
+    if spec.is_homoscedastic:
+        return dj.HomoscedasticBayesByBackpropRegressor(spec.inputs, spec.hidden, spec.outputs, **common)
     if not spec.is_heteroscedastic:
         common["likelihood"] = spec.likelihood
         return dj.MultiOutputBayesByBackpropRegressor(spec.inputs, spec.outputs, spec.hidden, **common)
@@ -159,6 +176,8 @@ def _torch_network(spec: Spec, prior: dict[str, Any]) -> torch.nn.Module:
     common = {"activation": spec.activation, **prior}
     if spec.is_mlp:
         return dt.BayesByBackpropMLP(spec.inputs, spec.hidden, spec.outputs, **common)
+    if spec.is_homoscedastic:
+        return dt.HomoscedasticBayesByBackpropRegressor(spec.inputs, spec.hidden, spec.outputs, **common)
     if not spec.is_heteroscedastic:
         return dt.MultiOutputBayesByBackpropRegressor(spec.inputs, spec.outputs, spec.hidden, **common)
     if spec.outputs == 1:
@@ -179,6 +198,8 @@ def put_parameters(model: torch.nn.Module, spec: Spec, inputs: dict[str, Any]) -
             for part in ("mu", "rho"):
                 parameter = _as_parameter(inputs[f"layers.{2 * i}.{posterior}_posterior.{part}"])
                 setattr(getattr(layer, f"{posterior}_posterior"), part, parameter)
+    if spec.is_homoscedastic:
+        model.raw_var = _as_parameter(inputs[_NOISE_NAME])
     return model
 
 
@@ -197,6 +218,8 @@ def reference_outputs(spec: Spec, inputs: Arrays, draw: int | None) -> np.ndarra
         h = h @ weight.T + bias
         if i < last:
             h = _ACTIVATIONS[spec.activation](h)
+    if spec.is_homoscedastic:
+        return np.concatenate([h, np.broadcast_to(inputs[_NOISE_NAME], h.shape)], axis=-1)
     return h
 
 

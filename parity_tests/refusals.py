@@ -48,6 +48,14 @@ def torch_regressor(outputs: int = 2, **how: Any) -> dt.MultiOutputBayesByBackpr
     return dt.MultiOutputBayesByBackpropRegressor(3, outputs, (5,), **how)
 
 
+def jax_homoscedastic(**how: Any) -> dj.HomoscedasticBayesByBackpropRegressor:
+    return dj.HomoscedasticBayesByBackpropRegressor(3, (5,), rngs=nnx.Rngs(0), **how)
+
+
+def torch_homoscedastic(**how: Any) -> dt.HomoscedasticBayesByBackpropRegressor:
+    return dt.HomoscedasticBayesByBackpropRegressor(3, (5,), **how)
+
+
 def jax_heteroscedastic(**how: Any) -> dj.HeteroscedasticBayesByBackpropRegressor:
     return dj.HeteroscedasticBayesByBackpropRegressor(3, (5,), rngs=nnx.Rngs(0), **how)
 

@@ -109,6 +109,7 @@ def _later_models():
         dj.MultiOutputBayesByBackpropRegressor(3, 2, (5, 4), rngs=nnx.Rngs(1)),
         dj.HeteroscedasticBayesByBackpropRegressor(3, (5,), rngs=nnx.Rngs(1)),
         dj.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 2, (), rngs=nnx.Rngs(1)),
+        dj.HomoscedasticBayesByBackpropRegressor(3, (5,), 2, rngs=nnx.Rngs(1)),
         dj.LastLayerVariationalInference(net, 4, 2, heteroscedastic=True, rngs=nnx.Rngs(1)),
     ]
     linear = torch.nn.Linear(3, 4)
@@ -119,6 +120,7 @@ def _later_models():
         dt.MultiOutputBayesByBackpropRegressor(3, 2, (5, 4)),
         dt.HeteroscedasticBayesByBackpropRegressor(3, (5,)),
         dt.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 2, ()),
+        dt.HomoscedasticBayesByBackpropRegressor(3, (5,), 2),
         dt.LastLayerVariationalInference(linear, 4, 2, heteroscedastic=True),
     ]
     return list(zip(jax_models, torch_models, strict=True))

@@ -18,6 +18,7 @@ _MODELS = [
     (refusals.jax_mlp, refusals.torch_mlp),
     (refusals.jax_regressor, refusals.torch_regressor),
     (refusals.jax_heteroscedastic, refusals.torch_heteroscedastic),
+    (refusals.jax_homoscedastic, refusals.torch_homoscedastic),
     (refusals.jax_last_layer, refusals.torch_last_layer),
     (lambda: refusals.jax_last_layer("classification"), lambda: refusals.torch_last_layer("classification")),
     (lambda: refusals.jax_last_layer(heteroscedastic=True), lambda: refusals.torch_last_layer(heteroscedastic=True)),
@@ -57,8 +58,10 @@ def test_a_later_name_of_the_same_class():
     [
         (refusals.jax_heteroscedastic(), lambda m, **how: refusals.jax_step(model=m, **how)[1].nll),
         (refusals.torch_heteroscedastic(), lambda m, **how: refusals.torch_step(model=m, **how)[1]),
+        (refusals.jax_homoscedastic(), lambda m, **how: refusals.jax_step(model=m, **how)[1].nll),
+        (refusals.torch_homoscedastic(), lambda m, **how: refusals.torch_step(model=m, **how)[1]),
     ],
-    ids=["jax", "torch"],
+    ids=["jax", "torch", "jax, for all inputs", "torch, for all inputs"],
 )
 def test_learned_noise_comes_before_a_criterion(model, step):
     y = np.zeros((4, 1), np.float32)

@@ -11,7 +11,13 @@ from deepuq_jax.adapters import equinox, function, linen, nnx_module
 from deepuq_jax.adapters._protocol import Net, Parts
 from deepuq_jax.adapters.selection import select
 
-__all__ = ["Net", "Parts", "select", "take_apart"]
+__all__ = ["Net", "Parts", "is_foreign", "select", "take_apart"]
+
+
+def is_foreign(net: Any) -> bool:
+    """Whether `net` is an Equinox module, or one of the pairs that `take_apart` takes."""
+    is_pair = isinstance(net, tuple) and len(net) == 2 and callable(net[0])
+    return equinox.is_equinox(net) or linen.is_linen(net) or is_pair
 
 
 def take_apart(net: Any) -> Parts:

@@ -24,7 +24,7 @@ def select(where: Any, parts: Parts) -> Any:
         ValueError: none chosen; a choice by order or type in a network that has none. TypeError: no such choice.
     """
     chooses = _chooser(where, parts)
-    chosen = jax.tree_util.tree_map_with_path(lambda path, leaf: bool(chooses(dotted(path), leaf)), parts.params)
+    chosen = jax.tree_util.tree_map_with_path(lambda path, leaf: chooses(dotted(path), leaf), parts.params)
     if not any(jax.tree.leaves(chosen)):
         paths = [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(parts.params)]
         raise ValueError(expected("where", f"to choose one of the parameters {', '.join(paths)}", f"{where!r}"))
@@ -50,7 +50,7 @@ def _chooser(where: Any, parts: Parts) -> Callable[[str, Any], object]:
         paths = set(parts.of_type(where))
         return lambda path, leaf: path in paths
     if callable(where):
-        return where
+        return lambda path, leaf: bool(where(path, leaf))
     words = ", ".join(map(repr, WORDS))
     raise TypeError(expected("where", f"to be {words}, a pattern, layer types or a function of (path, leaf)", where))
 

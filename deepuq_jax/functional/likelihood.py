@@ -4,15 +4,16 @@ A likelihood is called as ``likelihood(outputs, y) -> [batch]``, nats per exampl
 the mean and the aleatoric variance that the outputs predict. Those here are hashable, so a model may carry one as a
 static attribute; any callable of the same shape serves in their place.
 
-What else a likelihood may say of itself: ``task`` ("regression" or "classification"), ``heteroscedastic`` (whether the
-outputs hold the noise too), and ``criterion(outputs, y) -> scalar``, what `vi_elbo_step` is documented to score such
-outputs by where that is not the mean negative log-likelihood.
+What else a likelihood may say of itself: ``task`` ("regression" or "classification"), ``predicts_noise`` (whether the
+outputs hold the noise too), ``heteroscedastic`` (whether that depends on the input), and ``criterion(outputs, y) ->
+scalar``, what `vi_elbo_step` is documented to score such outputs by where that is not the mean negative log-likelihood.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -272,6 +273,7 @@ class HeteroscedasticGaussian:
 
     task = "regression"
     heteroscedastic = True
+    predicts_noise = True
 
     def __call__(self, outputs: Array, y: Array) -> Array:
         return heteroscedastic_log_likelihood(outputs, y)
@@ -283,3 +285,21 @@ class HeteroscedasticGaussian:
     def criterion(self, outputs: Array, y: Array) -> Array:
         """1/2 ((y - m)^2 / v + log v), summed over targets, mean over the batch."""
         return heteroscedastic_nll(outputs, y)
+
+
+@dataclass(frozen=True)
+class HomoscedasticGaussian(HeteroscedasticGaussian):
+    """Real targets [batch, d] with learned noise that is the same for every input, as `LearnedNoise` gives it.
+
+    Outputs are read as those of `HeteroscedasticGaussian`, means then raw variances.
+
+    >>> HomoscedasticGaussian().heteroscedastic, HomoscedasticGaussian().predicts_noise
+    (False, True)
+    """
+
+    heteroscedastic = False
+
+
+def predicts_noise(likelihood: Any) -> bool:
+    """Whether outputs under this likelihood hold the noise too, so that nobody else is asked for it."""
+    return bool(getattr(likelihood, "predicts_noise", getattr(likelihood, "heteroscedastic", False)))

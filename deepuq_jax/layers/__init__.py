@@ -2,6 +2,7 @@
 
 from deepuq_jax.layers.conv import BayesianConv
 from deepuq_jax.layers.embed import BayesianEmbed
+from deepuq_jax.layers.homoscedastic import HomoscedasticBayesByBackpropRegressor
 from deepuq_jax.layers.last_layer import LastLayerVariationalInference
 from deepuq_jax.layers.linear import BayesianLinear
 from deepuq_jax.layers.mlp import BayesByBackpropMLP, BayesByBackpropRegressor
@@ -20,6 +21,7 @@ __all__ = [
     "BayesianLinear",
     "HeteroscedasticBayesByBackpropRegressor",
     "HeteroscedasticMultiOutputBayesByBackpropRegressor",
+    "HomoscedasticBayesByBackpropRegressor",
     "LastLayerVariationalInference",
     "MultiOutputBayesByBackpropRegressor",
     "Sequential",

@@ -17,7 +17,7 @@ class FrozenState(nnx.Variable):
 class Frozen(nnx.Module):
     """A Flax NNX module with its weights, statistics and streams as they are now; what a call changes is forgotten.
 
-    Call `net.eval()` first where BatchNorm or dropout should behave as in evaluation.
+    Its mode alone may change: `eval()` and `train()`, of a module around it too, reach it.
 
     >>> import jax.numpy as jnp
     >>> net = Frozen(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
@@ -28,9 +28,22 @@ class Frozen(nnx.Module):
     def __init__(self, net: nnx.Module):
         graphdef, state = nnx.split(net)
         self.graphdef = nnx.static(graphdef)
+        values = [variable.get_value() for _, variable in nnx.to_flat_state(state)]
         # A copy: training donates its buffers, and the caller keeps the network.
-        self.state = FrozenState(jax.tree.map(lambda leaf: leaf.copy(), nnx.to_pure_dict(state)))
+        self.state = FrozenState(jax.tree.map(lambda leaf: leaf.copy(), values))
+
+    def _net(self) -> Any:
+        return nnx.merge(self.graphdef, unwrap(self.state))
 
     def __call__(self, x: Any) -> Any:
         """Outputs of the network."""
-        return nnx.merge(self.graphdef, unwrap(self.state))(x)
+        return self._net()(x)
+
+    def _set_mode(self, **attributes: bool) -> None:
+        net = self._net()
+        net.set_attributes(raise_if_not_found=False, **attributes)
+        self.graphdef = nnx.static(nnx.split(net)[0])
+
+    # `train()`, `eval()` and `set_attributes` of this module, or of one around it, look for these two by name.
+    deterministic = property(lambda self: None, lambda self, value: self._set_mode(deterministic=value))
+    use_running_average = property(lambda self: None, lambda self, value: self._set_mode(use_running_average=value))

@@ -12,6 +12,8 @@ from flax import nnx
 from jax import Array
 
 from deepuq_jax._checks import check_size, expected
+from deepuq_jax.adapters import is_foreign, take_apart
+from deepuq_jax.adapters.module import PlainModule
 from deepuq_jax.functional.likelihood import Categorical, HeteroscedasticGaussian, UnknownNoise
 from deepuq_jax.layers.frozen import Frozen
 from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
@@ -28,17 +30,18 @@ class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module
 
     y = features(x) W + b,  W, b ~ q(w) = N(mu, softplus(rho)^2)
 
-    A Flax NNX module as the feature extractor is trained along: its `nnx.Param`s are ordinary parameters, without a
-    prior; its other Variables (BatchNorm statistics, dropout streams) are carried. It is held as it is, not copied.
+    A network as the feature extractor is trained along: its parameters are ordinary ones, without a prior, and its
+    state (BatchNorm statistics, dropout streams) is carried. A Flax NNX module is held as it is, not copied.
     Features without dropout are the same in every draw: compiled, `predict_vi_uq` computes them once.
 
     Args:
-        feature_extractor: a Flax NNX module, or any callable, from x to [..., feature_dim].
+        feature_extractor: from x to [..., feature_dim]: a network as `bayesianize` takes it (a Flax NNX or Equinox
+            module, a pair of a Linen module and its variables, a pair (apply, params)), or any other callable.
         feature_dim, output_dim: sizes, positive ints; `output_dim` counts targets or classes.
         task: "regression" or "classification".
         heteroscedastic: also predict a raw variance for each target; without effect in classification.
         likelihood: `Gaussian(sigma)` where the noise of a regression is known. Default: by task.
-        frozen: keep a copy of the extractor as it is now, not trained.
+        frozen: keep a copy of the extractor as it is now, not trained (of another library: in evaluation mode).
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: of the head, as in `BayesianLinear`.
     Raises:
         ValueError: an unknown task, a likelihood of another task, an extractor with Bayesian layers (their KL would
@@ -67,6 +70,10 @@ class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module
     ):
         if task not in _TASKS:
             raise ValueError(expected("task", "to be 'regression' or 'classification'", f"{task!r}"))
+        if is_foreign(feature_extractor):
+            feature_extractor = PlainModule(take_apart(feature_extractor))
+            if frozen:  # Its dropout would need keys, which what is frozen is not given.
+                feature_extractor.eval()
         _check_extractor(feature_extractor)
         self.feature_dim = check_size("feature_dim", feature_dim)
         self.output_dim = check_size("output_dim", output_dim)
@@ -81,15 +88,16 @@ class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module
 
     def _forward(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Array:
         """Outputs [..., output_dim], twice that if heteroscedastic."""
-        return self.head(self.features(x), key=key, noise=noise)
+        return self.head(self.features(x, key=key), key=key, noise=noise)
 
-    def features(self, x: Any) -> Array:
-        """Output of the feature extractor, [..., feature_dim].
+    def features(self, x: Any, *, key: Array | None = None) -> Array:
+        """Output of the feature extractor, [..., feature_dim]; `key` is for the dropout of Linen and Equinox.
 
         Raises:
             ValueError: a last axis of another size.
         """
-        features = self.feature_extractor(x)
+        extractor = self.feature_extractor
+        features = extractor(x, key=key) if isinstance(extractor, PlainModule) else extractor(x)
         if getattr(features, "ndim", 0) < 1 or features.shape[-1] != self.feature_dim:
             what = f"to return shape [..., {self.feature_dim}], feature_dim last"
             raise ValueError(expected("feature_extractor", what, features))
@@ -97,7 +105,7 @@ class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module
 
     def draw_noise(self, x: Any, *, key: Array) -> Any:
         """The noise of `model(x, key=key)`: the head's. Dropout streams are not part of it."""
-        return apply_to_copy(lambda model: model.head.draw_noise(model.features(x), key=key), self, key)[0]
+        return apply_to_copy(lambda model: model.head.draw_noise(model.features(x, key=key), key=key), self, key)[0]
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """KL(q || p) of the head in nats; where there is no closed form, at the weights of `key` (or `noise`)."""
@@ -107,7 +115,10 @@ class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module
         """The model with its head, and its extractor's streams, fixed at one draw."""
         head = self.head.draw(key=key)
         extractor = with_streams(self, key).feature_extractor
-        extractor = Frozen(extractor) if isinstance(extractor, nnx.Module) else extractor
+        if isinstance(extractor, PlainModule):
+            extractor = extractor.draw(key=key)
+        elif isinstance(extractor, nnx.Module):
+            extractor = Frozen(extractor)
         return Sequential(extractor, head, likelihood=self.likelihood)
 
     def split_prediction(self, prediction: Array) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from scipy import integrate, stats
 
 import deepuq_jax as dq
 from deepuq_jax import estimators, layers, priors
+from deepuq_jax.layers.affine import FixedWeight
 from deepuq_jax.tests import tolerances
 
 
@@ -37,6 +38,10 @@ LAYERS = {
         lambda **o: dq.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 1, (4,), **o),
         numbers(5, 3),
     ),
+    "HomoscedasticBayesByBackpropRegressor": (
+        lambda **o: dq.HomoscedasticBayesByBackpropRegressor(3, (4,), **o),
+        numbers(5, 3),
+    ),
     # Its extractor has no parameters here, so that all are the posteriors': others are in test_last_layer.py.
     "LastLayerVariationalInference": (lambda **o: dq.LastLayerVariationalInference(jnp.tanh, 3, 2, **o), numbers(5, 3)),
     "MultiOutputBayesByBackpropRegressor": (
@@ -55,6 +60,11 @@ LAYERS = {
 def build(name, **options):
     make, x = LAYERS[name]
     return make(rngs=nnx.Rngs(0), **options), x
+
+
+def posteriors_of(model):
+    is_one = lambda node: isinstance(node, dq.GaussianPosterior)
+    return [node for node in jax.tree.leaves(model, is_leaf=is_one) if is_one(node)]
 
 
 def is_numbers(x):
@@ -197,9 +207,9 @@ def test_kl_without_closed_form_is_at_the_weights_of_that_draw(name, key):
     model, _ = build(name, prior=OpaquePrior())
     with pytest.raises(dq.KeyRequiredError):
         model.kl()
-    weights = nnx.state(dq.draw(model, key=key), nnx.Variable)
+    weights = nnx.state(dq.draw(model, key=key), FixedWeight)
     log_prior = sum(stats.norm.logpdf(leaf, 0, 0.5).sum() for leaf in jax.tree.leaves(weights))
-    posteriors = jax.tree.leaves(model, is_leaf=lambda n: isinstance(n, dq.GaussianPosterior))
+    posteriors = posteriors_of(model)
     drawn = jax.tree.leaves(weights)
     # The fixed layers hold the same tensors under names in another order: match by shape.
     log_q = sum(float(q.log_prob(next(w for w in drawn if w.shape == q.mu.shape))) for q in posteriors)
@@ -209,7 +219,7 @@ def test_kl_without_closed_form_is_at_the_weights_of_that_draw(name, key):
 @layer_contract
 def test_kl_is_the_sum_over_its_posteriors(name):
     model, _ = build(name, prior=dq.GaussianPrior(0.1, 0.7))
-    posteriors = jax.tree.leaves(model, is_leaf=lambda n: isinstance(n, dq.GaussianPosterior))
+    posteriors = posteriors_of(model)
     expected = sum(float(q.kl(dq.GaussianPrior(0.1, 0.7))) for q in posteriors)
     np.testing.assert_allclose(model.kl(), expected, rtol=1e-5)
     np.testing.assert_allclose(dq.kl_divergence(model), expected, rtol=1e-5)

@@ -68,6 +68,45 @@ def test_learned_noise_is_learned(key):
     assert 0.05 < low < 0.2 < 0.35 < high < 0.65
 
 
+def test_noise_learned_for_all_inputs_comes_near_the_true_one_of_each_target(key):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, size=(2048, 1)).astype(np.float32)
+    true = np.array([0.1, 0.5])
+    y = (np.sin(3 * x) * [1.0, -1.0] + true * rng.normal(size=(2048, 2))).astype(np.float32)
+    prior = dq.GaussianPrior(sigma=1.0)
+    model = dq.HomoscedasticBayesByBackpropRegressor(1, (16,), 2, prior=prior, rngs=rngs())
+    trained = dq.fit(model, x, y, key=key, epochs=60, optimizer=optax.adam(2e-2)).model
+    result = dq.predict_vi_uq(trained, jnp.asarray([[-0.5], [0.5]]), key=key, aleatoric_var=9.0)
+    std = np.sqrt(np.asarray(result.aleatoric_var))
+    np.testing.assert_array_equal(std[0], std[1])
+    # Where the ELBO is stationary the variance is E[(y - f)^2], the posterior's spread included.
+    means = jax.vmap(lambda k: trained.split_prediction(trained(x, key=k))[0])(jax.random.split(key, 50))
+    np.testing.assert_allclose(std[0] ** 2, jnp.mean((means - y[None]) ** 2, axis=(0, 1)), rtol=0.1)
+    np.testing.assert_allclose(std[0], true, rtol=0.3)
+    assert result.metadata["heteroscedastic"] is False
+    fixed = dq.draw(trained, key=key)
+    np.testing.assert_allclose(fixed(x[:4]), trained(x[:4], key=key), rtol=1e-5, atol=1e-6)
+
+
+def test_learned_noise_is_an_ordinary_parameter_of_the_likelihood_alone(key):
+    model = dq.HomoscedasticBayesByBackpropRegressor(3, (4,), 2, rngs=rngs())
+    x, y = jnp.ones((5, 3)), jnp.asarray(np.random.default_rng(0).normal(size=(5, 2)), jnp.float32)
+    grads = nnx.grad(lambda m: m.kl())(model)
+    np.testing.assert_array_equal(grads["layers"][3]["raw_var"][...], 0.0)
+    outputs = model(x, key=jax.random.fold_in(key, 0))
+    mean, raw_var = model.split_prediction(outputs)
+    np.testing.assert_allclose(model.predictive_variance(raw_var), 1.0, rtol=1e-6)
+    _, terms = dq.negative_elbo(model, x, y, key=key, num_data=5)
+    expected = -stats.norm.logpdf(y, mean, 1.0).sum(axis=1).mean()
+    np.testing.assert_allclose(terms.nll, expected, rtol=1e-5)
+    _, terms = dq.vi_elbo_step(model, x, y, 2, key=key, criterion=lambda outputs, y: 1e9)  # its own comes first
+    np.testing.assert_allclose(terms.nll, expected - np.log(2 * np.pi), rtol=1e-5)
+    around = dq.Sequential(
+        dq.BayesianLinear(3, 2, rngs=rngs()), dq.LearnedNoise(2), likelihood=dq.HomoscedasticGaussian()
+    )
+    assert dq.predict_vi_uq(around, x, key=key, n_samples=2).aleatoric_var.shape == (5, 2)
+
+
 def test_named_noise_is_used(key):
     x, y = jnp.ones((4, 3)), jnp.ones((4, 2))
     named = dq.MultiOutputBayesByBackpropRegressor(3, 2, (4,), likelihood=dq.Gaussian(0.5), rngs=rngs())

@@ -9,6 +9,7 @@ from .._prediction import predict_vi_uq
 from .._regressors import (
     HeteroscedasticBayesByBackpropRegressor,
     HeteroscedasticMultiOutputBayesByBackpropRegressor,
+    HomoscedasticBayesByBackpropRegressor,
     MultiOutputBayesByBackpropRegressor,
 )
 from ..types import UQResult
@@ -21,6 +22,7 @@ __all__ = [
     "GaussianPrior",
     "HeteroscedasticBayesByBackpropRegressor",
     "HeteroscedasticMultiOutputBayesByBackpropRegressor",
+    "HomoscedasticBayesByBackpropRegressor",
     "LastLayerVariationalInference",
     "MultiOutputBayesByBackpropRegressor",
     "UQResult",

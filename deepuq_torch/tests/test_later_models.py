@@ -18,6 +18,8 @@ REGRESSORS = [
     dq.MultiOutputBayesByBackpropRegressor,
     dq.HeteroscedasticMultiOutputBayesByBackpropRegressor,
 ]
+# Not a documented one, but of their kind.
+HOMOSCEDASTIC = dq.HomoscedasticBayesByBackpropRegressor
 
 
 def documented_arguments(function):
@@ -88,7 +90,7 @@ def test_state_dict_keys_are_those_of_the_later_release():
     assert list(model.state_dict()) == expected
 
 
-@given(SIZES, st.lists(SIZES, max_size=2), SIZES, st.sampled_from(REGRESSORS))
+@given(SIZES, st.lists(SIZES, max_size=2), SIZES, st.sampled_from([*REGRESSORS, HOMOSCEDASTIC]))
 @settings(max_examples=25, deadline=None)
 def test_any_sizes_work_from_draw_to_prediction(inputs, hidden, outputs, cls):
     model = cls(inputs, output_dim=outputs, hidden_dims=hidden)
@@ -98,7 +100,7 @@ def test_any_sizes_work_from_draw_to_prediction(inputs, hidden, outputs, cls):
     torch.manual_seed(0)
     assert torch.equal(model(x), model(x, noise=noise))
     assert model(x).shape == (3, model.raw_output_dim)
-    assert model.raw_output_dim == (2 * outputs if model.heteroscedastic else outputs)
+    assert model.raw_output_dim == (outputs if cls is dq.MultiOutputBayesByBackpropRegressor else 2 * outputs)
     loss, _, _ = dq.vi_elbo_step(model, x, y, num_batches=2)
     loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -119,6 +121,26 @@ def test_the_predicted_variance_and_the_nll_are_the_documented_ones():
     assert model.nll(prediction, target).item() == pytest.approx(expected, rel=1e-9)
     doubled = model.nll(prediction.repeat(2, 1), target.repeat(2, 1))
     assert doubled.item() == pytest.approx(expected, rel=1e-9)  # a mean over the batch
+
+
+def test_noise_learned_for_all_inputs_is_a_parameter_outside_the_kl():
+    model = HOMOSCEDASTIC(3, (4,), 2)
+    assert next(iter(model.state_dict())) == "raw_var"
+    assert documented_arguments(HOMOSCEDASTIC) == documented_arguments(REGRESSORS[0])
+    x, y = torch.randn(5, 3), torch.randn(5, 2)
+    mean, raw_var = model.split_prediction(model(x))
+    torch.testing.assert_close(model.predictive_variance(raw_var), torch.ones(5, 2))
+    kl = model.kl()
+    kl.backward()
+    assert model.raw_var.grad is None
+    noise = model.draw_noise()
+    mean = model(x, noise=noise)[:, :2]
+    one = tuple(tuple(eps[None] for eps in layer) for layer in noise)
+    nll = dq.negative_elbo(model, x, y, num_data=5, noise=one)[1]
+    torch.testing.assert_close(nll, -torch.distributions.Normal(mean, 1.0).log_prob(y).sum(-1).mean())
+    result = dq.predict_vi_uq(model, x, aleatoric_var=9.0)
+    torch.testing.assert_close(result.aleatoric_var, torch.ones(5, 2))  # its own, not the caller's
+    assert result.metadata["heteroscedastic"] is False
 
 
 def test_prediction_averages_the_predicted_variance_over_draws():

@@ -37,13 +37,13 @@ def _reference(spec: Spec, i: Arrays, draws: int, softmax: bool, given: Any) -> 
     if softmax or (spec.features and spec.task == "classification"):
         mean, var = _moments(ref.exp(ref.log_softmax(outputs)))
         return {"mean": mean, "epistemic_var": var, "total_var": var, "probs": mean, "probs_var": var}
-    if spec.is_heteroscedastic:
+    if spec.predicts_noise:
         given = (ref.softplus(outputs[..., spec.outputs :]) + ref.mp.mpf(1e-6)).sum(axis=0) / draws
         outputs = outputs[..., : spec.outputs]
     mean, var = _moments(outputs)
     if given is None:
         return {"mean": mean, "epistemic_var": var, "total_var": var}
-    noise_var = var * 0 + ref.exact(np.asarray(given)) if not spec.is_heteroscedastic else given
+    noise_var = var * 0 + ref.exact(np.asarray(given)) if not spec.predicts_noise else given
     return {"mean": mean, "epistemic_var": var, "aleatoric_var": noise_var, "total_var": var + noise_var}
 
 
@@ -89,6 +89,8 @@ CASES = [
     _case("predict_vi_uq heteroscedastic n_samples=5", SPECS["heteroscedastic"], 5),
     _case("predict_vi_uq heteroscedastic n_samples=16", SPECS["heteroscedastic"], 16),
     _case("predict_vi_uq heteroscedastic, one target", SPECS["heteroscedastic, one target"], 5),
+    _case("predict_vi_uq homoscedastic n_samples=5", SPECS["homoscedastic"], 5, jax_var=0.5, torch_var=0.5),
+    _case("predict_vi_uq homoscedastic n_samples=16", SPECS["homoscedastic"], 16),
     # A given variance has no effect here, on either side.
     _case("predict_vi_uq heteroscedastic, aleatoric_var", SPECS["heteroscedastic"], 5, jax_var=0.5, torch_var=0.5),
     _case("predict_vi_uq classification, aleatoric_var", _CLASSIFICATION, 5, softmax=True, jax_var=0.5, torch_var=0.5),

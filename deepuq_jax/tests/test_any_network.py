@@ -1,0 +1,312 @@
+"""Networks of every library under the model protocol: the limit of no noise, state, dropout, choice of parameters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import deepuq_jax as dq
+
+pytest.importorskip("equinox")
+
+import equinox as eqx
+
+from deepuq_jax.tests.networks import NETWORKS, STATEFUL, Block, ConvNet, LinenNet, function, function_params, rows
+
+every_network = pytest.mark.parametrize("name", NETWORKS)
+stateful = pytest.mark.parametrize("name", STATEFUL)
+
+
+@pytest.fixture(autouse=True)
+def rank_promotion_of_the_networks():
+    """Linen and Equinox broadcast biases themselves."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def build(name, mode="eval", **options):
+    net, own, x = NETWORKS[name]()
+    model = dq.bayesianize(net, likelihood=dq.Gaussian(), **options)
+    getattr(model, mode)()
+    return model, own, x
+
+
+def arrays(tree):
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return [np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def statistics(model):
+    """What a model carries, without its streams."""
+    carried = nnx.state(model, nnx.Not(nnx.Any(nnx.Param, nnx.RngState)))
+    return arrays(carried)
+
+
+def differ(before, after):
+    return any(not np.array_equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+@every_network
+def test_vanishing_sigma_gives_the_deterministic_network(name, key):
+    model, own, x = build(name, sigma=1e-12)
+    np.testing.assert_allclose(model(x, key=key), own(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model(x), own(x), rtol=1e-5, atol=1e-6)
+
+
+@every_network
+def test_a_draw_is_the_network_at_drawn_weights_and_the_function_of_that_key(name, key):
+    model, own, x = build(name, sigma=0.3)
+    assert not np.allclose(model(x, key=key), own(x), atol=1e-2)
+    np.testing.assert_array_equal(model(x, noise=model.draw_noise(x, key=key)), model(x, key=key))
+    fixed = dq.draw(model, key=key)
+    for _ in range(2):
+        np.testing.assert_allclose(fixed(x, key=jax.random.key(5)), model(x, key=key), rtol=1e-5, atol=1e-6)
+    assert float(fixed.kl()) == 0.0
+
+
+@stateful
+def test_statistics_are_carried_and_updated_in_training_alone(name, key):
+    for mode in ("train", "eval"):
+        model, _, x = build(name, mode, sigma=1e-3)
+        before = statistics(model)
+        params, carried, merge = dq.model.split_params(model)
+        _, state = model.call_with_state(x, key=key)
+        assert jax.tree.structure(state) == jax.tree.structure(carried)
+        assert differ(before, statistics(merge(params, state))) == (mode == "train")
+        assert not differ(before, statistics(model))
+
+
+def test_objectives_hand_the_state_out_and_a_step_takes_it(key):
+    model, _, x = build("Linen", "train", sigma=1e-3)
+    y = jnp.zeros((4, 2))
+
+    @jax.jit
+    def both(model):
+        _, terms = dq.negative_elbo(model, x, y, key=key, num_data=4)
+        return dq.train_step(dq.init(model, ADAM), x, y, key=key, optimizer=ADAM, num_data=4)[0], terms
+
+    state, terms = both(model)
+    params, _, merge = dq.model.split_params(model)
+    for new, other in zip(statistics(merge(params, terms.state)), statistics(state.model), strict=True):
+        np.testing.assert_allclose(new, other, rtol=1e-5, atol=1e-6)
+    assert differ(statistics(model), statistics(state.model))
+
+
+ADAM = optax.adam(1e-2)
+
+
+@stateful
+def test_dropout_follows_the_key_in_training_and_is_off_in_evaluation(name, key):
+    model, own, x = build(name, "train", sigma=1e-12)
+    run = lambda m, x, k: m(x, key=k)
+    np.testing.assert_array_equal(run(model, x, key), run(model, x, key))
+    assert not np.allclose(run(model, x, key), run(model, x, jax.random.key(1)))
+    fixed = dq.draw(model, key=key)
+    for _ in range(2):
+        np.testing.assert_allclose(fixed(x), model(x, key=key), rtol=1e-5, atol=1e-6)
+    model.eval()
+    np.testing.assert_allclose(run(model, x, key), own(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["NNX conv net with BatchNorm", "Equinox with state"])  # Linen: on the page
+def test_prediction_and_fit_take_the_mode_of_the_model(name, key):
+    model, _, x = build(name, "train", sigma=1e-6)
+    y = np.zeros((4, 2), np.float32)
+    trained = dq.fit(model, np.asarray(x), y, key=key, epochs=2).model
+    assert differ(statistics(model), statistics(trained))
+    assert differ(arrays(model.posterior), arrays(trained.posterior))
+    assert float(dq.predict_vi_uq(trained, x, key=key, n_samples=3).epistemic_var.max()) > 1e-3  # dropout's
+    trained.eval()
+    assert float(dq.predict_vi_uq(trained, x, key=key, n_samples=3).epistemic_var.max()) < 1e-3
+
+
+def test_modes_and_statistics_pass_through_a_model_around_it(key):
+    inner = dq.bayesianize(ConvNet(), sigma=1e-12)
+    outer = dq.Sequential(inner, dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0)), likelihood=dq.Gaussian())
+    before = statistics(outer)
+    _, state = outer.call_with_state(jnp.ones((4, 6, 6, 2)), key=key)
+    assert np.any(state["layers"][0]["carried"]["norm"]["mean"][...] != 0)
+    assert not differ(before, statistics(outer))
+    fixed = dq.draw(outer, key=key)
+    x = NETWORKS["NNX conv net with BatchNorm"]()[2]
+    for _ in range(2):
+        np.testing.assert_allclose(fixed(x), outer(x, key=key), rtol=1e-5, atol=1e-6)
+    outer.eval()
+    net = ConvNet()
+    net.eval()
+    np.testing.assert_allclose(inner(x), net(x), rtol=1e-5, atol=1e-6)
+    outer.train()
+    assert not np.allclose(inner(x, key=key), net(x), atol=1e-3)
+
+
+def test_plain_members_of_a_sequential_follow_the_key(key):
+    rngs = nnx.Rngs(0)
+    model = dq.Sequential(
+        nnx.Linear(3, 8, rngs=rngs), nnx.BatchNorm(8, rngs=rngs), nnx.Dropout(0.5, rngs=rngs),
+        dq.BayesianLinear(8, 2, sigma_init=1e-12, rngs=rngs), likelihood=dq.Gaussian(),
+    )  # fmt: skip
+    before, x = statistics(model), rows()
+    np.testing.assert_array_equal(model(x, key=key), model(x, key=key))
+    assert not np.allclose(model(x, key=key), model(x, key=jax.random.key(1)))
+    fixed = dq.draw(model, key=key)
+    for _ in range(2):
+        np.testing.assert_allclose(fixed(x), model(x, key=key), rtol=1e-5, atol=1e-6)
+    noise = model.draw_noise(x, key=key)
+    assert len(noise) == 1
+    assert not differ(before, statistics(model))
+    assert float(dq.predict_vi_uq(model, x, key=key, n_samples=3).epistemic_var.max()) > 1e-3
+    model.eval()
+    assert float(dq.predict_vi_uq(model, x, key=key, n_samples=3).epistemic_var.max()) < 1e-9
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_last_layer_over_features_of_any_library(name, key):
+    net, own, x = NETWORKS[name]()
+    model = dq.LastLayerVariationalInference(net, 2, 3, likelihood=dq.Gaussian(), rngs=nnx.Rngs(0))
+    model.eval()
+    np.testing.assert_allclose(model(x, key=key), model.head(own(x), key=key), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(model.kl(), model.head.kl())
+    model.train()
+    before = statistics(model)
+    _, state = model.call_with_state(x, key=key)
+    params, _, merge = dq.model.split_params(model)
+    assert differ(before, statistics(merge(params, state)) if state else before) == (name in STATEFUL)
+    fixed = dq.draw(model, key=key)
+    for _ in range(2):
+        np.testing.assert_allclose(fixed(x), model(x, key=key), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_features_of_another_library_are_trained_along_or_frozen(frozen, key):
+    net, own, x = NETWORKS["Linen"]()
+    model = dq.LastLayerVariationalInference(net, 2, 1, likelihood=dq.Gaussian(), frozen=frozen, rngs=nnx.Rngs(0))
+    model.eval()
+    state, _ = dq.train_step(dq.init(model, ADAM), x, jnp.ones((4, 1)), key=key, optimizer=ADAM, num_data=4)
+    features = state.model.features(x)
+    assert np.allclose(features, own(x), rtol=1e-5, atol=1e-6) == frozen
+    assert not np.allclose(state.model(x), model(x))
+
+
+PATHS = {
+    "all": {"conv.kernel", "conv.bias", "norm.scale", "norm.bias", "head.kernel", "head.bias"},
+    "kernels": {"conv.kernel", "head.kernel"},
+    "last_layer": {"head.kernel", "head.bias"},
+    "*.bias": {"conv.bias", "norm.bias", "head.bias"},
+    nnx.Linear: {"head.kernel", "head.bias"},
+    (nnx.Conv, nnx.BatchNorm): {"conv.kernel", "conv.bias", "norm.scale", "norm.bias"},
+}
+
+
+@pytest.mark.parametrize(("where", "paths"), PATHS.items(), ids=str)
+def test_which_parameters_are_bayesian(where, paths):
+    model = dq.bayesianize(ConvNet(), where=where, sigma=0.1, prior=dq.GaussianPrior(0.0, 0.3))
+    assert set(model.bayesian_paths()) == paths
+    by_function = dq.bayesianize(ConvNet(), where=lambda path, leaf: path in paths)
+    assert by_function.bayesian_paths() == model.bayesian_paths()
+    net = nnx.to_flat_state(nnx.state(ConvNet(), nnx.Param))
+    mu = np.concatenate([np.ravel(leaf[...]) for path, leaf in net if ".".join(path) in paths])
+    expected = (np.log(0.3 / 0.1) + (0.01 + mu.astype(float) ** 2) / 0.18 - 0.5).sum()
+    np.testing.assert_allclose(model.kl(), expected, rtol=1e-5)
+
+
+def test_layers_are_found_in_order_and_by_type_in_every_library():
+    block = dq.bayesianize(Block(), where="kernels")
+    kernels = [f"attention.{part}.kernel" for part in ("query", "key", "value", "out")]
+    cell = ["cell.cell.dense_h.kernel", "cell.cell.dense_i.kernel"]
+    assert sorted(block.bayesian_paths()) == sorted([*kernels, *cell, "embed.embedding", "mlp.kernel"])
+    net = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(4, 2, rngs=nnx.Rngs(0)))
+    assert dq.bayesianize(net, where="last_layer").bayesian_paths() == ["layers.2.bias", "layers.2.kernel"]
+    mlp = NETWORKS["Equinox MLP"]()[0]
+    assert dq.bayesianize(mlp, where="last_layer").bayesian_paths() == ["layers.1.weight", "layers.1.bias"]
+    stateful = NETWORKS["Equinox with state"]()[0]
+    by_type = dq.bayesianize(stateful, where=eqx.nn.Linear)
+    assert by_type.bayesian_paths() == ["first.weight", "first.bias", "last.weight", "last.bias"]
+    pair = NETWORKS["Linen"]()[0]
+    assert dq.bayesianize(pair, where="Dense_1.*").bayesian_paths() == ["Dense_1.bias", "Dense_1.kernel"]
+    assert dq.bayesianize((pair[0].apply, pair[1]), where="kernels").bayesian_paths() == [
+        "Dense_0.kernel", "Dense_1.kernel"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["Equinox MLP", "function"])
+@pytest.mark.parametrize("rest", ["trained", "frozen"])
+def test_the_rest_is_trained_without_a_prior_or_frozen(name, rest, key):
+    model, own, x = build(name, where="kernels" if name != "function" else "[wv]", rest=rest, sigma=1e-12)
+    np.testing.assert_allclose(model(x, key=key), own(x), rtol=1e-5, atol=1e-6)
+    y = jnp.ones(own(x).shape)
+    grads = nnx.grad(lambda m: m.kl())(model)
+    if rest == "trained":
+        assert not any(leaf.any() for leaf in arrays(grads["rest"]))
+    state, _ = dq.train_step(dq.init(model, ADAM), x, y, key=key, optimizer=ADAM, num_data=4)
+    assert differ(arrays(model.posterior), arrays(state.model.posterior))
+    assert differ(arrays(model.rest), arrays(state.model.rest)) == (rest == "trained")
+
+
+def test_sigma_by_number_by_function_by_leaf_and_relative():
+    params = function_params()
+    by_tree = dq.bayesianize((function, params), sigma={"w": 0.1, "v": 0.2, "b": 0.3})
+    by_function = dq.bayesianize((function, params), sigma=lambda path, leaf: {"w": 0.1, "v": 0.2, "b": 0.3}[path])
+    part = dq.bayesianize((function, params), where="w", sigma={"w": 0.1, "v": 0.2, "b": 0.3})
+    for model in (by_tree, by_function, part):
+        np.testing.assert_allclose(model.posterior.sigma["w"], 0.1, rtol=1e-5)
+    np.testing.assert_allclose(by_tree.posterior.sigma["b"], 0.3, rtol=1e-5)
+    params["b"] = jnp.array([0.0, 2.0])
+    whole = dq.bayesianize((function, params), sigma=dq.relative(0.1, floor=1e-2)).posterior.sigma
+    np.testing.assert_allclose(whole["w"], 0.1 * np.sqrt(np.mean(np.square(params["w"]))), rtol=1e-5)
+    each = dq.bayesianize((function, params), sigma=dq.relative(0.1, each=True, floor=1e-2)).posterior.sigma
+    np.testing.assert_allclose(each["b"], [0.01, 0.2], rtol=1e-5)
+    np.testing.assert_allclose(each["w"], np.maximum(0.1 * np.abs(params["w"]), 0.01), rtol=1e-5)
+
+
+@pytest.mark.parametrize("prior", [dq.GaussianPrior(sigma=1.0), dq.GaussianPrior(0.5, jnp.asarray(2.0))])
+def test_moped_keeps_the_predictions_and_lies_around_the_weights(prior, key):
+    model = dq.moped((function, function_params()), delta=0.1, prior=prior, likelihood=dq.Gaussian(0.5))
+    np.testing.assert_array_equal(model(rows()), function(function_params(), rows()))
+    mu, scale = prior.mu, float(prior.sigma)
+    w = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(function_params())]).astype(float)
+    sigma = np.maximum(0.1 * np.abs(w), 1e-3)
+    # The deviation w - w0 has mean 0, against the prior's mu.
+    expected = (np.log(scale / sigma) + (sigma**2 + mu**2) / (2 * scale**2) - 0.5).sum()
+    np.testing.assert_allclose(model.kl(), expected, rtol=1e-4)
+    params, _, _ = dq.model.split_params(model)
+    assert len(jax.tree.leaves(params)) == 6  # mu and rho of three: where the prior lies is carried
+    y = jnp.ones((4, 2))
+    trained = dq.fit(model, rows(), y, key=key, epochs=30, optimizer=ADAM).model
+    before, after = (float(dq.negative_elbo(m, rows(), y, key=key, num_data=4)[0]) for m in (model, trained))
+    assert after < before
+    assert not differ(arrays(model.centre), arrays(trained.centre))
+
+
+def test_moped_where_the_prior_has_no_closed_form(key):
+    class Opaque:
+        def log_prob(self, w):
+            return dq.GaussianPrior(sigma=1.0).log_prob(w)
+
+    net = (function, function_params())
+    opaque, closed = dq.moped(net, prior=Opaque()), dq.moped(net)
+    estimates = jax.vmap(lambda k: opaque.kl(k))(jax.random.split(key, 500))
+    error = 5 * float(estimates.std()) / np.sqrt(500)
+    assert abs(float(estimates.mean()) - float(closed.kl())) < error
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: dq.bayesianize(ConvNet(), where="*.weight"), ValueError, "to choose one of .*conv.bias"),
+        (lambda: dq.bayesianize(ConvNet(), where=3), TypeError, "Expected where to be 'all', 'kernels'"),
+        (lambda: dq.bayesianize(ConvNet(), rest="dropped"), ValueError, "Expected rest"),
+        (lambda: dq.bayesianize((function, function_params()), where="last_layer"), ValueError, "to name the layer"),
+        (lambda: dq.bayesianize((function, function_params()), where=nnx.Linear), ValueError, "by path"),
+        (lambda: dq.bayesianize((function, {"w": jnp.ones(2), "i": jnp.arange(2)}), where="w"), TypeError, "floating"),
+        (lambda: dq.bayesianize((LinenNet(), {"batch_stats": {}})), TypeError, 'collection "params"'),
+        (lambda: dq.bayesianize(NETWORKS["Equinox with state"]()[0][0]), ValueError, "make_with_state"),
+        (lambda: dq.relative(0.0), ValueError, "Expected factor"),
+        (lambda: dq.relative(0.1, floor=-1.0), ValueError, "Expected floor"),
+        (lambda: dq.moped(ConvNet(), delta=0.0), ValueError, "Expected"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
