@@ -7,7 +7,12 @@ has ``.kl()``. Layers are, MLPs are, and `bayesianize(net)` makes any network on
 from deepuq_jax import diagnostics, estimators, functional, layers, metrics, priors
 from deepuq_jax.bayesianize import BayesianModule, bayesianize, moped, relative
 from deepuq_jax.diagnostics import diagnose
-from deepuq_jax.estimators import weight_sampling
+from deepuq_jax.estimators import (
+    approximate_local_reparameterization,
+    flipout,
+    local_reparameterization,
+    weight_sampling,
+)
 from deepuq_jax.fit import FitResult, NonFiniteError, fit
 from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian, HomoscedasticGaussian, UnknownNoise
 from deepuq_jax.layers import (
@@ -66,16 +71,19 @@ __all__ = [
     "TrainState",
     "UQResult",
     "UnknownNoise",
+    "approximate_local_reparameterization",
     "bayesianize",
     "diagnose",
     "diagnostics",
     "draw",
     "estimators",
     "fit",
+    "flipout",
     "functional",
     "init",
     "kl_divergence",
     "layers",
+    "local_reparameterization",
     "log_predictive_density",
     "metrics",
     "moped",

@@ -18,6 +18,7 @@ from jax import Array
 from deepuq_jax._checks import check_key, check_one_of, expected
 from deepuq_jax._noise import draw_key
 from deepuq_jax._paths import dotted
+from deepuq_jax.estimators import weight_sampling
 
 
 class CarriedPrior(nnx.Variable):
@@ -223,6 +224,22 @@ def keep_streams(before: Any, after: Any) -> Any:
     """The state after a call, with key streams as they were before it."""
     kept = {path: variable for path, variable in nnx.to_flat_state(before) if isinstance(variable, nnx.RngState)}
     return nnx.from_flat_state([(path, kept.get(path, variable)) for path, variable in nnx.to_flat_state(after)])
+
+
+def with_drawn_weights(model: Any) -> Any:
+    """A copy whose layers all draw their weights, so that each draw is one function of x, whatever they train with."""
+
+    def change(node):
+        if not isinstance(node, nnx.Module):
+            return node
+        params, carried, merge = split_params(node)
+        node = merge(params, carried)
+        for _, layer in nnx.iter_modules(node):
+            if hasattr(getattr(layer, "estimator", None), "draw_noise"):
+                layer.estimator = nnx.static(weight_sampling)
+        return node
+
+    return jax.tree.map(change, model, is_leaf=lambda node: isinstance(node, nnx.Module))
 
 
 def draw(model: Any, *, key: Array) -> Any:

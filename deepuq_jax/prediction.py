@@ -26,7 +26,7 @@ from deepuq_jax.functional.moments import (
     update_moments,
     variance,
 )
-from deepuq_jax.model import call_with_state, noise_source, refuse_tied, source_of_draw
+from deepuq_jax.model import call_with_state, noise_source, refuse_tied, source_of_draw, with_drawn_weights
 from deepuq_jax.objective import check_targets, per_example, resolve_likelihood
 from deepuq_jax.types import UQResult
 
@@ -196,7 +196,9 @@ def _in_batches(function: Callable[[Any], Any], data: Any, batch_size: int | Non
 
 
 def _draws(model: Any, x: Any, source: dict[str, Any]) -> Callable[[Any], Any]:
-    """Outputs of draw i."""
+    """Outputs of draw i: with a key one function for every input, also of a layer that trains by another estimator."""
+    if "key" in source:
+        model = with_drawn_weights(model)
     return lambda i: call_with_state(model, x, **source_of_draw(source, i))[0]
 
 

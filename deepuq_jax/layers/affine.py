@@ -86,6 +86,8 @@ class AffineLayer(nnx.Module):
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """KL(q || p) in nats, a scalar; where there is no closed form, at the weights that `key` (or `noise`) draws."""
         noise = self._weight_noise(key) if noise is None else noise
+        if noise is not None and not isinstance(noise, dict):  # Noise of outputs: there are no weights to it.
+            noise = None
         kernel, bias = self._posteriors()
         prior = unwrap(self.prior)
         kl = kernel.kl(prior, noise=None if noise is None else noise["kernel"])

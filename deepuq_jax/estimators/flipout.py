@@ -1,0 +1,65 @@
+"""Flipout: one draw of the weights, with signs of its own for each example.
+
+Source: Wen, Vicol, Ba, Tran & Grosse 2018, Flipout, arXiv 1803.04386.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax.estimators._protocol import add_bias, with_noise
+from deepuq_jax.estimators.weight_sampling import weight_sampling
+
+
+def _draw_noise(op: Callable, x: Array, kernel: Any, bias: Any | None, *, key: Array) -> dict[str, Array]:
+    """The noise of `weight_sampling`, and signs, True for +1: one for each example and channel, shared by positions."""
+    weight_key, in_key, out_key = jax.random.split(key, 3)
+    like = jax.eval_shape(op, x, kernel.mu)
+    per_example = lambda array: (*array.shape[:1], *(1 for _ in array.shape[1:-1])) if array.ndim > 1 else ()
+    return {
+        **weight_sampling.draw_noise(op, x, kernel, bias, key=weight_key),
+        "in_signs": jax.random.bernoulli(in_key, shape=(*per_example(x), x.shape[-1])),
+        "out_signs": jax.random.bernoulli(out_key, shape=(*per_example(like), like.shape[-1])),
+    }
+
+
+@with_noise(_draw_noise)
+def flipout(op: Callable, x: Array, kernel: Any, bias: Any | None, noise: dict[str, Array]) -> Array:
+    """Outputs under weights whose noise has another sign in each example: decorrelated at the cost of a second product.
+
+    y = op(x, mu_W) + mu_b + r * (op(s * x, sigma_W * eps_W) + sigma_b * eps_b),  r, s in {-1, 1} an example and channel
+
+    Every example sees one draw of N(mu, sigma^2), the same at each of its positions: exact in law for an example, for
+    convolutions and sequences too. Two examples see different draws, so a draw is no function of x: `predict_vi_uq`
+    and `draw` draw weights instead.
+
+    Args:
+        op: the layer's linear map of `x` and a kernel, which casts both to the compute dtype.
+        x: inputs [batch, ..., in_features].
+        kernel, bias: posteriors; `bias` may be None.
+        noise: {"kernel", "bias"} as in `weight_sampling`, and booleans {"in_signs": [batch, 1, ..., in_features],
+            "out_signs": [batch, 1, ..., out_features]}.
+    Returns:
+        outputs [batch, ..., out_features], in the dtype of op.
+
+    >>> from deepuq_jax import GaussianPosterior
+    >>> q = GaussianPosterior(jnp.ones((2, 1)), jnp.zeros((2, 1)))
+    >>> noise = {"kernel": jnp.zeros((2, 1)), "in_signs": jnp.ones((1, 2), bool), "out_signs": jnp.ones((1, 1), bool)}
+    >>> flipout(jnp.matmul, jnp.ones((1, 2)), q, None, noise)
+    Array([[2.]], dtype=float32)
+    """
+    mean = op(x, kernel.mu)
+    deviation = op(_signed(noise["in_signs"], x), kernel.sigma * noise["kernel"])
+    if bias is not None:
+        mean = add_bias(mean, bias.mu)
+        deviation = add_bias(deviation, bias.sigma * noise["bias"])
+    return mean + _signed(noise["out_signs"], deviation)
+
+
+def _signed(signs: Array, values: Array) -> Array:
+    return jnp.where(jnp.broadcast_to(signs, values.shape), values, -values)
