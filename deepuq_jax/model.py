@@ -234,7 +234,8 @@ def with_drawn_weights(model: Any) -> Any:
             return node
         params, carried, merge = split_params(node)
         node = merge(params, carried)
-        for _, layer in nnx.iter_modules(node):
+        layers: list[Any] = [layer for _, layer in nnx.iter_modules(node)]
+        for layer in layers:
             if hasattr(getattr(layer, "estimator", None), "draw_noise"):
                 layer.estimator = nnx.static(weight_sampling)
         return node
