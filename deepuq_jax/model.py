@@ -232,8 +232,7 @@ def with_drawn_weights(model: Any) -> Any:
     def change(node):
         if not isinstance(node, nnx.Module):
             return node
-        params, carried, merge = split_params(node)
-        node = merge(params, carried)
+        node = with_streams(node, None)
         layers: list[Any] = [layer for _, layer in nnx.iter_modules(node)]
         for layer in layers:
             if hasattr(getattr(layer, "estimator", None), "draw_noise"):

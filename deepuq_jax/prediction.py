@@ -60,7 +60,8 @@ def predict_vi_uq(
             of the likelihood's. Without effect in classification, as documented, and on a model that
             predicts its own noise.
         batch_size: inputs taken at a time, for an `x` too large to hold the activations of.
-        noise: instead of `key`, a stack of noises: what `model.draw_noise` returns with a leading axis of draws.
+        noise: instead of `key`, a stack of noises: what `model.draw_noise` returns with a leading axis of draws. With
+            a key every layer draws its weights; with noise each keeps the estimator that it trains by.
     Returns:
         UQResult. In classification `mean` is `probs`, `total_var` is `epistemic_var` (that of the probabilities),
         and `predictive_entropy` and `mutual_information` are in nats, [batch]. `metadata` holds `method` ("vi"),

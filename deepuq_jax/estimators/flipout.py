@@ -19,13 +19,17 @@ from deepuq_jax.estimators.weight_sampling import weight_sampling
 def _draw_noise(op: Callable, x: Array, kernel: Any, bias: Any | None, *, key: Array) -> dict[str, Array]:
     """The noise of `weight_sampling`, and signs, True for +1: one for each example and channel, shared by positions."""
     weight_key, in_key, out_key = jax.random.split(key, 3)
-    like = jax.eval_shape(op, x, kernel.mu)
-    per_example = lambda array: (*array.shape[:1], *(1 for _ in array.shape[1:-1])) if array.ndim > 1 else ()
     return {
         **weight_sampling.draw_noise(op, x, kernel, bias, key=weight_key),
-        "in_signs": jax.random.bernoulli(in_key, shape=(*per_example(x), x.shape[-1])),
-        "out_signs": jax.random.bernoulli(out_key, shape=(*per_example(like), like.shape[-1])),
+        "in_signs": _draw_signs(in_key, x),
+        "out_signs": _draw_signs(out_key, jax.eval_shape(op, x, kernel.mu)),
     }
+
+
+def _draw_signs(key: Array, like: Any) -> Array:
+    """Booleans [batch, 1, ..., features] for an array [batch, ..., features]; [features] without a batch."""
+    batch, between, features = like.shape[:1], (1,) * (like.ndim - 2), like.shape[1:][-1:]
+    return jax.random.bernoulli(key, shape=batch + between + features)
 
 
 @with_noise(_draw_noise)

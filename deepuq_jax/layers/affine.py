@@ -86,12 +86,12 @@ class AffineLayer(nnx.Module):
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """KL(q || p) in nats, a scalar; where there is no closed form, at the weights that `key` (or `noise`) draws."""
         noise = self._weight_noise(key) if noise is None else noise
-        if noise is not None and not isinstance(noise, dict):  # Noise of outputs: there are no weights to it.
-            noise = None
+        # Without noise, or with noise of outputs, there are no weights to estimate at.
+        of_weights = noise if isinstance(noise, dict) else dict.fromkeys(("kernel", "bias"))
         kernel, bias = self._posteriors()
         prior = unwrap(self.prior)
-        kl = kernel.kl(prior, noise=None if noise is None else noise["kernel"])
-        return kl if bias is None else kl + bias.kl(prior, noise=None if noise is None else noise["bias"])
+        kl = kernel.kl(prior, noise=of_weights["kernel"])
+        return kl if bias is None else kl + bias.kl(prior, noise=of_weights["bias"])
 
     def draw(self, *, key: Array) -> FixedAffine:
         """The layer with its weights fixed at one draw."""

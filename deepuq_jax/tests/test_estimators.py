@@ -87,7 +87,9 @@ def test_prediction_draws_weights_whatever_the_model_trains_with(estimator, key)
     np.testing.assert_array_equal(result.epistemic_var[0], result.epistemic_var[1])
     density = lambda model: dq.log_predictive_density(model, x, y, key=key)
     np.testing.assert_array_equal(density(model), density(reference))
-    np.testing.assert_array_equal(dq.predict_vi_uq({"net": model, "n": 1}["net"], x, key=key).probs, result.probs)
+    np.testing.assert_array_equal(dq.predict_vi_uq(model, x, key=key).probs, result.probs)
+    inside = dq.model.with_drawn_weights({"net": model, "n": 1})
+    np.testing.assert_array_equal(inside["net"](x, key=key), reference(x, key=key))
     assert model.layers[0].estimator is estimator
 
 
