@@ -15,9 +15,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python -m deepuq_jax.demo --out demo_output
 
-# Two workers at most: the tests compile, and each worker compiles for itself.
+# Two workers at most: the tests compile, and each worker compiles for itself. One that is done takes over from the other.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
