@@ -24,7 +24,7 @@ from deepuq_jax._checks import (
 )
 from deepuq_jax._noise import draw_key
 from deepuq_jax.functional.likelihood import Categorical, predicts_noise
-from deepuq_jax.model import bayesian_nodes, call_with_state, noise_source, source_of_draw, split_params
+from deepuq_jax.model import bayesian_nodes, call_with_state, noise_source, source_of_draw, split_params, with_scales
 from deepuq_jax.posterior import KeyRequiredError
 from deepuq_jax.types import ELBOTerms
 
@@ -222,6 +222,7 @@ def _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight) -
     mc_samples = check_count("mc_samples", mc_samples)
     check_finite_number("kl_weight", kl_weight)
     draws = noise_source(key, noise, mc_samples)
+    model = with_scales(model)
     try:  # The closed form needs no draw, so it is computed once.
         kl = kl_divergence(model)
     except KeyRequiredError:

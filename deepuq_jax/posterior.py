@@ -5,8 +5,8 @@ Source: Blundell et al. 2015, arXiv 1505.05424.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,13 @@ from deepuq_jax._checks import check_one_of, check_positive, expected, is_concre
 from deepuq_jax._noise import normal_like
 from deepuq_jax.functional.gaussian import (
     at_least_float32,
+    check_noise_shape,
     gaussian_log_prob,
     log_sigma,
-    reparameterize,
     rho_from_sigma,
     sigma_from_rho,
 )
+from deepuq_jax.functional.scale import draw_at_scale, scale_from_rho, sigma_of_scale
 
 
 class KeyRequiredError(ValueError):
@@ -33,6 +34,12 @@ def _sum(tree: Any) -> Array:
     return jax.tree.reduce(jnp.add, tree)
 
 
+def _draw(mu: Array, scale: Array, noise: Array) -> Array:
+    check_noise_shape(mu, noise)
+    shape = jnp.shape(noise)
+    return draw_at_scale(jnp.broadcast_to(mu, shape), jnp.broadcast_to(scale, shape), jnp.asarray(noise))
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MeanField:
@@ -41,6 +48,7 @@ class MeanField:
     Attributes:
         mu: means, a pytree of floating arrays.
         rho: the same pytree; the standard deviation is softplus(rho).
+        scale: None, or what `with_scale` put there.
 
     >>> q = MeanField.init({"w": jnp.zeros((3, 2)), "b": jnp.zeros(2)}, sigma=0.05)
     >>> q.sample(key=jax.random.key(0))["w"].shape
@@ -49,6 +57,7 @@ class MeanField:
 
     mu: Any
     rho: Any
+    scale: Any = field(default=None, repr=False, kw_only=True)
 
     @classmethod
     def init(cls, params: Any, sigma: Any = 0.05) -> MeanField:
@@ -79,7 +88,16 @@ class MeanField:
     @property
     def sigma(self) -> Any:
         """Standard deviations softplus(rho), a pytree like `mu`."""
+        if self.scale is not None:
+            return jax.tree.map(sigma_of_scale, self.scale)
         return jax.tree.map(sigma_from_rho, self.rho)
+
+    def with_scale(self) -> Self:
+        """The same posterior with its standard deviations computed, once for all draws and the KL of a step."""
+        return replace(self, scale=self._scales())
+
+    def _scales(self) -> Any:
+        return jax.tree.map(scale_from_rho, self.rho) if self.scale is None else self.scale
 
     def mean(self) -> Any:
         """The posterior means, `mu`."""
@@ -105,7 +123,7 @@ class MeanField:
             if key is None:
                 raise ValueError("Expected key or noise; got neither.")
             noise = self.draw_noise(key=key, shape=shape)
-        return jax.tree.map(reparameterize, self.mu, self.sigma, noise)
+        return jax.tree.map(_draw, self.mu, self._scales(), noise)
 
     def log_prob(self, w: Any) -> Array:
         """log q(w) in nats, summed over the pytree."""
@@ -130,6 +148,8 @@ class MeanField:
         >>> abs(float(q.kl(GaussianPrior(0.0, 0.1)))) < 1e-10
         True
         """
+        if hasattr(prior, "kl_at_scale"):
+            return _sum(jax.tree.map(prior.kl_at_scale, self.mu, self._scales(), self.rho))
         if hasattr(prior, "kl"):
             return _sum(jax.tree.map(prior.kl, self.mu, self.rho))
         if key is None and noise is None:

@@ -14,6 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from deepuq_jax._checks import expected
+from deepuq_jax.functional.scale import kl_at_scale, logistic, scale_from_rho, softplus
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -29,21 +30,14 @@ def at_least_float32(value: ArrayLike) -> Array:
 
 @jax.custom_jvp
 def _softplus(rho: Array) -> Array:
-    return jnp.maximum(rho, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(rho)))
+    return softplus(rho)
 
 
 @_softplus.defjvp
 def _softplus_jvp(primals, tangents):
-    numerator, denominator = _logistic(primals[0])
-    # Divided before it is multiplied: so the backward pass multiplies first and ends in the division, after which XLA
-    # on a CPU keeps the gradient instead of computing it anew in each of the optimizer's moments.
+    numerator, denominator = logistic(primals[0])
+    # As in `scale_from_rho`: the backward pass ends in the division.
     return _softplus(primals[0]), tangents[0] / denominator * numerator
-
-
-def _logistic(rho: Array) -> tuple[Array, Array]:
-    """The derivative of softplus, 1 / (1 + exp(-rho)), as a fraction: it keeps its digits where it is small."""
-    power = jnp.exp(-jnp.abs(rho))
-    return jnp.where(rho >= 0.0, 1.0, power), 1.0 + power
 
 
 def sigma_from_rho(rho: ArrayLike) -> Array:
@@ -129,10 +123,16 @@ def reparameterize(mu: ArrayLike, sigma: ArrayLike, noise: ArrayLike) -> Array:
     >>> float(reparameterize(1.0, 0.5, 2.0))
     2.0
     """
+    check_noise_shape(mu, noise)
+    shape = jnp.shape(noise)
+    return jnp.broadcast_to(mu, shape) + jnp.broadcast_to(sigma, shape) * noise
+
+
+def check_noise_shape(mu: ArrayLike, noise: ArrayLike) -> None:
+    """Refuse noise that is not of the shape of `mu`, with leading axes for several draws."""
     shape = jnp.shape(noise)
     if shape[max(len(shape) - jnp.ndim(mu), 0) :] != jnp.shape(mu):
         raise ValueError(expected("noise", f"of shape [..., {', '.join(map(str, jnp.shape(mu)))}]", jnp.asarray(noise)))
-    return jnp.broadcast_to(mu, shape) + jnp.broadcast_to(sigma, shape) * noise
 
 
 def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: ArrayLike | None = None) -> Array:
@@ -158,33 +158,6 @@ def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: 
     return -0.5 * jnp.square(z) - log_sigma - HALF_LOG_2PI
 
 
-@jax.custom_jvp
-def _scale_kl(rho: Array, prior_sigma: Array) -> Array:
-    """The part of the KL that is of the scales alone, s^2/2 - 1/2 - log s with s = softplus(rho) / prior_sigma."""
-    sigma = sigma_from_rho(rho)
-    ratio = sigma / prior_sigma
-    d = (sigma - prior_sigma) / prior_sigma
-    # log1p(d) as log(u) d / (u - 1) for the u nearest to 1 + d (Kahan): one logarithm serves s near 1 and s near 0.
-    is_near = ratio == 1.0
-    log_ratio = jnp.where(is_near, d, jnp.log(ratio) * (d / jnp.where(is_near, 1.0, ratio - 1.0)))
-    # Where sigma has underflowed its logarithm is rho itself.
-    log_ratio = jnp.where(ratio > 0.0, log_ratio, rho - jnp.log(prior_sigma))
-    return 0.5 * jnp.square(d) + jnp.maximum(d - log_ratio, 0.0)
-
-
-@_scale_kl.defjvp
-def _scale_kl_jvp(primals, tangents):
-    rho, prior_sigma = primals
-    sigma = sigma_from_rho(rho)
-    d = (sigma - prior_sigma) / prior_sigma
-    excess = d * (2.0 + d)  # s^2 - 1, without its cancellation
-    numerator, denominator = _logistic(rho)
-    # d log sigma / d rho, which is 1 where sigma has underflowed.
-    slope = jnp.where(sigma > 0.0, numerator / (denominator * jnp.where(sigma > 0.0, sigma, 1.0)), 1.0)
-    tangent = excess * (slope * tangents[0] - tangents[1] / prior_sigma)
-    return _scale_kl(rho, prior_sigma), tangent
-
-
 def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma: ArrayLike) -> Array:
     """KL divergence between Gaussians, element by element, without cancellation.
 
@@ -205,5 +178,12 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
     True
     """
     mu, rho = at_least_float32(mu), at_least_float32(rho)
-    prior_sigma = jnp.asarray(prior_sigma, dtype=jnp.promote_types(rho.dtype, jnp.result_type(prior_sigma)))
-    return _scale_kl(rho, prior_sigma) + 0.5 * jnp.square((mu - prior_mu) / prior_sigma)
+    return gaussian_kl_at_scale(mu, scale_from_rho(rho), rho, prior_mu, prior_sigma)
+
+
+def gaussian_kl_at_scale(
+    mu: Array, scale: Array, rho: Array, prior_mu: ArrayLike, prior_sigma: ArrayLike
+) -> Array:
+    """`gaussian_kl` with the `scale_from_rho(rho)` of a step that has computed it already."""
+    as_wide = lambda value: jnp.asarray(value, jnp.promote_types(rho.dtype, jnp.result_type(value)))
+    return kl_at_scale(mu, scale, rho, as_wide(prior_mu), as_wide(prior_sigma))

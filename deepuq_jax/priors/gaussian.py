@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from deepuq_jax._checks import check_finite_number, check_positive
-from deepuq_jax.functional.gaussian import gaussian_kl, gaussian_log_prob, total
+from deepuq_jax.functional.gaussian import gaussian_kl, gaussian_kl_at_scale, gaussian_log_prob, total
 
 
 def _is_static(value: Any) -> bool:
@@ -73,6 +73,10 @@ class GaussianPrior:
     def kl(self, mu: Array, rho: Array) -> Array:
         """KL(q || p) in closed form for q = N(mu, softplus(rho)^2), summed over the tensor, in nats."""
         return total(gaussian_kl(mu, rho, self.mu, self.sigma))
+
+    def kl_at_scale(self, mu: Array, scale: Array, rho: Array) -> Array:
+        """The same with the scale of a step that has computed it already; see `functional/scale.py`."""
+        return total(gaussian_kl_at_scale(mu, scale, rho, self.mu, self.sigma))
 
 
 def _dtype(w: Array):
