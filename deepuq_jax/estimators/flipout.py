@@ -5,6 +5,7 @@ Source: Wen, Vicol, Ba, Tran & Grosse 2018, Flipout, arXiv 1803.04386.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,24 +13,37 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from deepuq_jax._noise import draw_key
 from deepuq_jax.estimators._protocol import add_bias, with_noise
 from deepuq_jax.estimators.weight_sampling import weight_sampling
 
 
+# Apart from the numbers that number a key's draws and streams.
+_SIGNS = 0x51615
+
+
 def _draw_noise(op: Callable, x: Array, kernel: Any, bias: Any | None, *, key: Array) -> dict[str, Array]:
     """The noise of `weight_sampling`, and signs, True for +1: one for each example and channel, shared by positions."""
-    weight_key, in_key, out_key = jax.random.split(key, 3)
+    outputs = jax.eval_shape(op, x, kernel.mu)
+    in_shape, out_shape = _signs_shape(x), _signs_shape(outputs)
+    signs = _random_signs(draw_key(key, _SIGNS), math.prod(x.shape[:-1][:1]), in_shape[-1] + out_shape[-1])
     return {
-        **weight_sampling.draw_noise(op, x, kernel, bias, key=weight_key),
-        "in_signs": _draw_signs(in_key, x),
-        "out_signs": _draw_signs(out_key, jax.eval_shape(op, x, kernel.mu)),
+        **weight_sampling.draw_noise(op, x, kernel, bias, key=key),
+        "in_signs": signs[:, : in_shape[-1]].reshape(in_shape),
+        "out_signs": signs[:, in_shape[-1] :].reshape(out_shape),
     }
 
 
-def _draw_signs(key: Array, like: Any) -> Array:
-    """Booleans [batch, 1, ..., features] for an array [batch, ..., features]; [features] without a batch."""
-    batch, between, features = like.shape[:1], (1,) * (like.ndim - 2), like.shape[1:][-1:]
-    return jax.random.bernoulli(key, shape=batch + between + features)
+def _signs_shape(like: Any) -> tuple[int, ...]:
+    """[batch, 1, ..., features] for an array [batch, ..., features]; [features] without a batch."""
+    return like.shape[:-1][:1] + (1,) * (like.ndim - 2) + like.shape[-1:]
+
+
+def _random_signs(key: Array, rows: int, columns: int) -> Array:
+    """Fair booleans [rows, columns], all 32 bits of a random word used: one for each of 32 rows."""
+    words = jax.random.bits(key, (-(-rows // 32), 1, columns), jnp.uint32)
+    bits = (words >> jax.lax.iota(jnp.uint32, 32)[None, :, None]) & jnp.uint32(1)
+    return (bits == 1).reshape(-1, columns)[:rows]
 
 
 @with_noise(_draw_noise)
