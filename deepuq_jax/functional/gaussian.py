@@ -104,7 +104,7 @@ def total(values: Array) -> Array:
     if values.ndim < 2:
         return jnp.sum(values)
     rows = values.reshape(values.shape[0], -1)
-    return jnp.sum(jnp.dot(jnp.ones(rows.shape[0], rows.dtype), rows, precision="highest"))
+    return jnp.sum(jnp.dot(rows, jnp.ones(rows.shape[1], rows.dtype), precision="highest"))
 
 
 def reparameterize(mu: ArrayLike, sigma: ArrayLike, noise: ArrayLike) -> Array:

@@ -128,6 +128,21 @@ def test_a_step_that_is_not_finite_is_not_taken_and_the_first_is_recorded(key):
     assert int(step(second, y + 1e7).bad_step) == 1
 
 
+def test_a_learning_rate_or_a_gradient_that_is_not_finite_keeps_the_state(key):
+    x, y = data()
+    state = dq.init(mlp(), ADAM)
+    options = dict(key=key, num_data=10, log_likelihood=GAUSSIAN)
+    wild = optax.adam(lambda count: jnp.where(count == 0, jnp.nan, 1e-3))
+    # A square root at 0: the loss is finite, its gradient is not.
+    kinked = lambda outputs, y: GAUSSIAN(outputs, y) + jnp.sqrt(0.0 * outputs[:, 0] ** 2)
+    for changes in ({"optimizer": wild}, {"optimizer": ADAM, "log_likelihood": kinked}):
+        state = dq.init(mlp(), changes["optimizer"])
+        after, terms = dq.train_step(state, x, y, **(options | changes))
+        assert np.isfinite(terms.loss)
+        assert int(after.bad_step) == 0
+        leaves_close((after.model, after.opt_state), (state.model, state.opt_state), rtol=0)
+
+
 def test_only_params_get_optimizer_state():
     prior = dq.GaussianPrior(0.0, jnp.asarray(0.5))
     model = dq.BayesianLinear(3, 1, prior=prior, rngs=nnx.Rngs(0))
