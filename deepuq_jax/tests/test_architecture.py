@@ -18,6 +18,7 @@ LEVELS = {
     "_threefry": 0,
     "_noise": 0,
     "_paths": 0,
+    "_draws": 0,
     "functional": 1,
     "priors": 2,
     "estimators": 2,
@@ -36,7 +37,7 @@ LEVELS = {
     "demo": 8,
 }
 # One file of a level may use another of the same level only in this order.
-SAME_LEVEL = {("types", "_checks"), ("_noise", "_checks"), ("_noise", "_threefry"), ("adapters", "model")}
+SAME_LEVEL = {("types", "_checks"), ("_noise", "_checks"), ("_noise", "_threefry"), ("_draws", "_checks"), ("model", "posterior"), ("adapters", "model")}
 
 
 def modules():

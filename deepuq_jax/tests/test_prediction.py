@@ -95,6 +95,18 @@ def test_known_noise_of_the_likelihood_is_the_aleatoric_variance(key):
     np.testing.assert_allclose(result.aleatoric_var, 0.09, rtol=1e-6)
 
 
+@pytest.mark.parametrize("draws_at_once", [2, 5, 9])
+def test_draws_side_by_side_are_the_same_draws(draws_at_once, key):
+    model, x, y = mlp(), inputs(), jnp.zeros(len(inputs()), int)
+    plain, aside = (dq.predict_vi_uq(model, x, key=key, n_samples=5, draws_at_once=n) for n in (1, draws_at_once))
+    np.testing.assert_allclose(aside.mean, plain.mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(aside.epistemic_var, plain.epistemic_var, rtol=1e-4, atol=1e-7)
+    plain, aside = (
+        dq.log_predictive_density(model, x, y, key=key, n_samples=5, draws_at_once=n) for n in (1, draws_at_once)
+    )
+    np.testing.assert_allclose(aside, plain, rtol=1e-5)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 50])
 def test_batching_changes_nothing(batch_size, key):
     model, x = mlp(likelihood=dq.Categorical()), inputs()
