@@ -108,6 +108,6 @@ def per_minibatch(num_data: int, batch_size: int, *, temperature: float = 1.0) -
     def weight(step: Any) -> Array:
         i = step % batches + 1
         size = jnp.where(i == batches, last, batch_size)
-        return temperature / total * num_data / size * jnp.exp2(-jnp.asarray(i, jnp.result_type(float)))
+        return temperature / total * num_data / size * jnp.ldexp(jnp.ones((), jnp.result_type(float)), -i)
 
     return weight

@@ -60,7 +60,7 @@ def test_a_temperature_targets_the_cold_posterior():
     mean = float((x * y).sum()) / (temperature * noise**2) / precision
     rho = dq.functional.rho_from_sigma(jnp.full((1, 1), precision**-0.5))
     # E_q of the squared error in closed form, since its draws would only blur the minimum.
-    expected_nll = lambda q: jnp.mean((y - x * q.mu[0]) ** 2 + (x * q.sigma[0]) ** 2) / (2 * noise**2)
+    expected_nll = lambda q: jnp.mean((y - x * q.mu) ** 2 + (x * q.sigma) ** 2) / (2 * noise**2)
     weight = schedules.linear(1, temperature=temperature)(5)
     loss = lambda q: expected_nll(q) + weight * q.kl(dq.GaussianPrior(sigma=scale)) / 8
     grads = jax.grad(loss)(dq.GaussianPosterior(jnp.full((1, 1), mean), rho))
