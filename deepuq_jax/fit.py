@@ -84,6 +84,7 @@ def fit(
     num_data: int | None = None,
     kl_weight: Any = 1.0,
     mc_samples: int = 1,
+    sticking_the_landing: bool = False,
     validation_data: tuple[Any, Any] | None = None,
     patience: int | None = None,
     progress: bool = False,
@@ -100,8 +101,10 @@ def fit(
         epochs: passes over the data.
         batch_size: default 128, or all the data where that is less.
         num_data: number of examples in the whole data set; needed with an iterable only.
-        kl_weight: a number (another one does not recompile) or an optax schedule over steps.
+        kl_weight: a number (another one does not recompile) or a function of the step: one of `deepuq_jax.schedules`,
+            an optax schedule.
         mc_samples: draws a step.
+        sticking_the_landing: as in `negative_elbo`: gradients of less variance late in training.
         validation_data: (x, y), scored after each epoch by the log predictive density.
         patience: stop after so many epochs without a better score, and return the best model; needs validation data.
         progress: a tqdm bar over epochs.
@@ -135,6 +138,7 @@ def fit(
         "optimizer": _default_optimizer() if optimizer is None else optimizer,
         "log_likelihood": log_likelihood,
         "mc_samples": mc_samples,
+        "sticking_the_landing": bool(sticking_the_landing),
         "schedule": kl_weight if callable(kl_weight) else None,
     }
     weight = 1.0 if callable(kl_weight) else jnp.asarray(kl_weight, jnp.result_type(float))
@@ -231,7 +235,7 @@ def _kl_weight(schedule: Callable | None, weight: Any) -> Any:
     return weight if schedule is None else schedule
 
 
-_STATIC = ("optimizer", "log_likelihood", "mc_samples", "schedule")
+_STATIC = ("optimizer", "log_likelihood", "mc_samples", "sticking_the_landing", "schedule")
 
 
 @partial(jax.jit, static_argnames=(*_STATIC, "batch_size"), donate_argnums=0)

@@ -67,6 +67,7 @@ def train_step(
     log_likelihood: Callable | None = None,
     kl_weight: Any = 1.0,
     mc_samples: int = 1,
+    sticking_the_landing: bool = False,
 ) -> tuple[TrainState, ELBOTerms]:
     """One optimizer step on `negative_elbo`.
 
@@ -79,8 +80,8 @@ def train_step(
         x, y: a batch.
         key: of this step; not used again.
         optimizer: the one that `state` was made with.
-        num_data, log_likelihood, mc_samples: as in `negative_elbo`.
-        kl_weight: a number, traced or not, or an optax schedule, called with the step.
+        num_data, log_likelihood, mc_samples, sticking_the_landing: as in `negative_elbo`.
+        kl_weight: a number, traced or not, or a function of the step (`deepuq_jax.schedules`, an optax schedule).
     Returns:
         (the next state, ELBOTerms with the loss in it).
 
@@ -106,6 +107,7 @@ def train_step(
             log_likelihood=log_likelihood,
             kl_weight=weight,
             mc_samples=mc_samples,
+            sticking_the_landing=sticking_the_landing,
         )
 
     (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
@@ -128,7 +130,7 @@ def _updated(optimizer: optax.GradientTransformation, grads: Any, params: Any, o
 
 
 def _all_finite(tree: Any) -> Array:
-    """Whether every entry is finite, told from their sum: a product with ones is a quarter of `all(isfinite)`'s time."""
+    """Whether every entry is finite, told from their sum, which as a product takes a quarter of `all(isfinite)`."""
     sums = jax.tree.map(lambda leaf: total(at_least_float32(leaf)), tree)
     return jnp.isfinite(jax.tree.reduce(jnp.add, sums))
 
@@ -150,6 +152,7 @@ def train_epoch(
     log_likelihood: Callable | None = None,
     kl_weight: Any = 1.0,
     mc_samples: int = 1,
+    sticking_the_landing: bool = False,
 ) -> tuple[TrainState, ELBOTerms]:
     """One pass over the data in a new order: a scan over the full batches, then one step on the remainder.
 
@@ -159,7 +162,7 @@ def train_epoch(
         key: of this epoch: orders the data and draws the noise.
         batch_size: at most the number of examples. No example is left out, none is padded or masked.
         num_data: default the number of examples in `x`.
-        optimizer, log_likelihood, kl_weight, mc_samples: as in `train_step`.
+        optimizer, log_likelihood, kl_weight, mc_samples, sticking_the_landing: as in `train_step`.
     Returns:
         (the next state, ELBOTerms of arrays [steps], in the order of the steps).
     Raises:
@@ -183,6 +186,7 @@ def train_epoch(
     steps, remainder = divmod(size, batch_size)
     options: dict[str, Any] = dict(optimizer=optimizer, num_data=size if num_data is None else num_data)
     options.update(log_likelihood=log_likelihood, kl_weight=kl_weight, mc_samples=mc_samples)
+    options.update(sticking_the_landing=sticking_the_landing)
 
     def step(state, batch):
         step_key, rows = batch

@@ -17,7 +17,6 @@ from deepuq_jax._noise import draw_key
 from deepuq_jax.estimators._protocol import add_bias, with_noise
 from deepuq_jax.estimators.weight_sampling import weight_sampling
 
-
 # Apart from the numbers that number a key's draws and streams.
 _SIGNS = 0x51615
 

@@ -181,9 +181,7 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
     return gaussian_kl_at_scale(mu, scale_from_rho(rho), rho, prior_mu, prior_sigma)
 
 
-def gaussian_kl_at_scale(
-    mu: Array, scale: Array, rho: Array, prior_mu: ArrayLike, prior_sigma: ArrayLike
-) -> Array:
+def gaussian_kl_at_scale(mu: Array, scale: Array, rho: Array, prior_mu: ArrayLike, prior_sigma: ArrayLike) -> Array:
     """`gaussian_kl` with the `scale_from_rho(rho)` of a step that has computed it already."""
     as_wide = lambda value: jnp.asarray(value, jnp.promote_types(rho.dtype, jnp.result_type(value)))
     return kl_at_scale(mu, scale, rho, as_wide(prior_mu), as_wide(prior_sigma))
