@@ -17,6 +17,7 @@ _SOFTPLUS_THRESHOLD = 40.0
 # Below this log(softplus(rho)) equals rho to rounding in float64 too; above it 1 / softplus(rho)^2, which the second
 # derivative needs, does not overflow in float32.
 _RHO_TAIL = -40.0
+_SIGMA_TAIL = math.exp(_RHO_TAIL)
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -125,11 +126,14 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: 
         >>> gaussian_kl(torch.tensor([0.0]), rho_from_sigma(torch.tensor([0.2])), 0.0, 0.1)
         tensor([0.8069])
     """
-    mu = at_least_float32(mu)
-    twice = 2.0 * log_sigma_ratio(rho, prior_sigma)
-    # Where a device's expm1 is good to one ulp only it may come out below its argument; a KL is never negative.
-    spread = (torch.expm1(twice) - twice).clamp_min(0.0)
-    return 0.5 * (spread + ((mu - prior_mu) / prior_sigma).square())
+    mu, rho = at_least_float32(mu), at_least_float32(rho)
+    sigma = sigma_from_rho(rho)
+    beyond = sigma / prior_sigma - 1.0
+    log_ratio = torch.log(sigma.clamp_min(_SIGMA_TAIL) / prior_sigma) - torch.relu(_RHO_TAIL - rho)
+    # 1/2 (ratio^2 - 1) - log ratio; the two may round to a wrong order, and a KL is never negative.
+    spread = (torch.addcmul(beyond, beyond, beyond, value=0.5) - log_ratio).clamp_min(0.0)
+    z = (mu - prior_mu) / prior_sigma
+    return torch.addcmul(spread, z, z, value=0.5)
 
 
 def gaussian_log_prob(w: Tensor, mu: Tensor, rho: Tensor) -> Tensor:
@@ -195,4 +199,4 @@ def reparameterize(mu: Tensor, rho: Tensor, noise: Tensor) -> Tensor:
         tensor([2.3863])
     """
     sigma = sigma_from_rho(rho)
-    return (mu.to(sigma.dtype) + sigma * noise.to(sigma.dtype)).to(mu.dtype)
+    return torch.addcmul(mu.to(sigma.dtype), sigma, noise.to(sigma.dtype)).to(mu.dtype)
