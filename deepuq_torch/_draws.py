@@ -92,27 +92,29 @@ def _stacked(
     check_features(x, layers[0].in_features)
     rows = x.reshape(-1, x.shape[-1])
     size = min(_chunk_size(layers, len(rows)), n_samples)
-    stacks = [WeightStack(layer.weight_posterior, layer.bias_posterior, size, len(rows)) for layer in layers]
+    stacks: list[WeightStack] = []
     for start in range(0, n_samples, size):
         draws = min(size, n_samples - start)
+        if draws < size or start == 0:  # the last chunk may be a shorter one
+            stacks = [WeightStack(layer.weight_posterior, layer.bias_posterior, draws, len(rows)) for layer in layers]
         if noise is None:
             for draw in range(draws):  # the documented order: draw by draw, and in each tensor by tensor
                 for stack in stacks:
                     stack.draw_noise(draw, generator)
         else:
-            _copy_noise([noise] if single else noise, start, draws, stacks)
+            _copy_noise([noise] if single else noise, slice(start, start + draws), stacks)
         for stack in stacks:
-            stack.noise_to_weights(draws)
+            stack.noise_to_weights()
         outputs = model(rows, noise=stacks[0] if single else stacks)
         yield outputs.reshape(draws, *x.shape[:-1], outputs.shape[-1])
 
 
-def _copy_noise(noise: Noise, start: int, draws: int, stacks: Sequence[WeightStack]) -> None:
+def _copy_noise(noise: Noise, draws: slice, stacks: Sequence[WeightStack]) -> None:
     """Put these draws of the caller's noise, checked, where the stacks expect it."""
     for pair, stack in zip(as_sequence("noise", noise, len(stacks), "Bayesian layer"), stacks, strict=True):
         for eps, memory in zip(as_sequence("noise", pair, 2, "tensor"), stack.memory, strict=True):
-            same_shape("noise", floating_tensor("noise", eps), (len(eps), *memory.shape[1:]), "mu, once a draw")
-            memory[:draws].copy_(eps[start : start + draws])
+            chosen = floating_tensor("noise", eps)[draws]
+            memory.copy_(same_shape("noise", chosen, memory.shape, "mu, once a draw"))
 
 
 def _last_layer(

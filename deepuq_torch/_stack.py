@@ -24,23 +24,22 @@ class WeightStack:
     def __init__(self, weight: GaussianPosterior, bias: GaussianPosterior, draws: int, rows: int):
         self.posteriors = (weight, bias)
         self.sigmas = (weight.sigma, bias.sigma)
-        self.memory = tuple(p.mu.new_empty(draws, *p.mu.shape) for p in self.posteriors)
+        self.memory = [p.mu.new_empty(draws, *p.mu.shape) for p in self.posteriors]
+        self.of_draw = list(zip(*(memory.unbind() for memory in self.memory), strict=True))
         self.output_memory = bias.mu.new_empty(draws, rows, len(bias.mu))
-        self.draws = draws
 
     def draw_noise(self, draw: int, generator: torch.Generator | None) -> None:
         """Noise of one draw, weight before bias: the numbers that the layer's own ``draw_noise`` gives."""
-        for memory in self.memory:
-            memory[draw].normal_(generator=generator)
+        for memory in self.of_draw[draw]:
+            memory.normal_(generator=generator)
 
-    def noise_to_weights(self, draws: int) -> None:
-        """``w = mu + sigma * noise`` for so many draws, fewer than the stack holds in a last chunk."""
-        self.draws = draws
+    def noise_to_weights(self) -> None:
+        """``w = mu + sigma * noise``, in place."""
         for memory, posterior, sigma in zip(self.memory, self.posteriors, self.sigmas, strict=True):
-            torch.addcmul(posterior.mu, sigma, memory[:draws], out=memory[:draws])
+            torch.addcmul(posterior.mu, sigma, memory, out=memory)
 
     def __call__(self, x: Tensor) -> Tensor:
         """``x W^T + b``, ``[draws, rows, out]``, of x ``[rows, in]`` or ``[draws, rows, in]``."""
-        weight, bias = (memory[: self.draws] for memory in self.memory)
-        x = x.expand(self.draws, *x.shape[-2:])
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=self.output_memory[: self.draws])
+        weight, bias = self.memory
+        x = x.expand(len(weight), *x.shape[-2:])
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=self.output_memory)
