@@ -160,4 +160,8 @@ def _has_hooks(model: nn.Module) -> bool:
 def _chunk_size(layers: Sequence[BayesianLinear], rows: int) -> int:
     weights = sum(layer.in_features * layer.out_features for layer in layers)
     activations = rows * max(layer.out_features for layer in layers)
-    return max(1, _CHUNK_NUMBERS.get(layers[0].weight_posterior.mu.device.type, _CHUNK_NUMBERS_ELSEWHERE) // (weights + activations))
+    return max(
+        1,
+        _CHUNK_NUMBERS.get(layers[0].weight_posterior.mu.device.type, _CHUNK_NUMBERS_ELSEWHERE)
+        // (weights + activations),
+    )

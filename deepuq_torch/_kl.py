@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ._gaussian import RHO_TAIL, at_least_float32, sigma_from_rho
 
@@ -41,9 +41,11 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: 
         >>> gaussian_kl(torch.tensor([0.0]), rho_from_sigma(torch.tensor([0.2])), 0.0, 0.1)
         tensor([0.8069])
     """
+    # A Parameter is not what a function transform differentiates or batches: those see the plain formula.
+    own = isinstance(mu, nn.Parameter) and isinstance(rho, nn.Parameter) and mu.shape == rho.shape
+    numbers = not isinstance(prior_mu, Tensor) and not isinstance(prior_sigma, Tensor)
     mu, rho = at_least_float32(mu), at_least_float32(rho)
-    plain = isinstance(prior_mu, Tensor) or isinstance(prior_sigma, Tensor) or mu.shape != rho.shape
-    if not plain and not torch.compiler.is_compiling():
+    if own and numbers and not torch.compiler.is_compiling():
         return _KLWithGradient.apply(mu, rho, prior_mu, prior_sigma)[0]  # type: ignore[no-any-return]
     return _plain_kl(mu, rho, prior_mu, prior_sigma)
 
