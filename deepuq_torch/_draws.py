@@ -6,17 +6,18 @@ The noise is drawn in the documented order, draw by draw and tensor by tensor, w
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ._activations import ACTIVATION_TYPES
+from ._checks import floating_tensor, same_shape
 from ._last_layer import LastLayerVariationalInference
-from ._layers import BayesianLinear
+from ._layers import BayesianLinear, bayesian_layers, check_features
 from ._mlp import BayesByBackpropMLP
-from ._noise import Noise, stack_noise, take_draws
+from ._noise import Noise, as_sequence, take_draws
 from ._posterior import GaussianPosterior
 from ._regressors import (
     HeteroscedasticBayesByBackpropRegressor,
@@ -24,9 +25,10 @@ from ._regressors import (
     HomoscedasticBayesByBackpropRegressor,
     MultiOutputBayesByBackpropRegressor,
 )
+from ._stack import WeightStack
 
-# Modules whose output is a function of input and noise and that vmap knows. Only exactly these: a subclass or a
-# member put in by the user may do anything.
+# Modules whose output is a function of input and noise, and elementwise but for the Bayesian layers. Only exactly
+# these: a subclass or a member put in by the user may do anything.
 _PURE_TYPES = ACTIVATION_TYPES | {
     nn.ModuleList,
     GaussianPosterior,
@@ -38,10 +40,9 @@ _PURE_TYPES = ACTIVATION_TYPES | {
     MultiOutputBayesByBackpropRegressor,
 }
 # Numbers that the weights and activations of a chunk of draws may take up. On a CPU they should stay in its cache; on
-# an accelerator 2**24 are 64 MiB in float32. Fewer draws than the minimum do not repay the batching.
-_CHUNK_NUMBERS = {"cpu": 2**20}
+# an accelerator 2**24 are 64 MiB in float32.
+_CHUNK_NUMBERS = {"cpu": 2**19}
 _CHUNK_NUMBERS_ELSEWHERE = 2**24
-_CHUNK_MINIMUM = 8
 
 
 @contextlib.contextmanager
@@ -63,8 +64,9 @@ def output_chunks(
     model: Any, x: Any, n_samples: int, noise: Noise | None, generator: torch.Generator | None
 ) -> Iterator[Tensor]:
     """Outputs of so many stochastic passes, as chunks ``[draws, ...]``."""
-    if isinstance(x, Tensor) and _is_pure(model):
-        yield from _batched(model, x, n_samples, noise, generator)
+    # Autocast chooses the dtype of ordinary calls, and not of those that write into memory given to them.
+    if isinstance(x, Tensor) and _is_pure(model) and not torch.is_autocast_enabled(x.device.type):
+        yield from _stacked(model, x, n_samples, noise, generator)
     elif type(model) is LastLayerVariationalInference and not _has_hooks(model) and _is_pure(model.head):
         yield from _last_layer(model, x, n_samples, noise, generator)
     else:
@@ -81,21 +83,38 @@ def _one_by_one(
         yield model(x, sample=True, **extra).unsqueeze(0)
 
 
-def _batched(
+def _stacked(
     model: Any, x: Tensor, n_samples: int, noise: Noise | None, generator: torch.Generator | None
 ) -> Iterator[Tensor]:
-    size = _chunk_size(model, x)
-    if min(size, n_samples) < _CHUNK_MINIMUM:
-        yield from _one_by_one(model, x, 0, n_samples, noise, generator)
-        return
-    passes: Callable[..., Any] = torch.func.vmap(lambda one: model(x, noise=one))
+    """Chunks of draws, each run as one network whose layers hold a stack of weights."""
+    layers = bayesian_layers(model.modules())
+    single = model is layers[0]  # its noise is a pair, that of a network a sequence of pairs
+    check_features(x, layers[0].in_features)
+    rows = x.reshape(-1, x.shape[-1])
+    size = min(_chunk_size(layers, len(rows)), n_samples)
+    stacks: list[WeightStack] = []
     for start in range(0, n_samples, size):
-        stop = min(start + size, n_samples)
-        if noise is not None:
-            chunk = take_draws(noise, slice(start, stop))
+        draws = min(size, n_samples - start)
+        if draws < size or start == 0:  # the last chunk may be a shorter one
+            stacks = [WeightStack(layer.weight_posterior, layer.bias_posterior, draws, len(rows)) for layer in layers]
+        if noise is None:
+            for draw in range(draws):  # the documented order: draw by draw, and in each tensor by tensor
+                for stack in stacks:
+                    stack.draw_noise(draw, generator)
         else:
-            chunk = stack_noise([model.draw_noise(generator=generator) for _ in range(start, stop)])
-        yield passes(chunk)
+            _copy_noise([noise] if single else noise, slice(start, start + draws), stacks)
+        for stack in stacks:
+            stack.noise_to_weights()
+        outputs = model(rows, noise=stacks[0] if single else stacks)
+        yield outputs.reshape(draws, *x.shape[:-1], outputs.shape[-1])
+
+
+def _copy_noise(noise: Noise, draws: slice, stacks: Sequence[WeightStack]) -> None:
+    """Put these draws of the caller's noise, checked, where the stacks expect it."""
+    for pair, stack in zip(as_sequence("noise", noise, len(stacks), "Bayesian layer"), stacks, strict=True):
+        for eps, memory in zip(as_sequence("noise", pair, 2, "tensor"), stack.memory, strict=True):
+            chosen = floating_tensor("noise", eps)[draws]
+            memory.copy_(same_shape("noise", chosen, memory.shape, "mu, once a draw"))
 
 
 def _last_layer(
@@ -109,7 +128,7 @@ def _last_layer(
     before = _random_state(model)
     features = model.features(x)
     if all(torch.equal(old, new) for old, new in zip(before, _random_state(model), strict=True)):
-        yield from _batched(model.head, features, n_samples, noise, generator)
+        yield from output_chunks(model.head, features, n_samples, noise, generator)
         return
     # Each draw has features of its own. This first pass counts: its random numbers are spent.
     first = None if noise is None else take_draws(noise, 0)
@@ -126,7 +145,11 @@ def _random_state(model: nn.Module) -> list[Tensor]:
 def _is_pure(model: Any) -> bool:
     if not isinstance(model, nn.Module) or type(model) is GaussianPosterior:
         return False
-    return all(type(module) in _PURE_TYPES for module in model.modules()) and not _has_hooks(model)
+    if any(type(module) not in _PURE_TYPES for module in model.modules()) or _has_hooks(model):
+        return False
+    # A layer that is used twice, or a network inside a network, draws more often than it is found here.
+    drawn = [model] if isinstance(model, BayesianLinear) else model.bayesian_layers()  # type: ignore[operator]
+    return bayesian_layers(model.modules()) == drawn
 
 
 def _has_hooks(model: nn.Module) -> bool:
@@ -134,8 +157,11 @@ def _has_hooks(model: nn.Module) -> bool:
     return any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in model.modules())
 
 
-def _chunk_size(model: nn.Module, x: Tensor) -> int:
-    weights = sum(parameter.numel() for parameter in model.parameters()) // 2
-    rows = x.numel() // max(x.shape[-1], 1) if x.ndim > 0 else 1
-    width = max(m.out_features for m in model.modules() if isinstance(m, BayesianLinear))
-    return _CHUNK_NUMBERS.get(x.device.type, _CHUNK_NUMBERS_ELSEWHERE) // (weights + rows * width)
+def _chunk_size(layers: Sequence[BayesianLinear], rows: int) -> int:
+    weights = sum(layer.in_features * layer.out_features for layer in layers)
+    activations = rows * max(layer.out_features for layer in layers)
+    return max(
+        1,
+        _CHUNK_NUMBERS.get(layers[0].weight_posterior.mu.device.type, _CHUNK_NUMBERS_ELSEWHERE)
+        // (weights + activations),
+    )

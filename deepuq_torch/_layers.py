@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ._checks import fault, positive_size
 from ._noise import LayerNoise, Noise, as_sequence, one_source
 from ._posterior import GaussianPosterior, GaussianPrior
+from ._stack import WeightStack
 
 _RHO_START = -3.0  # documented: sigma starts at softplus(-3) = 0.0486
 
@@ -81,7 +82,7 @@ class BayesianLinear(nn.Module):
         x: Tensor,
         sample: bool = True,
         *,
-        noise: LayerNoise | None = None,
+        noise: LayerNoise | WeightStack | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """One pass with weights drawn from the posterior, or at its means.
@@ -99,11 +100,13 @@ class BayesianLinear(nn.Module):
             ValueError: a wrong feature or noise size, noise with ``sample=False``, or noise and a generator.
             TypeError: x or the noise is of the wrong type.
         """
-        _check_features(x, self.in_features)
+        check_features(x, self.in_features)
         one_source(noise, generator)
         if not sample:
             _no_noise(noise)
             return F.linear(x, self.weight_posterior.mu, self.bias_posterior.mu)
+        if isinstance(noise, WeightStack):
+            return noise(x)
         weight_noise, bias_noise = (None, None) if noise is None else as_sequence("noise", noise, 2, "tensor")
         # Weight before bias: the documented order of draws.
         weight = self.weight_posterior.sample(noise=weight_noise, generator=generator)
@@ -136,11 +139,14 @@ def run_members(
         _no_noise(noise)
     if noise is not None:
         noise = as_sequence("noise", noise, len(bayesian_layers(members)), "Bayesian layer")
+    stacked = noise is not None and isinstance(noise[0], WeightStack)
     index = 0
     for member in members:
         if isinstance(member, BayesianLinear):
             x = member(x, sample=sample, noise=None if noise is None else noise[index], generator=generator)
             index += 1
+        elif stacked and type(member) is nn.ReLU:
+            x = x.relu_()  # the stack's own memory, which no one else sees
         else:
             x = member(x)
     return x
@@ -154,7 +160,8 @@ def sum_kl(layers: Sequence[BayesianLinear]) -> Tensor:
     return total
 
 
-def _check_features(x: object, in_features: int) -> None:
+def check_features(x: object, in_features: int) -> None:
+    """Refuse what is no tensor or has another number of features."""
     if not isinstance(x, Tensor):
         raise TypeError(fault("x", "to be a torch.Tensor", type(x).__name__))
     if x.ndim == 0 or x.shape[-1] != in_features:

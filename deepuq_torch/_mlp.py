@@ -104,21 +104,25 @@ class BayesByBackpropMLP(nn.Module):
 
     def draw_noise(self, *, generator: torch.Generator | None = None) -> tuple[LayerNoise, ...]:
         """Noise for one pass, ``((eps_weight [out, in], eps_bias [out]), ...)``, drawn layer by layer."""
-        return tuple(layer.draw_noise(generator=generator) for layer in bayesian_layers(self.layers))
+        return tuple(layer.draw_noise(generator=generator) for layer in self.bayesian_layers())
+
+    def bayesian_layers(self) -> list[BayesianLinear]:
+        """The Bayesian layers in the order of their draws."""
+        return bayesian_layers(self.layers)
 
     @property
     def hidden_layers(self) -> list[BayesianLinear]:
         """The Bayesian layers but the last, by the name of later releases."""
-        return bayesian_layers(self.layers)[:-1]
+        return self.bayesian_layers()[:-1]
 
     @property
     def output_layer(self) -> BayesianLinear:
         """The last Bayesian layer, by the name of later releases."""
-        return bayesian_layers(self.layers)[-1]
+        return self.bayesian_layers()[-1]
 
     def kl(self) -> Tensor:
         """KL(q || p) of all layers: a scalar, in nats."""
-        return sum_kl(bayesian_layers(self.layers))
+        return sum_kl(self.bayesian_layers())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         rename_later_keys(state_dict, prefix, len(self.hidden_dims))

@@ -41,8 +41,8 @@ class StreamingMoments:
             return
         total = self.count + count
         delta = mean - self.mean
-        self.mean = self.mean + delta * (count / total)
-        self._squares = self._squares + squares + delta.square() * (self.count * count / total)
+        self.mean.add_(delta, alpha=count / total)
+        self._squares.add_(squares).addcmul_(delta, delta, value=self.count * count / total)
         self.count = total
 
     @property

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import fault, finite_number, floating_tensor, positive_number, same_shape
-from ._gaussian import gaussian_kl, gaussian_log_prob, normal_log_prob, reparameterize, sigma_from_rho
+from ._gaussian import gaussian_log_prob, normal_log_prob, reparameterize, sigma_from_rho
+from ._kl import gaussian_kl
 from ._noise import one_source, standard_normal_like
 
 

@@ -50,7 +50,8 @@ class BayesianRegressor(nn.Module):
         self.hidden_layers = nn.ModuleList(layers[:-1])
         self.output_layer = layers[-1]
 
-    def _layers(self) -> list[BayesianLinear]:
+    def bayesian_layers(self) -> list[BayesianLinear]:
+        """The Bayesian layers in the order of their draws."""
         return [*self.hidden_layers, self.output_layer]  # type: ignore[list-item]  # ModuleList is untyped
 
     def forward(
@@ -83,11 +84,11 @@ class BayesianRegressor(nn.Module):
 
     def draw_noise(self, *, generator: torch.Generator | None = None) -> tuple[LayerNoise, ...]:
         """Noise for one pass, ``((eps_weight [out, in], eps_bias [out]), ...)``, drawn layer by layer."""
-        return tuple(layer.draw_noise(generator=generator) for layer in self._layers())
+        return tuple(layer.draw_noise(generator=generator) for layer in self.bayesian_layers())
 
     def kl(self) -> Tensor:
         """KL(q || p) of all layers: a scalar, in nats."""
-        return sum_kl(self._layers())
+        return sum_kl(self.bayesian_layers())
 
 
 class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRegressor):

@@ -5,7 +5,6 @@ Gaussians (``sigma`` is a standard deviation, ``rho`` its parameter, all element
 """
 
 from ._gaussian import (
-    gaussian_kl,
     gaussian_log_prob,
     log_sigma,
     normal_log_prob,
@@ -13,6 +12,7 @@ from ._gaussian import (
     rho_from_sigma,
     sigma_from_rho,
 )
+from ._kl import gaussian_kl
 from ._likelihood import (
     categorical_log_likelihood,
     gaussian_log_likelihood,

@@ -142,6 +142,32 @@ def test_kl_is_right_at_the_extremes_and_near_the_prior(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("prior_sigma", [0.1, 1.0, 30.0])
+def test_the_gradient_written_out_is_that_of_the_formula(dtype, prior_sigma):
+    """Parameters take the one, other tensors the other."""
+    near_prior = rho_from_sigma(prior_sigma * torch.tensor(RATIOS, dtype=dtype))
+    rho = torch.cat([torch.tensor(RHOS, dtype=dtype), near_prior])
+    mu = torch.linspace(-2, 2, len(rho), dtype=dtype)
+    results = []
+    for kind in (torch.nn.Parameter, lambda value: value.clone().requires_grad_()):
+        point = kind(mu.clone()), kind(rho.clone())
+        kl = gaussian_kl(*point, 0.1, prior_sigma)
+        results.append([kl.detach(), *torch.autograd.grad(kl.sum(), point)])
+    slack = CONDITIONING_ULPS * torch.finfo(dtype).eps
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=CLOSED_FORM[dtype], atol=slack)
+
+
+def test_the_gradient_written_out_has_every_derivative():
+    rho = torch.nn.Parameter(torch.tensor([-50.0, -3.0, -1.0, 0.0, 2.0], dtype=torch.float64))
+    mu = torch.nn.Parameter(torch.linspace(-1, 1, 5, dtype=torch.float64))
+    assert torch.autograd.gradcheck(lambda *point: gaussian_kl(*point, 0.1, 0.3), (mu, rho))
+    assert torch.autograd.gradgradcheck(lambda *point: gaussian_kl(*point, 0.1, 0.3), (mu, rho))
+    batched = torch.func.vmap(lambda factor: factor * gaussian_kl(mu, rho, 0.1, 0.3))(torch.ones(3))
+    torch.testing.assert_close(batched[2], gaussian_kl(mu, rho, 0.1, 0.3))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_kl_of_the_prior_itself_is_zero_to_rounding(dtype):
     sigma = torch.logspace(-6, 6, 500, dtype=dtype)
     kl = gaussian_kl(torch.zeros_like(sigma), rho_from_sigma(sigma), 0.0, sigma)

@@ -135,7 +135,6 @@ def plain_loop(model, x, n_samples, noise=None):
 @pytest.mark.parametrize("numbers", [1, 200, 2**20])
 def test_batching_over_draws_changes_neither_numbers_nor_the_order_of_draws(numbers, monkeypatch):
     monkeypatch.setitem(draws_module._CHUNK_NUMBERS, "cpu", numbers)
-    monkeypatch.setattr(draws_module, "_CHUNK_MINIMUM", 2)
     backbone = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Dropout(0.5))
     for model in (
         mlp(),
@@ -157,7 +156,6 @@ def test_batching_over_draws_changes_neither_numbers_nor_the_order_of_draws(numb
 @pytest.mark.parametrize("numbers", [200, 2**20])
 def test_noise_and_generator(numbers, monkeypatch):
     monkeypatch.setitem(draws_module._CHUNK_NUMBERS, "cpu", numbers)
-    monkeypatch.setattr(draws_module, "_CHUNK_MINIMUM", 2)
     torch.manual_seed(4)
     backbone = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
     for model in (mlp(), LastLayerVariationalInference(backbone, 4, 2), nn.ModuleList([mlp()])[0]):

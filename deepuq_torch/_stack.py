@@ -1,0 +1,45 @@
+"""Weights of several draws of one layer at once, in memory that the next draws use again."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._posterior import GaussianPosterior
+
+
+class WeightStack:
+    """A stack of drawn weights, which a layer's ``forward`` takes in the place of noise. For use without gradients.
+
+    sigma is computed once. Noise turns into weights in its own memory, and the outputs have theirs too: fresh memory
+    for every chunk of draws costs more than the arithmetic of a small network.
+
+    Args:
+        weight: posterior of the weight ``[out, in]``.
+        bias: posterior of the bias ``[out]``.
+        draws: size of the stack.
+        rows: rows of the layer's input.
+    """
+
+    def __init__(self, weight: GaussianPosterior, bias: GaussianPosterior, draws: int, rows: int):
+        self.posteriors = (weight, bias)
+        self.sigmas = (weight.sigma, bias.sigma)
+        self.memory = [p.mu.new_empty(draws, *p.mu.shape) for p in self.posteriors]
+        self.of_draw = list(zip(*(memory.unbind() for memory in self.memory), strict=True))
+        self.output_memory = bias.mu.new_empty(draws, rows, len(bias.mu))
+
+    def draw_noise(self, draw: int, generator: torch.Generator | None) -> None:
+        """Noise of one draw, weight before bias: the numbers that the layer's own ``draw_noise`` gives."""
+        for memory in self.of_draw[draw]:
+            memory.normal_(generator=generator)
+
+    def noise_to_weights(self) -> None:
+        """``w = mu + sigma * noise``, in place."""
+        for memory, posterior, sigma in zip(self.memory, self.posteriors, self.sigmas, strict=True):
+            torch.addcmul(posterior.mu, sigma, memory, out=memory)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``x W^T + b``, ``[draws, rows, out]``, of x ``[rows, in]`` or ``[draws, rows, in]``."""
+        weight, bias = self.memory
+        x = x.expand(len(weight), *x.shape[-2:])
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=self.output_memory)
