@@ -62,4 +62,3 @@ def prediction(contestant: Contestant, work: Predict, predictions: list[tuple[An
 def _checked(values: Any) -> np.ndarray:
     array = values.detach().float().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
     return array[: reference.CHECKED_INPUTS].astype(np.float64)
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -66,5 +67,7 @@ def is_installed(module: str) -> bool:
 
 
 def load(module: str) -> Any:
-    """A module that may be absent where types are checked."""
-    return importlib.import_module(module)
+    """A module that may be absent where types are checked; its warnings at import are for its own developers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(module)

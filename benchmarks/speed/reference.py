@@ -95,7 +95,9 @@ def first_loss(network: Network, batch: int) -> dict[str, Moments]:
     for _ in range(LOSS_DRAWS):
         weights, chosen = _draw(means, random), random.choice(len(x), batch, replace=False)
         value = nll(network, forward(weights, x[chosen]), y[chosen])
-        sampled = sum(_log_ratio(w, mu) for a, b in zip(weights, means, strict=True) for w, mu in zip(a, b, strict=True))
+        sampled = sum(
+            _log_ratio(w, mu) for a, b in zip(weights, means, strict=True) for w, mu in zip(a, b, strict=True)
+        )
         rows.append([value + exact / network.num_data, value + sampled / network.num_data, value])
     columns = np.array(rows).T
     return {how: _moments(column) for how, column in zip(("exact", "sampled", "none"), columns, strict=True)}

@@ -18,9 +18,7 @@ PACKAGE, MODULE = "bayesian-torch", "bayesian_torch"
 def _model(network: Network, setting: Setting) -> Any:
     found = load("bayesian_torch.layers")
     linear = partial(found.LinearReparameterization, prior_variance=PRIOR_SIGMA)  # named a variance, used as a std
-    conv = partial(
-        found.Conv2dReparameterization, stride=CONV_STRIDE, padding=CONV_PADDING, prior_variance=PRIOR_SIGMA
-    )
+    conv = partial(found.Conv2dReparameterization, stride=CONV_STRIDE, padding=CONV_PADDING, prior_variance=PRIOR_SIGMA)
     model = _torch.stack(network, linear, conv).to(_torch.device(setting))
     with torch.no_grad():
         for layer, (kernel, bias) in zip(_torch.layers(model), _torch.means(network, setting), strict=True):
