@@ -94,7 +94,7 @@ def _measure(
     work: Workload, chosen: list[Contestant], setting: Setting, machine: limits.Machine, args: argparse.Namespace
 ) -> dict[str, Any]:
     print(work.name, file=sys.stderr)
-    rows = measure(work, chosen, setting, args.rounds, log=lambda line: print(line, file=sys.stderr))
+    rows = measure(work, chosen, setting, args.rounds, log=lambda line: print(line, file=sys.stderr, flush=True))
     if args.memory:
         for row in results.timed({"rows": rows}):
             row["memory"] = memory.peak(work.name, row["contestant"], setting)

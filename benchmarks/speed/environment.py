@@ -95,7 +95,6 @@ def _commit() -> str:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=Path(__file__).parent)
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    changes = git(
-        "status", "--porcelain", "--", ":/", ":!/benchmarks/results", ":!/README.md", ":!/benchmarks/README.md"
-    )
+    written = (":!/benchmarks/results", ":!/README.md", ":!/benchmarks/README.md")
+    changes = git("status", "--porcelain", "--", ":/", *written)
     return git("rev-parse", "--short", "HEAD") + ("+" if changes else "")

@@ -52,13 +52,17 @@ def measure(
             if entry is not None:
                 entries[contestant.name] = entry
                 log(f"  {contestant.name}: first call {entry.first_s:.2f} s")
+    log(f"  timing {len(entries)} contestants, {rounds} rounds")
     timings = interleave(
         {name: entry.run for name, entry in entries.items()},
         units={name: entry.steps for name, entry in entries.items()},
         rounds=rounds,
         keep=lambda name, result: entries[name].keep(result),
     )
+    log("  timed")
     for name, entry in entries.items():
+        while isinstance(work, Train) and len(entry.losses) < check.LEAST_STEPS:
+            _call(entry)
         rows.append(_row(work, entry, asdict(timings[name])))
     return rows
 

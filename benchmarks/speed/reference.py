@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +25,9 @@ LOSS_DRAWS, PREDICTION_DRAWS = 64, 1000
 def forward(weights: Weights, x: np.ndarray) -> np.ndarray:
     """Outputs [batch, outputs] of the network with these weights."""
     for i, (kernel, bias) in enumerate(weights):
-        if kernel.ndim == 4:
-            x = _convolve(x, kernel)
-        else:
-            x = (x if x.ndim == 2 else x.mean(axis=(1, 2))) @ kernel
-        x = x + bias
+        if kernel.ndim == 2 and x.ndim == 4:
+            x = x.mean(axis=(1, 2))
+        x = (x @ kernel if kernel.ndim == 2 else _convolve(x, kernel)) + bias
         x = x if i == len(weights) - 1 else np.maximum(x, 0)
     return x
 
@@ -95,9 +94,7 @@ def first_loss(network: Network, batch: int) -> dict[str, Moments]:
     for _ in range(LOSS_DRAWS):
         weights, chosen = _draw(means, random), random.choice(len(x), batch, replace=False)
         value = nll(network, forward(weights, x[chosen]), y[chosen])
-        sampled = sum(
-            _log_ratio(w, mu) for a, b in zip(weights, means, strict=True) for w, mu in zip(a, b, strict=True)
-        )
+        sampled = sum(map(_log_ratio, itertools.chain(*weights), itertools.chain(*means)))
         rows.append([value + exact / network.num_data, value + sampled / network.num_data, value])
     columns = np.array(rows).T
     return {how: _moments(column) for how, column in zip(("exact", "sampled", "none"), columns, strict=True)}

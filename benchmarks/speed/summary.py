@@ -12,7 +12,7 @@ from benchmarks.speed.table import micro, times
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 OURS = ("deepuq_jax", "deepuq_torch")
-_HEADER = "| workload | deepuq_jax, µs | × JAX floor | × original | deepuq_torch × original | best peer, × deepuq_jax |"
+_HEADER = "| workload | deepuq_jax, µs | x JAX floor | x original | deepuq_torch x original | best peer, x deepuq_jax |"
 
 
 def block(data: dict[str, Any]) -> str:
@@ -47,8 +47,9 @@ def _preamble(data: dict[str, Any]) -> list[str]:
     return [
         f"{where['device']}, {where['cores']} cores, {where['precision']}; {versions}; commit {commits}. Times are",
         "medians a step (a call, in prediction). deepuq_jax: weight sampling, a scanned epoch; its floor is the same",
-        "network without uncertainty in the same style. deepuq_torch: the faster of eager and compiled. The best peer is",
-        "the fastest of all others, the original among them. Below 1 is faster than what the column is held against.",
+        "network without uncertainty in the same style. deepuq_torch: the faster of eager and compiled. Original: uqdeepnn",
+        "in torch. The best peer is the fastest of all others, the original among them. Below 1: faster than what the",
+        "column is held against.",
     ]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from benchmarks.speed import results
 
 _HEADER = (
-    "| contestant | µs a step (min-max) | × floor | × original | of the limit | first call, s | peak MiB (without imports) "
-    "| check |"
+    "| contestant | µs a step (min-max) | x floor | x original | of the limit | first call, s "
+    "| peak MiB (without imports) | check |"
 )
 
 
@@ -33,7 +33,7 @@ def _preamble(part: dict[str, Any]) -> list[str]:
         f"Python {where['python']}, {versions}."
         + (f" XLA flags: `{where['xla_flags']}`." if where["xla_flags"] else "")
         + (f" Not installed: {', '.join(part['absent'])}." if part["absent"] else ""),
-        f"{bayesian['bytes']:,} bytes and {bayesian['operations']:,} operations: {bayesian['limit_s'] * 1e6:,.1f} µs at "
+        f"{bayesian['bytes']:,} bytes and {bayesian['operations']:,} operations: {micro(bayesian['limit_s'])} µs at "
         f"{machine['bandwidth'] / 1e9:.1f} GB/s and {machine['flops'] / 1e9:,.0f} GFLOP/s; "
         f"{bayesian['normals']:,} normals.",
     ]

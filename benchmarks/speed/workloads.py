@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -73,8 +74,7 @@ class Network:
 
 def mlp(*sizes: int, num_data: int) -> Network:
     """A multilayer perceptron of these sizes."""
-    kernels = tuple(zip(sizes[:-1], sizes[1:], strict=True))
-    return Network("-".join(map(str, sizes)), sizes[:1], kernels, num_data)
+    return Network("-".join(map(str, sizes)), sizes[:1], tuple(itertools.pairwise(sizes)), num_data)
 
 
 SMALL = mlp(8, 50, 1, num_data=16_000)

@@ -1,4 +1,4 @@
-"""bayesian-torch: its reparameterization layers, their KL summed (its own `get_kl_loss` takes the mean of each tensor)."""
+"""bayesian-torch: its reparameterization layers, their KL summed: `get_kl_loss` would take the mean of each tensor."""
 
 from __future__ import annotations
 
