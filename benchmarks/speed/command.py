@@ -57,7 +57,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--memory", action="store_true", help="peak memory too: a process for each row, slow")
     parser.add_argument("--json", type=Path, metavar="FILE", help="put the figures into this file, by workload")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures, those in --json's file if given")
-    parser.add_argument("--readme", action="store_true", help="put the table of --json's file into the READMEs")
+    parser.add_argument("--readme", action="store_true", help="put the table of --json's file into both READMEs")
     args = parser.parse_args(argv)
     if args.rounds is not None and args.rounds < 1:
         parser.error(f"Expected --rounds to be positive; got {args.rounds}.")

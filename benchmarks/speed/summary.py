@@ -1,4 +1,4 @@
-"""The table in short, for the README: a row for each workload, between two markers."""
+"""The tables in short, for the READMEs: speed and limits, a row for each workload, each between two markers."""
 
 from __future__ import annotations
 
@@ -10,33 +10,60 @@ from benchmarks.speed.check import OK
 from benchmarks.speed.table import micro, times
 
 README = Path(__file__).parents[2] / "README.md"
-BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
+NOTES = Path(__file__).parents[1] / "README.md"
 OURS = ("deepuq_jax", "deepuq_torch")
-_HEADER = "| workload | deepuq_jax, µs | x JAX floor | x original | deepuq_torch x original | best peer, x deepuq_jax |"
+_SPEED = "| workload | deepuq_jax, µs | x JAX floor | x original | deepuq_torch x original | best peer, x deepuq_jax |"
+_LIMITS = (
+    "| workload | bytes | operations | normals | limit, µs | deepuq_jax, µs | JAX floor of its own limit | deepuq_jax |"
+)
 
 
-def block(data: dict[str, Any]) -> str:
-    """The markers and what stands between them, made of a result file's data alone."""
-    lines = [BEGIN, "", *_preamble(data), "", _HEADER, "| --- " * 6 + "|"]
-    lines += [_line(name, part) for name, part in data["workloads"].items()]
-    return "\n".join([*lines, "", END])
+def speed(data: dict[str, Any]) -> str:
+    """The speed of each workload, made of a result file's data alone."""
+    lines = [*_preamble(data), "", _SPEED, "| --- " * 6 + "|"]
+    return _block("speed", [*lines, *(_speed_line(name, part) for name, part in data["workloads"].items())])
 
 
-def put(text: str, new: str) -> str:
+def limits(data: dict[str, Any]) -> str:
+    """The two numbers of each workload, the limit that they imply, and where we stand."""
+    machine = next(iter(data["workloads"].values()))["machine"]
+    lines = [
+        f"The machine: {machine['bandwidth'] / 1e9:.1f} GB/s, {machine['flops'] / 1e9:,.0f} GFLOP/s in a float32 product,",
+        f"{machine['normal_s'] * 1e9:.1f} ns a normal by `jax.random`. The last two columns are the share of the limit that",
+        "the deterministic network and deepuq_jax (weight sampling, scanned) reach, each of its own.",
+        "",
+        _LIMITS,
+        "| --- " * 8 + "|",
+    ]
+    return _block("limits", [*lines, *(_limits_line(name, part) for name, part in data["workloads"].items())])
+
+
+def _block(name: str, lines: list[str]) -> str:
+    begin, end = _markers(name)
+    return "\n".join([begin, "", *lines, "", end])
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def put(text: str, name: str, new: str) -> str:
     """A text with the block in place of what stood between its markers.
 
-    >>> put("a <!-- speed:begin --> old <!-- speed:end --> b", "new")
+    >>> put("a <!-- speed:begin --> old <!-- speed:end --> b", "speed", "new")
     'a new b'
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"Expected the text to hold {BEGIN} and, after it, {END}, once each; got something else.")
-    before, rest = text.split(BEGIN)
-    return before + new + rest.split(END)[1]
+    begin, end = _markers(name)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"Expected the text to hold {begin} and, after it, {end}, once each; got something else.")
+    before, rest = text.split(begin)
+    return before + new + rest.split(end)[1]
 
 
-def write(data: dict[str, Any], readme: Path = README) -> None:
-    """Put the block into the README."""
-    readme.write_text(put(readme.read_text(encoding="utf-8"), block(data)), encoding="utf-8")
+def write(data: dict[str, Any], readme: Path = README, notes: Path = NOTES) -> None:
+    """Put both blocks into their files."""
+    for path, name, new in ((readme, "speed", speed(data)), (notes, "limits", limits(data))):
+        path.write_text(put(path.read_text(encoding="utf-8"), name, new), encoding="utf-8")
 
 
 def _preamble(data: dict[str, Any]) -> list[str]:
@@ -47,13 +74,13 @@ def _preamble(data: dict[str, Any]) -> list[str]:
     return [
         f"{where['device']}, {where['cores']} cores, {where['precision']}; {versions}; commit {commits}. Times are",
         "medians a step (a call, in prediction). deepuq_jax: weight sampling, a scanned epoch; its floor is the same",
-        "network without uncertainty in the same style. deepuq_torch: the faster of eager and compiled. Original: uqdeepnn",
-        "in torch. The best peer is the fastest of all others, the original among them. Below 1: faster than what the",
-        "column is held against.",
+        "network without uncertainty in the same style. deepuq_torch: the faster of eager and compiled. Original:",
+        "uqdeepnn, in torch. The best peer is the fastest of all others, the original among them. Below 1: faster than",
+        "what the column is held against.",
     ]
 
 
-def _line(name: str, part: dict[str, Any]) -> str:
+def _speed_line(name: str, part: dict[str, Any]) -> str:
     right = [row for row in results.timed(part) if row["check"] == OK]
     jax, original = _first(right, "deepuq_jax", "scanned"), results.original_of(part)
     torch = min((r for r in right if r["package"] == "deepuq_torch"), key=_median, default=None)
@@ -66,6 +93,22 @@ def _line(name: str, part: dict[str, Any]) -> str:
         times(results.ratio(jax, original)),
         times(results.ratio(torch, original)),
         "-" if peer is None or jax is None else f"{peer['contestant']}: {times(results.ratio(peer, jax))}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _limits_line(name: str, part: dict[str, Any]) -> str:
+    numbers, bound = part["limits"]["bayesian"], part["limits"]["deterministic"]["limit_s"]
+    right = [row for row in results.timed(part) if row["check"] == OK]
+    floor, jax = _first(right, results.FLOOR, "scanned"), _first(right, "deepuq_jax", "scanned")
+    share = lambda row, limit: "-" if row is None else f"{limit / row['median_s']:.0%}"
+    cells = [
+        name,
+        *(f"{numbers[what]:,}" for what in ("bytes", "operations", "normals")),
+        micro(numbers["limit_s"]),
+        "-" if jax is None else micro(jax["median_s"]),
+        share(floor, bound),
+        share(jax, numbers["limit_s"]),
     ]
     return f"| {' | '.join(cells)} |"
 

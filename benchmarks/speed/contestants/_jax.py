@@ -51,7 +51,7 @@ def forward(weights: Any, x: jax.Array, setting: Setting) -> jax.Array:
 
 
 def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    strides, padding = (CONV_STRIDE,) * 2, ((CONV_PADDING,) * 2,) * 2
+    strides, padding = (CONV_STRIDE, CONV_STRIDE), [(CONV_PADDING, CONV_PADDING)] * 2
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
