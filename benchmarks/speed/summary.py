@@ -28,9 +28,9 @@ def limits(data: dict[str, Any]) -> str:
     """The two numbers of each workload, the limit that they imply, and where we stand."""
     machine = next(iter(data["workloads"].values()))["machine"]
     lines = [
-        f"The machine: {machine['bandwidth'] / 1e9:.1f} GB/s, {machine['flops'] / 1e9:,.0f} GFLOP/s in a float32 product,",
-        f"{machine['normal_s'] * 1e9:.1f} ns a normal by `jax.random`. The last two columns are the share of the limit that",
-        "the deterministic network and deepuq_jax (weight sampling, scanned) reach, each of its own.",
+        f"The machine: {machine['bandwidth'] / 1e9:.1f} GB/s, {machine['flops'] / 1e9:,.0f} GFLOP/s in a float32",
+        f"product, {machine['normal_s'] * 1e9:.1f} ns a normal by `jax.random`. The last two columns are the share of",
+        "the limit that the deterministic network and deepuq_jax (weight sampling, scanned) reach, each of its own.",
         "",
         _LIMITS,
         "| --- " * 8 + "|",

@@ -21,11 +21,6 @@ TINY = mlp(3, 4, 1, num_data=100)
 TRAIN, PREDICT = Train(TINY, batch=8, steps=30), Predict(TINY, draws=50, inputs=4)
 FAMILIES = ("floor_jax", "floor_torch", "deepuq_jax", "deepuq_torch")
 FAST = ("deterministic, JAX, scanned", "deterministic, torch, eager", "deepuq_jax", "deepuq_torch, eager")
-FAST_TO_TRAIN = (
-    *FAST,
-    "deepuq_jax, weight sampling, scanned epoch",
-    "deepuq_jax, weight sampling, a call a step, flat",
-)
 quiet = lambda line: None
 
 
@@ -62,16 +57,10 @@ def test_the_reference_has_the_kl_of_deepuq_jax():
 def test_contestants_train_predict_and_are_found_right():
     found, absent = contestants.present(FAMILIES)
     assert not absent
-    chosen = [c for c in found if c.name.startswith(FAST_TO_TRAIN) and (c.train is None or c.variant in _short(found))]
-    rows = measure(TRAIN, chosen, Setting(), rounds=2, log=quiet)
-    assert [row["check"] for row in rows] == ["ok"] * 5, rows
-    rows += measure(PREDICT, [c for c in found if c.name in FAST], Setting(), rounds=2, log=quiet)
-    assert [row["check"] for row in rows[5:]] == ["ok"] * 4, rows
-
-
-def _short(found):
-    names = ("JAX, scanned", "torch, eager", "eager", "weight sampling, scanned epoch")
-    return {c.variant for c in found if c.variant in names or c.style == "flat" and "weight" in c.variant}
+    chosen = [c for c in found if c.name in (*FAST, "deepuq_jax, weight sampling, a call a step, flat donated state")]
+    for work in (TRAIN, PREDICT):
+        rows = measure(work, chosen, Setting(), rounds=2, log=quiet)
+        assert [row["check"] for row in rows] == ["ok"] * 4, rows
 
 
 def _losses(values, kl="exact"):
@@ -87,11 +76,12 @@ def _verdict(contestant, work=TRAIN):
 
 
 def test_wrong_training_is_bad():
-    start = reference.first_loss(TINY, 8)["exact"].mean
+    first = reference.first_loss(TINY, 8)["exact"]
+    start = float(first.mean)
     falling = np.linspace(start, start - 1, 200)
     assert _verdict(_losses(falling)) == "ok"
     assert "rose" in _verdict(_losses(falling[::-1] + 1.0))
-    assert "standard errors" in _verdict(_losses(falling * 3))
+    assert "standard errors" in _verdict(_losses(falling + 10 * np.sqrt(first.var)))
     assert "not finite" in _verdict(_losses(np.where(np.arange(200) > 5, np.nan, falling)))
 
 
@@ -179,7 +169,6 @@ def test_peak_memory_is_of_a_process_of_its_own():
     found = memory.peak("train 8-50-1, batch 32, mc 1", "deterministic, torch, eager", Setting())
     assert found["peak"] >= found["imports"] > 0
     assert found["device"] is None
-    assert memory.peak("no such workload", "deterministic, torch, eager", Setting()) == {}
 
 
 def test_the_gpu_modes_are_the_command_anew():
@@ -224,7 +213,7 @@ def small_command(monkeypatch):
 
 def test_the_command_writes_what_it_prints(small_command, tmp_path, capsys):
     file, picture = tmp_path / "speed.json", tmp_path / "speed.png"
-    only = ["--backend", "cpu", "--rounds", "2", "--contestants", "torch, eager"]
+    only = ["--backend", "cpu", "--rounds", "2", "--contestants", "eager"]
     measured = command.main([*only, "--json", str(file), "--plot", str(picture)])
     saved = json.loads(file.read_text())
     assert saved == measured
