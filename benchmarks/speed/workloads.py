@@ -123,7 +123,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *(Train(SMALL, batch=32, steps=500, mc_samples=n) for n in (1, 4)),
     *(Train(MEDIUM, batch=128, steps=20, mc_samples=n) for n in (1, 4)),
     *(Train(LARGE, batch=128, steps=8, mc_samples=n) for n in (1, 4)),
-    *(Train(CONV, batch=128, steps=20, mc_samples=n) for n in (1, 4)),
+    *(Train(CONV, batch=128, steps=5, mc_samples=n) for n in (1, 4)),
     Predict(SMALL),
     Predict(MEDIUM),
 )
