@@ -18,6 +18,7 @@ def draw(data: dict[str, Any], path: Path) -> None:
     """Write the picture; rows that are BAD are left out."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     parts = {name: _rows(part) for name, part in data["workloads"].items()}
     heights = [max(len(rows), _LEAST_BARS) for rows in parts.values()]
@@ -25,6 +26,8 @@ def draw(data: dict[str, Any], path: Path) -> None:
     axes = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axis, (name, rows) in zip(axes, parts.items(), strict=True):
         _panel(axis, name, rows)
+    shown = {**_COLOURS, "other peers": _PEER}
+    axes[0].legend([Patch(color=colour) for colour in shown.values()], shown, fontsize=8, loc="upper right")
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "speed"}):
         figure.savefig(path, dpi=110)
