@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
+PEERS_VENV ?= .venv-bench
+PEERS_STAMP = $(PEERS_VENV)/.installed
 
 .PHONY: demo test lint bench dist clean
 
@@ -24,11 +26,21 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: $(STAMP)
-	$(BIN)/python -m benchmarks speed
+# The peers in an environment of their own; one that cannot be installed is left out, named, and costs no other its place.
+$(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(PEERS_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	grep -v '^#' benchmarks/requirements-peers.txt | while read -r peer; do \
+	  $(PEERS_VENV)/bin/python -m pip install --quiet --no-deps "$$peer" || echo "not installed: $$peer"; \
+	done
+	touch $@
+
+bench: $(PEERS_STAMP)
+	$(PEERS_VENV)/bin/python -m benchmarks speed
 
 dist: $(STAMP)
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import speed
+from benchmarks.speed import command as speed
 
 COMMANDS = {"speed": speed.main}
 

@@ -1,41 +1,244 @@
-"""The benchmark runs, counts what it says it counts, and its contestants train."""
+"""The benchmark runs, counts what it says it counts, and says BAD of a contestant that computes something else."""
 
+import dataclasses
+import functools
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import torch
 
-from benchmarks import speed, timing
+from benchmarks import timing
+from benchmarks.speed import check, command, contestants, environment, gpu, limits, memory, reference, results
+from benchmarks.speed.contestant import Contestant, Setting, Unsupported
+from benchmarks.speed.contestants import _jax, _torch, deepuq_jax
+from benchmarks.speed.measure import measure
+from benchmarks.speed.workloads import CONV, SMALL, Predict, Train, mlp
 
-TINY = speed.Workload((3, 4, 1), batch=4, steps=2)
+TINY = mlp(3, 4, 1, num_data=100)
+TRAIN, PREDICT = Train(TINY, batch=8, steps=30), Predict(TINY, draws=50, inputs=4)
+FAMILIES = ("floor_jax", "floor_torch", "deepuq_jax", "deepuq_torch")
+FAST = ("deterministic, JAX, scanned", "deterministic, torch, eager", "deepuq_jax", "deepuq_torch, eager")
+quiet = lambda line: None
 
 
 def test_interleave_runs_each_contestant_in_turn():
-    calls = []
-    contestants = {name: (lambda name=name: calls.append(name) or jnp.zeros(())) for name in "ab"}
-    timings = timing.interleave(contestants, units=2, rounds=3)
-    assert "".join(calls) == "ababababab"
+    calls, kept = [], []
+    runs = {name: (lambda name=name: calls.append(name) or jnp.zeros(())) for name in "ab"}
+    keep = lambda name, result: kept.append((name, float(result)))
+    timings = timing.interleave(runs, units={"a": 1, "b": 2}, rounds=3, keep=keep)
+    assert "".join(calls) == "ababab"
+    assert kept == [("a", 0.0), ("b", 0.0)] * 3
     for row in timings.values():
         assert 0 < row.low_s <= row.median_s <= row.high_s
 
 
-def test_both_trainings_take_the_steps_they_are_timed_for():
-    state, history = speed.bayesian_training(TINY)()
-    assert int(state.step) == TINY.steps
-    assert history.loss.shape == (TINY.steps,)
-    (params, _), losses = speed.deterministic_training(TINY)()
-    assert losses.shape == (TINY.steps,)
-    before = jax.tree.leaves(speed.nnx.state(speed.Mlp(TINY.sizes, speed.nnx.Rngs(0))))
-    assert all(not np.allclose(a, b) for a, b in zip(jax.tree.leaves(params), before, strict=True) if a.size > 1)
+@pytest.mark.parametrize("network", [TINY, CONV], ids=lambda network: network.name)
+def test_the_three_plain_networks_are_one(network):
+    x = network.data(3)[0]
+    expected = reference.forward(network.means(), x)
+    assert expected.shape == (3, network.outputs)
+    np.testing.assert_allclose(_jax.forward(_jax.means(network), jnp.asarray(x), Setting()), expected, atol=1e-5)
+    inputs = _torch.inputs(Predict(network, inputs=3), Setting())
+    for outputs in (
+        _torch.forward(_torch.means(network, Setting()), inputs),
+        _torch.Net(network, Setting())(inputs).detach(),
+    ):
+        np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    np.testing.assert_allclose(deepuq_jax.model_of(network, Setting())(jnp.asarray(x)), expected, atol=1e-5)
 
 
-def test_main_writes_what_it_prints(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(speed, "WORKLOADS", (TINY,))
-    rows = speed.main(["--rounds", "2", "--json", str(tmp_path / "speed.json")])
-    saved = json.loads((tmp_path / "speed.json").read_text())
-    assert saved["rows"] == rows
-    assert saved["environment"]["jax"] == jax.__version__
-    for row in rows:
-        assert row["ratio"] == row["ours"]["median_s"] / row["floor"]["median_s"]
-        assert f"{row['ratio']:.2f}" in capsys.readouterr().out or row is not rows[0]
+def test_the_reference_has_the_kl_of_deepuq_jax():
+    assert reference.kl(TINY) == pytest.approx(float(deepuq_jax.model_of(TINY, Setting()).kl()), rel=1e-5)
+
+
+def test_contestants_train_predict_and_are_found_right():
+    found, absent = contestants.present(FAMILIES)
+    assert not absent
+    chosen = [c for c in found if c.name in (*FAST, "deepuq_jax, weight sampling, a call a step, flat donated state")]
+    for work in (TRAIN, PREDICT):
+        rows = measure(work, chosen, Setting(), rounds=2, log=quiet)
+        assert [row["check"] for row in rows] == ["ok"] * 4, rows
+
+
+def _losses(values, kl="exact"):
+    """A contestant whose losses are these, in order."""
+    values = iter(values)
+    train = lambda work, setting: lambda steps: torch.tensor([next(values) for _ in range(steps)])
+    return Contestant("wrong", "", "torch", "eager", train, kl=kl)
+
+
+def _verdict(contestant, work=TRAIN):
+    (row,) = measure(work, [contestant], Setting(), rounds=2, log=quiet)
+    return row["check"]
+
+
+def test_wrong_training_is_bad():
+    first = reference.first_loss(TINY, 8)["exact"]
+    start = float(first.mean)
+    falling = np.linspace(start, start - 1, 200)
+    assert _verdict(_losses(falling)) == "ok"
+    assert "rose" in _verdict(_losses(falling[::-1] + 1.0))
+    assert "standard errors" in _verdict(_losses(falling + 10 * np.sqrt(first.var)))
+    assert "not finite" in _verdict(_losses(np.where(np.arange(200) > 5, np.nan, falling)))
+
+
+def _predicts(change):
+    def predict(work, setting):
+        random = np.random.default_rng(7)
+
+        def one():
+            draws = [reference._draw(work.network.means(), random) for _ in range(work.draws)]
+            x = work.network.data(work.inputs)[0]
+            outputs = np.stack([reference.forward(weights, x) for weights in draws])
+            return change(outputs.mean(axis=0), outputs.var(axis=0))
+
+        return one
+
+    return Contestant("wrong", "", "torch", "eager", predict=predict)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (lambda mean, var: (mean, var), "ok"),
+        (lambda mean, var: (mean + 0.1, var), "BAD: mean"),
+        (lambda mean, var: (mean, 2 * var), "BAD: variance"),
+        (lambda mean, var: (mean * np.nan, var), "BAD: mean"),
+    ],
+)
+def test_wrong_prediction_is_bad(change, verdict):
+    assert _verdict(_predicts(change), PREDICT).startswith(verdict)
+
+
+def test_what_a_package_lacks_is_skipped_and_what_breaks_is_bad():
+    def lacks(work, setting):
+        raise Unsupported("it has no convolution")
+
+    def breaks(work, setting):
+        raise RuntimeError("an old API\nand a long story")
+
+    made = [Contestant(name, "", "torch", "eager", train) for name, train in (("a", lacks), ("b", breaks))]
+    assert measure(TRAIN, made, Setting(), rounds=1, log=quiet) == [
+        {"contestant": "a", "skipped": "it has no convolution"},
+        {"contestant": "b", "check": "BAD: RuntimeError: an old API"},
+    ]
+
+
+def test_absent_peers_are_named(monkeypatch):
+    monkeypatch.setattr(contestants, "is_installed", lambda module: module in ("jax", "torch", "deepuq_jax"))
+    found, absent = contestants.present()
+    assert {c.package for c in found} == {"deterministic", "deepuq_jax"}
+    assert {"uqdeepnn", "bayesian-torch", "numpyro", "blackjax", "ivon-opt"} < set(absent)
+
+
+def test_every_contestant_has_a_name_and_a_floor_of_its_own():
+    found = contestants.present(FAMILIES)[0]
+    for task in ("train", "predict"):
+        mine = [c for c in found if getattr(c, task) is not None]
+        assert len({c.name for c in mine}) == len(mine)
+        floors = [(c.framework, c.style) for c in mine if c.package == results.FLOOR]
+        assert len(set(floors)) == len(floors)
+        assert {(c.framework, c.style) for c in mine} == set(floors)
+
+
+def test_operations_are_those_that_the_compiler_counts():
+    work = Predict(SMALL, draws=1, inputs=1000)
+    forward = functools.partial(_jax.forward, setting=Setting())
+    counted = jax.jit(forward).lower(_jax.means(SMALL), _jax.inputs(work)).compile().cost_analysis()["flops"]
+    # The compiler's count has biases and ReLU in it.
+    elementwise = 2 * 1000 * sum(kernel[-1] for kernel in SMALL.kernels)
+    operations = limits.work_of(work).operations
+    assert operations <= counted <= operations + elementwise
+
+
+def test_a_limit_is_the_longer_of_bytes_and_operations():
+    machine = limits.Machine(bandwidth=10.0, flops=100.0, normal_s=1.0)
+    assert limits.limit_s(limits.Work(bytes=20, operations=100, normals=0), machine) == 2.0
+    assert limits.limit_s(limits.Work(bytes=20, operations=300, normals=0), machine) == 3.0
+
+
+def test_the_machine_is_measured():
+    machine = limits.measure_machine(elements=2**12, side=32, calls=1)
+    assert all(value > 0 for value in dataclasses.astuple(machine))
+
+
+def test_peak_memory_is_of_a_process_of_its_own():
+    found = memory.peak("train 8-50-1, batch 32, mc 1", "deterministic, torch, eager", Setting())
+    assert found["peak"] >= found["imports"] > 0
+    assert found["device"] is None
+
+
+def test_the_gpu_modes_are_the_command_anew():
+    calls = []
+    gpu.run_modes(["--quick"], run=lambda words, env, check: calls.append((words, env["XLA_FLAGS"])))
+    precisions = [words[words.index("--precision") + 1] for words, _ in calls]
+    assert precisions == [*environment.PRECISIONS, "float32"]
+    assert [gpu.NO_COMMAND_BUFFERS in flags for _, flags in calls] == [False, False, False, True]
+    assert len({words[-1] for words, _ in calls}) == len(calls)
+    for words, _ in calls:
+        args = command._arguments(words[words.index("speed") + 1 :])
+        assert args.backend == "gpu"
+        assert args.quick
+
+
+def test_the_backend_is_what_jax_has():
+    assert [environment.detect(lambda name=name: name) for name in ("cpu", "gpu", "tpu")] == ["cpu", "gpu", "cpu"]
+    assert command._passed_on(["--backend", "gpu", "--quick", "--backend=gpu"]) == ["--quick"]
+
+
+def test_bfloat16_is_another_arithmetic():
+    x, weights = _jax.inputs(PREDICT), _jax.means(TINY)
+    exact, low = (_jax.forward(weights, x, Setting(precision=name)) for name in ("float32", "bfloat16"))
+    assert low.dtype == jnp.float32
+    assert 0 < float(jnp.max(jnp.abs(exact - low))) < 0.1
+    assert deepuq_jax.model_of(TINY, Setting(precision="bfloat16"))(x).dtype == jnp.bfloat16
+    net = _torch.Net(TINY, Setting())
+    with _torch.arithmetic(Setting(precision="bfloat16")):
+        assert net(_torch.inputs(PREDICT, Setting())).dtype == torch.bfloat16
+
+
+@pytest.fixture
+def small_command(monkeypatch):
+    """The command with a tiny workload and two contestants, leaving the process as it was."""
+    monkeypatch.setattr(command, "QUICK", (PREDICT,))
+    monkeypatch.setattr(command, "WORKLOADS", (PREDICT,))
+    monkeypatch.setattr(command.environment, "apply", lambda setting: None)
+    monkeypatch.setattr(command.environment, "compile_anew", lambda: None)
+    machine = functools.partial(limits.measure_machine, elements=2**12, side=32, calls=1)
+    monkeypatch.setattr(command.limits, "measure_machine", machine)
+
+
+def test_the_command_writes_what_it_prints(small_command, tmp_path, capsys):
+    file, picture = tmp_path / "speed.json", tmp_path / "speed.png"
+    only = ["--backend", "cpu", "--rounds", "2", "--contestants", "eager"]
+    measured = command.main([*only, "--json", str(file), "--plot", str(picture)])
+    saved = json.loads(file.read_text())
+    assert saved == measured
+    (part,) = saved["workloads"].values()
+    assert [row["contestant"] for row in part["rows"]] == ["deterministic, torch, eager", "deepuq_torch, eager"]
+    assert file.with_suffix(".md").read_text() in capsys.readouterr().out
+    assert picture.stat().st_size > 10_000
+    ours, floor = part["rows"][1], part["rows"][0]
+    assert results.ratio(ours, results.floor_of(ours, part)) == ours["median_s"] / floor["median_s"]
+
+
+def test_a_table_can_be_measured_in_parts(tmp_path):
+    results.merge(tmp_path / "a.json", {"first": {"rows": [1]}, "second": {"rows": [2]}})
+    results.merge(tmp_path / "a.json", {"second": {"rows": [3]}})
+    assert results.read(tmp_path / "a.json")["workloads"] == {"first": {"rows": [1]}, "second": {"rows": [3]}}
+
+
+@pytest.mark.parametrize("words", [["--rounds", "0"], ["--readme"], ["--backend", "tpu"]])
+def test_bad_options_are_refused(words):
+    with pytest.raises(SystemExit):
+        command.main(words)
+
+
+def test_a_ratio_to_what_is_wrong_is_none():
+    right, wrong = ({"median_s": 2.0, "check": verdict} for verdict in (check.OK, "BAD: mean"))
+    assert results.ratio(right, right) == 1.0
+    assert results.ratio(right, wrong) is None
+    assert results.ratio(wrong, right) is None

@@ -1,0 +1,64 @@
+"""Whether a contestant computed the same thing as the others: what its row shows beside its times."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from benchmarks.speed import reference
+from benchmarks.speed.contestant import FLOOR, Contestant
+from benchmarks.speed.workloads import Predict, Train
+
+OK = "ok"
+STANDARD_ERRORS = 5.0
+LEAST_STEPS = 12  # fewer say nothing about whether the loss falls
+
+
+def numbers(losses: Any) -> list[float]:
+    """Losses of either framework, one array or a list of scalars, as floats."""
+    one = lambda loss: np.asarray(loss.detach().float().cpu() if hasattr(loss, "detach") else loss, np.float64)
+    return np.concatenate([np.atleast_1d(one(loss)) for loss in losses]).tolist() if len(losses) else []
+
+
+def training(contestant: Contestant, work: Train, losses: list[float]) -> str:
+    """`OK`, or what is wrong with the losses of all steps since the common start."""
+    if not all(map(math.isfinite, losses)):
+        return "BAD: a loss that is not finite"
+    if contestant.package != FLOOR:
+        one_draw = reference.first_loss(work.network, work.batch)[contestant.kl]
+        z = abs(losses[0] - float(one_draw.mean)) / math.sqrt(float(one_draw.var) * (1 + 1 / one_draw.draws))
+        if z > STANDARD_ERRORS:
+            return f"BAD: first loss {losses[0]:.4g}, {z:.1f} standard errors from {float(one_draw.mean):.4g}"
+    third = len(losses) // 3
+    if len(losses) < LEAST_STEPS:
+        return f"BAD: {len(losses)} steps, too few to see the loss fall"
+    first, last = np.mean(losses[:third]), np.mean(losses[-third:])
+    return OK if last < first else f"BAD: the loss rose from {first:.4g} to {last:.4g}"
+
+
+def prediction(contestant: Contestant, work: Predict, predictions: list[tuple[Any, Any]]) -> str:
+    """`OK`, or how far the mean or the variance, pooled over independent predictions, is from the reference."""
+    means, variances = (np.stack([_checked(p[i]) for p in predictions]) for i in range(2))
+    if contestant.package == FLOOR:
+        return OK if np.isfinite(means).all() else "BAD: a prediction that is not finite"
+    exact = reference.prediction(work.network, work.inputs)
+    draws = work.draws * len(predictions)
+    noise = lambda var: np.sqrt(var * (1 / draws + 1 / exact.draws)) + 1e-7
+    # Divided by n as documented, the variance of n draws is (n - 1) / n of the true one; over calls it averages.
+    biased = (work.draws - 1) / work.draws
+    unbiased = lambda m: exact.draws / (exact.draws - 1) * m
+    for what, found, true, error in (
+        ("mean", means.mean(axis=0), exact.mean, noise(exact.var)),
+        ("variance", variances.mean(axis=0), biased * unbiased(exact.var), noise(exact.fourth - exact.var**2)),
+    ):
+        z = np.max(np.abs(found - true) / error)
+        if not z <= STANDARD_ERRORS:
+            return f"BAD: {what} {z:.1f} standard errors from the reference"
+    return OK
+
+
+def _checked(values: Any) -> np.ndarray:
+    array = values.detach().float().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+    return array[: reference.CHECKED_INPUTS].astype(np.float64)

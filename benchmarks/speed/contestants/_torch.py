@@ -1,0 +1,197 @@
+"""What the torch contestants share: data on the device, the plain network, Bayesian stacks, the training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.speed.contestant import Predictor, Setting, Trainer, Unsupported
+from benchmarks.speed.workloads import (
+    CONV_PADDING,
+    CONV_STRIDE,
+    LEARNING_RATE,
+    NOISE_SIGMA,
+    POSTERIOR_SIGMA,
+    Network,
+    Predict,
+    Train,
+)
+
+RHO = math.log(math.expm1(POSTERIOR_SIGMA))
+
+
+def device(setting: Setting) -> torch.device:
+    """Where the setting puts tensors."""
+    return torch.device("cuda" if setting.backend == "gpu" else "cpu")
+
+
+def means(network: Network, setting: Setting) -> list[tuple[Tensor, Tensor]]:
+    """Posterior means at the start, kernels as torch has them: [out, in] or [out, in, height, width]."""
+
+    def kernel(k):
+        return torch.from_numpy(k.T.copy() if k.ndim == 2 else k.transpose(3, 2, 0, 1).copy())
+
+    return [(kernel(k).to(device(setting)), torch.from_numpy(b).to(device(setting))) for k, b in network.means()]
+
+
+def _tensors(network: Network, rows: int, setting: Setting) -> tuple[Tensor, Tensor]:
+    x, y = map(torch.from_numpy, network.data(rows))
+    x = x.permute(0, 3, 1, 2).contiguous() if network.is_convolutional else x
+    return x.to(device(setting)), (y if network.is_regression else y.long()).to(device(setting))
+
+
+def inputs(work: Predict, setting: Setting) -> Tensor:
+    """Inputs of a prediction."""
+    return _tensors(work.network, work.inputs, setting)[0]
+
+
+def forward(weights: Iterable[tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
+    """Outputs [batch, outputs] of the plain network."""
+    weights = list(weights)
+    for i, (kernel, bias) in enumerate(weights):
+        if kernel.ndim == 4:
+            x = F.conv2d(x, kernel, bias, CONV_STRIDE, CONV_PADDING)
+        else:
+            x = F.linear(pool(x), kernel, bias)
+        x = x if i == len(weights) - 1 else F.relu(x)
+    return x
+
+
+def pool(x: Tensor) -> Tensor:
+    """The mean over positions, of [batch, channels, height, width]; [batch, features] as it is."""
+    return x if x.ndim == 2 else x.mean(dim=(2, 3))
+
+
+class Pool(nn.Module):
+    """`pool` as a module."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels]."""
+        return pool(x)
+
+
+class Net(nn.Module):
+    """The plain network as a module: each layer an `nn.Linear` or `nn.Conv2d`."""
+
+    def __init__(self, network: Network, setting: Setting):
+        super().__init__()
+        self.stack = stack(network, nn.Linear, functools.partial(nn.Conv2d, stride=CONV_STRIDE, padding=CONV_PADDING))
+        self.to(device(setting))
+        with torch.no_grad():
+            for layer, (kernel, bias) in zip(layers(self.stack), means(network, setting), strict=True):
+                layer.weight.copy_(kernel)
+                layer.bias.copy_(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs [batch, outputs]."""
+        return self.stack(x)
+
+
+def stack(network: Network, linear: Callable, conv: Callable | None = None) -> nn.Sequential:
+    """Layers made by `linear(in, out)` and `conv(in, out, size)`, with ReLU between."""
+    members: list[nn.Module] = []
+    for shape in network.kernels:
+        if len(shape) == 4:
+            if conv is None:
+                raise Unsupported("it has no convolution")
+            members.append(conv(shape[2], shape[3], shape[:2]))
+        else:
+            members += [Pool()] if network.is_convolutional else []
+            members.append(linear(*shape))
+        members.append(nn.ReLU())
+    return nn.Sequential(*members[:-1])
+
+
+def layers(model: nn.Module) -> list[Any]:
+    """The members of a stack that hold weights, in order."""
+    return [member for member in model.children() if next(member.parameters(), None) is not None]
+
+
+def criterion(network: Network, outputs: Tensor, y: Tensor) -> Tensor:
+    """Mean negative log-likelihood over the batch, nats."""
+    if network.is_regression:
+        z = (y - outputs) / NOISE_SIGMA
+        return 0.5 * (z * z).mean() + math.log(NOISE_SIGMA * math.sqrt(2 * math.pi))
+    return F.cross_entropy(outputs, y)
+
+
+def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """Adam, the fused form: on a CPU, too, the fastest that torch has."""
+    return torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
+
+
+def batches(work: Train, setting: Setting) -> Any:
+    """The batches of an epoch, cut ahead of time, again and again."""
+    x, y = _tensors(work.network, work.batch * work.steps, setting)
+    return itertools.cycle(list(zip(x.split(work.batch), y.split(work.batch), strict=True)))
+
+
+def arithmetic(setting: Setting) -> Any:
+    """The context of a bfloat16 forward pass, else of none."""
+    if setting.precision == "bfloat16":
+        return torch.autocast(device(setting).type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def loop(
+    objective: Callable[[Tensor, Tensor], Tensor], parameters: Iterable[Tensor], work: Train, setting: Setting
+) -> Trainer:
+    """Train by objective(x, y) -> loss, its gradient and Adam; losses are not read until the last step is taken."""
+    optimizer, data = adam(list(parameters)), batches(work, setting)
+
+    def run(steps: int) -> Tensor:
+        losses = []
+        for x, y in itertools.islice(data, steps):
+            optimizer.zero_grad()
+            with arithmetic(setting):
+                loss = objective(x, y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        return torch.stack(losses)
+
+    return run
+
+
+def compiled(function: Callable) -> Callable:
+    """`torch.compile`, where its backend can build."""
+    reason = _no_compiler()
+    if reason:
+        raise Unsupported(f"torch.compile cannot build here: {reason}")
+    torch._dynamo.reset()  # the limit of recompilations is for each function, and workloads share functions
+    return torch.compile(function)
+
+
+@functools.cache
+def _no_compiler() -> str:
+    """Why inductor cannot build, or an empty string."""
+    try:
+        torch.compile(lambda x: torch.sin(x) + 1)(torch.ones(2))
+    except Exception as error:  # whatever the toolchain says
+        return str(error).strip().splitlines()[0]
+    return ""
+
+
+def moments(network: Network, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over the first axis: of outputs, or of class probabilities."""
+    values = draws if network.is_regression else torch.softmax(draws, dim=-1)
+    return values.mean(dim=0), values.var(dim=0, unbiased=False)
+
+
+def predict_by_loop(model: Callable[[Tensor], Tensor], work: Predict, setting: Setting) -> Predictor:
+    """The loop that these packages' examples have: a pass for each draw, stacked."""
+    x = inputs(work, setting)
+
+    def predict():
+        with torch.inference_mode(), arithmetic(setting):
+            return moments(work.network, torch.stack([model(x) for _ in range(work.draws)]).float())
+
+    return predict

@@ -1,0 +1,63 @@
+"""bayesian-torch: its reparameterization layers, their KL summed: `get_kl_loss` would take the mean of each tensor."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, load
+from benchmarks.speed.contestants import _torch
+from benchmarks.speed.workloads import CONV_PADDING, CONV_STRIDE, PRIOR_SIGMA, Network, Predict, Train
+
+PACKAGE, MODULE = "bayesian-torch", "bayesian_torch"
+
+
+def _model(network: Network, setting: Setting) -> Any:
+    found = load("bayesian_torch.layers")
+    linear = partial(found.LinearReparameterization, prior_variance=PRIOR_SIGMA)  # named a variance, used as a std
+    conv = partial(found.Conv2dReparameterization, stride=CONV_STRIDE, padding=CONV_PADDING, prior_variance=PRIOR_SIGMA)
+    model = _torch.stack(network, linear, conv).to(_torch.device(setting))
+    with torch.no_grad():
+        for layer, (kernel, bias) in zip(_torch.layers(model), _torch.means(network, setting), strict=True):
+            layer.dnn_to_bnn_flag = True  # outputs alone, without the KL, as its conversion of a network sets it
+            for parameter, value in zip(_parameters(layer), (kernel, _torch.RHO, bias, _torch.RHO), strict=True):
+                parameter.copy_(torch.as_tensor(value))
+    return model
+
+
+def _parameters(layer: Any) -> list[Tensor]:
+    kind = "kernel" if hasattr(layer, "mu_kernel") else "weight"
+    return [getattr(layer, f"mu_{kind}"), getattr(layer, f"rho_{kind}"), layer.mu_bias, layer.rho_bias]
+
+
+def _kl(model: Any) -> Tensor:
+    """Sum over layers of its `kl_div`, a mean over a tensor, times the tensor's size."""
+    total = torch.zeros((), device=next(model.parameters()).device)
+    for layer in _torch.layers(model):
+        mu, rho, mu_bias, rho_bias = _parameters(layer)
+        for mean, raw, prior in ((mu, rho, "weight"), (mu_bias, rho_bias, "bias")):
+            prior_mu, prior_sigma = getattr(layer, f"prior_{prior}_mu"), getattr(layer, f"prior_{prior}_sigma")
+            total = total + mean.numel() * layer.kl_div(mean, torch.log1p(torch.exp(raw)), prior_mu, prior_sigma)
+    return total
+
+
+def _train(work: Train, setting: Setting) -> Trainer:
+    model, network = _model(work.network, setting), work.network
+
+    def objective(x, y):
+        nll = sum(_torch.criterion(network, model(x), y) for _ in range(work.mc_samples)) / work.mc_samples
+        return nll + _kl(model) / network.num_data
+
+    return _torch.loop(objective, model.parameters(), work, setting)
+
+
+def _predict(work: Predict, setting: Setting) -> Predictor:
+    return _torch.predict_by_loop(_model(work.network, setting), work, setting)
+
+
+def contestants() -> list[Contestant]:
+    """Eager, as it is."""
+    return [Contestant(PACKAGE, "", "torch", "eager", _train, _predict)]

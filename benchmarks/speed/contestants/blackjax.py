@@ -1,0 +1,76 @@
+"""blackjax: `meanfield_vi`, whose KL is taken at the drawn weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, load
+from benchmarks.speed.contestants import _jax
+from benchmarks.speed.workloads import PRIOR_SIGMA, Network, Predict, Train
+
+PACKAGE = MODULE = "blackjax"
+
+
+def _vi() -> Any:
+    return load("blackjax.vi.meanfield_vi")
+
+
+def _start(network: Network) -> Any:
+    """A state at the common start: `init` alone would set the means to zero."""
+    mu, rho = _jax.means(network), _jax.log_sigmas(network)
+    return _vi().init(mu, _jax.OPTIMIZER)._replace(mu=mu, rho=rho)
+
+
+def _log_prior(weights: Any) -> jax.Array:
+    one = lambda w: jnp.sum(-0.5 * jnp.square(w / PRIOR_SIGMA) - np.log(PRIOR_SIGMA * np.sqrt(2 * np.pi)))
+    return sum(map(one, jax.tree.leaves(weights)), start=jnp.zeros(()))
+
+
+def _step(work: Train, setting: Setting) -> Any:
+    network, vi = work.network, _vi()
+
+    def step(state, x, y, key):
+        def log_density(weights):
+            outputs = _jax.forward(weights, x, setting)
+            return network.num_data * _jax.log_likelihood(network, outputs, y) + _log_prior(weights)
+
+        # Since the batch is part of the density, the step is called rather than the algorithm of a fixed density.
+        state, info = vi.step(key, state, log_density, _jax.OPTIMIZER, num_samples=work.mc_samples)
+        return state, info.elbo / network.num_data
+
+    return step
+
+
+def _train_call(work: Train, setting: Setting) -> Trainer:
+    return _jax.loop(jax.jit(_step(work, setting)), _start(work.network), work)
+
+
+def _train_scanned(work: Train, setting: Setting) -> Trainer:
+    return _jax.scanned(_jax.epoch_of(_step(work, setting), work), _start(work.network), work)
+
+
+def _predict(work: Predict, setting: Setting) -> Predictor:
+    network, vi, x, keys = work.network, _vi(), _jax.inputs(work), _jax.key_cycle()
+    state = _start(network)
+
+    @jax.jit
+    def predict(state, key, x):
+        weights = vi.sample(key, state, work.draws)
+        one = lambda w: _jax.prediction_of(network, _jax.forward(w, x, setting))
+        draws = _jax.over_draws(one, weights, network)
+        return draws.mean(axis=0), jnp.var(draws, axis=0)
+
+    return lambda: predict(state, next(keys), x)
+
+
+def contestants() -> list[Contestant]:
+    """By calls and under a scan."""
+    return [
+        Contestant(PACKAGE, "meanfield_vi, a call a step", "jax", "call", _train_call, kl="sampled"),
+        Contestant(PACKAGE, "meanfield_vi, scanned", "jax", "scanned", _train_scanned, kl="sampled"),
+        Contestant(PACKAGE, "meanfield_vi, jitted", "jax", "scanned", predict=_predict),
+    ]

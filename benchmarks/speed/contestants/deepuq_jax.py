@@ -1,0 +1,118 @@
+"""deepuq_jax: each estimator as a scanned epoch, as a jit call a step, and with a flattened and donated state."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import deepuq_jax as dq
+from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, Unsupported
+from benchmarks.speed.contestants import _jax
+from benchmarks.speed.workloads import (
+    CONV_PADDING,
+    CONV_STRIDE,
+    NOISE_SIGMA,
+    POSTERIOR_SIGMA,
+    PRIOR_SIGMA,
+    Network,
+    Predict,
+    Train,
+)
+
+PACKAGE = MODULE = "deepuq_jax"
+ESTIMATORS = {
+    "weight sampling": dq.weight_sampling,
+    "local reparameterization": dq.local_reparameterization,
+    "flipout": dq.flipout,
+}
+
+
+def model_of(network: Network, setting: Setting, estimator: Any = dq.weight_sampling) -> dq.Sequential:
+    """The network with Bayesian layers, at the start values."""
+    if network.is_convolutional and estimator is dq.local_reparameterization:
+        raise Unsupported("local reparameterization is refused for a convolution: not exact there")
+    options: dict[str, Any] = dict(prior=dq.GaussianPrior(0.0, PRIOR_SIGMA), sigma_init=POSTERIOR_SIGMA)
+    options.update(estimator=estimator, dtype=jnp.bfloat16 if setting.precision == "bfloat16" else None)
+    rngs, members, layers = nnx.Rngs(0), [], []
+    for shape in network.kernels:
+        if len(shape) == 4:
+            conv = dict(strides=CONV_STRIDE, padding=CONV_PADDING)
+            layer = dq.BayesianConv(shape[2], shape[3], shape[:2], **conv, rngs=rngs, **options)
+        else:
+            layer = dq.BayesianLinear(*shape, rngs=rngs, **options)
+            members += [_jax.pool] if layers and network.is_convolutional else []
+        members += [layer, nnx.relu]
+        layers.append(layer)
+    for layer, (kernel, bias) in zip(layers, _jax.means(network), strict=True):
+        for held, mu in ((layer.kernel_posterior, kernel), (layer.bias_posterior, bias)):
+            held.set_value(dq.GaussianPosterior(mu, held.get_value().rho))
+    likelihood = dq.Gaussian(NOISE_SIGMA) if network.is_regression else dq.Categorical()
+    return dq.Sequential(*members[:-1], likelihood=likelihood)
+
+
+def _options(work: Train) -> dict[str, Any]:
+    return dict(optimizer=_jax.OPTIMIZER, num_data=work.network.num_data, mc_samples=work.mc_samples)
+
+
+def _train_scanned(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
+    x, y = _jax.data(work)
+
+    @jax.jit
+    def epoch(state, key):
+        state, history = dq.train_epoch(state, x, y, key=key, batch_size=work.batch, **_options(work))
+        return state, history.loss
+
+    return _jax.scanned(epoch, dq.init(model_of(work.network, setting, estimator), _jax.OPTIMIZER), work)
+
+
+def _train_call(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
+    @jax.jit
+    def step(state, x, y, key):
+        state, terms = dq.train_step(state, x, y, key=key, **_options(work))
+        return state, terms.loss
+
+    return _jax.loop(step, dq.init(model_of(work.network, setting, estimator), _jax.OPTIMIZER), work)
+
+
+def _train_flat(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
+    start = dq.init(model_of(work.network, setting, estimator), _jax.OPTIMIZER)
+    leaves, treedef = jax.tree.flatten(start)
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(leaves, x, y, key):
+        state, terms = dq.train_step(jax.tree.unflatten(treedef, leaves), x, y, key=key, **_options(work))
+        return jax.tree.leaves(state), terms.loss
+
+    # Donation frees the buffers, so each must stand there once and be ours.
+    return _jax.loop(step, [jnp.array(leaf, copy=True) for leaf in leaves], work)
+
+
+def _predict(work: Predict, setting: Setting) -> Predictor:
+    model, x, keys = model_of(work.network, setting), _jax.inputs(work), _jax.key_cycle()
+
+    def predict():
+        result = dq.predict_vi_uq(
+            model, x, key=next(keys), n_samples=work.draws, apply_softmax=not work.network.is_regression
+        )
+        return result.mean, result.epistemic_var
+
+    return predict
+
+
+def contestants() -> list[Contestant]:
+    """Nine ways to train, one to predict (draws are of the weights, whatever the estimator)."""
+    styles = {"scanned": _train_scanned, "call": _train_call, "flat": _train_flat}
+    found = []
+    for name, estimator in ESTIMATORS.items():
+        for style, train in styles.items():
+            variant = f"{name}, {STYLE_NAMES[style]}"
+            found.append(Contestant(PACKAGE, variant, "jax", style, partial(train, estimator=estimator)))  # type: ignore[arg-type]
+    found.append(Contestant(PACKAGE, "", "jax", "scanned", predict=_predict))
+    return found
+
+
+STYLE_NAMES = {"scanned": "scanned epoch", "call": "a call a step", "flat": "a call a step, flat donated state"}

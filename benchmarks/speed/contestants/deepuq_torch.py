@@ -1,0 +1,69 @@
+"""deepuq_torch: `negative_elbo` and `predict_vi_uq`, eager and compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, Unsupported, load
+from benchmarks.speed.contestants import _torch
+from benchmarks.speed.workloads import NOISE_SIGMA, PRIOR_SIGMA, Network, Predict, Train
+
+PACKAGE = MODULE = "deepuq_torch"
+
+
+def documented_mlp(module: Any, network: Network, setting: Setting) -> Any:
+    """`BayesByBackpropMLP` of this module, at the start values; the original is called in the same way."""
+    if network.is_convolutional:
+        raise Unsupported("it has no convolution")
+    sizes = [*network.input_shape, *(kernel[-1] for kernel in network.kernels)]
+    model = module.BayesByBackpropMLP(sizes[0], sizes[1:-1], sizes[-1], prior_sigma=PRIOR_SIGMA)
+    model.to(_torch.device(setting))
+    with torch.no_grad():
+        for layer, (kernel, bias) in zip(_torch.layers(model.layers), _torch.means(network, setting), strict=True):
+            for posterior, mu in ((layer.weight_posterior, kernel), (layer.bias_posterior, bias)):
+                posterior.mu.copy_(mu)
+                posterior.rho.fill_(_torch.RHO)
+    return model
+
+
+def _train(work: Train, setting: Setting, compile: bool = False) -> Trainer:
+    dq = load("deepuq_torch")
+    model = documented_mlp(dq, work.network, setting)
+    density = dq.functional.gaussian_log_likelihood(NOISE_SIGMA) if work.network.is_regression else None
+
+    def objective(x, y):
+        return dq.negative_elbo(
+            model, x, y, num_data=work.network.num_data, log_likelihood=density, mc_samples=work.mc_samples
+        )[0]
+
+    return _torch.loop(_torch.compiled(objective) if compile else objective, model.parameters(), work, setting)
+
+
+def predict_documented(module: Any, work: Predict, setting: Setting, compile: bool = False) -> Predictor:
+    """`predict_vi_uq` of this module."""
+    model, x = documented_mlp(module, work.network, setting), _torch.inputs(work, setting)
+
+    def moments(x):
+        result = module.predict_vi_uq(model, x, n_samples=work.draws, apply_softmax=not work.network.is_regression)
+        return result.mean, result.epistemic_var
+
+    call = _torch.compiled(moments) if compile else moments
+
+    def predict():
+        with _torch.arithmetic(setting):
+            return call(x)
+
+    return predict
+
+
+def contestants() -> list[Contestant]:
+    """Eager and compiled."""
+    train_compiled = lambda work, setting: _train(work, setting, compile=True)
+    predict_eager = lambda work, setting: predict_documented(load(MODULE), work, setting)
+    predict_compiled = lambda work, setting: predict_documented(load(MODULE), work, setting, compile=True)
+    return [
+        Contestant(PACKAGE, "eager", "torch", "eager", _train, predict_eager),
+        Contestant(PACKAGE, "compiled", "torch", "compiled", train_compiled, predict_compiled),
+    ]

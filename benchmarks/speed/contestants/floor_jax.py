@@ -1,0 +1,73 @@
+"""The floor of JAX: the plain network, no uncertainty, in each call style."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks.speed.contestant import FLOOR, Contestant, Predictor, Setting, Trainer
+from benchmarks.speed.contestants import _jax
+from benchmarks.speed.workloads import Predict, Train
+
+PACKAGE, MODULE = FLOOR, "jax"
+
+
+def _step(work: Train, setting: Setting) -> Any:
+    def step(state, x, y, key):
+        weights, opt_state = state
+        loss_of = lambda w: -_jax.log_likelihood(work.network, _jax.forward(w, x, setting), y)
+        loss, grads = jax.value_and_grad(loss_of)(weights)
+        updates, opt_state = _jax.OPTIMIZER.update(grads, opt_state, weights)
+        return (optax.apply_updates(weights, updates), opt_state), loss
+
+    return step
+
+
+def _start(work: Train) -> Any:
+    weights = _jax.means(work.network)
+    return weights, _jax.OPTIMIZER.init(weights)
+
+
+def _train_scanned(work: Train, setting: Setting) -> Trainer:
+    return _jax.scanned(_jax.epoch_of(_step(work, setting), work), _start(work), work)
+
+
+def _train_call(work: Train, setting: Setting) -> Trainer:
+    return _jax.loop(jax.jit(_step(work, setting)), _start(work), work)
+
+
+def _train_flat(work: Train, setting: Setting) -> Trainer:
+    leaves, treedef = jax.tree.flatten(_start(work))
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(leaves, x, y, key):
+        state, loss = _step(work, setting)(jax.tree.unflatten(treedef, leaves), x, y, key)
+        return jax.tree.leaves(state), loss
+
+    return _jax.loop(step, leaves, work)
+
+
+def _predict(work: Predict, setting: Setting) -> Predictor:
+    weights, x = _jax.means(work.network), _jax.inputs(work)
+
+    @jax.jit
+    def passes(weights, x):
+        # Inputs that change with the pass, or the compiler runs one pass for all.
+        one = lambda total, i: (total + _jax.forward(weights, x * (1 + 1e-6 * i), setting), None)
+        total = jax.lax.scan(one, jnp.zeros((len(x), work.network.outputs)), jnp.arange(float(work.draws)))[0]
+        return total / work.draws, jnp.zeros_like(total)
+
+    return lambda: passes(weights, x)
+
+
+def contestants() -> list[Contestant]:
+    """A floor for each style."""
+    return [
+        Contestant(FLOOR, "JAX, scanned", "jax", "scanned", _train_scanned, _predict),
+        Contestant(FLOOR, "JAX, a call a step", "jax", "call", _train_call),
+        Contestant(FLOOR, "JAX, a call a step, flat donated state", "jax", "flat", _train_flat),
+    ]

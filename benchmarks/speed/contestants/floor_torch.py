@@ -1,0 +1,42 @@
+"""The floor of torch: the plain network, no uncertainty, eager and compiled."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.speed.contestant import FLOOR, Contestant, Predictor, Setting, Trainer
+from benchmarks.speed.contestants import _torch
+from benchmarks.speed.workloads import Predict, Train
+
+PACKAGE, MODULE = FLOOR, "torch"
+
+
+def _train(work: Train, setting: Setting, compile: bool = False) -> Trainer:
+    model = _torch.Net(work.network, setting)
+    objective = lambda x, y: _torch.criterion(work.network, model(x), y)
+    objective = _torch.compiled(objective) if compile else objective
+    return _torch.loop(objective, model.parameters(), work, setting)
+
+
+def _predict(work: Predict, setting: Setting, compile: bool = False) -> Predictor:
+    model, x = _torch.Net(work.network, setting), _torch.inputs(work, setting)
+    call = _torch.compiled(model) if compile else model
+
+    def passes():
+        with torch.inference_mode(), _torch.arithmetic(setting):
+            total = call(x)
+            for _ in range(work.draws - 1):
+                total = total + call(x)
+            return total / work.draws, torch.zeros_like(total)
+
+    return passes
+
+
+def contestants() -> list[Contestant]:
+    """A floor for each style."""
+    train_compiled = lambda work, setting: _train(work, setting, compile=True)
+    predict_compiled = lambda work, setting: _predict(work, setting, compile=True)
+    return [
+        Contestant(FLOOR, "torch, eager", "torch", "eager", _train, _predict),
+        Contestant(FLOOR, "torch, compiled", "torch", "compiled", train_compiled, predict_compiled),
+    ]

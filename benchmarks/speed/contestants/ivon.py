@@ -1,0 +1,66 @@
+"""ivon-opt: variational training by an optimizer that draws the weights itself.
+
+It takes the place of Adam and learns sigma from its estimate of the Hessian, so a step is the likelihood's alone: there
+is no KL to differentiate, and half as many numbers to update. Same model and same predictions, less to do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+
+from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, load
+from benchmarks.speed.contestants import _torch
+from benchmarks.speed.workloads import LEARNING_RATE, POSTERIOR_SIGMA, PRIOR_SIGMA, Network, Predict, Train
+
+PACKAGE, MODULE = "ivon-opt", "ivon"
+
+
+def _optimizer(network: Network, model: Any, mc_samples: int = 1) -> Any:
+    """Its prior variance is 1 / (N weight_decay) and its sigma^2 is 1 / (N (hess + weight_decay))."""
+    ess = network.num_data
+    decay = 1 / (ess * PRIOR_SIGMA**2)
+    start = 1 / (ess * POSTERIOR_SIGMA**2) - decay
+    return load("ivon").IVON(
+        model.parameters(), lr=LEARNING_RATE, ess=ess, hess_init=start, weight_decay=decay, mc_samples=mc_samples
+    )
+
+
+def _train(work: Train, setting: Setting) -> Trainer:
+    model, data = _torch.Net(work.network, setting), _torch.batches(work, setting)
+    optimizer = _optimizer(work.network, model, work.mc_samples)
+
+    def run(steps: int):
+        losses = []
+        for x, y in itertools.islice(data, steps):
+            total = torch.zeros((), device=x.device)
+            for _ in range(work.mc_samples):
+                with optimizer.sampled_params(train=True):
+                    optimizer.zero_grad()
+                    with _torch.arithmetic(setting):
+                        loss = _torch.criterion(work.network, model(x), y)
+                    loss.backward()
+                total = total + loss.detach()
+            optimizer.step()
+            losses.append(total / work.mc_samples)
+        return torch.stack(losses)
+
+    return run
+
+
+def _predict(work: Predict, setting: Setting) -> Predictor:
+    model = _torch.Net(work.network, setting)
+    optimizer = _optimizer(work.network, model)
+
+    def drawn(x):
+        with optimizer.sampled_params():
+            return model(x)
+
+    return _torch.predict_by_loop(drawn, work, setting)
+
+
+def contestants() -> list[Contestant]:
+    """Eager, as it is."""
+    return [Contestant(PACKAGE, "", "torch", "eager", _train, _predict, kl="none")]

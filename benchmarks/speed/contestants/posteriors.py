@@ -1,0 +1,76 @@
+"""posteriors: `vi.diag` with torchopt's Adam; its KL is taken at the drawn weights."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+
+from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, load
+from benchmarks.speed.contestants import _torch
+from benchmarks.speed.workloads import LEARNING_RATE, POSTERIOR_SIGMA, PRIOR_SIGMA, Network, Predict, Train
+
+PACKAGE = MODULE = "posteriors"
+
+
+def _model(network: Network, setting: Setting) -> tuple[Any, Any]:
+    """A function of parameters and inputs, and the parameters."""
+    net = _torch.Net(network, setting)
+    return load("posteriors").model_to_function(net), {name: p.detach() for name, p in net.named_parameters()}
+
+
+def _transform(work: Train, function: Any) -> Any:
+    posteriors, network = load("posteriors"), work.network
+    log_scale = math.log(PRIOR_SIGMA * math.sqrt(2 * math.pi))
+
+    def log_posterior(params, batch):
+        x, y = batch
+        outputs = function(params, x)
+        log_prior = sum((-0.5 * (p / PRIOR_SIGMA).square() - log_scale).sum() for p in params.values())
+        return -_torch.criterion(network, outputs, y) + log_prior / network.num_data, outputs
+
+    return posteriors.vi.diag.build(
+        log_posterior,
+        load("torchopt").adam(lr=LEARNING_RATE),
+        temperature=1 / network.num_data,
+        n_samples=work.mc_samples,
+        init_log_sds=math.log(POSTERIOR_SIGMA),
+    )
+
+
+def _train(work: Train, setting: Setting) -> Trainer:
+    function, params = _model(work.network, setting)
+    transform, data = _transform(work, function), _torch.batches(work, setting)
+    state = transform.init(params)
+
+    def run(steps: int):
+        nonlocal state
+        losses = []
+        for batch in itertools.islice(data, steps):
+            with _torch.arithmetic(setting):
+                state, _ = transform.update(state, batch)
+            losses.append(state.nelbo)
+        return torch.stack(losses)
+
+    return run
+
+
+def _predict(work: Predict, setting: Setting) -> Predictor:
+    function, params = _model(work.network, setting)
+    diag, x = load("posteriors").vi.diag, _torch.inputs(work, setting)
+    state = diag.init(params, load("torchopt").adam(lr=LEARNING_RATE), init_log_sds=math.log(POSTERIOR_SIGMA))
+
+    def predict():
+        with torch.no_grad(), _torch.arithmetic(setting):
+            weights = diag.sample(state, torch.Size([work.draws]))
+            outputs = torch.func.vmap(function, in_dims=(0, None))(weights, x)
+            return _torch.moments(work.network, outputs.float())
+
+    return predict
+
+
+def contestants() -> list[Contestant]:
+    """Eager, as it is."""
+    return [Contestant(PACKAGE, "vi.diag", "torch", "eager", _train, _predict, kl="sampled")]

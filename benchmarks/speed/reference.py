@@ -1,0 +1,119 @@
+"""What every contestant has to compute, by plain Monte Carlo in NumPy."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.speed.workloads import (
+    CONV_PADDING,
+    CONV_STRIDE,
+    NOISE_SIGMA,
+    POSTERIOR_SIGMA,
+    PRIOR_SIGMA,
+    Network,
+    Weights,
+)
+
+CHECKED_INPUTS = 20  # of a prediction; draws are what costs here, and they are shared by the inputs
+LOSS_DRAWS, PREDICTION_DRAWS = 64, 1000
+
+
+def forward(weights: Weights, x: np.ndarray) -> np.ndarray:
+    """Outputs [batch, outputs] of the network with these weights."""
+    for i, (kernel, bias) in enumerate(weights):
+        if kernel.ndim == 2 and x.ndim == 4:
+            x = x.mean(axis=(1, 2))
+        x = (x @ kernel if kernel.ndim == 2 else _convolve(x, kernel)) + bias
+        x = x if i == len(weights) - 1 else np.maximum(x, 0)
+    return x
+
+
+def _convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    pad = (CONV_PADDING, CONV_PADDING)
+    padded = np.pad(x, ((0, 0), pad, pad, (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[:2], axis=(1, 2))
+    return np.einsum("bhwcij,ijco->bhwo", windows[:, ::CONV_STRIDE, ::CONV_STRIDE], kernel, optimize=True)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def nll(network: Network, outputs: np.ndarray, y: np.ndarray) -> float:
+    """Mean negative log-likelihood, nats per example."""
+    if network.is_regression:
+        z = (y - outputs) / NOISE_SIGMA
+        return float(np.mean(0.5 * z**2 + np.log(NOISE_SIGMA * np.sqrt(2 * np.pi))))
+    return float(-np.mean(np.log(softmax(outputs)[np.arange(len(y)), y])))
+
+
+def kl(network: Network) -> float:
+    """KL(q || p) at the start, nats, in closed form."""
+    ratio = POSTERIOR_SIGMA / PRIOR_SIGMA
+    squares = sum(float(np.sum(np.square(mu, dtype=np.float64))) for layer in network.means() for mu in layer)
+    return network.size * (-np.log(ratio) + ratio**2 / 2 - 0.5) + squares / (2 * PRIOR_SIGMA**2)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of one draw of a quantity: its mean, its variance and its fourth central moment; arrays of one shape."""
+
+    mean: np.ndarray
+    var: np.ndarray
+    fourth: np.ndarray
+    draws: int
+
+
+def _moments(values: np.ndarray) -> Moments:
+    mean = values.mean(axis=0)
+    centred = values - mean
+    return Moments(mean, np.mean(centred**2, axis=0), np.mean(centred**4, axis=0), len(values))
+
+
+def _draw(means: Weights, random: np.random.Generator) -> Weights:
+    noisy = lambda mu: mu + np.float32(POSTERIOR_SIGMA) * random.standard_normal(mu.shape, np.float32)
+    return [(noisy(kernel), noisy(bias)) for kernel, bias in means]
+
+
+@functools.cache
+def first_loss(network: Network, batch: int) -> dict[str, Moments]:
+    """Of the first training loss at one draw and a random batch, by how a contestant takes the KL.
+
+    "exact": NLL + KL / num_data; "sampled": log q(w) - log p(w) in place of the KL; "none": the NLL alone.
+    """
+    random = np.random.default_rng(2)
+    means, exact = network.means(), kl(network)
+    x, y = network.data(16 * batch)
+    rows = []
+    for _ in range(LOSS_DRAWS):
+        weights, chosen = _draw(means, random), random.choice(len(x), batch, replace=False)
+        value = nll(network, forward(weights, x[chosen]), y[chosen])
+        sampled = sum(map(_log_ratio, itertools.chain(*weights), itertools.chain(*means)))
+        rows.append([value + exact / network.num_data, value + sampled / network.num_data, value])
+    columns = np.array(rows).T
+    return {how: _moments(column) for how, column in zip(("exact", "sampled", "none"), columns, strict=True)}
+
+
+def _log_ratio(w: np.ndarray, mu: np.ndarray) -> float:
+    """log q(w) - log p(w), nats."""
+    log_q = -0.5 * np.square((w - mu) / POSTERIOR_SIGMA) - np.log(POSTERIOR_SIGMA)
+    log_p = -0.5 * np.square(w / PRIOR_SIGMA) - np.log(PRIOR_SIGMA)
+    return float(np.sum(log_q - log_p, dtype=np.float64))
+
+
+@functools.cache
+def prediction(network: Network, inputs: int) -> Moments:
+    """Of one draw's prediction (outputs, or class probabilities) for the first of these inputs: [checked, outputs]."""
+    random = np.random.default_rng(3)
+    means, x = network.means(), network.data(inputs)[0][:CHECKED_INPUTS]
+    draws = []
+    for _ in range(PREDICTION_DRAWS):
+        outputs = forward(_draw(means, random), x).astype(np.float64)
+        draws.append(outputs if network.is_regression else softmax(outputs))
+    return _moments(np.stack(draws))

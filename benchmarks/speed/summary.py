@@ -1,0 +1,122 @@
+"""The tables in short, for the READMEs: speed and limits, a row for each workload, each between two markers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed import results
+from benchmarks.speed.check import OK
+from benchmarks.speed.table import micro, times
+
+README = Path(__file__).parents[2] / "README.md"
+NOTES = Path(__file__).parents[1] / "README.md"
+OURS = ("deepuq_jax", "deepuq_torch")
+_SPEED = "| workload | deepuq_jax, µs | x JAX floor | x original | deepuq_torch x original | best peer, x deepuq_jax |"
+_LIMITS = (
+    "| workload | bytes | operations | normals | limit, µs | deepuq_jax, µs | JAX floor of its own limit | deepuq_jax |"
+)
+
+
+def speed(data: dict[str, Any]) -> str:
+    """The speed of each workload, made of a result file's data alone."""
+    lines = [*_preamble(data), "", _SPEED, "| --- " * 6 + "|"]
+    return _block("speed", [*lines, *(_speed_line(name, part) for name, part in data["workloads"].items())])
+
+
+def limits(data: dict[str, Any]) -> str:
+    """The two numbers of each workload, the limit that they imply, and where we stand."""
+    machine = next(iter(data["workloads"].values()))["machine"]
+    lines = [
+        f"The machine: {machine['bandwidth'] / 1e9:.1f} GB/s, {machine['flops'] / 1e9:,.0f} GFLOP/s in a float32",
+        f"product, {machine['normal_s'] * 1e9:.1f} ns a normal by `jax.random`. The last two columns are the share of",
+        "the limit that the deterministic network and deepuq_jax (weight sampling, scanned) reach, each of its own.",
+        "",
+        _LIMITS,
+        "| --- " * 8 + "|",
+    ]
+    return _block("limits", [*lines, *(_limits_line(name, part) for name, part in data["workloads"].items())])
+
+
+def _block(name: str, lines: list[str]) -> str:
+    begin, end = _markers(name)
+    return "\n".join([begin, "", *lines, "", end])
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def put(text: str, name: str, new: str) -> str:
+    """A text with the block in place of what stood between its markers.
+
+    >>> put("a <!-- speed:begin --> old <!-- speed:end --> b", "speed", "new")
+    'a new b'
+    """
+    begin, end = _markers(name)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"Expected the text to hold {begin} and, after it, {end}, once each; got something else.")
+    before, rest = text.split(begin)
+    return before + new + rest.split(end)[1]
+
+
+def write(data: dict[str, Any], readme: Path = README, notes: Path = NOTES) -> None:
+    """Put both blocks into their files."""
+    for path, name, new in ((readme, "speed", speed(data)), (notes, "limits", limits(data))):
+        path.write_text(put(path.read_text(encoding="utf-8"), name, new), encoding="utf-8")
+
+
+def _preamble(data: dict[str, Any]) -> list[str]:
+    parts = list(data["workloads"].values())
+    where = parts[0]["environment"]
+    commits = ", ".join(dict.fromkeys(part["environment"]["commit"] for part in parts))
+    versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("jax", "torch"))
+    return [
+        f"{where['device']}, {where['cores']} cores, {where['precision']}; {versions}; commit {commits}. Times are",
+        "medians a step (a call, in prediction). deepuq_jax: weight sampling, a scanned epoch; its floor is the same",
+        "network without uncertainty in the same style. deepuq_torch: the faster of eager and compiled. Original:",
+        "uqdeepnn, in torch. The best peer is the fastest of all others, the original among them. Below 1: faster than",
+        "what the column is held against.",
+    ]
+
+
+def _speed_line(name: str, part: dict[str, Any]) -> str:
+    right = [row for row in results.timed(part) if row["check"] == OK]
+    jax, original = _first(right, "deepuq_jax", "scanned"), results.original_of(part)
+    torch = min((r for r in right if r["package"] == "deepuq_torch"), key=_median, default=None)
+    peers = [row for row in right if row["package"] not in (*OURS, results.FLOOR)]
+    peer = min(peers, key=_median, default=None)
+    cells = [
+        name,
+        "-" if jax is None else micro(jax["median_s"]),
+        times(results.ratio(jax, None if jax is None else results.floor_of(jax, part))),
+        times(results.ratio(jax, original)),
+        times(results.ratio(torch, original)),
+        "-" if peer is None or jax is None else f"{peer['contestant']}: {times(results.ratio(peer, jax))}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _limits_line(name: str, part: dict[str, Any]) -> str:
+    numbers, bound = part["limits"]["bayesian"], part["limits"]["deterministic"]["limit_s"]
+    right = [row for row in results.timed(part) if row["check"] == OK]
+    floor, jax = _first(right, results.FLOOR, "scanned"), _first(right, "deepuq_jax", "scanned")
+    share = lambda row, limit: "-" if row is None else f"{limit / row['median_s']:.0%}"
+    cells = [
+        name,
+        *(f"{numbers[what]:,}" for what in ("bytes", "operations", "normals")),
+        micro(numbers["limit_s"]),
+        "-" if jax is None else micro(jax["median_s"]),
+        share(floor, bound),
+        share(jax, numbers["limit_s"]),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _first(rows: list[dict[str, Any]], package: str, style: str) -> dict[str, Any] | None:
+    """The first of a package in a style; weight sampling comes first."""
+    return next((row for row in rows if row["package"] == package and row["style"] == style), None)
+
+
+def _median(row: dict[str, Any]) -> float:
+    return row["median_s"]
