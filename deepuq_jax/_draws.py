@@ -19,8 +19,8 @@ def resolve_draws_at_once(draws_at_once: int | None, n_samples: int) -> int:
     small network does not fill a GPU. (That figure is a guess: no GPU was at hand to measure.)
     """
     if draws_at_once is None:
-        return 1 if jax.default_backend() == "cpu" else min(10, n_samples)
-    return min(check_count("draws_at_once", draws_at_once), n_samples)
+        return 1 if jax.default_backend() == "cpu" else max(1, min(10, n_samples))
+    return max(1, min(check_count("draws_at_once", draws_at_once), n_samples))
 
 
 def over_draws(

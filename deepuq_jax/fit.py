@@ -85,6 +85,7 @@ def fit(
     kl_weight: Any = 1.0,
     mc_samples: int = 1,
     sticking_the_landing: bool = False,
+    antithetic: bool = False,
     validation_data: tuple[Any, Any] | None = None,
     patience: int | None = None,
     progress: bool = False,
@@ -105,6 +106,7 @@ def fit(
             an optax schedule.
         mc_samples: draws a step.
         sticking_the_landing: as in `negative_elbo`: gradients of less variance late in training.
+        antithetic: as in `negative_elbo`: draws in opposite pairs, for an even `mc_samples`.
         validation_data: (x, y), scored after each epoch by the log predictive density.
         patience: stop after so many epochs without a better score, and return the best model; needs validation data.
         progress: a tqdm bar over epochs.
@@ -139,6 +141,7 @@ def fit(
         "log_likelihood": log_likelihood,
         "mc_samples": mc_samples,
         "sticking_the_landing": bool(sticking_the_landing),
+        "antithetic": bool(antithetic),
         "schedule": kl_weight if callable(kl_weight) else None,
     }
     weight = 1.0 if callable(kl_weight) else jnp.asarray(kl_weight, jnp.result_type(float))
@@ -235,7 +238,7 @@ def _kl_weight(schedule: Callable | None, weight: Any) -> Any:
     return weight if schedule is None else schedule
 
 
-_STATIC = ("optimizer", "log_likelihood", "mc_samples", "sticking_the_landing", "schedule")
+_STATIC = ("optimizer", "log_likelihood", "mc_samples", "sticking_the_landing", "antithetic", "schedule")
 
 
 @partial(jax.jit, static_argnames=(*_STATIC, "batch_size"), donate_argnums=0)

@@ -70,6 +70,7 @@ def negative_elbo(
     kl_weight: Any = 1.0,
     mc_samples: int = 1,
     sticking_the_landing: bool = False,
+    antithetic: bool = False,
     noise: Any = None,
 ) -> tuple[Array, ELBOTerms]:
     """The negative evidence lower bound per example, exactly.
@@ -92,6 +93,8 @@ def negative_elbo(
             the draw's path alone. Its mean is the same, and its variance vanishes as q nears the posterior, under
             weight sampling: another estimator does not share its weights with the KL (Roeder, Wu & Duvenaud 2017,
             arXiv 1703.09194). The loss is then an estimate too.
+        antithetic: draw in pairs of opposite noise, for an even `mc_samples`: what is linear in the noise cancels in
+            each pair. Of every estimator; not for a model with dropout.
         noise: instead of `key`, a stack of noises: what `model.draw_noise` returns with a leading axis of draws.
     Returns:
         (loss, ELBOTerms): nll in nats per example, kl the whole KL in nats, state what the model carried out.
@@ -112,7 +115,7 @@ def negative_elbo(
     criterion = _mean_nll(resolve_likelihood(model, log_likelihood))
     if sticking_the_landing:
         model = _along_the_path(model)
-    nll, kl, state = _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight)
+    nll, kl, state = _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight, antithetic)
     loss = nll + kl_weight * kl / num_data
     return loss, ELBOTerms(nll=nll, kl=kl, state=state, loss=loss)
 
@@ -128,6 +131,7 @@ def vi_elbo_step(
     mc_samples: int = 1,
     *,
     key: Array | None = None,
+    antithetic: bool = False,
     noise: Any = None,
 ) -> tuple[Array, ELBOTerms]:
     """The documented objective, kept for parity; `negative_elbo` is the one whose units cannot be got wrong.
@@ -138,7 +142,7 @@ def vi_elbo_step(
     KL / num_data = KL / (B * num_batches), which is `kl_weight = 1/B` here, or `negative_elbo`.
 
     Args:
-        model, x, y, mc_samples, key, noise: as in `negative_elbo`.
+        model, x, y, mc_samples, antithetic, key, noise: as in `negative_elbo`.
         num_batches: optimizer steps an epoch, N / B; an int, or traced.
         n_batches: deprecated alias of `num_batches`.
         criterion: (outputs, y) -> scalar, averaged over the batch. Default: mean cross-entropy, mean squared error for
@@ -162,7 +166,7 @@ def vi_elbo_step(
     num_batches = _resolve_num_batches(num_batches, n_batches)
     check_batch(x, y)
     criterion = _step_criterion(model, criterion)
-    nll, kl, state = _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight)
+    nll, kl, state = _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight, antithetic)
     kl = kl / num_batches
     loss = nll + kl_weight * kl
     return loss, ELBOTerms(nll=nll, kl=kl, state=state, loss=loss)
@@ -236,11 +240,11 @@ def _resolve_num_batches(num_batches: Any, n_batches: Any) -> Any:
     return counts[0]
 
 
-def _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight) -> tuple[Array, Array, Any]:
+def _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight, antithetic) -> tuple[Array, Array, Any]:
     """E[criterion] over the draws, the KL, and the carried state after the last draw."""
     mc_samples = check_count("mc_samples", mc_samples)
     check_finite_number("kl_weight", kl_weight)
-    draws = noise_source(key, noise, mc_samples)
+    draws = noise_source(key, noise, mc_samples, antithetic=antithetic)
     model = with_scales(model)
     try:  # The closed form needs no draw, so it is computed once.
         kl = kl_divergence(model)
@@ -251,7 +255,7 @@ def _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight) -
     def one_draw(i):
         # Inside a scan the model must be of that trace, or writing to its Variables is refused.
         fresh = merge(params, carried)
-        source = source_of_draw(draws, i)
+        source = source_of_draw(draws, i, fresh, x)
         outputs, state = call_with_state(fresh, x, **source)
         estimate = kl_divergence(fresh, **source) if kl is None else kl
         return criterion(outputs, y), estimate, state

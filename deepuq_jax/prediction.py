@@ -17,8 +17,9 @@ from jax.core import Tracer
 
 from deepuq_jax._checks import check_batch, check_count, check_number, expected
 from deepuq_jax._draws import over_draws, resolve_draws_at_once
+from deepuq_jax._noise import draw_key, normal_like
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.functional.likelihood import Categorical, predicts_noise
+from deepuq_jax.functional.likelihood import Categorical, Gaussian, UnknownNoise, predicts_noise
 from deepuq_jax.functional.moments import (
     Moments,
     empty_moments,
@@ -42,6 +43,8 @@ def predict_vi_uq(
     aleatoric_var: Any = None,
     batch_size: int | None = None,
     draws_at_once: int | None = None,
+    antithetic: bool = False,
+    method: str = "vi",
     noise: Any = None,
 ) -> UQResult:
     """Predictive moments by Monte Carlo over the posterior.
@@ -64,11 +67,18 @@ def predict_vi_uq(
         batch_size: inputs taken at a time, for an `x` too large to hold the activations of.
         draws_at_once: draws run side by side under `vmap`; default 1 on a CPU, where more are slower, 10 elsewhere. It
             changes speed and memory, not the draws.
+        antithetic: draw in pairs of opposite noise (an even `n_samples`), so that what is linear in it cancels in the
+            mean; not for a model with dropout.
+        method: "vi", draws of the weights; or "moments", mean and variance carried through affine layers and ReLUs
+            in closed form, units taken as independent (Wu et al. 2019, arXiv 1810.03958): no draw in regression with
+            known noise, else `n_samples` draws of the outputs. One pass in place of `n_samples`, and an approximation
+            from the second layer on: against 4,000 draws, the standard deviation of a trained 4-50-1 network was
+            within 3 %, that of 4-50-50-1 up to 14 % too small (median 4 %). Exact for a last-layer model.
         noise: instead of `key`, a stack of noises: what `model.draw_noise` returns with a leading axis of draws. With
             a key every layer draws its weights; with noise each keeps the estimator that it trains by.
     Returns:
         UQResult. In classification `mean` is `probs`, `total_var` is `epistemic_var` (that of the probabilities),
-        and `predictive_entropy` and `mutual_information` are in nats, [batch]. `metadata` holds `method` ("vi"),
+        and `predictive_entropy` and `mutual_information` are in nats, [batch]. `metadata` holds `method`,
         `n_samples`, `task` ("regression" or "classification") and, in regression, `heteroscedastic`.
     Raises:
         ValueError, TypeError: bad counts or shapes, a variance that is negative.
@@ -81,11 +91,17 @@ def predict_vi_uq(
     ((4, 3), 'classification')
     """
     n_samples = check_count("n_samples", n_samples)
-    source = noise_source(key, noise, n_samples)
+    likelihood = Categorical() if apply_softmax else getattr(model, "likelihood", None)
+    if method == "moments":
+        source = _moment_source(model, key, noise, likelihood)
+        n_samples = n_samples if source else 0
+    elif method == "vi":
+        source = noise_source(key, noise, n_samples, antithetic=antithetic)
+    else:
+        raise ValueError(expected("method", "to be 'vi' or 'moments'", f"{method!r}"))
     _check_batch_size(batch_size, noise)
     check_batch(x, (), finite=False)
     refuse_tied(model)
-    likelihood = Categorical() if apply_softmax else getattr(model, "likelihood", None)
     is_classification = getattr(likelihood, "task", "regression") == "classification"
     moments, mean_var, mean_entropy = _moments(
         model,
@@ -96,12 +112,23 @@ def predict_vi_uq(
         batch_size=batch_size,
         draws_at_once=resolve_draws_at_once(draws_at_once, n_samples),
     )
-    metadata = {"method": "vi", "n_samples": n_samples}
+    metadata = {"method": method, "n_samples": n_samples}
     if is_classification:
         return _classification(moments, mean_entropy, metadata)
     metadata["heteroscedastic"] = bool(getattr(likelihood, "heteroscedastic", False))
     is_given = aleatoric_var is not None and not predicts_noise(likelihood)
     return _regression(moments, aleatoric_var if is_given else mean_var, metadata)
+
+
+def _moment_source(model: Any, key: Array | None, noise: Any, likelihood: Any) -> dict[str, Any]:
+    """What `method="moments"` draws from: {} where the outputs are the mean, else {"moments": key}."""
+    if not hasattr(model, "propagate"):
+        raise ValueError(expected("model", "to have propagate(mean, var) for method='moments'", type(model).__name__))
+    if noise is not None:
+        raise ValueError("Expected key with method='moments'; got noise.")
+    if likelihood is None or isinstance(likelihood, (Gaussian, UnknownNoise)):
+        return {}
+    return {"moments": noise_source(key, None, 1)["key"]}
 
 
 def _regression(moments: Moments, aleatoric_var: Any, metadata: dict) -> UQResult:
@@ -211,10 +238,13 @@ def _in_batches(function: Callable[[Any], Any], data: Any, batch_size: int | Non
 
 def _draws(model: Any, x: Any, source: dict[str, Any]) -> Callable[[Any], Any]:
     """Outputs of draw i: with a key one function for every input, also of a layer that trains by another estimator."""
-    if "key" in source:
+    if "moments" in source:
+        mean, var = model.propagate(x)
+        return lambda i: mean + jnp.sqrt(var) * normal_like(draw_key(source["moments"], i), mean).astype(mean.dtype)
+    if "noise" not in source:
         model = with_drawn_weights(model)
     model = with_scales(model)
-    return lambda i: call_with_state(model, x, **source_of_draw(source, i))[0]
+    return lambda i: call_with_state(model, x, **source_of_draw(source, i, model, x))[0]
 
 
 @partial(jax.jit, static_argnames=("likelihood", "n_samples", "batch_size", "draws_at_once"))
@@ -222,6 +252,9 @@ def _moments(model, x, source, *, likelihood, n_samples, batch_size, draws_at_on
     """(Moments of the mean, mean aleatoric variance or None, mean entropy or None), over the draws."""
 
     def of_batch(x):
+        if not source:
+            mean, var = map(at_least_float32, model.propagate(x))
+            return (mean, var), [None if likelihood is None else likelihood.moments(mean)[1], None]
         outputs_of = _draws(model, x, source)
 
         def summary(i):
@@ -246,7 +279,7 @@ def _moments(model, x, source, *, likelihood, n_samples, batch_size, draws_at_on
         return (moments.mean, moments.m2), averages
 
     (mean, m2), (var, mean_entropy) = _in_batches(of_batch, x, batch_size)
-    return Moments(jnp.asarray(n_samples, mean.dtype), mean, m2), var, mean_entropy
+    return Moments(jnp.asarray(max(n_samples, 1), mean.dtype), mean, m2), var, mean_entropy
 
 
 @partial(jax.jit, static_argnames=("log_likelihood", "n_samples", "batch_size", "draws_at_once"))

@@ -31,6 +31,7 @@ from deepuq_jax.functional.moments import (
     update_moments,
     variance,
 )
+from deepuq_jax.functional.propagation import relu_moments
 
 __all__ = [
     "Categorical",
@@ -51,6 +52,7 @@ __all__ = [
     "log_sigma",
     "mean_squared_error",
     "merge_moments",
+    "relu_moments",
     "reparameterize",
     "rho_from_sigma",
     "sigma_from_rho",

@@ -82,6 +82,30 @@ class AffineLayer(nnx.Module):
             return _affine(self._op, x, kernel.mu, None if bias is None else bias.mu)
         return self.estimator(self._op, x, kernel, bias, noise)
 
+    def propagate(self, mean: Array, var: Array | None = None) -> tuple[Array, Array]:
+        """Mean and variance of the outputs over the weights, for inputs of independent units with `mean` and `var`.
+
+        E = op(mean, mu_W) + mu_b,  V = op(mean^2, sigma_W^2) + op(var, mu_W^2 + sigma_W^2) + sigma_b^2
+
+        Exact for each output of one layer without `var`; between layers the covariances of units are lost.
+
+        Args:
+            mean: [batch, ..., in_features]. var: variances, that shape, or None for inputs that are certain.
+        Returns:
+            (mean, variance), each [batch, ..., out_features].
+        """
+        mean = self._checked(mean)
+        kernel, bias = self._posteriors()
+        kernel_var = jnp.square(kernel.sigma)
+        # Indices (of an embedding) select rows; they are no numbers to be squared.
+        square = mean if jnp.issubdtype(mean.dtype, jnp.integer) else jnp.square(mean)
+        out_var = self._op(square, kernel_var)
+        if var is not None:
+            out_var += self._op(var, jnp.square(kernel.mu) + kernel_var)
+        if bias is not None:
+            out_var = add_bias(out_var, jnp.square(bias.sigma))
+        return _affine(self._op, mean, kernel.mu, None if bias is None else bias.mu), out_var
+
     def draw_noise(self, x: Array, *, key: Array) -> Any:
         """The noise of `layer(x, key=key)`, so that layer(x, noise=layer.draw_noise(x, key=key)) equals it."""
         return self.estimator.draw_noise(self._op, self._checked(x), *self._posteriors(), key=key)

@@ -106,6 +106,12 @@ class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module
             raise ValueError(expected("feature_extractor", what, features))
         return features
 
+    def propagate(self, mean: Any, var: Array | None = None) -> tuple[Array, Array]:
+        """Mean and variance of the outputs over the head's weights: exact, since the features are certain."""
+        if var is not None:
+            raise ValueError(expected("var", "to be None: an extractor takes inputs that are certain", var))
+        return self.head.propagate(self.features(mean))
+
     def draw_noise(self, x: Any, *, key: Array) -> Any:
         """The noise of `model(x, key=key)`: the head's. Dropout streams are not part of it."""
         return apply_to_copy(lambda model: model.head.draw_noise(model.features(x, key=key), key=key), self, key)[0]

@@ -11,6 +11,7 @@ from flax import nnx
 from jax import Array
 
 from deepuq_jax._checks import check_key, expected
+from deepuq_jax.functional.propagation import relu_moments
 from deepuq_jax.layers.frozen import Frozen
 from deepuq_jax.model import Stateful, apply_to_copy, draw, is_bayesian, refuse_tied, with_streams
 
@@ -83,6 +84,30 @@ class Sequential(Stateful, nnx.Module):
         # A member's noise may have the shape of its input, so the stack is run, at the means.
         apply_to_copy(lambda stack: stack._run(x, collect), self, key)
         return tuple(noise)
+
+    def propagate(self, mean: Any, var: Array | None = None) -> tuple[Array, Array]:
+        """Mean and variance of the outputs by moment propagation, member by member, units taken as independent.
+
+        Args:
+            mean: inputs. var: their variances, or None where they are certain; then any member may stand before the
+                first Bayesian one.
+        Returns:
+            (mean, variance), each the shape of the outputs.
+        Raises:
+            ValueError: after the first Bayesian member, one that is neither Bayesian with `propagate` nor a ReLU.
+        """
+        for i, member in enumerate(self.layers):
+            if hasattr(member, "propagate"):
+                mean, var = member.propagate(mean, var)
+            elif var is None and not is_bayesian(member):
+                mean = member(mean)
+            elif member is nnx.relu:
+                mean, var = relu_moments(mean, var)
+            else:
+                raise ValueError(expected(f"member {i}", "to be an affine layer or a ReLU for moments", f"{member!r}"))
+        if var is None:
+            raise ValueError(expected("Sequential", "to hold a Bayesian layer", "none"))
+        return mean, var
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """Sum of the members' KL, nats; `key` or `noise` only where a prior has no closed form."""
