@@ -42,7 +42,7 @@ def make_model(choice: Bayesian, inputs: int, plan: Plan, generator: torch.Gener
 
 
 class Objective(nn.Module):
-    """`negative_elbo` as the forward pass of a module, which is what `functional_call` can run on stacked parameters."""
+    """`negative_elbo` as the forward pass of a module, for `functional_call` to run on stacked parameters."""
 
     def __init__(self, model: nn.Module, num_data: int):
         super().__init__()
