@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -15,10 +16,11 @@ from deepuq_jax._paths import dotted
 from deepuq_jax.adapters import Parts, select, take_apart
 from deepuq_jax.adapters.module import FixedModule, NetModule, copied
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.model import FixedWeight, Stateful, hold_prior, join, unwrap, with_streams
+from deepuq_jax.model import FixedWeight, Stateful, hold_prior, join, posterior_of, unwrap, with_streams
 from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors import GaussianPrior
-from deepuq_jax.types import Prior
+from deepuq_jax.priors._tree import resolve_prior
+from deepuq_jax.types import Prior, PriorRule
 
 _REST = ("trained", "frozen")
 # The least standard deviation that `relative` gives: a weight of 0 has no scale to be relative to.
@@ -31,7 +33,7 @@ def bayesianize(
     where: Any = "all",
     rest: str = "trained",
     sigma: Any = 0.05,
-    prior: Prior = GaussianPrior(),
+    prior: Prior | PriorRule = GaussianPrior(),
     centred: bool = False,
     likelihood: Any = None,
 ) -> BayesianModule:
@@ -52,7 +54,8 @@ def bayesianize(
         rest: what the others are: "trained" as ordinary parameters, without a prior, or "frozen".
         sigma: initial standard deviation: a number; a function (path, leaf) of numbers or arrays, such as
             `relative(0.1)`; or a pytree like the parameters with one a leaf.
-        prior: over every Bayesian parameter.
+        prior: over every Bayesian parameter, or a rule (path, leaf) -> prior, as
+            `deepuq_jax.priors.by_path` makes them.
         centred: whether the prior lies around the network's own weights, p(w) = prior(w - w0): see `moped`.
         likelihood: names the model's likelihood, used where none is passed.
     Returns:
@@ -106,7 +109,7 @@ def moped(
     net: Any,
     *,
     delta: float = 0.1,
-    prior: Prior = GaussianPrior(sigma=1.0),
+    prior: Prior | PriorRule = GaussianPrior(sigma=1.0),
     floor: float = DEFAULT_FLOOR,
     **options: Any,
 ) -> BayesianModule:
@@ -156,17 +159,16 @@ class BayesianModule(Stateful, NetModule):
     module: nested dicts, as in Flax) with None in place of the others; `rest` holds those, and `carried` the state.
     """
 
-    def __init__(
-        self, parts: Parts, chosen: Any, *, rest: str, sigma: Any, prior: Prior, centred: bool, likelihood: Any
-    ):
+    def __init__(self, parts: Parts, chosen: Any, *, rest: str, sigma: Any, prior: Any, centred: bool, likelihood: Any):
         weights = jax.tree.map(lambda leaf, is_chosen: leaf if is_chosen else None, parts.params, chosen)
         others = jax.tree.map(lambda leaf, is_chosen: None if is_chosen else leaf, parts.params, chosen)
         self._hold(parts.net, parts.carried)
         self.posterior = nnx.Param(MeanField.init(weights, _initial_sigmas(sigma, parts.params, weights)))
         self.rest = _hold_rest(others, rest)
         self.dtypes = tuple(leaf.dtype for leaf in jax.tree.leaves(weights))
-        self.prior = hold_prior(prior)
         mu = unwrap(self.posterior).mu
+        self.prior = hold_prior(resolve_prior(prior, mu))
+        self.mask = None
         self.centre = PriorCentre(copied(mu)) if centred else None
         self.likelihood = nnx.static(likelihood)
 
@@ -179,7 +181,7 @@ class BayesianModule(Stateful, NetModule):
 
     def _weights(self, key: Array | None, noise: Any) -> Any:
         """One draw of the parameters, or their means, in the network's own dtypes."""
-        posterior = unwrap(self.posterior)
+        posterior = posterior_of(self, "posterior")
         is_draw = key is not None or noise is not None
         weights = posterior.sample(key=key, noise=noise) if is_draw else posterior.mean()
         leaves, treedef = jax.tree.flatten(weights)
@@ -198,10 +200,9 @@ class BayesianModule(Stateful, NetModule):
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """KL(q || p) in nats; where the prior has no closed form, at the weights that `key` (or `noise`) draws."""
         key = None if noise is not None else key
-        posterior = unwrap(self.posterior)
+        posterior = posterior_of(self, "posterior")
         if self.centre is not None:  # p(w) = prior(w - w0): the KL is that of w - w0.
-            deviation = jax.tree.map(jnp.subtract, posterior.mu, unwrap(self.centre))
-            posterior = MeanField(deviation, posterior.rho)
+            posterior = replace(posterior, mu=jax.tree.map(jnp.subtract, posterior.mu, unwrap(self.centre)))
         return posterior.kl(unwrap(self.prior), key=key, noise=noise)
 
     def draw(self, *, key: Array) -> FixedModule:

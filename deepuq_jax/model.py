@@ -19,6 +19,7 @@ from deepuq_jax._checks import check_key, check_one_of, expected
 from deepuq_jax._noise import draw_key
 from deepuq_jax._paths import dotted
 from deepuq_jax.estimators import weight_sampling
+from deepuq_jax.priors._tree import PriorTree, is_opaque, is_prior
 
 
 class CarriedPrior(nnx.Variable):
@@ -29,13 +30,38 @@ class FixedWeight(nnx.Variable):
     """Weights that are not trained."""
 
 
+class PruneMask(nnx.Variable):
+    """Which weights are kept, booleans like the means of each posterior beside it, by name: carried, not trained."""
+
+
 def hold_prior(prior: Any) -> Any:
-    """`prior` as an attribute of a module: static where it holds no arrays, else a carried Variable."""
-    if not hasattr(prior, "log_prob"):
-        raise TypeError(expected("prior", "to have a method log_prob(w)", prior))
-    leaves = jax.tree.leaves(prior)
-    holds_arrays = bool(leaves) and leaves[0] is not prior
-    return CarriedPrior(prior) if holds_arrays else nnx.static(prior)
+    """`prior` as an attribute of a module: static where it holds no arrays, else a carried Variable, or a trained one.
+
+    Raises:
+        TypeError: no prior, or one that is neither hashable nor a pytree. ValueError: arrays beside a learned prior.
+    """
+    priors = prior.priors if isinstance(prior, PriorTree) else (prior,)
+    for one in priors:
+        if not is_prior(one):
+            raise TypeError(expected("prior", "to have a method log_prob(w)", one))
+    if getattr(prior, "is_learned", False):
+        if any(jax.tree.leaves(one) for one in priors if not (getattr(one, "is_learned", False) or is_opaque(one))):
+            raise ValueError(expected("priors beside a learned one", "to hold plain numbers", "arrays"))
+        # A copy: one object may be the prior of several layers, each of which trains its own.
+        return nnx.Param(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), prior))
+    if jax.tree.leaves(prior) and not is_opaque(prior):
+        return CarriedPrior(prior)
+    try:
+        hash(prior)
+    except TypeError as error:
+        raise TypeError(expected("prior", "to be hashable, or a pytree of arrays", prior)) from error
+    return nnx.static(prior)
+
+
+def posterior_of(owner: Any, name: str) -> Any:
+    """The posterior that is the attribute `name`, under the prune mask beside it; None where there is none."""
+    posterior, mask = unwrap(getattr(owner, name)), unwrap(owner.mask)
+    return posterior if posterior is None or mask is None else posterior.masked(mask[name])
 
 
 def unwrap(attribute: Any) -> Any:

@@ -5,8 +5,8 @@ Source: Blundell et al. 2015, arXiv 1505.05424.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from deepuq_jax.functional.gaussian import (
     rho_from_sigma,
     sigma_from_rho,
 )
+from deepuq_jax.priors._tree import each_weight, given, is_prior, prior_by_leaf
 
 
 class KeyRequiredError(ValueError):
@@ -41,6 +42,9 @@ class MeanField:
     Attributes:
         mu: means, a pytree of floating arrays.
         rho: the same pytree; the standard deviation is softplus(rho).
+        mask: None, or the same pytree of booleans, False for weights that are 0 in every draw: see `masked`.
+        kl_by: "closed form", where the prior has one; "draw": always an estimate at a draw; "path": that estimate with
+            the gradient of the draw's path alone (see `negative_elbo`, sticking_the_landing).
 
     >>> q = MeanField.init({"w": jnp.zeros((3, 2)), "b": jnp.zeros(2)}, sigma=0.05)
     >>> q.sample(key=jax.random.key(0))["w"].shape
@@ -49,6 +53,8 @@ class MeanField:
 
     mu: Any
     rho: Any
+    mask: Any = None
+    kl_by: str = field(default="closed form", metadata=dict(static=True))
 
     @classmethod
     def init(cls, params: Any, sigma: Any = 0.05) -> MeanField:
@@ -79,7 +85,12 @@ class MeanField:
     @property
     def sigma(self) -> Any:
         """Standard deviations softplus(rho), a pytree like `mu`."""
-        return jax.tree.map(sigma_from_rho, self.rho)
+        sigma = jax.tree.map(sigma_from_rho, self.rho)
+        return sigma if self.mask is None else _keep(self.mask, sigma)
+
+    def masked(self, mask: Any) -> Self:
+        """The same posterior with the weights where `mask` is False fixed at 0, in its mean, its draws and its KL."""
+        return self if mask is None else replace(self, mu=_keep(mask, self.mu), mask=mask)
 
     def mean(self) -> Any:
         """The posterior means, `mu`."""
@@ -108,9 +119,9 @@ class MeanField:
         return jax.tree.map(reparameterize, self.mu, self.sigma, noise)
 
     def log_prob(self, w: Any) -> Array:
-        """log q(w) in nats, summed over the pytree."""
-        leaf = lambda w, mu, rho: jnp.sum(gaussian_log_prob(w, mu, sigma_from_rho(rho), log_sigma(rho)))
-        return _sum(jax.tree.map(leaf, w, self.mu, self.rho))
+        """log q(w) in nats, summed over the pytree (over the weights that are not masked)."""
+        log_q = jax.tree.map(_log_q, w, self.mu, self.rho)
+        return _sum(jax.tree.map(jnp.sum, log_q if self.mask is None else _keep(self.mask, log_q)))
 
     def kl(self, prior: Any, *, key: Array | None = None, noise: Any = None) -> Array:
         """KL(q || p) in nats, summed: closed form where the prior has one, else estimated on one draw.
@@ -118,7 +129,7 @@ class MeanField:
         log q(w) - log p(w) at w = sample(key=key) (or noise=noise): unbiased, and on the very weights of that draw.
 
         Args:
-            prior: with `log_prob(w)`, and with `kl(mu, rho)` where there is a closed form.
+            prior: with `log_prob(w)` (its values are summed), and with `kl(mu, rho)` where there is a closed form.
             key, noise: needed only where there is none.
         Returns:
             A scalar.
@@ -130,14 +141,67 @@ class MeanField:
         >>> abs(float(q.kl(GaussianPrior(0.0, 0.1)))) < 1e-10
         True
         """
-        if hasattr(prior, "kl"):
-            return _sum(jax.tree.map(prior.kl, self.mu, self.rho))
-        if key is None and noise is None:
-            raise KeyRequiredError(
-                expected("key", f"for the KL to {type(prior).__name__}, which has no closed form", "None")
-            )
-        w = self.sample(key=key, noise=noise)
-        return self.log_prob(w) - _sum(jax.tree.map(lambda leaf: jnp.sum(prior.log_prob(leaf)), w))
+        leaves = jax.tree.leaves
+        priors = leaves(prior_by_leaf(prior, self.mu), is_leaf=is_prior)
+        masks = [None] * len(priors) if self.mask is None else leaves(self.mask)
+        tensors = list(zip(leaves(self.mu), leaves(self.rho), masks, strict=True))
+        priors = [given(prior, *tensor) for prior, tensor in zip(priors, tensors, strict=True)]
+        is_closed = [self.kl_by == "closed form" and hasattr(prior, "kl") for prior in priors]
+        draws: list[Any] = [None] * len(priors)
+        if not all(is_closed):
+            if key is None and noise is None:
+                name = type(priors[is_closed.index(False)]).__name__
+                raise KeyRequiredError(expected("key", f"for the KL to {name}, which {self._no_closed_form}", "None"))
+            draws = leaves(self.sample(key=key, noise=noise))
+        parts = [
+            _closed_kl(prior, *tensor) if closed else _kl_at(w, prior, *tensor, path_only=self.kl_by == "path")
+            for prior, tensor, closed, w in zip(priors, tensors, is_closed, draws, strict=True)
+        ]
+        return sum(parts[1:], parts[0])
+
+    @property
+    def _no_closed_form(self) -> str:
+        return "has no closed form" if self.kl_by == "closed form" else "is estimated at a draw"
+
+
+def _keep(mask: Any, values: Any) -> Any:
+    """Values where the mask is True, 0 elsewhere."""
+    return jax.tree.map(lambda keep, value: jnp.where(keep, value, 0.0), mask, values)
+
+
+def _log_q(w: Array, mu: Array, rho: Array) -> Array:
+    return gaussian_log_prob(w, mu, sigma_from_rho(rho), log_sigma(rho))
+
+
+def _closed_kl(prior: Any, mu: Array, rho: Array, mask: Array | None) -> Array:
+    if mask is None:
+        return prior.kl(mu, rho)
+    return jnp.sum(_keep(mask, each_weight(prior, lambda prior, mu, rho: prior.kl(mu, rho), mu, rho)))
+
+
+def _kl_at(w: Array, prior: Any, mu: Array, rho: Array, mask: Array | None, *, path_only: bool) -> Array:
+    """log q(w) - log p(w); with `path_only` its gradient is through w alone."""
+    log_q = _log_q(w, *(jax.lax.stop_gradient((mu, rho)) if path_only else (mu, rho)))
+    if mask is None:
+        return jnp.sum(log_q) - jnp.sum(prior.log_prob(w))
+    return jnp.sum(_keep(mask, log_q - each_weight(prior, lambda prior, w: jnp.sum(prior.log_prob(w)), w)))
+
+
+def with_kl_by(model: Any, kl_by: str) -> Any:
+    """A copy of the model whose posteriors have this `kl_by`.
+
+    Raises:
+        ValueError: no `MeanField` in the model.
+
+    >>> q = MeanField.init(jnp.zeros(3))
+    >>> with_kl_by({"q": q}, "draw")["q"].kl_by
+    'draw'
+    """
+    is_posterior = lambda node: isinstance(node, MeanField)
+    if not any(map(is_posterior, jax.tree.leaves(model, is_leaf=is_posterior))):
+        raise ValueError(expected("model", "to hold a mean-field posterior", type(model).__name__))
+    change = lambda node: replace(node, kl_by=kl_by) if is_posterior(node) else node
+    return jax.tree.map(change, model, is_leaf=is_posterior)
 
 
 @jax.tree_util.register_dataclass

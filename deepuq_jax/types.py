@@ -115,9 +115,17 @@ class BayesianModel(Protocol):
 
 @runtime_checkable
 class Prior(Protocol):
-    """A density over weights. One with a closed-form KL from a Gaussian also has ``kl(mu, rho) -> scalar``, nats."""
+    """A density over weights. One with a closed-form KL from a Gaussian also has ``kl(mu, rho) -> scalar``, nats.
+
+    In place of both a prior may have ``given(mu, rho, mask=None)``, the density that it is for a tensor under that
+    posterior: `EmpiricalGaussianPrior`, `LearnedPrior`.
+    """
 
     def log_prob(self, w: Array) -> Array: ...
+
+
+# (dotted path of a parameter, its means) -> the prior over it.
+PriorRule = Callable[[str, Array], Any]
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ from deepuq_jax._noise import draw_key
 from deepuq_jax.diagnostics.weights import weight_owners
 from deepuq_jax.model import draw, hold_prior, refuse_tied, unwrap
 from deepuq_jax.objective import check_targets, kl_divergence, per_example, resolve_likelihood
+from deepuq_jax.priors._tree import PriorTree, given, is_opaque
 
 # Examples at a time: sums of so many in float32 keep their hundredths of a nat; the rest is added in float64.
 _BATCH = 1024
@@ -38,13 +39,17 @@ class _DensityOnly:
 
     prior: Any
 
+    def given(self, mu: Array, rho: Array, mask: Array | None = None) -> _DensityOnly:
+        """That of the prior that a prior is for a tensor."""
+        return _DensityOnly(given(self.prior, mu, rho, mask))
+
     def log_prob(self, w: Array) -> Array:
         """That of the prior."""
         return self.prior.log_prob(w)
 
     def tree_flatten(self):
         """The prior's arrays; a prior that is no pytree, or has none, is static."""
-        is_static = all(leaf is self.prior for leaf in jax.tree.leaves(self.prior))
+        is_static = not jax.tree.leaves(self.prior) or is_opaque(self.prior)
         return ((), self.prior) if is_static else ((self.prior,), None)
 
     @classmethod
@@ -57,7 +62,8 @@ def without_closed_forms(model: Any) -> Any:
     """A copy of the model whose `kl(key)` is an estimate on one draw, whatever its priors."""
     copy = jax.tree.map(lambda leaf: leaf, model)
     for _, owner in weight_owners(copy):
-        bare = _DensityOnly(unwrap(owner.prior))
+        prior = unwrap(owner.prior)
+        bare = prior.map(_DensityOnly) if isinstance(prior, PriorTree) else _DensityOnly(prior)
         if isinstance(owner, nnx.Module):
             cast(Any, owner).prior = hold_prior(bare)
         else:  # A dataclass may be frozen; this copy of it is our own.

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from deepuq_jax._checks import expected
+from deepuq_jax._checks import expected, is_concrete
 from deepuq_jax._paths import dotted
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, log_sigma, sigma_from_rho
 from deepuq_jax.model import bayesian_nodes, unwrap
 from deepuq_jax.posterior import MeanField
+from deepuq_jax.priors._tree import each_weight, given, is_prior, prior_by_leaf
 
 # Gauss-Hermite nodes for a prior without a closed-form KL: exact for log densities that are polynomials up to degree
 # 63, and within a few hundredths of a nat for those with a kink.
@@ -30,6 +31,7 @@ class WeightTensor(NamedTuple):
         mu, rho: arrays of one shape; the standard deviation is softplus(rho).
         prior: over it, or where it has a centre, over its deviation from that.
         centre: where the prior lies, an array of the same shape, or 0.
+        mask: None, or booleans of the same shape, False for weights that are pruned.
     """
 
     path: str
@@ -37,6 +39,7 @@ class WeightTensor(NamedTuple):
     rho: Array
     prior: Any
     centre: Any = 0.0
+    mask: Any = None
 
     @property
     def layer(self) -> str:
@@ -45,8 +48,9 @@ class WeightTensor(NamedTuple):
 
     @property
     def signal_to_noise(self) -> Array:
-        """|mu| / sigma of each weight."""
-        return jnp.abs(self.mu) / sigma_from_rho(self.rho)
+        """|mu| / sigma of each weight, 0 of one that is pruned."""
+        ratio = jnp.abs(self.mu) / sigma_from_rho(self.rho)
+        return ratio if self.mask is None else jnp.where(self.mask, ratio, 0.0)
 
 
 def weight_owners(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -71,23 +75,36 @@ def weight_tensors(model: Any) -> list[WeightTensor]:
     >>> [tensor.path for tensor in weight_tensors(BayesByBackpropMLP(2, (4,), 1, rngs=nnx.Rngs(0)))]
     ['layers.0.kernel', 'layers.0.bias', 'layers.2.kernel', 'layers.2.bias']
     """
-    tensors = []
-    for path, owner in weight_owners(model):
-        for name, posterior in _posteriors(owner).items():
-            start = _join(path, name.removesuffix("posterior").removesuffix("_"))
-            keys, means = zip(*jax.tree_util.tree_leaves_with_path(posterior.mu), strict=True)
-            paths = [_join(start, dotted(leaf)) for leaf in keys]
-            centre = unwrap(getattr(owner, "centre", None))
-            centres = [0.0] * len(means) if centre is None else jax.tree.leaves(centre)
-            parts = zip(paths, means, jax.tree.leaves(posterior.rho), centres, strict=True)
-            prior = unwrap(owner.prior)
-            tensors += [WeightTensor(path, mu, rho, prior, centre) for path, mu, rho, centre in parts]
+    tensors = [tensor for path, owner in weight_owners(model) for tensor in _tensors_of(path, owner)]
     if not tensors:
         what = "to have a mean-field posterior with a prior beside it"
         raise ValueError(expected("model", what, type(model).__name__))
     for tensor in tensors:
-        if not all(np.isfinite(np.asarray(part)).all() for part in (tensor.mu, tensor.rho)):
+        if not all(np.isfinite(part).all() for part in (tensor.mu, tensor.rho) if is_concrete(part)):
             raise ValueError(expected(f"the posterior at {tensor.path}", "to be finite", "NaN or infinity"))
+    return tensors
+
+
+def _tensors_of(path: str, owner: Any) -> list[WeightTensor]:
+    posteriors = _posteriors(owner)
+    names = {name: name.removesuffix("posterior").removesuffix("_") for name in posteriors}
+    means = {names[name]: posterior.mu for name, posterior in posteriors.items()}
+    # A model's one posterior is a pytree of parameters by itself; a layer's are the parameters, by name.
+    priors = prior_by_leaf(unwrap(owner.prior), means.get("", means))
+    masks, centre = unwrap(getattr(owner, "mask", None)), unwrap(getattr(owner, "centre", None))
+    tensors = []
+    for name, posterior in posteriors.items():
+        keys, mus = zip(*jax.tree_util.tree_leaves_with_path(posterior.mu), strict=True)
+        leaves = lambda tree, default, count=len(mus): [default] * count if tree is None else jax.tree.leaves(tree)
+        own = jax.tree.leaves(priors if names[name] == "" else priors[names[name]], is_leaf=is_prior)
+        parts = zip(
+            [_join(path, names[name], dotted(key)) for key in keys],
+            *(mus, jax.tree.leaves(posterior.rho), own, leaves(centre, 0.0)),
+            leaves(None if masks is None else masks[name], None),
+            strict=True,
+        )
+        for where, mu, rho, prior, at, mask in parts:
+            tensors.append(WeightTensor(where, mu, rho, given(prior, mu - at, rho, mask), at, mask))
     return tensors
 
 
@@ -116,14 +133,9 @@ def kl_per_weight(tensor: WeightTensor) -> Array:
     >>> [round(float(value), 4) + 0.0 for value in kl]
     [0.0, 2.0]
     """
-    prior, is_opaque = tensor.prior, jax.tree.leaves(tensor.prior)[:1] == [tensor.prior]
-    # A prior's arrays broadcast to the weights: each weight gets its own entry of them.
-    spread = lambda leaf: jnp.broadcast_to(leaf, tensor.mu.shape).ravel()
-    priors = None if is_opaque else jax.tree.map(spread, prior)
-    of_one = lambda own, mu, rho: _kl_of_one(prior if is_opaque else own, mu, rho)
-    return jax.jit(jax.vmap(of_one))(priors, (tensor.mu - tensor.centre).ravel(), tensor.rho.ravel()).reshape(
-        tensor.mu.shape
-    )
+    of_each = jax.jit(lambda mu, rho: each_weight(tensor.prior, _kl_of_one, mu, rho))
+    kl = of_each(tensor.mu - tensor.centre, tensor.rho)
+    return kl if tensor.mask is None else jnp.where(tensor.mask, kl, 0.0)
 
 
 def _kl_of_one(prior: Any, mu: Array, rho: Array) -> Array:

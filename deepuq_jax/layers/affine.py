@@ -14,10 +14,11 @@ from deepuq_jax._checks import check_one_of, check_param_dtype, check_positive
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.estimators._protocol import add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma
-from deepuq_jax.model import FixedWeight, hold_prior, unwrap
+from deepuq_jax.model import FixedWeight, hold_prior, posterior_of, unwrap
 from deepuq_jax.posterior import GaussianPosterior
 from deepuq_jax.priors import GaussianPrior
-from deepuq_jax.types import Estimator, Prior
+from deepuq_jax.priors._tree import prior_by_leaf, resolve_prior
+from deepuq_jax.types import Estimator, Prior, PriorRule
 
 default_kernel_init = nnx.initializers.lecun_normal()
 DEFAULT_SIGMA_INIT = 0.05
@@ -31,7 +32,7 @@ class AffineLayer(nnx.Module):
         shape: tuple[int, ...],
         *,
         use_bias: bool = True,
-        prior: Prior = GaussianPrior(),
+        prior: Prior | PriorRule = GaussianPrior(),
         estimator: Estimator = weight_sampling,
         kernel_init: nnx.Initializer = default_kernel_init,
         sigma_init: float = DEFAULT_SIGMA_INIT,
@@ -49,7 +50,8 @@ class AffineLayer(nnx.Module):
             if use_bias
             else None
         )
-        self.prior = hold_prior(prior)
+        self.mask = None
+        self.prior = hold_prior(resolve_prior(prior, self._means()))
         self.estimator = nnx.static(estimator)
         self.dtype = dtype
 
@@ -63,7 +65,11 @@ class AffineLayer(nnx.Module):
         """The input as `op` takes it, once it is known to be sound."""
 
     def _posteriors(self) -> tuple[GaussianPosterior, GaussianPosterior | None]:
-        return unwrap(self.kernel_posterior), unwrap(self.bias_posterior)
+        return posterior_of(self, "kernel_posterior"), posterior_of(self, "bias_posterior")
+
+    def _means(self) -> dict[str, Array]:
+        kernel, bias = self._posteriors()
+        return {"kernel": kernel.mu} if bias is None else {"kernel": kernel.mu, "bias": bias.mu}
 
     def __call__(self, x: Array, *, key: Array | None = None, noise: Any = None) -> Array:
         """Outputs [..., out_features]: one draw from `key` or `noise`, else at the means."""
@@ -89,9 +95,9 @@ class AffineLayer(nnx.Module):
         # Without noise, or with noise of outputs, there are no weights to estimate at.
         of_weights = noise if isinstance(noise, dict) else dict.fromkeys(("kernel", "bias"))
         kernel, bias = self._posteriors()
-        prior = unwrap(self.prior)
-        kl = kernel.kl(prior, noise=of_weights["kernel"])
-        return kl if bias is None else kl + bias.kl(prior, noise=of_weights["bias"])
+        prior = prior_by_leaf(unwrap(self.prior), self._means())
+        kl = kernel.kl(prior["kernel"], noise=of_weights["kernel"])
+        return kl if bias is None else kl + bias.kl(prior["bias"], noise=of_weights["bias"])
 
     def draw(self, *, key: Array) -> FixedAffine:
         """The layer with its weights fixed at one draw."""

@@ -21,6 +21,7 @@ from deepuq_jax.layers.linear import BayesianLinear
 from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.layers.sequential import Sequential
 from deepuq_jax.model import Stateful, apply_to_copy, bayesian_nodes, is_bayesian, refuse_tied, with_streams
+from deepuq_jax.priors.rules import below
 
 _TASKS = ("regression", "classification")
 
@@ -83,6 +84,8 @@ class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module
             feature_extractor = Frozen(feature_extractor)
         self.feature_extractor = feature_extractor
         raw_output_dim = self.output_dim * (2 if self.heteroscedastic else 1)
+        if "prior" in options:
+            options["prior"] = below(options["prior"], "head")
         self.head = BayesianLinear(self.feature_dim, raw_output_dim, rngs=rngs, **options)
         refuse_tied(self)
 

@@ -13,6 +13,8 @@ from deepuq_jax.layers.activations import activation_function
 from deepuq_jax.layers.linear import BayesianLinear
 from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.layers.sequential import Sequential
+from deepuq_jax.priors import GaussianPrior
+from deepuq_jax.priors.rules import below
 
 
 class BayesByBackpropMLP(Sequential):
@@ -28,7 +30,8 @@ class BayesByBackpropMLP(Sequential):
         likelihood: names the model's likelihood (`Categorical()`, `Gaussian(sigma)`, ...), used where none is passed.
         activation: between the layers: "relu", "gelu", "tanh", "silu" or a callable; give a named function, since a
             fresh lambda recompiles.
-        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
+        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`; a rule for priors
+            sees "layers.0.kernel", "layers.0.bias", "layers.2.kernel" and so on.
     Raises:
         ValueError, TypeError: sizes that are not positive ints, an unknown activation, and as `BayesianLinear`.
 
@@ -55,8 +58,10 @@ class BayesByBackpropMLP(Sequential):
         sizes = (input_dim, *check_sizes("hidden_dims", hidden_dims), output_dim)
         between = activation_function(activation)
         members: list[Callable] = []
+        prior = options.get("prior", GaussianPrior())
         for fan_in, fan_out in itertools.pairwise(sizes):
-            members += [BayesianLinear(fan_in, fan_out, rngs=rngs, **options), between]
+            own = options | LayerOptions(prior=below(prior, f"layers.{len(members)}"))
+            members += [BayesianLinear(fan_in, fan_out, rngs=rngs, **own), between]
         super().__init__(*members[:-1], likelihood=likelihood)
 
 

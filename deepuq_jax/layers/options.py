@@ -6,13 +6,13 @@ from typing import Any, TypedDict
 
 from flax import nnx
 
-from deepuq_jax.types import Estimator, Prior
+from deepuq_jax.types import Estimator, Prior, PriorRule
 
 
 class LayerOptions(TypedDict, total=False):
     """Keywords of `BayesianLinear` that every model of such layers takes; the defaults are that layer's."""
 
-    prior: Prior
+    prior: Prior | PriorRule
     estimator: Estimator
     kernel_init: nnx.Initializer
     sigma_init: float

@@ -6,25 +6,21 @@ Source: Blundell et al. 2015, arXiv 1505.05424; the closed-form KL is Kingma & W
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from deepuq_jax._checks import check_finite_number, check_positive
 from deepuq_jax.functional.gaussian import gaussian_kl, gaussian_log_prob, total
-
-
-def _is_static(value: Any) -> bool:
-    return isinstance(value, (int, float))
+from deepuq_jax.priors._numbers import Numbers
 
 
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
-class GaussianPrior:
-    """Independent Gaussians, p(w) = N(w; mu, sigma^2).
+class GaussianPrior(Numbers):
+    """Independent Gaussians, p(w) = N(w; mu, sigma^2). The KL is in closed form.
 
     Plain numbers are static: equal priors are one compilation. Arrays (per-parameter scales, swept or learned ones)
     are leaves, so a sweep over them can be vmapped.
@@ -40,31 +36,10 @@ class GaussianPrior:
     -1.8378...
     """
 
+    SCALES: ClassVar[tuple[str, ...]] = ("sigma",)
+
     mu: ArrayLike = 0.0
     sigma: ArrayLike = 0.1
-
-    def __post_init__(self):
-        check_finite_number("prior mu", self.mu)
-        check_positive("prior sigma", self.sigma)
-
-    def tree_flatten_with_keys(self):
-        """Arrays as children, plain numbers in the treedef."""
-        children, static = [], []
-        for name in ("mu", "sigma"):
-            value = getattr(self, name)
-            if not _is_static(value):
-                children.append((jax.tree_util.GetAttrKey(name), value))
-            static.append(value if _is_static(value) else None)
-        return children, tuple(static)
-
-    @classmethod
-    def tree_unflatten(cls, static, children):
-        """The inverse of flattening; past the checks, since a leaf may be a tracer or a placeholder."""
-        children = iter(children)
-        prior = object.__new__(cls)
-        for name, value in zip(("mu", "sigma"), static, strict=True):
-            object.__setattr__(prior, name, next(children) if value is None else value)
-        return prior
 
     def log_prob(self, w: Array) -> Array:
         """log p(w), summed over the tensor, in nats."""

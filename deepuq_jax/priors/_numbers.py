@@ -1,0 +1,56 @@
+"""What a prior with parameters is to JAX: plain numbers are static, arrays are leaves."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, ClassVar, Self
+
+import jax
+
+from deepuq_jax._checks import check_finite_number, check_positive
+
+
+def is_plain(value: Any) -> bool:
+    """Whether `value` is a Python number, and so static."""
+    return isinstance(value, (int, float))
+
+
+class Numbers:
+    """Base of the frozen dataclasses whose fields are numbers or arrays; a subclass registers itself as a pytree.
+
+    Attributes:
+        SCALES: names of the fields that must be above zero and that `LearnedPrior` trains.
+    """
+
+    SCALES: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self):
+        for field in fields(self):  # type: ignore[arg-type]
+            check = check_positive if field.name in self.SCALES else check_finite_number
+            check(f"prior {field.name}", getattr(self, field.name))
+
+    def tree_flatten_with_keys(self):
+        """Arrays as children, plain numbers in the treedef."""
+        children, static = [], []
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if not is_plain(value):
+                children.append((jax.tree_util.GetAttrKey(field.name), value))
+            static.append(value if is_plain(value) else None)
+        return children, tuple(static)
+
+    @classmethod
+    def tree_unflatten(cls, static, children) -> Self:
+        """The inverse of flattening; past the checks, since a leaf may be a tracer or a placeholder."""
+        children = iter(children)
+        prior = object.__new__(cls)
+        for field, value in zip(fields(cls), static, strict=True):  # type: ignore[arg-type]
+            object.__setattr__(prior, field.name, next(children) if value is None else value)
+        return prior
+
+    def unchecked(self, **values: Any) -> Self:
+        """A copy with other values, which may be what only a gradient step has made of them."""
+        prior = object.__new__(type(self))
+        for field in fields(self):  # type: ignore[arg-type]
+            object.__setattr__(prior, field.name, values.get(field.name, getattr(self, field.name)))
+        return prior

@@ -1,0 +1,67 @@
+"""Prior scales that are trained with the posterior: type-II maximum likelihood by gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax._checks import expected
+from deepuq_jax.priors._numbers import Numbers, is_plain
+from deepuq_jax.priors.gaussian import GaussianPrior
+
+
+@jax.tree_util.register_pytree_with_keys_class
+@dataclass(frozen=True)
+class LearnedPrior:
+    """A prior whose scales are trained along by the ELBO, in their logarithms. The KL is that of the prior inside.
+
+    The model holds it as an `nnx.Param`: one for all weights under it, so one a layer in a layer, one for the network
+    in `bayesianize`; a rule that makes a new one for each path, `lambda path, leaf: LearnedPrior(...)`, has a scale of
+    its own for each tensor. The scales have no prior themselves.
+
+    Args:
+        prior: one of `deepuq_jax.priors` with a scale, where training starts; its scales may be arrays, one a weight,
+            its other parameters plain numbers.
+    Raises:
+        TypeError: another prior. ValueError: arrays in it that are no scales.
+
+    >>> learned = LearnedPrior(GaussianPrior(sigma=0.5))
+    >>> round(float(learned.given().sigma), 4), len(jax.tree.leaves(learned))
+    (0.5, 1)
+    """
+
+    prior: Any = field(default_factory=GaussianPrior)
+    log_scales: dict[str, Array] = field(init=False)
+    is_learned = True
+
+    def __post_init__(self):
+        prior = self.prior
+        if not isinstance(prior, Numbers) or not prior.SCALES:
+            raise TypeError(expected("prior", "to be one of deepuq_jax.priors with a scale", prior))
+        scales = {name: getattr(prior, name) for name in prior.SCALES}
+        logs = {name: jnp.log(jnp.asarray(scale, jnp.result_type(float))) for name, scale in scales.items()}
+        template = prior.unchecked(**dict.fromkeys(prior.SCALES, 1.0))
+        if not all(is_plain(value) for value in vars(template).values()):
+            raise ValueError(expected("prior", "to hold plain numbers beside its scales", "arrays"))
+        object.__setattr__(self, "prior", template)
+        object.__setattr__(self, "log_scales", logs)
+
+    def tree_flatten_with_keys(self):
+        """Logarithms of the scales as children, the rest static."""
+        return [(jax.tree_util.GetAttrKey("log_scales"), self.log_scales)], self.prior
+
+    @classmethod
+    def tree_unflatten(cls, template, children):
+        """The inverse of flattening."""
+        learned = object.__new__(cls)
+        object.__setattr__(learned, "prior", template)
+        object.__setattr__(learned, "log_scales", children[0])
+        return learned
+
+    def given(self, mu: Any = None, rho: Any = None, mask: Any = None) -> Any:
+        """The prior at its present scales, whatever the posterior."""
+        return self.prior.unchecked(**{name: jnp.exp(value) for name, value in self.log_scales.items()})

@@ -1,0 +1,55 @@
+"""Student-t prior: heavier tails than a Laplace, so that a weight that the data want large may be.
+
+Source: Fortuin et al. 2022, Bayesian Neural Network Priors Revisited, arXiv 2102.06571.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import betaln
+from jax.typing import ArrayLike
+
+from deepuq_jax._checks import check_positive
+from deepuq_jax.functional.gaussian import at_least_float32
+from deepuq_jax.priors._numbers import Numbers
+
+
+@jax.tree_util.register_pytree_with_keys_class
+@dataclass(frozen=True)
+class StudentTPrior(Numbers):
+    """Independent Student-t densities. The KL has no closed form: it is estimated at the draw of the likelihood.
+
+    log p(w) = -(df + 1)/2 log(1 + z^2/df) - log scale - log(df)/2 - log B(1/2, df/2),  z = (w - mu) / scale
+
+    Args:
+        df: degrees of freedom, above zero; 1 is Cauchy, infinity would be Gaussian.
+        mu: centre; a number or an array that broadcasts to the weights.
+        scale: above zero; likewise. The standard deviation, where df > 2, is scale sqrt(df / (df - 2)).
+    Raises:
+        ValueError: df or scale not finite and above zero, a mu that is not finite. TypeError: not numbers.
+
+    >>> float(StudentTPrior(df=1.0, scale=1.0).log_prob(jnp.zeros(1)))  # -log pi
+    -1.1447...
+    """
+
+    SCALES: ClassVar[tuple[str, ...]] = ("scale",)
+
+    df: ArrayLike = 4.0
+    mu: ArrayLike = 0.0
+    scale: ArrayLike = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive("prior df", self.df)
+
+    def log_prob(self, w: Array) -> Array:
+        """log p(w), summed over the tensor, in nats."""
+        deviation = at_least_float32(jnp.subtract(w, self.mu))
+        df, scale = (jnp.asarray(value, deviation.dtype) for value in (self.df, self.scale))
+        body = -0.5 * (df + 1.0) * jnp.log1p(jnp.square(deviation / scale) / df)
+        return jnp.sum(body - jnp.log(scale) - 0.5 * jnp.log(df) - betaln(0.5, 0.5 * df))
