@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from benchmarks.accuracy import uci
+from benchmarks.accuracy import mnist, uci
 
-COMMANDS = {"uci": uci.main}
+COMMANDS = {"mnist": mnist.main, "uci": uci.main}
 
 
 def main(argv: list[str]) -> Any:

@@ -78,7 +78,9 @@ def make_prior(recipe: Recipe) -> dq.Prior:
     """The prior that a recipe names."""
     if recipe.prior == "gaussian":
         return dq.GaussianPrior(sigma=recipe.prior_sigma)
-    raise ValueError(f"Expected prior to be gaussian; got {recipe.prior}.")
+    if recipe.prior == "scale mixture":
+        return dq.priors.ScaleMixturePrior(sigma1=recipe.prior_sigma)
+    raise ValueError(f"Expected prior to be gaussian or scale mixture; got {recipe.prior}.")
 
 
 def make_model(recipe: Recipe, *, inputs: int, rngs: nnx.Rngs) -> nnx.Module:

@@ -42,3 +42,23 @@ def regression(record: dict[str, Any]) -> Any:
             last.plot(LEVELS, found["methods"][method]["coverage"], ".", color=COLOURS[i % len(COLOURS)])
     last.set(title="coverage", xlim=(0.4, 1), ylim=(0.2, 1), xlabel="level")
     return figure
+
+
+def digits(record: dict[str, Any]) -> Any:
+    """The pruning curves, and the entropy on turned digits."""
+    figure, (curve, turned) = _figure(2, 8.0)
+    for i, row in enumerate(record["final"]):
+        size = row["recipe"]["hidden"] if "recipe" in row else row["hidden"]
+        style = dict(color=COLOURS[i % len(COLOURS)], label=f"{row['name'].split(', KL')[0]}, {size}")
+        turned.plot(row["elsewhere"]["angles"], row["elsewhere"]["entropy_of_rotated"], ".-", **style)
+        if "pruning" in row:
+            curve.plot(
+                [100 * point["pruned"] for point in row["pruning"]],
+                [point["error"] for point in row["pruning"]],
+                ".-",
+                **style,
+            )
+    curve.set(xlabel="weights pruned, %", ylabel="test error, %", yscale="log")
+    turned.set(xlabel="turned by, degrees", ylabel="predictive entropy, nats")
+    turned.legend(fontsize=6)
+    return figure
