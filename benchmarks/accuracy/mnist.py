@@ -19,7 +19,7 @@ from flax import nnx
 import deepuq_jax as dq
 from benchmarks.accuracy import plot, report
 from benchmarks.accuracy.data import Mnist, data_dir, load_mnist
-from benchmarks.accuracy.mnist_recipe import ESTIMATORS, PIXEL_SCALE, Recipe, Trained, train
+from benchmarks.accuracy.mnist_recipe import CLASSES, ESTIMATORS, PIXEL_SCALE, Recipe, Trained, train
 from benchmarks.accuracy.mnist_score import elsewhere, predict, pruning_curve, scores
 
 VALIDATION = 10_000
@@ -30,8 +30,8 @@ BAYESIAN_SPACE = tuple(
 )
 TWIN_SPACE = tuple(Recipe(prior="none", weight_decay=decay) for decay in (0.0, 0.1))
 PUBLISHED = (
-    "Published test errors, two hidden layers of 400 / 800 / 1200 units: Bayes by Backprop about 1.8-2.0 % with a Gaussian "
-    "prior, about 1.3 % with a scale mixture; SGD about 1.85 % (Blundell et al. 2015, arXiv 1505.05424)."
+    "Published test errors, two hidden layers of 400 / 800 / 1200 units: Bayes by Backprop about 1.8-2.0 % with a "
+    "Gaussian prior, about 1.3 % with a scale mixture; SGD about 1.85 % (Blundell et al. 2015, arXiv 1505.05424)."
 )
 
 
@@ -96,8 +96,8 @@ class Run:
     def defaults(self, hidden: int) -> dict[str, Any]:
         """`fit` with nothing set, on an MLP with nothing set but its sizes."""
         model_key, fit_key = jax.random.split(jax.random.key(self.seed))
-        model = dq.BayesByBackpropMLP(self.train[0].shape[1], (hidden, hidden), 10, rngs=nnx.Rngs(model_key))
-        model.likelihood = nnx.static(dq.Categorical())
+        sizes, likelihood = (self.train[0].shape[1], (hidden, hidden), CLASSES), dq.Categorical()
+        model = dq.BayesByBackpropMLP(*sizes, likelihood=likelihood, rngs=nnx.Rngs(model_key))
         return self._report(Trained(dq.fit(model, *self.train, key=fit_key).model, float("nan")), None)
 
     def _report(self, trained: Trained, recipe: Recipe | None) -> dict[str, Any]:

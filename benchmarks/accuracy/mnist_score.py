@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 import deepuq_jax as dq
+from benchmarks.accuracy.networks import PointNetwork
 
 ANGLES = (0, 30, 60, 90, 120, 150, 180)
 PRUNED = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98)
@@ -21,7 +22,7 @@ BATCH = 1000
 
 def predict(model: Any, x: np.ndarray, *, seed: int, draws: int) -> dq.UQResult:
     """Class probabilities at images [n, pixels]; one pass of a network without a posterior."""
-    draws = draws if hasattr(model, "layers") else 1
+    draws = 1 if isinstance(model, PointNetwork) else draws
     return dq.predict_vi_uq(model, x, key=jax.random.key(seed), n_samples=draws, batch_size=BATCH)
 
 

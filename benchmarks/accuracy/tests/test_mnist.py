@@ -1,0 +1,86 @@
+"""The benchmark on small made-up images: it goes on where it stopped, prunes what it says, writes what it prints."""
+
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import deepuq_jax as dq
+from benchmarks.accuracy import mnist, mnist_recipe, mnist_score
+from benchmarks.accuracy.mnist_recipe import Recipe
+from benchmarks.accuracy.tests.files import write_mnist
+
+TINY = Recipe(hidden=16, epochs=3, batch_size=32, learning_rate=1e-2, kl_weight=0.01)
+
+
+def test_a_training_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 9)).astype(np.float32), rng.integers(0, 10, 64).astype(np.int32)
+    whole = mnist_recipe.train(TINY, x, y, seed=0)
+    monkeypatch.setattr(mnist_recipe, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    save = mnist_recipe._save
+
+    def save_and_stop(path, state, epochs, seconds):
+        save(path, state, epochs, seconds)
+        if epochs == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(mnist_recipe, "_save", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        mnist_recipe.train(TINY, x, y, seed=0, cache=tmp_path)
+    monkeypatch.setattr(mnist_recipe, "_save", save)
+    resumed = mnist_recipe.train(TINY, x, y, seed=0, cache=tmp_path)
+    same = lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    jax.tree.map(same, nnx.state(resumed.model), nnx.state(whole.model))
+    monkeypatch.setattr(dq, "train_epoch", None)
+    jax.tree.map(same, nnx.state(mnist_recipe.train(TINY, x, y, seed=0, cache=tmp_path).model), nnx.state(whole.model))
+
+
+def test_pruning_takes_the_weights_of_the_lowest_signal_to_noise():
+    model = dq.BayesByBackpropMLP(6, (8,), 10, rngs=nnx.Rngs(0))
+    before = np.asarray(model.layers[0].kernel_posterior.get_value().mu)
+    pruned = mnist_score.without(model, 0.5)
+    tensors = [
+        p.get_value()
+        for layer in pruned.layers
+        if hasattr(layer, "prior")
+        for p in (layer.kernel_posterior, layer.bias_posterior)
+    ]
+    gone = np.concatenate([np.ravel(q.mu == 0.0) for q in tensors])
+    assert gone.mean() == pytest.approx(0.5, abs=0.02)
+    kernel = tensors[0]
+    kept = np.asarray(kernel.mu != 0)
+    # All start with one sigma, so the order is that of the means.
+    assert np.abs(before[kept]).min() > np.abs(before[~kept]).max()
+    assert float(jnp.max(jnp.where(kernel.mu == 0.0, kernel.sigma, 0.0))) < 1e-40
+    np.testing.assert_array_equal(before, model.layers[0].kernel_posterior.get_value().mu)
+
+
+def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    write_mnist(tmp_path)
+    mixture = Recipe(prior="scale mixture", prior_sigma=0.5, estimator="weight sampling", kl_weight=1e-3)
+    space = (TINY, mixture)
+    twins = (Recipe(prior="none", learning_rate=1e-2, batch_size=32),)
+    plan = mnist.Plan(choice_epochs=2, epochs=((16, 6), (20, 2)), draws=10, space=space, twin_space=twins)
+    monkeypatch.setattr(mnist, "Plan", lambda: plan)
+    monkeypatch.setattr(mnist_score, "PRUNED", (0.0, 0.5))
+    monkeypatch.setattr(mnist_score, "ANGLES", (0, 90, 180, 270))
+    monkeypatch.setattr(sys.modules["deepuq_jax.fit"], "DEFAULT_STEPS", 4)
+    record = mnist.main(["--data-dir", str(tmp_path), "--json", str(tmp_path / "mnist.json")])
+    saved = json.loads((tmp_path / "mnist.json").read_text())
+    assert saved["final"] == record["final"]
+    assert saved["sizes"] == {"train": 240, "test": 60, "validation": 40}
+    assert [row["recipe"]["hidden"] for row in saved["final"] if "recipe" in row] == [16, 16, 16, 20, 20]
+    twin, bayesian = saved["final"][:2]
+    assert "pruning" not in twin
+    assert bayesian["error"] < 30  # 90 by chance
+    assert [point["pruned"] for point in bayesian["pruning"]] == [0.0, 0.5]
+    text = (tmp_path / "mnist.md").read_text()
+    assert f"{bayesian['nll']:.4f}" in text
+    assert text.strip() in capsys.readouterr().out
+    assert (tmp_path / "mnist.png").stat().st_size > 0
