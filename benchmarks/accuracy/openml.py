@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-# Name of a set here -> name and version there, and how many of the last columns are left out as further targets.
-REGRESSION: dict[str, tuple[str, int]] = {
-    "bostonHousing": ("boston", 1),
-    "wine-quality-red": ("wine-quality-red", 1),
+
+class Source(NamedTuple):
+    """A set there: its name and version, its rows, and how many of its last columns are targets (the first is ours)."""
+
+    name: str
+    version: int
+    rows: int
+    targets: int = 1
+
+
+REGRESSION = {
+    "bostonHousing": Source("boston", 1, 506),
+    "concrete": Source("Concrete_Data", 1, 1030),
+    "energy": Source("energy-efficiency", 1, 768, targets=2),
+    "wine-quality-red": Source("wine-quality-red", 1, 1599),
+    "yacht": Source("yacht_hydrodynamics", 1, 308),
 }
 
 
@@ -17,7 +29,7 @@ class OfflineError(ConnectionError):
     """The data could not be fetched."""
 
 
-def fetch(name: str, version: int) -> Any:
+def fetch(name: str, version: int, **options: Any) -> Any:
     """A set of OpenML as arrays, `data` and `target`.
 
     Raises:
@@ -28,7 +40,7 @@ def fetch(name: str, version: int) -> Any:
     except ImportError as error:
         raise ImportError("Data from OpenML need scikit-learn: pip install 'deepuq-jax[demo]'.") from error
     try:
-        return fetch_openml(name, version=version, as_frame=False, parser="liac-arff")
+        return fetch_openml(name, version=version, as_frame=False, parser="liac-arff", **options)
     except OSError as error:
         raise OfflineError(
             f"Expected OpenML to answer for {name}; got {error}. Without a connection give a folder of data: "
@@ -37,11 +49,21 @@ def fetch(name: str, version: int) -> Any:
 
 
 def fetch_regression(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs [n, d] and targets [n]."""
+    """Inputs [n, d] and targets [n].
+
+    Raises:
+        ValueError: a set that is not known here, or has another number of rows there.
+    """
     if name not in REGRESSION:
         raise ValueError(f"Expected a set that OpenML is asked for ({', '.join(sorted(REGRESSION))}); got {name}.")
-    found = fetch(*REGRESSION[name])
-    return np.asarray(found.data, np.float64), np.asarray(found.target, np.float64)
+    source = REGRESSION[name]
+    # Every column as data: which of them is the target is not marked in all of the sets.
+    columns = np.asarray(fetch(source.name, source.version, target_column=None).data, np.float64)
+    if len(columns) != source.rows:
+        raise ValueError(
+            f"Expected {source.rows} rows of {name}, so that the splits are the published; got {len(columns)}."
+        )
+    return columns[:, : -source.targets], columns[:, -source.targets]
 
 
 def fetch_mnist() -> tuple[np.ndarray, np.ndarray]:

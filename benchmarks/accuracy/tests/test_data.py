@@ -105,10 +105,13 @@ def test_openml_offline_says_what_to_do(monkeypatch):
         data.load_regression("unknown", None)
 
 
-def test_openml_gives_the_same_as_files(monkeypatch):
+def test_openml_gives_inputs_and_the_first_of_the_targets(monkeypatch):
     datasets = pytest.importorskip("sklearn.datasets")
-    answer = SimpleNamespace(data=np.ones((506, 13)), target=np.arange(506).astype(str))
-    monkeypatch.setattr(datasets, "fetch_openml", lambda name, **_: answer)
-    found = data.load_regression("bostonHousing", None)
-    assert found.test_index.shape == (20, 51)
-    assert found.y[-1] == 505.0
+    columns = np.arange(768 * 10.0).reshape(768, 10)
+    monkeypatch.setattr(datasets, "fetch_openml", lambda name, **_: SimpleNamespace(data=columns))
+    found = data.load_regression("energy", None)
+    assert found.x.shape == (768, 8)
+    assert found.y[0] == 8.0
+    assert found.test_index.shape == (20, 77)
+    with pytest.raises(ValueError, match="506 rows"):
+        data.load_regression("bostonHousing", None)

@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import asdict, replace
 from functools import partial
+from importlib.util import find_spec
 
 import jax
 import numpy as np
@@ -62,35 +63,23 @@ def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_p
     monkeypatch.setattr(uci, "Plan", partial(replace, SMALL))
     monkeypatch.setattr(sys.modules["deepuq_jax.fit"], "DEFAULT_STEPS", 50)
     arguments = ["--data-dir", str(made), "--json", str(tmp_path / "uci.json"), "--cache", str(tmp_path / "cache")]
-    has_torch = "torch" in sys.modules or not _missing("torch")
-    record = uci.main([*arguments, "--quick"] if has_torch else [*arguments, "--quick", "--no-torch"])
+    has_torch = find_spec("torch") is not None
+    arguments += ["--quick"] if has_torch else ["--quick", "--no-torch"]
+    record = uci.main(arguments)
     saved = json.loads((tmp_path / "uci.json").read_text())
     assert saved["sets"] == record["sets"]
     found = saved["sets"]["made"]
     assert (found["rows"], found["trained_on"], found["chosen_on"]) == (60, 54, 11)
     assert [row["chosen_by_splits"] for row in found["choices"]["deepuq_jax"]["space"]] == [0, 3]
     methods = found["methods"]
-    assert set(methods) == {"deepuq_jax", "deterministic", "ensemble", "fit, defaults"} | (
-        {"deepuq_torch"} & {*methods}
-    )
+    assert set(methods) - {"deepuq_torch"} == {"deepuq_jax", "deterministic", "ensemble", "fit, defaults"}
+    assert ("deepuq_torch" in methods) == has_torch
+    if has_torch:  # The same recipe with other noise: they differ by less than the noise of the targets, which is 2.
+        assert abs(methods["deepuq_torch"]["rmse"] - methods["deepuq_jax"]["rmse"]) < 2
     assert all(row["splits"] == 3 and np.isfinite(row["log_likelihood"]) for row in methods.values())
     text = (tmp_path / "uci.md").read_text()
     assert f"{methods['ensemble']['rmse']:.2f} ± {methods['ensemble']['rmse_se']:.2f}" in text
     assert text.strip() in capsys.readouterr().out
     assert (tmp_path / "uci.png").stat().st_size > 0
     monkeypatch.setattr(uci, "measure", None)
-    again = uci.main([*arguments, "--quick"] if has_torch else [*arguments, "--quick", "--no-torch"])
-    assert again["sets"] == record["sets"]
-
-
-def _missing(name):
-    try:
-        __import__(name)
-    except ImportError:
-        return True
-    return False
-
-
-def test_the_torch_twin_learns_the_same():
-    """Both backends by the same recipe, other noise: the errors of one are within a third of the other's."""
-    pytest.importorskip("torch")
+    assert uci.main(arguments)["sets"] == record["sets"]
