@@ -133,7 +133,7 @@ def train(recipe: Recipe, x: np.ndarray, y: np.ndarray, *, seed: int, cache: Pat
 
     @partial(jax.jit, donate_argnums=0)
     def epoch(state, key):
-        options = dict(optimizer=optimizer, kl_weight=recipe.kl_weight, batch_size=recipe.batch_size)
+        options: dict[str, Any] = dict(optimizer=optimizer, kl_weight=recipe.kl_weight, batch_size=recipe.batch_size)
         return dq.train_epoch(state, x, y, key=key, **options)[0]
 
     saved = start = time.perf_counter()

@@ -48,12 +48,12 @@ def score_all(draws: list[Draws], splits: Splits) -> list[Score]:
 
 def fit_with_defaults(splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
     """`fit` with nothing set, one split after the other, on the regressor with learned noise at its defaults."""
-    draws = []
+    draws, ask = [], jax.jit(predict, static_argnames="draws")
     for i in range(len(splits.x)):
         model_key, fit_key, predict_key = jax.random.split(jax.random.key(1000 * seed + i), 3)
         model = dq.HomoscedasticBayesByBackpropRegressor(splits.x.shape[2], (HIDDEN,), rngs=nnx.Rngs(model_key))
         model = dq.fit(model, splits.x[i], splits.y[i], key=fit_key).model
-        mean, var = jax.jit(predict, static_argnums=3)(model, splits.held_x[i], predict_key, plan.draws)
+        mean, var = ask(model, splits.held_x[i], predict_key, draws=plan.draws)
         draws.append(in_own_units(mean, var, splits, i))
     return draws
 
