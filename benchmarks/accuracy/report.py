@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import platform
+import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def fingerprint(*parts: Any) -> str:
     """A name for a file: the same for the same parts."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Parts:
+    """Parts of a run, each kept in a file of its own as soon as it is done, where a folder is given.
+
+    Args:
+        folder: where; None keeps nothing.
+        key: of all that the parts depend on.
+    """
+
+    def __init__(self, folder: Path | None, *key: Any):
+        self.folder, self.key = folder, fingerprint(*key)
+
+    def __call__(self, name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `run` returns, with the seconds it took; or what is kept of it."""
+        path = None if self.folder is None else self.folder / f"{fingerprint(name, self.key)}.json"
+        if path is not None and path.exists():
+            return json.loads(path.read_text())
+        start = time.perf_counter()
+        found = {**run(), "seconds": round(time.perf_counter() - start, 1)}
+        print(f"{name}: {found['seconds']} s", flush=True)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(found))
+        return found
 
 
 def write(path: Path, record: dict[str, Any], markdown: str, figure: Any) -> None:

@@ -7,11 +7,8 @@ is trained anew on all of them. A test row plays no part in a choice, not even i
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections import Counter
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,16 +26,21 @@ from benchmarks.accuracy.uci_splits import VALIDATION_SHARE, Splits, test_splits
 BAYESIAN, TORCH, DEFAULTS, POINT, ENSEMBLE = "deepuq_jax", "deepuq_torch", "fit, defaults", "deterministic", "ensemble"
 
 
-def choose(space: tuple[Any, ...], splits: Splits, *, seed: int, plan: Plan) -> tuple[list[Any], np.ndarray]:
-    """The choice of each split by its validation log-likelihood, and those scores [choices, splits]."""
+def choose(space: tuple[Any, ...], splits: Splits, *, seed: int, plan: Plan) -> dict[str, Any]:
+    """The choice of each split by its own validation log-likelihood, and for the record all that it was made from."""
     count = len(splits.x)
-    scores = np.array(
-        [
-            [s.log_likelihood for s in score_all(run([choice] * count, splits, seed=seed, plan=plan), splits)]
-            for choice in space
-        ]
-    )
-    return [space[i] for i in np.nan_to_num(scores, nan=-np.inf).argmax(axis=0)], scores
+    trained = (run([choice] * count, splits, seed=seed, plan=plan) for choice in space)
+    scores = np.array([[s.log_likelihood for s in score_all(draws, splits)] for draws in trained])
+    chosen = np.nan_to_num(scores, nan=-np.inf).argmax(axis=0)
+    counts = Counter(chosen.tolist())
+    return {
+        "how": f"validation log-likelihood on {VALIDATION_SHARE:.0%} of each training split, a choice a split",
+        "space": [
+            {**asdict(choice), "validation_log_likelihood": float(np.mean(row)), "chosen_by_splits": counts[i]}
+            for i, (choice, row) in enumerate(zip(space, scores, strict=True))
+        ],
+        "chosen": chosen.tolist(),
+    }
 
 
 def score_all(draws: list[Draws], splits: Splits) -> list[Score]:
@@ -58,50 +60,42 @@ def fit_with_defaults(splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
     return draws
 
 
-def measure(data: RegressionSet, *, seed: int, plan: Plan, with_torch: bool) -> dict[str, Any]:
+def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, with_torch: bool) -> dict[str, Any]:
     """Every method on one set: scores, choices, seconds."""
     inner, outer = validation_splits(data, seed=seed), test_splits(data)
-    record: dict[str, Any] = {"rows": len(data.y), "inputs": data.x.shape[1], "trained_on": outer.x.shape[1]}
-    record |= {"chosen_on": inner.held_x.shape[1], "methods": {}, "choices": {}, "seconds": {}}
-
-    def timed(name: str, run_it: Any) -> Any:
-        start = time.perf_counter()
-        result = run_it()
-        record["seconds"][name] = round(time.perf_counter() - start, 1)
-        print(f"{data.name}: {name}, {record['seconds'][name]} s", flush=True)
-        return result
-
-    def enter(name: str, draws: list[Draws]) -> None:
-        scores = score_all(draws, outer)
-        record["methods"][name] = {**summary(scores), "per_split": [s._asdict() for s in scores]}
-
-    chosen, table = timed(f"{BAYESIAN}, choice", lambda: choose(BAYESIAN_SPACE, inner, seed=seed, plan=plan))
-    record["choices"][BAYESIAN] = _choices(BAYESIAN_SPACE, chosen, table)
-    enter(BAYESIAN, timed(BAYESIAN, lambda: run(chosen, outer, seed=seed, plan=plan)))
-    one_member = replace(plan, members=1)
-    points, table = timed(f"{POINT}, choice", lambda: choose(POINT_SPACE, inner, seed=seed, plan=one_member))
-    record["choices"][POINT] = _choices(POINT_SPACE, points, table)
-    members = timed(ENSEMBLE, lambda: run(points, outer, seed=seed, plan=plan))
-    enter(POINT, [Draws(draw.mean[:1], draw.var[:1]) for draw in members])
-    enter(ENSEMBLE, members)
-    enter(DEFAULTS, timed(DEFAULTS, lambda: fit_with_defaults(outer, seed=seed, plan=plan)))
+    options: dict[str, Any] = dict(seed=seed, plan=plan)
+    part = lambda name, run: parts(f"{data.name}: {name}", run)
+    bayesian = part(f"choice, {BAYESIAN}", lambda: choose(BAYESIAN_SPACE, inner, **options))
+    chosen = [BAYESIAN_SPACE[i] for i in bayesian["chosen"]]
+    methods = {BAYESIAN: part(BAYESIAN, lambda: _scored(run(chosen, outer, **options), outer))}
+    point = part(f"choice, {POINT}", lambda: choose(POINT_SPACE, inner, seed=seed, plan=replace(plan, members=1)))
+    points = [POINT_SPACE[i] for i in point["chosen"]]
+    both = part(ENSEMBLE, lambda: _point_and_ensemble(run(points, outer, **options), outer))
+    methods |= {POINT: both[POINT], ENSEMBLE: both[ENSEMBLE]}
+    methods[DEFAULTS] = part(DEFAULTS, lambda: _scored(fit_with_defaults(outer, **options), outer))
     if with_torch:
         from benchmarks.accuracy import uci_torch
 
-        enter(TORCH, timed(TORCH, lambda: uci_torch.run(chosen, outer, seed=seed, plan=plan)))
-    return record
-
-
-def _choices(space: tuple[Any, ...], chosen: list[Any], scores: np.ndarray) -> dict[str, Any]:
-    """For the record: the space, its validation scores, and how many splits took which."""
-    counts = Counter(space.index(choice) for choice in chosen)
+        methods[TORCH] = part(TORCH, lambda: _scored(uci_torch.run(chosen, outer, **options), outer))
     return {
-        "how": f"validation log-likelihood on {VALIDATION_SHARE:.0%} of each training split, a choice a split",
-        "space": [
-            {**asdict(choice), "validation_log_likelihood": float(np.mean(row)), "chosen_by_splits": counts[i]}
-            for i, (choice, row) in enumerate(zip(space, scores, strict=True))
-        ],
+        "rows": len(data.y),
+        "inputs": data.x.shape[1],
+        "trained_on": outer.x.shape[1],
+        "chosen_on": inner.held_x.shape[1],
+        "methods": methods,
+        "choices": {BAYESIAN: bayesian, POINT: point},
     }
+
+
+def _scored(draws: list[Draws], splits: Splits) -> dict[str, Any]:
+    scores = score_all(draws, splits)
+    return {**summary(scores), "per_split": [s._asdict() for s in scores]}
+
+
+def _point_and_ensemble(members: list[Draws], splits: Splits) -> dict[str, Any]:
+    """One network is the first member of the ensemble."""
+    first = [Draws(draw.mean[:1], draw.var[:1]) for draw in members]
+    return {POINT: _scored(first, splits), ENSEMBLE: _scored(members, splits)}
 
 
 def as_markdown(record: dict[str, Any]) -> str:
@@ -126,19 +120,6 @@ def as_markdown(record: dict[str, Any]) -> str:
     )
 
 
-def _measured(name: str, args: argparse.Namespace, folder: Path | None, plan: Plan) -> dict[str, Any]:
-    """The record of one set, out of the cache where it is."""
-    key = report.fingerprint(name, args.seed, asdict(plan), [repr(c) for c in BAYESIAN_SPACE + POINT_SPACE], args.torch)
-    path = None if args.cache is None else args.cache / f"uci-{name}-{key}.json"
-    if path is not None and path.exists():
-        return json.loads(path.read_text())
-    found = measure(load_regression(name, folder), seed=args.seed, plan=plan, with_torch=args.torch)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found))
-    return found
-
-
 def main(argv: list[str]) -> dict[str, Any]:
     """Print the tables; with --json write them and the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy uci", description=str(__doc__))
@@ -149,7 +130,9 @@ def main(argv: list[str]) -> dict[str, Any]:
     folder = data_dir(args.data_dir)
     names = args.sets.split(",") if args.sets else regression_names(folder)
     plan = Plan(steps=500, draws=50) if args.quick else Plan()
-    sets = {name: _measured(name, args, folder, plan) for name in names}
+    parts = report.Parts(args.cache, args.seed, asdict(plan), [repr(choice) for choice in BAYESIAN_SPACE + POINT_SPACE])
+    options: dict[str, Any] = dict(seed=args.seed, plan=plan, with_torch=args.torch)
+    sets = {name: measure(load_regression(name, folder), parts, **options) for name in names}
     record = {"seed": args.seed, "quick": args.quick, "plan": asdict(plan), "sets": sets}
     markdown = as_markdown(record)
     print(markdown)

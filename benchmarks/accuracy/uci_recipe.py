@@ -134,7 +134,9 @@ def train(choice: Any, x: Array, y: Array, key: Array, *, kind: type, noise: str
     epochs = plan.epochs(len(x))
     schedule = optax.cosine_decay_schedule(plan.learning_rate, epochs * plan.steps_per_epoch(len(x)))
     optimizer = optax.adamw(schedule, weight_decay=choice.get("weight_decay", 0.0))
-    options: dict[str, Any] = dict(optimizer=optimizer, batch_size=plan.batch(len(x)), kl_weight=choice.get("kl_weight", 1.0))
+    options: dict[str, Any] = dict(
+        optimizer=optimizer, batch_size=plan.batch(len(x)), kl_weight=choice.get("kl_weight", 1.0)
+    )
 
     def epoch(state, i):
         return dq.train_epoch(state, x, y, key=jax.random.fold_in(train_key, i), **options)[0], None
