@@ -4,7 +4,7 @@ A Bayesian model is a pytree that can be called as ``model(x, key=k)`` (a draw) 
 has ``.kl()``. Layers are, MLPs are, and `bayesianize(net)` makes any network one.
 """
 
-from deepuq_jax import diagnostics, estimators, functional, layers, metrics, priors
+from deepuq_jax import diagnostics, estimators, functional, layers, metrics, priors, schedules
 from deepuq_jax.bayesianize import BayesianModule, bayesianize, moped, relative
 from deepuq_jax.diagnostics import diagnose
 from deepuq_jax.estimators import (
@@ -33,7 +33,17 @@ from deepuq_jax.model import draw
 from deepuq_jax.objective import kl_divergence, negative_elbo, vi_elbo_step
 from deepuq_jax.posterior import GaussianPosterior, KeyRequiredError, MeanField
 from deepuq_jax.prediction import log_predictive_density, predict_vi_uq
-from deepuq_jax.priors import GaussianPrior
+from deepuq_jax.priors import (
+    EmpiricalGaussianPrior,
+    GaussianPrior,
+    LaplacePrior,
+    LearnedPrior,
+    ScaleMixturePrior,
+    StudentTPrior,
+    by_path,
+    fan_in_gaussian,
+)
+from deepuq_jax.pruning import prune, signal_to_noise_curve
 from deepuq_jax.training import TrainState, init, train_epoch, train_step
 from deepuq_jax.types import BayesianModel, ELBOTerms, Estimator, Likelihood, Prior, UQResult
 
@@ -49,6 +59,7 @@ __all__ = [
     "BayesianModule",
     "Categorical",
     "ELBOTerms",
+    "EmpiricalGaussianPrior",
     "Estimator",
     "FitResult",
     "Gaussian",
@@ -60,23 +71,29 @@ __all__ = [
     "HomoscedasticBayesByBackpropRegressor",
     "HomoscedasticGaussian",
     "KeyRequiredError",
+    "LaplacePrior",
     "LastLayerVariationalInference",
     "LearnedNoise",
+    "LearnedPrior",
     "Likelihood",
     "MeanField",
     "MultiOutputBayesByBackpropRegressor",
     "NonFiniteError",
     "Prior",
+    "ScaleMixturePrior",
     "Sequential",
+    "StudentTPrior",
     "TrainState",
     "UQResult",
     "UnknownNoise",
     "approximate_local_reparameterization",
     "bayesianize",
+    "by_path",
     "diagnose",
     "diagnostics",
     "draw",
     "estimators",
+    "fan_in_gaussian",
     "fit",
     "flipout",
     "functional",
@@ -90,7 +107,10 @@ __all__ = [
     "negative_elbo",
     "predict_vi_uq",
     "priors",
+    "prune",
     "relative",
+    "schedules",
+    "signal_to_noise_curve",
     "train_epoch",
     "train_step",
     "vi_elbo_step",

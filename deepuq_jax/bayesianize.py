@@ -168,7 +168,7 @@ class BayesianModule(Stateful, NetModule):
         self.dtypes = tuple(leaf.dtype for leaf in jax.tree.leaves(weights))
         mu = unwrap(self.posterior).mu
         self.prior = hold_prior(resolve_prior(prior, mu))
-        self.mask = None
+        self.prune_mask: Any = None
         self.centre = PriorCentre(copied(mu)) if centred else None
         self.likelihood = nnx.static(likelihood)
 

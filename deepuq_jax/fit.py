@@ -94,6 +94,7 @@ def fit(
     num_data: int | None = None,
     kl_weight: Any = 1.0,
     mc_samples: int = 1,
+    sticking_the_landing: bool = False,
     validation_data: tuple[Any, Any] | None = None,
     patience: int | None = None,
     progress: bool = False,
@@ -111,8 +112,10 @@ def fit(
         epochs: passes over the data; default as many as make 10,000 steps, and 100 where the length is not told.
         batch_size: default 128, or all the data where that is less.
         num_data: number of examples in the whole data set; needed with an iterable only.
-        kl_weight: a number (another one does not recompile) or an optax schedule over steps.
+        kl_weight: a number (another one does not recompile) or a function of the step: one of `deepuq_jax.schedules`,
+            an optax schedule.
         mc_samples: draws a step.
+        sticking_the_landing: as in `negative_elbo`: gradients of less variance late in training.
         validation_data: (x, y), scored after each epoch by the log predictive density.
         patience: stop after so many epochs without a better score, and return the best model; needs validation data.
         progress: a tqdm bar over epochs.
@@ -146,6 +149,7 @@ def fit(
     options = {
         "log_likelihood": log_likelihood,
         "mc_samples": mc_samples,
+        "sticking_the_landing": bool(sticking_the_landing),
         "schedule": kl_weight if callable(kl_weight) else None,
     }
     weight = 1.0 if callable(kl_weight) else jnp.asarray(kl_weight, jnp.result_type(float))
@@ -244,7 +248,7 @@ def _kl_weight(schedule: Callable | None, weight: Any) -> Any:
     return weight if schedule is None else schedule
 
 
-_STATIC = ("optimizer", "log_likelihood", "mc_samples", "schedule")
+_STATIC = ("optimizer", "log_likelihood", "mc_samples", "sticking_the_landing", "schedule")
 
 
 @partial(jax.jit, static_argnames=(*_STATIC, "batch_size"), donate_argnums=0)

@@ -60,7 +60,7 @@ def hold_prior(prior: Any) -> Any:
 
 def posterior_of(owner: Any, name: str) -> Any:
     """The posterior that is the attribute `name`, under the prune mask beside it; None where there is none."""
-    posterior, mask = unwrap(getattr(owner, name)), unwrap(owner.mask)
+    posterior, mask = unwrap(getattr(owner, name)), unwrap(owner.prune_mask)
     return posterior if posterior is None or mask is None else posterior.masked(mask[name])
 
 

@@ -25,7 +25,7 @@ from deepuq_jax._checks import (
 from deepuq_jax._noise import draw_key
 from deepuq_jax.functional.likelihood import Categorical, predicts_noise
 from deepuq_jax.model import bayesian_nodes, call_with_state, noise_source, source_of_draw, split_params
-from deepuq_jax.posterior import KeyRequiredError
+from deepuq_jax.posterior import KeyRequiredError, with_kl_by
 from deepuq_jax.types import ELBOTerms
 
 
@@ -69,6 +69,7 @@ def negative_elbo(
     log_likelihood: Callable | None = None,
     kl_weight: Any = 1.0,
     mc_samples: int = 1,
+    sticking_the_landing: bool = False,
     noise: Any = None,
 ) -> tuple[Array, ELBOTerms]:
     """The negative evidence lower bound per example, exactly.
@@ -85,13 +86,18 @@ def negative_elbo(
         num_data: number of examples N in the whole data set (not in the batch); may be traced.
         log_likelihood: any callable (outputs, y) -> [batch], nats per example. Default: the model's `likelihood`,
             else `Categorical()`.
-        kl_weight: 1 is the ELBO; less is a warm-up or a cold posterior. May be traced.
+        kl_weight: 1 is the ELBO; less is a warm-up or a cold posterior (`deepuq_jax.schedules`). May be traced.
         mc_samples: number of draws.
+        sticking_the_landing: estimate the KL at the draw of the likelihood, closed form or not, with the gradient of
+            the draw's path alone. Its mean is the same, and its variance vanishes as q nears the posterior, under
+            weight sampling: another estimator does not share its weights with the KL (Roeder, Wu & Duvenaud 2017,
+            arXiv 1703.09194). The loss is then an estimate too.
         noise: instead of `key`, a stack of noises: what `model.draw_noise` returns with a leading axis of draws.
     Returns:
         (loss, ELBOTerms): nll in nats per example, kl the whole KL in nats, state what the model carried out.
     Raises:
-        ValueError, TypeError: bad counts, shapes, labels; NaN or infinity in concrete data.
+        ValueError, TypeError: bad counts, shapes, labels; NaN or infinity in concrete data; sticking_the_landing with a
+            model whose `kl` is not taken of a `MeanField` in it.
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
@@ -104,6 +110,8 @@ def negative_elbo(
     check_batch(x, y)
     check_num_data(num_data)
     criterion = _mean_nll(resolve_likelihood(model, log_likelihood))
+    if sticking_the_landing:
+        model = _along_the_path(model)
     nll, kl, state = _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight)
     loss = nll + kl_weight * kl / num_data
     return loss, ELBOTerms(nll=nll, kl=kl, state=state, loss=loss)
@@ -167,6 +175,17 @@ def resolve_likelihood(model: Any, log_likelihood: Callable | None) -> Callable:
     if not callable(log_likelihood):
         raise TypeError(expected("log_likelihood", "to be a callable (outputs, y) -> [batch]", log_likelihood))
     return log_likelihood
+
+
+def _along_the_path(model: Any) -> Any:
+    """The model with every KL at a draw, and no gradient through the density of q there (its mean is 0)."""
+    model = with_kl_by(model, "path")
+    try:
+        kl_divergence(model)
+    except KeyRequiredError:
+        return model
+    what = "to take its kl of a MeanField that it holds, for sticking_the_landing"
+    raise ValueError(expected("model", what, type(model).__name__))
 
 
 def _mean_nll(log_likelihood: Callable) -> Callable:

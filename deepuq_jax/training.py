@@ -66,6 +66,7 @@ def train_step(
     log_likelihood: Callable | None = None,
     kl_weight: Any = 1.0,
     mc_samples: int = 1,
+    sticking_the_landing: bool = False,
 ) -> tuple[TrainState, ELBOTerms]:
     """One optimizer step on `negative_elbo`.
 
@@ -77,8 +78,8 @@ def train_step(
         x, y: a batch.
         key: of this step; not used again.
         optimizer: the one that `state` was made with.
-        num_data, log_likelihood, mc_samples: as in `negative_elbo`.
-        kl_weight: a number, traced or not, or an optax schedule, called with the step.
+        num_data, log_likelihood, mc_samples, sticking_the_landing: as in `negative_elbo`.
+        kl_weight: a number, traced or not, or a function of the step (`deepuq_jax.schedules`, an optax schedule).
     Returns:
         (the next state, ELBOTerms with the loss in it).
 
@@ -104,6 +105,7 @@ def train_step(
             log_likelihood=log_likelihood,
             kl_weight=weight,
             mc_samples=mc_samples,
+            sticking_the_landing=sticking_the_landing,
         )
 
     (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
@@ -132,6 +134,7 @@ def train_epoch(
     log_likelihood: Callable | None = None,
     kl_weight: Any = 1.0,
     mc_samples: int = 1,
+    sticking_the_landing: bool = False,
 ) -> tuple[TrainState, ELBOTerms]:
     """One pass over the data in a new order: a scan over the full batches, then one step on the remainder.
 
@@ -141,7 +144,7 @@ def train_epoch(
         key: of this epoch: orders the data and draws the noise.
         batch_size: at most the number of examples. No example is left out, none is padded or masked.
         num_data: default the number of examples in `x`.
-        optimizer, log_likelihood, kl_weight, mc_samples: as in `train_step`.
+        optimizer, log_likelihood, kl_weight, mc_samples, sticking_the_landing: as in `train_step`.
     Returns:
         (the next state, ELBOTerms of arrays [steps], in the order of the steps).
     Raises:
@@ -165,6 +168,7 @@ def train_epoch(
     steps, remainder = divmod(size, batch_size)
     options: dict[str, Any] = dict(optimizer=optimizer, num_data=size if num_data is None else num_data)
     options.update(log_likelihood=log_likelihood, kl_weight=kl_weight, mc_samples=mc_samples)
+    options.update(sticking_the_landing=sticking_the_landing)
 
     def step(state, batch):
         step_key, rows = batch

@@ -55,7 +55,7 @@ class WeightTensor(NamedTuple):
 
 def weight_owners(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """(path, object) for every object that holds a posterior and its prior, the model itself first."""
-    if _posteriors(model):
+    if posteriors_of(model):
         yield path, model
     for below, node in bayesian_nodes(model):
         yield from weight_owners(node, _join(path, below))
@@ -86,12 +86,12 @@ def weight_tensors(model: Any) -> list[WeightTensor]:
 
 
 def _tensors_of(path: str, owner: Any) -> list[WeightTensor]:
-    posteriors = _posteriors(owner)
+    posteriors = posteriors_of(owner)
     names = {name: name.removesuffix("posterior").removesuffix("_") for name in posteriors}
     means = {names[name]: posterior.mu for name, posterior in posteriors.items()}
     # A model's one posterior is a pytree of parameters by itself; a layer's are the parameters, by name.
     priors = prior_by_leaf(unwrap(owner.prior), means.get("", means))
-    masks, centre = unwrap(getattr(owner, "mask", None)), unwrap(getattr(owner, "centre", None))
+    masks, centre = unwrap(getattr(owner, "prune_mask", None)), unwrap(getattr(owner, "centre", None))
     tensors = []
     for name, posterior in posteriors.items():
         keys, mus = zip(*jax.tree_util.tree_leaves_with_path(posterior.mu), strict=True)
@@ -108,7 +108,7 @@ def _tensors_of(path: str, owner: Any) -> list[WeightTensor]:
     return tensors
 
 
-def _posteriors(owner: Any) -> dict[str, MeanField]:
+def posteriors_of(owner: Any) -> dict[str, MeanField]:
     """The posteriors among an object's attributes, by name; none where no prior is beside them."""
     attributes = getattr(owner, "__dict__", {})
     if "prior" not in attributes:

@@ -50,7 +50,7 @@ class AffineLayer(nnx.Module):
             if use_bias
             else None
         )
-        self.mask = None
+        self.prune_mask: Any = None
         self.prior = hold_prior(resolve_prior(prior, self._means()))
         self.estimator = nnx.static(estimator)
         self.dtype = dtype

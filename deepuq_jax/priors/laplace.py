@@ -33,8 +33,8 @@ class LaplacePrior(Numbers):
     Raises:
         ValueError: a scale that is not finite and above zero, a mean that is not finite. TypeError: not numbers.
 
-    >>> float(LaplacePrior(scale=0.5).log_prob(jnp.zeros(2)))
-    0.0
+    >>> float(LaplacePrior(scale=1.0).log_prob(jnp.zeros(1)))  # -log 2
+    -0.6931...
     """
 
     SCALES: ClassVar[tuple[str, ...]] = ("scale",)

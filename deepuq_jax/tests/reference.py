@@ -39,3 +39,40 @@ gaussian_log_prob = _elementwise(
     lambda x, mu, s: -(((x - mu) / s) ** 2) / 2 - mpmath.log(s) - mpmath.log(2 * mpmath.pi) / 2
 )
 log_scale_ratio = _elementwise(lambda rho, s: mpmath.log(softplus(rho) / s))
+
+
+def laplace_kl(mu, rho, prior_mu, scale):
+    s, d = softplus(rho), mu - prior_mu
+    distance = mpmath.sqrt(2 / mpmath.pi) * s * mpmath.exp(-(d**2) / (2 * s**2)) + d * mpmath.erf(
+        d / (mpmath.sqrt(2) * s)
+    )
+    return distance / scale + mpmath.log(2 * scale / s) - mpmath.log(2 * mpmath.pi * mpmath.e) / 2
+
+
+def scale_mixture(w, pi, sigma1, sigma2):
+    density = lambda s: mpmath.exp(-((w / s) ** 2) / 2) / s / mpmath.sqrt(2 * mpmath.pi)
+    return pi * density(sigma1), (1 - pi) * density(sigma2)
+
+
+def scale_mixture_slope(w, pi, sigma1, sigma2):
+    first, second = scale_mixture(w, pi, sigma1, sigma2)
+    return -w * (first / sigma1**2 + second / sigma2**2) / (first + second)
+
+
+def student_t(w, df, scale):
+    constant = mpmath.loggamma((df + 1) / 2) - mpmath.loggamma(df / 2) - mpmath.log(df * mpmath.pi) / 2
+    return constant - mpmath.log(scale) - (df + 1) / 2 * mpmath.log1p((w / scale) ** 2 / df)
+
+
+laplace_kl_gradient_mu = _elementwise(lambda mu, rho, m, b: mpmath.erf((mu - m) / (mpmath.sqrt(2) * softplus(rho))) / b)
+laplace_kl_gradient_rho = _elementwise(
+    lambda mu, rho, m, b: (
+        (mpmath.sqrt(2 / mpmath.pi) * mpmath.exp(-(((mu - m) / softplus(rho)) ** 2) / 2) / b - 1 / softplus(rho))
+        / (1 + mpmath.exp(-rho))
+    )
+)
+laplace_kl = _elementwise(laplace_kl)
+scale_mixture_log_prob = _elementwise(lambda *args: mpmath.log(sum(scale_mixture(*args))))
+scale_mixture_gradient = _elementwise(scale_mixture_slope)
+student_t_log_prob = _elementwise(student_t)
+student_t_gradient = _elementwise(lambda w, df, s: -(df + 1) * w / (df * s**2 + w**2))

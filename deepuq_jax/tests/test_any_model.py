@@ -24,10 +24,10 @@ def lenient_rank_promotion():
         yield
 
 
-def programs():
-    """(heading, source) of each program."""
+def programs(page=PAGE):
+    """(heading, source) of each program on a page."""
     found, heading = [], ""
-    for match in re.finditer(r"^## ([^\n]*)$|```python\n(.*?)```", PAGE.read_text(), re.S | re.M):
+    for match in re.finditer(r"^## ([^\n]*)$|```python\n(.*?)```", page.read_text(), re.S | re.M):
         heading = match[1] or heading
         if match[2]:
             found.append((heading, match[2]))

@@ -30,13 +30,21 @@ LEVELS = {
     "objective": 5,
     "training": 6,
     "prediction": 6,
+    "schedules": 1,
     "fit": 7,
+    "pruning": 7,
     "plots": 7,
     "diagnostics": 7,
     "demo": 8,
 }
 # One file of a level may use another of the same level only in this order.
-SAME_LEVEL = {("types", "_checks"), ("_noise", "_checks"), ("_noise", "_threefry"), ("adapters", "model")}
+SAME_LEVEL = {
+    ("types", "_checks"),
+    ("_noise", "_checks"),
+    ("_noise", "_threefry"),
+    ("adapters", "model"),
+    ("pruning", "diagnostics"),
+}
 
 
 def modules():

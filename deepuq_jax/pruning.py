@@ -1,0 +1,112 @@
+"""Pruning by signal to noise: weights whose mean is small beside their standard deviation are set to 0.
+
+Source: Blundell et al. 2015, arXiv 1505.05424, section 5.1; Graves 2011, Practical Variational Inference for Neural
+Networks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from deepuq_jax._checks import check_count, check_number, expected
+from deepuq_jax.diagnostics.weights import posteriors_of, weight_owners, weight_tensors
+from deepuq_jax.functional.gaussian import sigma_from_rho
+from deepuq_jax.model import PruneMask, unwrap, with_streams
+
+# 0.29 of 100 weights are 29, although the product is less.
+_ROUNDING = 1e-6
+
+
+def signal_to_noise_curve(model: Any, points: int = 101) -> tuple[Array, Array]:
+    """Signal to noise of the weights in rising order: what is lost when a fraction of them is pruned.
+
+    Args:
+        model: any Bayesian model of mean-field posteriors.
+        points: length of the curve.
+    Returns:
+        (fractions from 0 to 1 [points], \\|mu\\| / sigma at those quantiles over all weights [points]); in decibel
+        20 log10 of the latter. `prune(model, fractions[i])` takes the weights below the i-th value.
+    Raises:
+        ValueError: no mean-field posterior in the model, a count that cannot be.
+
+    >>> from deepuq_jax import BayesianLinear
+    >>> fractions, ratio = signal_to_noise_curve(BayesianLinear(3, 2, rngs=nnx.Rngs(0)), points=5)
+    >>> fractions.tolist(), float(ratio[0])  # biases start at 0
+    ([0.0, 0.25, 0.5, 0.75, 1.0], 0.0)
+    """
+    check_count("points", points)
+    ratios = jnp.concatenate([tensor.signal_to_noise.ravel() for tensor in weight_tensors(model)])
+    fractions = jnp.linspace(0.0, 1.0, points)
+    return fractions, jnp.quantile(ratios, fractions)
+
+
+def prune(model: Any, fraction: float) -> Any:
+    """A copy of the model without the given fraction of its weights, those of the least \\|mu\\| / sigma.
+
+    A pruned weight is 0 in every draw and at the means, adds nothing to the KL, and has no gradient: the mask is
+    carried, and `fit` goes on training the rest. Pruning again counts what is pruned already.
+
+    Plain `jax.grad` of the model itself refuses the mask's booleans; `nnx.grad`, `train_step` and `fit` leave them out.
+
+    Args:
+        model: a layer, a model of layers, or one of `bayesianize`.
+        fraction: of all weights under a posterior, biases included, at least 0 and below 1; rounded down to a whole
+            number of weights.
+    Returns:
+        A model of the same kind.
+    Raises:
+        ValueError: a fraction out of range; a model with a posterior that takes no mask, or without one.
+
+    >>> from deepuq_jax import BayesianLinear, draw
+    >>> layer = prune(BayesianLinear(3, 2, rngs=nnx.Rngs(0)), 0.5)
+    >>> int((draw(layer, key=jax.random.key(0)).kernel[...] == 0).sum())  # and both biases, which start at 0
+    2
+    """
+    if not 0 <= check_number("fraction", fraction) < 1:
+        raise ValueError(expected("fraction", "to be at least 0 and below 1", f"{fraction!r}"))
+    weight_tensors(model)  # Refuses what has no posterior, or none that is finite.
+    copy = jax.tree.map(_own, model, is_leaf=lambda node: isinstance(node, nnx.Module))
+    owners: list[Any] = [owner for _, owner in weight_owners(copy)]
+    for owner in owners:
+        if not isinstance(owner, nnx.Module) or not hasattr(owner, "prune_mask"):
+            raise ValueError(expected("every part with a posterior", "to take a prune mask", type(owner).__name__))
+    ratios = [_signal_to_noise(owner) for owner in owners]
+    for owner, kept in zip(owners, _keep_largest(ratios, fraction), strict=True):
+        owner.prune_mask = nnx.data(PruneMask(kept))
+    return copy
+
+
+def _own(node: Any) -> Any:
+    return with_streams(node, None) if isinstance(node, nnx.Module) else node
+
+
+def _signal_to_noise(owner: Any) -> dict[str, Any]:
+    """|mu| / sigma of each weight, by the name of its posterior; -1 for one that is pruned already."""
+    masks = unwrap(owner.prune_mask)
+    ratios = {}
+    for name, posterior in posteriors_of(owner).items():
+        ratio = jax.tree.map(lambda mu, rho: jnp.abs(mu) / sigma_from_rho(rho), posterior.mu, posterior.rho)
+        if masks is not None:
+            ratio = jax.tree.map(lambda kept, value: jnp.where(kept, value, -1.0), masks[name], ratio)
+        ratios[name] = ratio
+    return ratios
+
+
+def _keep_largest(ratios: Any, fraction: float) -> Any:
+    """Booleans like `ratios`, False for that fraction of all entries with the least, and for those below 0."""
+    leaves, treedef = jax.tree.flatten(ratios)
+    flat = jnp.concatenate([leaf.ravel() for leaf in leaves])
+    # By rank, so that ties (biases at 0) are pruned in part, and the count is what was asked for.
+    rank = jnp.argsort(jnp.argsort(flat))
+    kept = (rank >= math.floor(fraction * flat.size + _ROUNDING)) & (flat >= 0)
+    masks, start = [], 0
+    for leaf in leaves:
+        masks.append(kept[start : start + leaf.size].reshape(leaf.shape))
+        start += leaf.size
+    return treedef.unflatten(masks)

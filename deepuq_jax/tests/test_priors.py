@@ -1,0 +1,306 @@
+"""Priors against 60 digits, far into their tails; one a parameter; scales set by the posterior and by training."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import deepuq_jax as dq
+from deepuq_jax import priors
+from deepuq_jax.tests import reference, tolerances
+
+
+def terms(function, *args):
+    """Values and slopes by the first argument of a function that only gives sums, compiled."""
+    return jax.jit(jax.vmap(jax.value_and_grad(function, argnums=tuple(range(len(args))))))(*args)
+
+
+def test_laplace_kl_and_gradient_against_60_digits(dtype):
+    mu = np.array([0.0, 1e-30, 0.3, -5.0, 1e3, 0.2, 0.0, 2e-4], dtype)
+    sigma = np.array([0.1, 1e-3, 0.3, 0.01, 50.0, 1e-12, 1e-12, 1e-4], dtype)
+    rho = np.asarray(dq.functional.rho_from_sigma(sigma))
+    prior = dq.LaplacePrior(0.25, 0.5)
+    value, (by_mu, by_rho) = terms(prior.kl, mu, rho)
+    exact = (mu, rho, 0.25, 0.5)
+    rtol = 4 * tolerances.CLOSED_FORM[dtype.name]
+    np.testing.assert_allclose(value, reference.laplace_kl(*exact), rtol=rtol)
+    np.testing.assert_allclose(by_mu, reference.laplace_kl_gradient_mu(*exact), rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(by_rho, reference.laplace_kl_gradient_rho(*exact), rtol=rtol, atol=rtol)
+
+
+def test_laplace_kl_where_sigma_underflows():
+    value, (by_mu, by_rho) = terms(dq.LaplacePrior(scale=0.5).kl, jnp.array([0.0, 2.0]), jnp.array([-1e4, -1e4]))
+    np.testing.assert_allclose(value, [1e4 - np.log(np.sqrt(2 * np.pi * np.e)), 1e4 + 4 - 1.4189385], rtol=1e-6)
+    np.testing.assert_array_equal(by_mu, [0.0, 2.0])
+    np.testing.assert_allclose(by_rho, [-1.0, -1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("sigma1", "sigma2"), [(1.0, 0.0009765625), (1.0, 0.9921875), (0.0078125, 4.0)])
+def test_scale_mixture_far_in_the_tails_against_60_digits(dtype, sigma1, sigma2):
+    """|w| from far below the narrow component to 10^4 of the wide one: the naive density is 0 beyond |w| = 38 sigma."""
+    wide = max(sigma1, sigma2)
+    w = np.concatenate([[0.0], np.geomspace(1e-6, 1e4, 61) * wide]).astype(dtype)
+    w = np.concatenate([w, -w])
+    value, (slope,) = terms(dq.ScaleMixturePrior(0.25, sigma1, sigma2).log_prob, w)
+    rtol = tolerances.CLOSED_FORM[dtype.name]
+    np.testing.assert_allclose(value, reference.scale_mixture_log_prob(w, 0.25, sigma1, sigma2), rtol=rtol, atol=rtol)
+    # The share of a component is the exponential of a number that is rounded: as many ulp as that number is large.
+    shares = 200 * np.finfo(dtype).eps
+    np.testing.assert_allclose(slope, reference.scale_mixture_gradient(w, 0.25, sigma1, sigma2), rtol=shares)
+
+
+@pytest.mark.parametrize("df", [1.0, 4.0, 1048576.0])
+def test_student_t_against_60_digits(dtype, df):
+    w = np.concatenate([[0.0], np.geomspace(1e-6, 1e6, 25)]).astype(dtype)
+    value, (slope,) = terms(dq.StudentTPrior(df, scale=0.125).log_prob, w)
+    rtol = tolerances.CLOSED_FORM[dtype.name]
+    np.testing.assert_allclose(value, reference.student_t_log_prob(w, df, 0.125), rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(slope, reference.student_t_gradient(w, df, 0.125), rtol=rtol)
+
+
+def posterior():
+    return dq.GaussianPosterior(jnp.array([0.5, -1.0, 2.0]), dq.functional.rho_from_sigma(jnp.array([0.1, 0.5, 1.0])))
+
+
+def test_the_empirical_scale_is_the_best_one():
+    q, prior = posterior(), dq.EmpiricalGaussianPrior(0.25)
+    best = float(prior.given(q.mu, q.rho).sigma)
+    expected = np.sqrt(np.mean(np.square([0.1, 0.5, 1.0]) + np.square(np.array([0.5, -1.0, 2.0]) - 0.25)))
+    np.testing.assert_allclose(best, expected, rtol=1e-6)
+    np.testing.assert_allclose(q.kl(prior), np.log(expected / np.array([0.1, 0.5, 1.0])).sum(), rtol=1e-5)
+    others = jax.vmap(lambda s: q.kl(dq.GaussianPrior(0.25, s)))(best * jnp.array([0.9, 0.99, 1.01, 1.1]))
+    assert (others > q.kl(prior)).all()
+    # At the minimum the scale adds nothing: the gradient is that of the fixed prior, and of the profile sum log ratio.
+    grads = jax.grad(lambda q: q.kl(prior))(q)
+    profile = lambda mu, rho: 1.5 * jnp.log(jnp.mean(sigma(rho) ** 2 + (mu - 0.25) ** 2)) - jnp.log(sigma(rho)).sum()
+    sigma = dq.functional.sigma_from_rho
+    by_mu, by_rho = jax.grad(profile, argnums=(0, 1))(q.mu, q.rho)
+    np.testing.assert_allclose(grads.mu, by_mu, rtol=1e-5)
+    np.testing.assert_allclose(grads.rho, by_rho, rtol=1e-5)
+
+
+def test_the_empirical_scale_of_extreme_posteriors():
+    prior = dq.EmpiricalGaussianPrior()
+    for size in (1e-30, 1e30):
+        np.testing.assert_allclose(prior.given(jnp.full(3, size), jnp.full(3, -1e4)).sigma, size, rtol=1e-6)
+    zero = dq.GaussianPosterior(jnp.zeros(3), jnp.full(3, -1e4))
+    assert np.isfinite(jax.grad(lambda q: q.kl(prior))(zero).mu).all()
+
+
+def data():
+    x = jnp.linspace(-1, 1, 32)[:, None]
+    return x, 2 * x
+
+
+def test_scales_follow_the_posterior_and_training_under_fit_and_vmap(key):
+    """Two scales of each kind after a fit: tensors differ, the learned ones have moved, KL at the best of them."""
+    x, y = data()
+    for prior in (dq.EmpiricalGaussianPrior(), dq.LearnedPrior(dq.GaussianPrior(sigma=0.1))):
+        net = lambda seed, prior=prior: dq.BayesByBackpropMLP(
+            1, (8,), 1, prior=prior, likelihood=dq.Gaussian(0.1), rngs=nnx.Rngs(seed)
+        )
+        model = dq.fit(net(0), x, y, key=key, epochs=60, optimizer=optax.adam(3e-2)).model
+        scales = [float(tensor.prior.sigma) for tensor in dq.diagnostics.weights.weight_tensors(model)]
+        assert np.ptp(scales) > 0.01
+        assert abs(scales[0] - 0.1) > 0.05
+        total = sum(
+            float(tensor_kl)
+            for tensor in dq.diagnostics.weights.weight_tensors(model)
+            for tensor_kl in [dq.GaussianPosterior(tensor.mu, tensor.rho).kl(tensor.prior)]
+        )
+        np.testing.assert_allclose(model.kl(), total, rtol=1e-5)
+    models = jax.vmap(net)(jax.random.split(key, 2))
+    step = lambda model, key: dq.train_step(dq.init(model, ADAM), x, y, key=key, optimizer=ADAM, num_data=32)[0].model
+    trained = jax.jit(jax.vmap(step))(models, jax.random.split(key, 2))
+    before, after = (m.layers[0].prior.get_value().log_scales["sigma"] for m in (models, trained))
+    assert before.shape == (2,)
+    assert (after != before).all()
+
+
+ADAM = optax.adam(1e-2)
+
+
+def test_a_learned_scale_goes_where_the_closed_form_has_it():
+    q, start = posterior(), dq.LearnedPrior(dq.GaussianPrior(0.25, 0.1))
+    step = jax.jit(lambda p: jax.tree.map(lambda v, g: v - 0.1 * g, p, jax.grad(lambda p: q.kl(p))(p)))
+    learned = start
+    for _ in range(200):
+        learned = step(learned)
+    np.testing.assert_allclose(
+        learned.given().sigma, dq.EmpiricalGaussianPrior(0.25).given(q.mu, q.rho).sigma, rtol=1e-4
+    )
+
+
+def test_learned_scales_of_every_prior_and_of_each_weight(key):
+    for prior in (dq.LaplacePrior(), dq.StudentTPrior(), dq.ScaleMixturePrior()):
+        learned = dq.LearnedPrior(prior)
+        np.testing.assert_allclose(posterior().kl(learned, key=key), posterior().kl(prior, key=key), rtol=1e-5)
+        assert len(jax.tree.leaves(learned)) == len(prior.SCALES)
+    each = dq.LearnedPrior(dq.GaussianPrior(sigma=jnp.array([0.1, 0.2, 0.3])))
+    np.testing.assert_allclose(posterior().kl(each), posterior().kl(each.given()), rtol=1e-6)
+    own = dq.bayesianize(
+        (lambda p, x: x, {"a": jnp.ones(2), "b": jnp.ones(3)}), prior=lambda path, leaf: dq.LearnedPrior()
+    )
+    assert len(jax.tree.leaves(nnx.state(own, nnx.Param))) == 4 + 2
+    shared = dq.bayesianize((lambda p, x: x, {"a": jnp.ones(2), "b": jnp.ones(3)}), prior=dq.LearnedPrior())
+    assert len(jax.tree.leaves(nnx.state(shared, nnx.Param))) == 4 + 1
+
+
+def kl_of(q, prior):
+    return float(unwrap(q).kl(prior))
+
+
+def unwrap(variable):
+    return variable.get_value()
+
+
+def test_a_prior_for_each_parameter_by_path():
+    wide, narrow, laplace = dq.GaussianPrior(sigma=1.0), dq.GaussianPrior(sigma=0.2), dq.LaplacePrior()
+    rule = dq.by_path({"layers.0.kernel": narrow, "*.bias": laplace, "*": wide})
+    model = dq.BayesByBackpropMLP(3, (4,), 2, prior=rule, rngs=nnx.Rngs(0))
+    first, last = model.layers[0], model.layers[2]
+    parts = [(first.kernel_posterior, narrow), (last.kernel_posterior, wide)]
+    parts += [(layer.bias_posterior, laplace) for layer in (first, last)]
+    np.testing.assert_allclose(model.kl(), sum(kl_of(*part) for part in parts), rtol=1e-5)
+    again = dq.BayesByBackpropMLP(3, (4,), 2, prior=rule, rngs=nnx.Rngs(0))
+    assert jax.tree.structure(again) == jax.tree.structure(model)  # equal priors: no second compilation
+    rule = dq.by_path({"layers.0.*": narrow, "*": dq.GaussianPrior(sigma=jnp.asarray(1.0))})
+    net = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(4, 2, rngs=nnx.Rngs(0)))
+    model = dq.bayesianize(net, where="kernels", prior=rule)
+    mu, rho = unwrap(model.posterior).mu["layers"], unwrap(model.posterior).rho["layers"]
+    expected = narrow.kl(mu[0]["kernel"], rho[0]["kernel"]) + wide.kl(mu[2]["kernel"], rho[2]["kernel"])
+    np.testing.assert_allclose(model.kl(), expected, rtol=1e-5)
+    head = dq.LastLayerVariationalInference(
+        jnp.tanh, 3, 2, prior=dq.by_path({"head.kernel": wide, "head.bias": narrow}), rngs=nnx.Rngs(0)
+    ).head
+    np.testing.assert_allclose(
+        head.kl(), kl_of(head.kernel_posterior, wide) + kl_of(head.bias_posterior, narrow), rtol=1e-5
+    )
+
+
+def test_a_prior_without_a_closed_form_beside_one_that_has_it(key):
+    """The closed form stays exact; the other is taken at the draw of the likelihood."""
+    wide, mixture = dq.GaussianPrior(sigma=1.0), dq.ScaleMixturePrior()
+    layer = dq.BayesianLinear(3, 2, prior=dq.by_path({"kernel": mixture, "bias": wide}), rngs=nnx.Rngs(0))
+    with pytest.raises(dq.KeyRequiredError, match="ScaleMixturePrior"):
+        layer.kl()
+    drawn = dq.draw(layer, key=key).kernel.get_value()
+    q = unwrap(layer.kernel_posterior)
+    expected = q.log_prob(drawn) - mixture.log_prob(drawn) + unwrap(layer.bias_posterior).kl(wide)
+    np.testing.assert_allclose(layer.kl(key), expected, rtol=1e-5)
+    x, y = jnp.ones((4, 3)), jnp.ones((4, 2))
+    options = dict(key=key, num_data=4, log_likelihood=dq.Gaussian(1.0))
+    _, terms = dq.negative_elbo(layer, x, y, **options)
+    np.testing.assert_allclose(terms.kl, layer.kl(jax.random.fold_in(key, 0)), rtol=1e-5)
+    health = dq.diagnose(layer, x, y, key=key, n_samples=100, log_likelihood=dq.Gaussian(1.0))
+    assert np.isfinite(health.elbo)
+
+
+def test_fan_in():
+    rule = dq.fan_in_gaussian(2.0)
+    for shape, fan_in in {(): 1, (5,): 1, (16, 5): 16, (3, 3, 4, 8): 36}.items():
+        assert rule("", jnp.zeros(shape)).sigma == pytest.approx(2.0 / np.sqrt(fan_in))
+    assert dq.fan_in_gaussian(out_axis=0)("", jnp.zeros((5, 16))).sigma == 0.25
+    assert dq.fan_in_gaussian(out_axis=(-2, -1))("", jnp.zeros((16, 4, 2))).sigma == 0.25
+    assert dq.fan_in_gaussian(out_axis=(-2, -1))("", jnp.zeros(8)).sigma == 1.0
+    layer = dq.BayesianConv(4, 6, (2,), prior=dq.fan_in_gaussian(), rngs=nnx.Rngs(0))
+    scales = [tensor.prior.sigma for tensor in dq.diagnostics.weights.weight_tensors(layer)]
+    np.testing.assert_allclose(scales, [1 / np.sqrt(8), 1.0])
+    # An array as the gain is swept like any other scale.
+    kl = lambda gain: dq.BayesianLinear(4, 2, prior=dq.fan_in_gaussian(gain), rngs=nnx.Rngs(0)).kl()
+    np.testing.assert_allclose(jax.vmap(kl)(jnp.array([0.5, 2.0])), [kl(0.5), kl(2.0)], rtol=1e-5)
+
+
+@jax.tree_util.register_pytree_node_class
+class LookAlike:
+    """As `numpyro.distributions` has them: callable, a pytree of its parameters, a log density of each entry."""
+
+    def __init__(self, loc, scale):
+        self.loc, self.scale = loc, scale
+
+    def __call__(self, key):
+        raise AssertionError("a prior is not a rule")
+
+    def log_prob(self, value):
+        return jax.scipy.stats.norm.logpdf(value, self.loc, self.scale)
+
+    def tree_flatten(self):
+        return (self.loc, self.scale), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+
+class Closure:
+    """No pytree, with an array in it."""
+
+    scale = np.asarray(0.5, np.float32)
+
+    def log_prob(self, value):
+        return jax.scipy.stats.norm.logpdf(value, 0.0, self.scale)
+
+
+def test_any_object_with_a_log_prob_is_a_prior(key):
+    x, y = data()
+    by_rule = lambda prior: dq.by_path({"*.bias": dq.LaplacePrior(), "*": prior})
+    array = LookAlike(jnp.zeros(()), jnp.asarray(0.5))
+    for prior in (LookAlike(0.0, 0.5), by_rule(array), by_rule(Closure())):
+        model = dq.BayesByBackpropMLP(1, (4,), 1, prior=prior, likelihood=dq.Gaussian(0.1), rngs=nnx.Rngs(0))
+        result = dq.fit(model, x, y, key=key, epochs=3, batch_size=8)
+        assert result.history["loss"][-1] < result.history["loss"][0]
+    exact = dq.BayesianLinear(3, 2, prior=dq.GaussianPrior(sigma=0.5), rngs=nnx.Rngs(0)).kl()
+    for prior in (LookAlike(0.0, 0.5), array, Closure()):
+        layer = dq.BayesianLinear(3, 2, prior=prior, rngs=nnx.Rngs(0))
+        kls = jax.jit(jax.vmap(layer.kl))(jax.random.split(key, 2000))
+        error = float(kls.std()) / np.sqrt(2000)
+        assert abs(float(kls.mean()) - float(exact)) < tolerances.STANDARD_ERRORS * error
+
+
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment]
+
+    def log_prob(self, w):
+        return jnp.zeros(())
+
+
+def linear(**options):
+    return dq.BayesianLinear(3, 2, rngs=nnx.Rngs(0), **options)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: linear(prior=dq.by_path({"kernel": dq.GaussianPrior()})), ValueError, "a pattern for 'bias'"),
+        (lambda: dq.by_path({"kernel": 0.1}), TypeError, "the prior of 'kernel'"),
+        (lambda: linear(prior=lambda path, leaf: 0.1), TypeError, "the prior of 'bias'"),
+        (lambda: linear(prior=Unhashable()), TypeError, "hashable"),
+        (lambda: dq.fan_in_gaussian(0.0), ValueError, "Expected gain"),
+        (lambda: dq.LearnedPrior(0.1), TypeError, "a scale"),
+        (lambda: dq.LearnedPrior(dq.EmpiricalGaussianPrior()), TypeError, "a scale"),
+        (lambda: dq.LearnedPrior(dq.GaussianPrior(jnp.zeros(2), 1.0)), ValueError, "plain numbers"),
+        (
+            lambda: linear(
+                prior=dq.by_path({"kernel": dq.LearnedPrior(), "*": dq.GaussianPrior(sigma=jnp.asarray(1.0))})
+            ),
+            ValueError,
+            "beside a learned one",
+        ),
+        (lambda: dq.ScaleMixturePrior(pi=1.0), ValueError, "prior pi"),
+        (lambda: dq.ScaleMixturePrior(pi=0.0), ValueError, "prior pi"),
+        (lambda: dq.StudentTPrior(df=0.0), ValueError, "prior df"),
+        (lambda: dq.LaplacePrior(mu="0"), TypeError, "prior mu"),
+    ],
+)
+def test_bad_input_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_every_class_of_priors_is_a_density_and_every_other_name_a_rule():
+    for name in priors.__all__:
+        thing = getattr(priors, name)
+        is_density = hasattr(thing, "log_prob") or hasattr(thing, "given")
+        assert is_density == isinstance(thing, type), name

@@ -1,0 +1,25 @@
+"""The programs of docs/priors.md do what they say there, those that train to a sensible score on digits."""
+
+import pytest
+
+from deepuq_jax.tests.test_any_model import PAGE as OTHER_PAGE
+from deepuq_jax.tests.test_any_model import programs
+
+PAGE = OTHER_PAGE.with_name("priors.md")
+ACCURATE = 0.8
+
+pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="an installed package has no docs beside it")
+
+
+def test_every_program_reaches_a_sensible_score():
+    pytest.importorskip("sklearn")
+    (_, shared), *ways = programs(PAGE)
+    names: dict = {}
+    exec(shared, names)
+    scores = 0
+    for heading, program in ways:
+        names.pop("score", None)
+        exec(program, names)
+        scores += "score" in names
+        assert names.get("score", 1.0) > ACCURATE, heading
+    assert scores >= 7

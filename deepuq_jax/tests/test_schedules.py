@@ -1,0 +1,91 @@
+"""Weights of the KL: their shapes, that an epoch of them is the ELBO, and what a temperature targets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import deepuq_jax as dq
+from deepuq_jax import schedules
+
+
+def values(schedule, steps):
+    return np.asarray(jax.jit(jax.vmap(schedule))(jnp.arange(steps)))
+
+
+def test_cyclical_repeats_and_stays_at_the_end():
+    weights = values(schedules.cyclical(40, cycles=4, ramp=0.5, temperature=2.0), 60)
+    one = np.concatenate([np.arange(5) / 5, np.ones(5)])
+    np.testing.assert_allclose(weights, 2 * np.concatenate([np.tile(one, 4), np.ones(20)]), rtol=1e-6)
+    uneven = values(schedules.cyclical(10, cycles=3, ramp=1.0), 10)
+    np.testing.assert_allclose(uneven, (np.arange(10) * 3 / 10) % 1, atol=1e-6)
+
+
+def test_linear():
+    np.testing.assert_allclose(values(schedules.linear(4, temperature=0.5), 7), [0, 0.125, 0.25, 0.375, 0.5, 0.5, 0.5])
+
+
+@pytest.mark.parametrize(("num_data", "batch_size"), [(12, 4), (10, 4), (3, 3), (50_000, 8)])
+def test_the_weights_of_an_epoch_are_one_kl(num_data, batch_size):
+    batches = -(-num_data // batch_size)
+    weights = values(schedules.per_minibatch(num_data, batch_size), 2 * batches).reshape(2, batches)
+    np.testing.assert_array_equal(*weights)
+    sizes = np.diff([*range(0, num_data, batch_size), num_data])
+    # loss of batch j, weighted by its size: weight_j KL / num_data * size_j, in all KL.
+    shares = weights[0].astype(float) * sizes / num_data
+    np.testing.assert_allclose(shares.sum(), 1.0, rtol=1e-5)
+    # Each is half of the one before; powers of 2 beyond 2^-126 are 0 in float32.
+    np.testing.assert_allclose(shares[1:100], shares[:-1][:99] / 2, rtol=1e-5)
+
+
+def test_fit_follows_a_schedule_and_does_not_compile_it_anew(key):
+    x = jnp.linspace(-1, 1, 10)[:, None]
+    model = dq.BayesianLinear(1, 1, rngs=nnx.Rngs(0))
+    options = dict(key=key, epochs=1, batch_size=4, log_likelihood=dq.Gaussian(1.0), optimizer=optax.sgd(0.0))
+    history = dq.fit(model, x, x, kl_weight=schedules.per_minibatch(10, 4), **options).history
+    # With a KL that does not move an epoch's loss is that of the exact ELBO.
+    np.testing.assert_allclose(history["loss"], history["nll"] + history["kl"] / 10, rtol=1e-5)
+    assert schedules.per_minibatch(10, 4) is schedules.per_minibatch(10, 4)
+    assert schedules.cyclical(10) is schedules.cyclical(10)
+
+
+def test_a_temperature_targets_the_cold_posterior():
+    """One weight, y ~ N(w x, s^2): at kl_weight = T the best q has precision 1/sigma_p^2 + sum x^2 / (T s^2)."""
+    x = jnp.linspace(-1, 1, 8)[:, None]
+    temperature, noise, scale = 0.25, 0.5, 2.0
+    y = 1.5 * x
+    precision = 1 / scale**2 + float((x**2).sum()) / (temperature * noise**2)
+    mean = float((x * y).sum()) / (temperature * noise**2) / precision
+    rho = dq.functional.rho_from_sigma(jnp.full((1, 1), precision**-0.5))
+    # E_q of the squared error in closed form, since its draws would only blur the minimum.
+    expected_nll = lambda q: jnp.mean((y - x * q.mu) ** 2 + (x * q.sigma) ** 2) / (2 * noise**2)
+    weight = schedules.linear(1, temperature=temperature)(5)
+    loss = lambda q: expected_nll(q) + weight * q.kl(dq.GaussianPrior(sigma=scale)) / 8
+    grads = jax.grad(loss)(dq.GaussianPosterior(jnp.full((1, 1), mean), rho))
+    np.testing.assert_allclose([grads.mu, grads.rho], 0.0, atol=1e-5)
+    # Both sharpened, as Wenzel et al. have it: the same T, and the prior's scale times sqrt(T).
+    precision = (1 / scale**2 + float((x**2).sum()) / noise**2) / temperature
+    mean = float((x * y).sum()) / (temperature * noise**2) / precision
+    loss = lambda q: expected_nll(q) + weight * q.kl(dq.GaussianPrior(sigma=scale * temperature**0.5)) / 8
+    rho = dq.functional.rho_from_sigma(jnp.full((1, 1), precision**-0.5))
+    grads = jax.grad(loss)(dq.GaussianPosterior(jnp.full((1, 1), mean), rho))
+    np.testing.assert_allclose([grads.mu, grads.rho], 0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: schedules.linear(0), "steps"),
+        (lambda: schedules.linear(10, temperature=0.0), "temperature"),
+        (lambda: schedules.cyclical(3, cycles=4), "steps"),
+        (lambda: schedules.cyclical(10, cycles=2.5), "cycles"),
+        (lambda: schedules.cyclical(10, ramp=1.5), "ramp"),
+        (lambda: schedules.per_minibatch(10, 11), "batch_size"),
+        (lambda: schedules.per_minibatch(True, 1), "num_data"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=f"Expected {message}"):
+        call()
