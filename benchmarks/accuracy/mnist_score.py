@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 import deepuq_jax as dq
 from benchmarks.accuracy.networks import PointNetwork
@@ -15,8 +14,6 @@ from benchmarks.accuracy.networks import PointNetwork
 ANGLES = (0, 30, 60, 90, 120, 150, 180)
 PRUNED = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98)
 OTHER_IMAGES = 1000
-# The rho of a weight without spread: sigma = softplus(-100) is 4e-44.
-NO_SPREAD = -100.0
 BATCH = 1000
 
 
@@ -67,26 +64,5 @@ def elsewhere(model: Any, x: np.ndarray, *, seed: int, draws: int) -> dict[str, 
 
 def pruning_curve(model: Any, x: np.ndarray, y: np.ndarray, *, seed: int, draws: int) -> list[dict[str, float]]:
     """Scores with the weights of the lowest |mu| / sigma gone, over all layers (Blundell et al. 2015, section 5.1)."""
-    return [
-        {"pruned": share, **scores(predict(without(model, share), x, seed=seed, draws=draws), y)} for share in PRUNED
-    ]
-
-
-def without(model: Any, share: float) -> Any:
-    """A copy of the model with this share of its weights at 0: those of the lowest |mu| / sigma over all layers."""
-    if share == 0:
-        return model
-    copy = nnx.clone(model)
-    params = [
-        param
-        for layer in copy.layers
-        if isinstance(layer, dq.BayesianLinear)
-        for param in (layer.kernel_posterior, layer.bias_posterior)
-    ]
-    ratio = lambda q: jnp.abs(q.mu) / q.sigma
-    threshold = jnp.quantile(jnp.concatenate([ratio(param.get_value()).ravel() for param in params]), share)
-    for param in params:
-        q = param.get_value()
-        keep = ratio(q) >= threshold
-        param.set_value(dq.GaussianPosterior(jnp.where(keep, q.mu, 0.0), jnp.where(keep, q.rho, NO_SPREAD)))
-    return copy
+    part = lambda share: dq.prune(model, share) if share else model
+    return [{"pruned": share, **scores(predict(part(share), x, seed=seed, draws=draws), y)} for share in PRUNED]

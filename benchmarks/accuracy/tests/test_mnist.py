@@ -4,7 +4,6 @@ import json
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -38,26 +37,6 @@ def test_a_training_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
     jax.tree.map(same, nnx.state(resumed.model), nnx.state(whole.model))
     monkeypatch.setattr(dq, "train_epoch", None)
     jax.tree.map(same, nnx.state(mnist_recipe.train(TINY, x, y, seed=0, cache=tmp_path).model), nnx.state(whole.model))
-
-
-def test_pruning_takes_the_weights_of_the_lowest_signal_to_noise():
-    model = dq.BayesByBackpropMLP(6, (8,), 10, rngs=nnx.Rngs(0))
-    before = np.asarray(model.layers[0].kernel_posterior.get_value().mu)
-    pruned = mnist_score.without(model, 0.5)
-    tensors = [
-        p.get_value()
-        for layer in pruned.layers
-        if hasattr(layer, "prior")
-        for p in (layer.kernel_posterior, layer.bias_posterior)
-    ]
-    gone = np.concatenate([np.ravel(q.mu == 0.0) for q in tensors])
-    assert gone.mean() == pytest.approx(0.5, abs=0.02)
-    kernel = tensors[0]
-    kept = np.asarray(kernel.mu != 0)
-    # All start with one sigma, so the order is that of the means.
-    assert np.abs(before[kept]).min() > np.abs(before[~kept]).max()
-    assert float(jnp.max(jnp.where(kernel.mu == 0.0, kernel.sigma, 0.0))) < 1e-40
-    np.testing.assert_array_equal(before, model.layers[0].kernel_posterior.get_value().mu)
 
 
 def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
