@@ -26,7 +26,7 @@ def predict(model: Any, x: np.ndarray, *, seed: int, draws: int) -> dq.UQResult:
 def scores(result: dq.UQResult, y: np.ndarray) -> dict[str, float]:
     """Error in %, NLL in nats, ECE (15 bins) in %."""
     return {
-        "error": 100 * float(jnp.mean(result.probs.argmax(axis=1) != y)),
+        "error": 100 * float(jnp.mean(result.mean.argmax(axis=1) != y)),
         "nll": float(dq.metrics.negative_log_likelihood(result, y).mean()),
         "ece": 100 * float(dq.metrics.expected_calibration_error(result, y)),
     }
@@ -52,7 +52,7 @@ def elsewhere(model: Any, x: np.ndarray, *, seed: int, draws: int) -> dict[str, 
     """
     x = x[:OTHER_IMAGES]
     noise = np.random.default_rng(seed).uniform(0, x.max(), x.shape).astype(x.dtype)
-    entropy = lambda images: predict(model, images, seed=seed, draws=draws).predictive_entropy
+    entropy = lambda images: jnp.asarray(predict(model, images, seed=seed, draws=draws).predictive_entropy)
     on_noise, on_digits = entropy(noise), [entropy(rotated(x, angle)) for angle in ANGLES]
     return {
         "angles": list(ANGLES),

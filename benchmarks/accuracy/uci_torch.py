@@ -56,7 +56,7 @@ class Objective(nn.Module):
 class Moments(nn.Module):
     """Means and variances [n] of one draw, standardised."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Any):
         super().__init__()
         self.model = model
 
