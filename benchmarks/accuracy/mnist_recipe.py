@@ -129,12 +129,12 @@ def train(recipe: Recipe, x: np.ndarray, y: np.ndarray, *, seed: int, cache: Pat
     state = dq.init(model, optimizer)
     path = None if cache is None else cache / f"{report.fingerprint(asdict(recipe), len(y), seed)}.npz"
     first, seconds, state = _load(path, state)
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    on_device = jnp.asarray(x), jnp.asarray(y)
 
     @partial(jax.jit, donate_argnums=0)
     def epoch(state, key):
         options: dict[str, Any] = dict(optimizer=optimizer, kl_weight=recipe.kl_weight, batch_size=recipe.batch_size)
-        return dq.train_epoch(state, x, y, key=key, **options)[0]
+        return dq.train_epoch(state, *on_device, key=key, **options)[0]
 
     saved = start = time.perf_counter()
     for i in range(first, recipe.epochs):
@@ -151,7 +151,7 @@ def _save(path: Path | None, state: dq.TrainState, epochs: int, seconds: float) 
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+    leaves: dict[str, Any] = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     part = path.with_suffix(".part.npz")
     np.savez(part, epochs=epochs, seconds=seconds, **leaves)
     os.replace(part, path)
