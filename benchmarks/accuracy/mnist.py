@@ -56,7 +56,7 @@ class Plan:
 QUICK = Plan(
     choice_epochs=0,
     epochs=((400, 8),),
-    draws=50,
+    draws=20,
     space=(Recipe(kl_weight=0.1),),
     twin_space=(Recipe(prior="none"),),
 )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -42,10 +43,9 @@ def test_a_training_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
 def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     write_mnist(tmp_path)
-    mixture = Recipe(prior="scale mixture", prior_sigma=0.5, estimator="weight sampling", kl_weight=1e-3)
-    space = (TINY, mixture)
+    heavy = replace(TINY, kl_weight=1e4)
     twins = (Recipe(prior="none", learning_rate=1e-2, batch_size=32),)
-    plan = mnist.Plan(choice_epochs=2, epochs=((16, 6), (20, 2)), draws=10, space=space, twin_space=twins)
+    plan = mnist.Plan(choice_epochs=2, epochs=((16, 6),), draws=10, space=(heavy, TINY), twin_space=twins)
     monkeypatch.setattr(mnist, "Plan", lambda: plan)
     monkeypatch.setattr(mnist_score, "PRUNED", (0.0, 0.5))
     monkeypatch.setattr(mnist_score, "ANGLES", (0, 90, 180, 270))
@@ -54,7 +54,9 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     saved = json.loads((tmp_path / "mnist.json").read_text())
     assert saved["final"] == record["final"]
     assert saved["sizes"] == {"train": 240, "test": 60, "validation": 40}
-    assert [row["recipe"]["hidden"] for row in saved["final"] if "recipe" in row] == [16, 16, 16, 20, 20]
+    # The better one of the validation images, at its final length; and `fit` with nothing set.
+    assert [row.get("recipe", {}).get("kl_weight") for row in saved["final"]] == [1.0, TINY.kl_weight, None]
+    assert [row["recipe"]["epochs"] for row in saved["final"][:2]] == [6, 6]
     twin, bayesian = saved["final"][:2]
     assert "pruning" not in twin
     assert bayesian["error"] < 30  # 90 by chance
@@ -63,3 +65,9 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     assert f"{bayesian['nll']:.4f}" in text
     assert text.strip() in capsys.readouterr().out
     assert (tmp_path / "mnist.png").stat().st_size > 0
+
+
+def test_a_prior_is_the_one_that_is_named():
+    assert mnist_recipe.make_prior(replace(TINY, prior="scale mixture", prior_sigma=0.5)).sigma1 == 0.5
+    with pytest.raises(ValueError, match="gaussian or scale mixture"):
+        mnist_recipe.make_prior(replace(TINY, prior="none"))
