@@ -1,12 +1,13 @@
-"""``python -m benchmarks speed``."""
+"""``python -m benchmarks speed|accuracy``."""
 
 from __future__ import annotations
 
 import sys
 
+from benchmarks.accuracy import command as accuracy
 from benchmarks.speed import command as speed
 
-COMMANDS = {"speed": speed.main}
+COMMANDS = {"speed": speed.main, "accuracy": accuracy.main}
 
 
 def main(argv: list[str]) -> int:

@@ -6,7 +6,7 @@ with an iterable. The host is asked once an epoch: did a step turn non-finite, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -24,8 +24,12 @@ from deepuq_jax.training import TrainState, init, train_epoch, train_step
 from deepuq_jax.types import ELBOTerms
 
 DEFAULT_BATCH_SIZE = 128
-# Posterior scales move slowly: with the customary 1e-3 a hundred epochs of small data leave them where they started.
+# At the start; it falls to 0 as a cosine, so that the noise of the gradient leaves the posterior before the end.
 DEFAULT_LEARNING_RATE = 5e-3
+# A posterior needs steps, not epochs: 300 rows need hundreds of epochs, MNIST twenty.
+DEFAULT_STEPS = 10_000
+# Where the length of an epoch is not known beforehand.
+DEFAULT_EPOCHS = 100
 # Draws of the validation score: enough to rank epochs, and each costs a forward pass.
 _VALIDATION_DRAWS = 10
 
@@ -66,9 +70,15 @@ class _Best(NamedTuple):
 
 
 @lru_cache
-def _default_optimizer() -> optax.GradientTransformation:
-    # One object for all calls, so that a second fit finds the compiled program of the first.
-    return optax.adam(DEFAULT_LEARNING_RATE)
+def _default_optimizer(steps: int | None) -> optax.GradientTransformation:
+    # One object for all calls of one length, so that a second fit finds the compiled program of the first.
+    if steps is None:
+        return optax.adam(DEFAULT_LEARNING_RATE)
+    return optax.adam(optax.cosine_decay_schedule(DEFAULT_LEARNING_RATE, steps))
+
+
+def _default_epochs(steps_per_epoch: int | None) -> int:
+    return DEFAULT_EPOCHS if not steps_per_epoch else max(1, round(DEFAULT_STEPS / steps_per_epoch))
 
 
 def fit(
@@ -79,7 +89,7 @@ def fit(
     key: Array,
     log_likelihood: Callable | None = None,
     optimizer: optax.GradientTransformation | None = None,
-    epochs: int = 100,
+    epochs: int | None = None,
     batch_size: int | None = None,
     num_data: int | None = None,
     kl_weight: Any = 1.0,
@@ -98,8 +108,9 @@ def fit(
             that starts anew each epoch (a DataLoader, a list), without `y` and with `num_data`.
         key: one key of `jax.random.key`: orders the data and draws the noise.
         log_likelihood: (outputs, y) -> [batch], nats. Default: the model's `likelihood`, else `Categorical()`.
-        optimizer: any optax optimizer; default `optax.adam(5e-3)`.
-        epochs: passes over the data.
+        optimizer: any optax optimizer; default Adam from 5e-3, falling to 0 as a cosine over the epochs (constant where
+            an iterable does not tell its length).
+        epochs: passes over the data; default as many as make 10,000 steps, and 100 where the length is not told.
         batch_size: default 128, or all the data where that is less.
         num_data: number of examples in the whole data set; needed with an iterable only.
         kl_weight: a number (another one does not recompile) or a function of the step: one of `deepuq_jax.schedules`,
@@ -125,7 +136,8 @@ def fit(
     True
     """
     check_key(key)
-    check_count("epochs", epochs)
+    if epochs is not None:
+        check_count("epochs", epochs)
     check_count("mc_samples", mc_samples)
     if not callable(kl_weight):
         check_finite_number("kl_weight", kl_weight)
@@ -137,7 +149,6 @@ def fit(
     if validation_data is not None:
         validation_data = _checked(model, *validation_data, log_likelihood)
     options = {
-        "optimizer": _default_optimizer() if optimizer is None else optimizer,
         "log_likelihood": log_likelihood,
         "mc_samples": mc_samples,
         "sticking_the_landing": bool(sticking_the_landing),
@@ -146,13 +157,15 @@ def fit(
     }
     weight = 1.0 if callable(kl_weight) else jnp.asarray(kl_weight, jnp.result_type(float))
     if y is None:
-        epoch_of = _epochs_of_batches(model, x, num_data, batch_size, weight, options)
+        epoch_of, steps = _epochs_of_batches(model, x, num_data, batch_size, weight, options)
     else:
-        epoch_of = _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options)
+        epoch_of, steps = _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options)
+    epochs = _default_epochs(steps) if epochs is None else epochs
+    optimizer = _default_optimizer(steps * epochs if steps else None) if optimizer is None else optimizer
     # The epochs give their buffers back to be written over: train on a copy, so that the caller's arrays survive.
-    state = _copy(init(model, options["optimizer"]))
+    state = _copy(init(model, optimizer))
     score = None if validation_data is None else partial(_score, data=validation_data, log_likelihood=log_likelihood)
-    return _run(state, epoch_of, score, key, epochs, patience, progress)
+    return _run(state, partial(epoch_of, optimizer=optimizer), score, key, epochs, patience, progress)
 
 
 def _checked(model: Any, x: Any, y: Any, log_likelihood: Callable) -> tuple[Any, Any]:
@@ -263,8 +276,8 @@ def _step(state, x, y, key, num_data, weight, *, schedule, **options):
     return train_step(state, x, y, key=key, num_data=num_data, kl_weight=_kl_weight(schedule, weight), **options)
 
 
-def _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options) -> Callable:
-    """An epoch over arrays, checked before the first one."""
+def _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options) -> tuple[Callable, int]:
+    """An epoch over arrays, checked before the first one, and its steps."""
     x, y = _checked(model, x, y, options["log_likelihood"])
     size = jax.tree.leaves(x)[0].shape[0]
     if batch_size is None:
@@ -274,14 +287,14 @@ def _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options) -> Cal
     num_data = size if num_data is None else num_data
     check_num_data(num_data)
 
-    def epoch_of(state: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
-        return _epoch(state, x, y, key, num_data, weight, batch_size=batch_size, **options)
+    def epoch_of(state: TrainState, key: Array, *, optimizer: Any) -> tuple[TrainState, dict[str, Array]]:
+        return _epoch(state, x, y, key, num_data, weight, batch_size=batch_size, optimizer=optimizer, **options)
 
-    return epoch_of
+    return epoch_of, -(-size // batch_size)
 
 
-def _epochs_of_batches(model, batches, num_data, batch_size, weight, options) -> Callable:
-    """An epoch over an iterable, each batch checked as it comes."""
+def _epochs_of_batches(model, batches, num_data, batch_size, weight, options) -> tuple[Callable, int | None]:
+    """An epoch over an iterable, each batch checked as it comes, and its steps where it tells them."""
     if isinstance(batches, (jax.Array, np.ndarray)) or not isinstance(batches, Iterable):
         raise ValueError(expected("y", "with an array x (or x an iterable of batches)", "None"))
     if batch_size is not None:
@@ -290,16 +303,16 @@ def _epochs_of_batches(model, batches, num_data, batch_size, weight, options) ->
         raise ValueError(expected("num_data", "with an iterable of batches", "None"))
     check_num_data(num_data)
 
-    def epoch_of(state: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
+    def epoch_of(state: TrainState, key: Array, *, optimizer: Any) -> tuple[TrainState, dict[str, Array]]:
         terms, sizes = [], []
         for i, (x, y) in enumerate(batches):
             x, y = jax.tree.map(np.asarray, (x, y))
             sizes.append(check_batch(x, y))
             check_targets(state.model, x, y, options["log_likelihood"])
-            state, step_terms = _step(state, x, y, draw_key(key, i), num_data, weight, **options)
+            state, step_terms = _step(state, x, y, draw_key(key, i), num_data, weight, optimizer=optimizer, **options)
             terms.append(step_terms)
         if not terms:
             raise ValueError("Expected an iterable that starts anew each epoch; got one without a batch.")
         return state, _mean_over_examples(jax.tree.map(lambda *values: jnp.stack(values), *terms), sizes)
 
-    return epoch_of
+    return epoch_of, len(batches) if isinstance(batches, Sized) else None

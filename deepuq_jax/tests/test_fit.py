@@ -1,5 +1,7 @@
 """`fit` as a user meets it: compilations, early stopping, iterables, bad data, and what it leaves alone."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -218,3 +220,35 @@ def test_bad_input_is_refused_before_training(change, error, message, key):
     arguments = dict(x=x, y=y, key=key, epochs=1) | change
     with pytest.raises(error, match=message):
         dq.fit(mlp(), arguments.pop("x"), arguments.pop("y"), **arguments)
+
+
+def test_with_nothing_set_the_steps_are_set_and_the_rate_falls_to_zero(key, monkeypatch):
+    module = sys.modules["deepuq_jax.fit"]
+    monkeypatch.setattr(module, "DEFAULT_STEPS", 6)
+    monkeypatch.setattr(module, "DEFAULT_EPOCHS", 3)
+    x, y = data(256)  # Two batches of the default size.
+    default = dq.fit(mlp(), x, y, key=key)
+    assert len(default.history["loss"]) == 3
+    optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, 6))
+    named = dq.fit(mlp(), x, y, key=key, optimizer=optimizer, epochs=3)
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(default.model), nnx.state(named.model))
+    batches = [(x[:128], y[:128]), (x[128:], y[128:])]
+    told = dq.fit(mlp(), batches, key=key, num_data=256)
+    assert len(told.history["loss"]) == 3
+    untold = dq.fit(mlp(), Untold(batches), key=key, num_data=256)
+    # Its length is not known beforehand, so its rate stays: the last steps are larger.
+    moved = lambda fitted: np.abs(
+        fitted.model.layers[0].kernel_posterior.mu - mlp().layers[0].kernel_posterior.mu
+    ).sum()
+    assert len(untold.history["loss"]) == 3
+    assert moved(untold) > moved(told)
+
+
+class Untold:
+    """An iterable without a length."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)

@@ -1,0 +1,143 @@
+"""The data sets: from a folder, or for users who have none, from OpenML through scikit-learn.
+
+A folder holds `uci/<name>.npz` (`x` [n, d], `y` [n], `test_index` [splits, n_test]; the rest of a split trains) and
+`mnist/*-ubyte.gz`, the original IDX files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.accuracy import openml
+
+ENVIRONMENT = "DEEPUQ_DATA"
+IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
+
+
+@dataclass(frozen=True)
+class RegressionSet:
+    """A regression set with its splits.
+
+    Attributes:
+        name: of the file.
+        x: inputs [n, d], raw. y: targets [n], raw.
+        test_index: rows that are tested on [splits, n_test].
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    test_index: np.ndarray
+
+    def __post_init__(self):
+        n = len(self.y)
+        if self.x.ndim != 2 or self.x.shape[0] != n or self.y.ndim != 1:
+            raise ValueError(f"Expected x [n, d] and y [n] in {self.name}; got {self.x.shape} and {self.y.shape}.")
+        index = self.test_index
+        if index.ndim != 2 or not np.issubdtype(index.dtype, np.integer) or index.min() < 0 or index.max() >= n:
+            raise ValueError(f"Expected test_index [splits, n_test] of rows of {self.name}; got {index.shape}.")
+        if any(len(np.unique(row)) < len(row) for row in index):
+            raise ValueError(f"Expected each row once in a split of {self.name}; got one twice.")
+        if not (np.isfinite(self.x).all() and np.isfinite(self.y).all()):
+            raise ValueError(f"Expected finite numbers in {self.name}; got NaN or infinity.")
+
+    def train_index(self) -> np.ndarray:
+        """Rows that train, [splits, n - n_test]."""
+        rows = np.arange(len(self.y))
+        return np.stack([np.setdiff1d(rows, test) for test in self.test_index])
+
+
+@dataclass(frozen=True)
+class Mnist:
+    """MNIST: images as rows of 784 raw grey values (uint8), labels int32."""
+
+    train_x: np.ndarray
+    train_y: np.ndarray
+    test_x: np.ndarray
+    test_y: np.ndarray
+
+
+def data_dir(given: Path | None) -> Path | None:
+    """The folder that was given, else that of the environment, else None: OpenML.
+
+    Raises:
+        FileNotFoundError: a folder that is not there.
+    """
+    text = os.environ.get(ENVIRONMENT, "")
+    folder = given if given is not None else Path(text) if text else None
+    if folder is not None and not folder.is_dir():
+        raise FileNotFoundError(f"Expected a folder of data at {folder}; got none there.")
+    return folder
+
+
+def regression_names(folder: Path | None) -> list[str]:
+    """The sets there are: every file of the folder, or what OpenML is asked for."""
+    if folder is None:
+        return sorted(openml.REGRESSION)
+    return sorted(path.stem for path in (folder / "uci").glob("*.npz"))
+
+
+def load_regression(name: str, folder: Path | None) -> RegressionSet:
+    """One regression set.
+
+    Raises:
+        FileNotFoundError: no such file in the folder. ValueError: a file that is not as described above.
+    """
+    if folder is None:
+        x, y = openml.fetch_regression(name)
+        return RegressionSet(name, x, y, standard_splits(len(y)))
+    path = folder / "uci" / f"{name}.npz"
+    if not path.exists():
+        found = ", ".join(regression_names(folder)) or "none"
+        raise FileNotFoundError(f"Expected a set of {folder / 'uci'} ({found}); got {name}.")
+    with np.load(path) as file:
+        missing = {"x", "y", "test_index"} - set(file)
+        if missing:
+            raise ValueError(f"Expected x, y and test_index in {path}; got no {', '.join(sorted(missing))}.")
+        x, y = file["x"].astype(np.float64), file["y"].astype(np.float64)
+        return RegressionSet(name, x, y, file["test_index"])
+
+
+def standard_splits(n: int, splits: int = 20) -> np.ndarray:
+    """The random 90/10 splits of Hernandez-Lobato & Adams 2015 (arXiv 1502.05336), rows that are tested on.
+
+    >>> standard_splits(308).shape
+    (20, 31)
+    """
+    # The generator that the published splits were drawn with.
+    random = np.random.RandomState(1)
+    return np.stack([random.permutation(n)[round(0.9 * n) :] for _ in range(splits)])
+
+
+def load_mnist(folder: Path | None) -> Mnist:
+    """MNIST.
+
+    Raises:
+        FileNotFoundError: a file is missing. ValueError: a file that is not IDX.
+    """
+    if folder is None:
+        x, y = openml.fetch_mnist()
+        return Mnist(x[:60_000], y[:60_000], x[60_000:], y[60_000:])
+    read = lambda part: read_idx(folder / "mnist" / f"{part}-ubyte.gz")
+    images = lambda part: read(f"{part}-images-idx3").reshape(-1, 784)
+    labels = lambda part: read(f"{part}-labels-idx1").astype(np.int32)
+    return Mnist(images("train"), labels("train"), images("t10k"), labels("t10k"))
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """A gzipped IDX file of bytes: images [n, rows, columns] or labels [n]."""
+    if not path.exists():
+        raise FileNotFoundError(f"Expected the IDX file {path}; got none there.")
+    content = gzip.decompress(path.read_bytes())
+    magic = struct.unpack(">I", content[:4])[0]
+    if magic not in (IMAGES_MAGIC, LABELS_MAGIC):
+        raise ValueError(f"Expected an IDX file of bytes at {path}; got magic number {magic}.")
+    axes = magic % 256
+    shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)

@@ -1,0 +1,44 @@
+"""Networks without uncertainty under the model protocol, so that one code path trains and scores them too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+
+class PointNetwork(nnx.Module):
+    """A network of single weights: no noise, and a KL of 0, so that its negative ELBO is the mean of -log p.
+
+    Args:
+        net: any module.
+        likelihood: of its outputs.
+    """
+
+    def __init__(self, net: nnx.Module, likelihood: Any):
+        self.net = net
+        self.likelihood = nnx.static(likelihood)
+
+    def __call__(self, x: Array, *, key: Array | None = None) -> Array:
+        """Outputs; the key is ignored."""
+        return self.net(x)
+
+    def kl(self, key: Array | None = None) -> Array:
+        """0 nats: nothing is random."""
+        return jnp.zeros(())
+
+
+def perceptron(sizes: tuple[int, ...], *last: Callable, rngs: nnx.Rngs) -> nnx.Sequential:
+    """Affine layers with ReLU between, and after them `last`.
+
+    >>> perceptron((4, 8, 3), rngs=nnx.Rngs(0))(jnp.ones((2, 4))).shape
+    (2, 3)
+    """
+    members: list[Callable] = []
+    for fan_in, fan_out in pairwise(sizes):
+        members += [nnx.Linear(fan_in, fan_out, rngs=rngs), nnx.relu]
+    return nnx.Sequential(*members[:-1], *last)

@@ -1,0 +1,72 @@
+"""Data from OpenML through scikit-learn, which keeps what it has fetched in its own folder."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Source(NamedTuple):
+    """A set there: its name and version, its rows, and how many of its last columns are targets (the first is ours)."""
+
+    name: str
+    version: int
+    rows: int
+    targets: int = 1
+
+
+REGRESSION = {
+    "bostonHousing": Source("boston", 1, 506),
+    "concrete": Source("Concrete_Data", 1, 1030),
+    "energy": Source("energy-efficiency", 1, 768, targets=2),
+    "wine-quality-red": Source("wine-quality-red", 1, 1599),
+    "yacht": Source("yacht_hydrodynamics", 1, 308),
+}
+
+
+class OfflineError(ConnectionError):
+    """The data could not be fetched."""
+
+
+def fetch(name: str, version: int, **options: Any) -> Any:
+    """A set of OpenML as arrays, `data` and `target`.
+
+    Raises:
+        OfflineError: OpenML does not answer. ImportError: no scikit-learn.
+    """
+    try:
+        from sklearn.datasets import fetch_openml
+    except ImportError as error:
+        raise ImportError("Data from OpenML need scikit-learn: pip install 'deepuq-jax[demo]'.") from error
+    try:
+        return fetch_openml(name, version=version, as_frame=False, parser="liac-arff", **options)
+    except OSError as error:
+        raise OfflineError(
+            f"Expected OpenML to answer for {name}; got {error}. Without a connection give a folder of data: "
+            "--data-dir DIR, or the environment variable DEEPUQ_DATA, with DIR/uci/<name>.npz and DIR/mnist/*-ubyte.gz."
+        ) from error
+
+
+def fetch_regression(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs [n, d] and targets [n].
+
+    Raises:
+        ValueError: a set that is not known here, or has another number of rows there.
+    """
+    if name not in REGRESSION:
+        raise ValueError(f"Expected a set that OpenML is asked for ({', '.join(sorted(REGRESSION))}); got {name}.")
+    source = REGRESSION[name]
+    # Every column as data: which of them is the target is not marked in all of the sets.
+    columns = np.asarray(fetch(source.name, source.version, target_column=None).data, np.float64)
+    if len(columns) != source.rows:
+        raise ValueError(
+            f"Expected {source.rows} rows of {name}, so that the splits are the published; got {len(columns)}."
+        )
+    return columns[:, : -source.targets], columns[:, -source.targets]
+
+
+def fetch_mnist() -> tuple[np.ndarray, np.ndarray]:
+    """Images [70000, 784] uint8 and labels [70000], the first 60,000 to train on."""
+    found = fetch("mnist_784", 1)
+    return np.asarray(found.data).astype(np.uint8), np.asarray(found.target).astype(np.int32)

@@ -1,0 +1,64 @@
+"""Pictures of the results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.accuracy import published
+from benchmarks.accuracy.uci_score import LEVELS
+from deepuq_jax.plots import BLUE, GREY, INK, ORANGE, SKY, VERMILION
+
+COLOURS = (BLUE, SKY, VERMILION, GREY, ORANGE, INK)
+
+
+def _figure(columns: int, width: float) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("The plot needs matplotlib: pip install 'deepuq-jax[demo]'.") from error
+    figure = Figure(figsize=(width, 3.2), layout="constrained")
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def regression(record: dict[str, Any]) -> Any:
+    """Log-likelihoods of each set with their standard errors, the published mean-field VI as a line; and coverages."""
+    sets = record["sets"]
+    figure, axes = _figure(len(sets) + 1, 2.4 * (len(sets) + 1))
+    methods = list(next(iter(sets.values()))["methods"])
+    for ax, (name, found) in zip(axes, sets.items(), strict=False):
+        for i, method in enumerate(methods):
+            row = found["methods"][method]
+            value, error = row["log_likelihood"], row["log_likelihood_se"]
+            ax.errorbar(i, value, error, fmt="o", color=COLOURS[i % len(COLOURS)], capsize=3)
+        if name in published.RESULTS:
+            ax.axhline(published.RESULTS[name][3][1], color=INK, lw=0.8, ls="--")
+        ax.set_title(name, fontsize=9)
+        ax.set_xticks(range(len(methods)), methods, rotation=60, ha="right", fontsize=7)
+    axes[0].set_ylabel("test log-likelihood, nats")
+    last = axes[-1]
+    last.plot([0, 1], [0, 1], color=INK, lw=0.8)
+    for i, method in enumerate(methods):
+        for found in sets.values():
+            last.plot(LEVELS, found["methods"][method]["coverage"], ".", color=COLOURS[i % len(COLOURS)])
+    last.set(title="coverage", xlim=(0.4, 1), ylim=(0.2, 1), xlabel="level")
+    return figure
+
+
+def digits(record: dict[str, Any]) -> Any:
+    """The pruning curves, and the entropy on turned digits."""
+    figure, (curve, turned) = _figure(2, 8.0)
+    for i, row in enumerate(record["final"]):
+        size = row["recipe"]["hidden"] if "recipe" in row else row["hidden"]
+        style = dict(color=COLOURS[i % len(COLOURS)], label=f"{row['name'].split(', KL')[0]}, {size}")
+        turned.plot(row["elsewhere"]["angles"], row["elsewhere"]["entropy_of_rotated"], ".-", **style)
+        if "pruning" in row:
+            curve.plot(
+                [100 * point["pruned"] for point in row["pruning"]],
+                [point["error"] for point in row["pruning"]],
+                ".-",
+                **style,
+            )
+    curve.set(xlabel="weights pruned, %", ylabel="test error, %", yscale="log")
+    turned.set(xlabel="turned by, degrees", ylabel="predictive entropy, nats")
+    turned.legend(fontsize=6)
+    return figure

@@ -1,0 +1,34 @@
+"""Small files in the formats of the real data."""
+
+import gzip
+import struct
+
+import numpy as np
+
+
+def write_regression(folder, name="made", *, rows=60, inputs=2, splits=3, noise=0.1):
+    """A linear function of the inputs, with noise, in units far from 1; the rows of each split's test set differ."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, inputs)) * 10 + 50
+    y = 300 + 20 * ((x[:, 0] - 50) / 10 + noise * rng.normal(size=rows))
+    test_index = np.stack([rng.permutation(rows)[: rows // 10] for _ in range(splits)]).astype(np.int32)
+    (folder / "uci").mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "uci" / f"{name}.npz", x=x, y=y, test_index=test_index)
+
+
+def write_idx(path, values):
+    """A gzipped IDX file of bytes."""
+    header = struct.pack(f">{values.ndim + 1}I", 2048 + values.ndim, *values.shape)
+    path.write_bytes(gzip.compress(header + values.astype(np.uint8).tobytes()))
+
+
+def write_mnist(folder, *, train=240, test=60):
+    """Images of one bright row each, at the height that the label says: learned in a few steps."""
+    rng = np.random.default_rng(0)
+    (folder / "mnist").mkdir(parents=True, exist_ok=True)
+    for part, size in (("train", train), ("t10k", test)):
+        labels = rng.integers(0, 10, size)
+        images = rng.integers(0, 30, (size, 28, 28))
+        images[np.arange(size), 2 + 2 * labels] = 255
+        write_idx(folder / "mnist" / f"{part}-images-idx3-ubyte.gz", images)
+        write_idx(folder / "mnist" / f"{part}-labels-idx1-ubyte.gz", labels)

@@ -1,0 +1,85 @@
+"""The benchmark on small made-up files: it learns, it chooses blind to the test, it writes what it prints."""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from functools import partial
+from importlib.util import find_spec
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks.accuracy import uci, uci_recipe
+from benchmarks.accuracy.data import load_regression
+from benchmarks.accuracy.tests.files import write_regression
+from benchmarks.accuracy.uci_recipe import Bayesian, Plan, Point
+from benchmarks.accuracy.uci_score import score
+from benchmarks.accuracy.uci_splits import test_splits as whole_splits
+
+SMALL = Plan(steps=300, draws=20, members=2)
+GOOD, BAD = Bayesian("homoscedastic", 0.3, 2.0), Bayesian("homoscedastic", 300.0, 2.0)
+
+
+@pytest.fixture
+def made(tmp_path):
+    write_regression(tmp_path)
+    return tmp_path
+
+
+def test_a_split_trains_among_others_as_it_does_alone(made):
+    splits = whole_splits(load_regression("made", made))
+    together = uci_recipe.run([GOOD] * 3, splits, seed=0, plan=SMALL)
+    train_key, predict_key = jax.random.split(jax.random.split(jax.random.key(0), 3)[1])
+    numbers = {name: value for name, value in asdict(GOOD).items() if name != "noise"}
+
+    @jax.jit
+    def alone(x, y, held_x):
+        train = partial(uci_recipe.train, numbers, kind=Bayesian, noise=GOOD.noise, plan=SMALL)
+        return uci_recipe.predict(train(x, y, train_key), held_x, predict_key, SMALL.draws)
+
+    mean, var = alone(splits.x[1], splits.y[1], splits.held_x[1])
+    found = uci_recipe.in_own_units(mean, var, splits, 1)
+    # 300 steps of float32 in another order of summation.
+    np.testing.assert_allclose(together[1].mean, found.mean, rtol=1e-3)
+    np.testing.assert_allclose(together[1].var, found.var, rtol=2e-2)
+    # The made-up targets spread by 20 about 300, with noise of 2.
+    assert score(found, splits.held_y[1]).rmse < 6
+
+
+def test_plan_fits_any_size():
+    plan = Plan()
+    for rows in (270, 1_439, 45_000):
+        assert plan.batch(rows) <= rows
+        assert 0.8 < plan.epochs(rows) * plan.steps_per_epoch(rows) / plan.steps < 1.2
+    assert plan.batch(270) == 32
+    assert plan.batch(45_000) == 256
+
+
+def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(uci, "BAYESIAN_SPACE", (BAD, GOOD))
+    monkeypatch.setattr(uci, "POINT_SPACE", (Point("heteroscedastic", 0.1),))
+    monkeypatch.setattr(uci, "Plan", partial(replace, SMALL))
+    monkeypatch.setattr(sys.modules["deepuq_jax.fit"], "DEFAULT_STEPS", 50)
+    arguments = ["--data-dir", str(made), "--json", str(tmp_path / "uci.json"), "--cache", str(tmp_path / "cache")]
+    has_torch = find_spec("torch") is not None
+    arguments += ["--quick"] if has_torch else ["--quick", "--no-torch"]
+    record = uci.main(arguments)
+    saved = json.loads((tmp_path / "uci.json").read_text())
+    assert saved["sets"] == record["sets"]
+    found = saved["sets"]["made"]
+    assert (found["rows"], found["trained_on"], found["chosen_on"]) == (60, 54, 11)
+    assert [row["chosen_by_splits"] for row in found["choices"]["deepuq_jax"]["space"]] == [0, 3]
+    methods = found["methods"]
+    assert set(methods) - {"deepuq_torch"} == {"deepuq_jax", "deterministic", "ensemble", "fit, defaults"}
+    assert ("deepuq_torch" in methods) == has_torch
+    if has_torch:  # The same recipe with other noise: they differ by less than the noise of the targets, which is 2.
+        assert abs(methods["deepuq_torch"]["rmse"] - methods["deepuq_jax"]["rmse"]) < 2
+    assert all(row["splits"] == 3 and np.isfinite(row["log_likelihood"]) for row in methods.values())
+    text = (tmp_path / "uci.md").read_text()
+    assert f"{methods['ensemble']['rmse']:.2f} ± {methods['ensemble']['rmse_se']:.2f}" in text
+    assert text.strip() in capsys.readouterr().out
+    assert (tmp_path / "uci.png").stat().st_size > 0
+    monkeypatch.setattr(uci, "run", None)  # All that was done is kept.
+    assert uci.main(arguments)["sets"] == record["sets"]

@@ -1,0 +1,141 @@
+"""``python -m benchmarks accuracy uci``: regression on the standard splits, next to the published results.
+
+For each split the hyper-parameters are chosen on a fifth of its training rows by their log-likelihood; then the network
+is trained anew on all of them. A test row plays no part in a choice, not even in that of another split.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from dataclasses import asdict, replace
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+import deepuq_jax as dq
+from benchmarks.accuracy import plot, published, report
+from benchmarks.accuracy.data import RegressionSet, data_dir, load_regression, regression_names
+from benchmarks.accuracy.uci_recipe import BAYESIAN_SPACE, HIDDEN, POINT_SPACE, Plan, in_own_units, predict, run
+from benchmarks.accuracy.uci_score import LEVELS, Draws, Score, score, summary
+from benchmarks.accuracy.uci_splits import VALIDATION_SHARE, Splits, test_splits, validation_splits
+
+# Names of the methods that are run, in the order of the tables.
+BAYESIAN, TORCH, DEFAULTS, POINT, ENSEMBLE = "deepuq_jax", "deepuq_torch", "fit, defaults", "deterministic", "ensemble"
+
+
+def choose(space: tuple[Any, ...], splits: Splits, *, seed: int, plan: Plan) -> dict[str, Any]:
+    """The choice of each split by its own validation log-likelihood, and for the record all that it was made from."""
+    count = len(splits.x)
+    trained = (run([choice] * count, splits, seed=seed, plan=plan) for choice in space)
+    scores = np.array([[s.log_likelihood for s in score_all(draws, splits)] for draws in trained])
+    chosen = np.nan_to_num(scores, nan=-np.inf).argmax(axis=0)
+    counts = Counter(chosen.tolist())
+    return {
+        "how": f"validation log-likelihood on {VALIDATION_SHARE:.0%} of each training split, a choice a split",
+        "space": [
+            {**asdict(choice), "validation_log_likelihood": float(np.mean(row)), "chosen_by_splits": counts[i]}
+            for i, (choice, row) in enumerate(zip(space, scores, strict=True))
+        ],
+        "chosen": chosen.tolist(),
+    }
+
+
+def score_all(draws: list[Draws], splits: Splits) -> list[Score]:
+    """The score of each split."""
+    return [score(draw, y) for draw, y in zip(draws, splits.held_y, strict=True)]
+
+
+def fit_with_defaults(splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
+    """`fit` with nothing set, one split after the other, on the regressor with learned noise at its defaults."""
+    draws, ask = [], jax.jit(predict, static_argnames="draws")
+    for i in range(len(splits.x)):
+        model_key, fit_key, predict_key = jax.random.split(jax.random.key(1000 * seed + i), 3)
+        model = dq.HomoscedasticBayesByBackpropRegressor(splits.x.shape[2], (HIDDEN,), rngs=nnx.Rngs(model_key))
+        model = dq.fit(model, splits.x[i], splits.y[i], key=fit_key).model
+        mean, var = ask(model, splits.held_x[i], predict_key, draws=plan.draws)
+        draws.append(in_own_units(mean, var, splits, i))
+    return draws
+
+
+def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, with_torch: bool) -> dict[str, Any]:
+    """Every method on one set: scores, choices, seconds."""
+    inner, outer = validation_splits(data, seed=seed), test_splits(data)
+    options: dict[str, Any] = dict(seed=seed, plan=plan)
+    part = lambda name, run: parts(f"{data.name}: {name}", run)
+    bayesian = part(f"choice, {BAYESIAN}", lambda: choose(BAYESIAN_SPACE, inner, **options))
+    chosen = [BAYESIAN_SPACE[i] for i in bayesian["chosen"]]
+    methods = {BAYESIAN: part(BAYESIAN, lambda: _scored(run(chosen, outer, **options), outer))}
+    point = part(f"choice, {POINT}", lambda: choose(POINT_SPACE, inner, seed=seed, plan=replace(plan, members=1)))
+    points = [POINT_SPACE[i] for i in point["chosen"]]
+    both = part(ENSEMBLE, lambda: _point_and_ensemble(run(points, outer, **options), outer))
+    methods |= {POINT: both[POINT], ENSEMBLE: both[ENSEMBLE]}
+    methods[DEFAULTS] = part(DEFAULTS, lambda: _scored(fit_with_defaults(outer, **options), outer))
+    if with_torch:
+        from benchmarks.accuracy import uci_torch
+
+        methods[TORCH] = part(TORCH, lambda: _scored(uci_torch.run(chosen, outer, **options), outer))
+    return {
+        "rows": len(data.y),
+        "inputs": data.x.shape[1],
+        "trained_on": outer.x.shape[1],
+        "chosen_on": inner.held_x.shape[1],
+        "methods": methods,
+        "choices": {BAYESIAN: bayesian, POINT: point},
+    }
+
+
+def _scored(draws: list[Draws], splits: Splits) -> dict[str, Any]:
+    scores = score_all(draws, splits)
+    return {**summary(scores), "per_split": [s._asdict() for s in scores]}
+
+
+def _point_and_ensemble(members: list[Draws], splits: Splits) -> dict[str, Any]:
+    """One network is the first member of the ensemble."""
+    first = [Draws(draw.mean[:1], draw.var[:1]) for draw in members]
+    return {POINT: _scored(first, splits), ENSEMBLE: _scored(members, splits)}
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Two tables: scores beside the published ones, and coverages."""
+    sets = record["sets"]
+    methods = [m for m in (BAYESIAN, TORCH, DEFAULTS, POINT, ENSEMBLE) if any(m in s["methods"] for s in sets.values())]
+    pair = lambda s: (
+        f"{s['rmse']:.2f} ± {s['rmse_se']:.2f} / {s['log_likelihood']:.2f} ± {s['log_likelihood_se']:.2f}" if s else "-"
+    )
+    rows = [[name, *(pair(s["methods"].get(m)) for m in methods), *published.cells(name)] for name, s in sets.items()]
+    cover = lambda s: " / ".join(f"{100 * value:.1f}" for value in s["coverage"]) if s else "-"
+    covered = [[name, *(cover(s["methods"].get(m)) for m in methods)] for name, s in sets.items()]
+    levels = " / ".join(f"{100 * level:g}" for level in LEVELS)
+    return "\n\n".join(
+        [
+            "Test RMSE / log-likelihood per example in nats, in the target's units, mean ± standard error over splits.",
+            report.table(["set", *methods, *published.COLUMNS], rows),
+            f"Coverage of the central {levels} % intervals of the predictive mixture, %.",
+            report.table(["set", *methods], covered),
+            published.SOURCES,
+        ]
+    )
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Print the tables; with --json write them and the record."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy uci", description=str(__doc__))
+    report.add_options(parser)
+    parser.add_argument("--sets", default="", help="names joined by commas (default: every set found)")
+    parser.add_argument("--no-torch", dest="torch", action="store_false", help="leave deepuq_torch out")
+    args = parser.parse_args(argv)
+    folder = data_dir(args.data_dir)
+    names = args.sets.split(",") if args.sets else regression_names(folder)
+    plan = Plan(steps=500, draws=50) if args.quick else Plan()
+    parts = report.Parts(args.cache, args.seed, asdict(plan), [repr(choice) for choice in BAYESIAN_SPACE + POINT_SPACE])
+    options: dict[str, Any] = dict(seed=args.seed, plan=plan, with_torch=args.torch)
+    sets = {name: measure(load_regression(name, folder), parts, **options) for name in names}
+    record = {"seed": args.seed, "quick": args.quick, "plan": asdict(plan), "sets": sets}
+    markdown = as_markdown(record)
+    print(markdown)
+    if args.json:
+        report.write(args.json, record, markdown, plot.regression(record))
+    return record

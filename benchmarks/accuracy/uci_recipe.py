@@ -1,0 +1,203 @@
+"""The one recipe for every regression set: the models, what is chosen and from where, and the program that trains.
+
+One hidden layer of 50 ReLUs. The splits of a set train in one compiled program, vmapped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+
+import deepuq_jax as dq
+from benchmarks.accuracy.networks import PointNetwork, perceptron
+from benchmarks.accuracy.uci_score import Draws
+from benchmarks.accuracy.uci_splits import Splits
+
+HIDDEN = 50
+LIKELIHOODS = {"homoscedastic": dq.HomoscedasticGaussian(), "heteroscedastic": dq.HeteroscedasticGaussian()}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is the same for every set and every model.
+
+    Attributes:
+        steps: of the optimizer, about; whole epochs are made of them.
+        batch_size: for up to 2,000 rows; beyond it grows with the data, up to 256.
+        learning_rate: of Adam at the start; it falls to 0 as a cosine.
+        sigma_init: posterior standard deviation at the start.
+        draws: of the posterior in a prediction.
+        members: of the ensemble.
+    """
+
+    steps: int = 8_000
+    batch_size: int = 32
+    learning_rate: float = 1e-2
+    sigma_init: float = 0.02
+    draws: int = 200
+    members: int = 5
+
+    def batch(self, rows: int) -> int:
+        """The batch size for so many rows."""
+        grown = self.batch_size * max(1, rows // 2_000)
+        return min(rows, max(self.batch_size, min(256, grown)))
+
+    def epochs(self, rows: int) -> int:
+        """Passes over so many rows."""
+        return max(1, round(self.steps / self.steps_per_epoch(rows)))
+
+    def steps_per_epoch(self, rows: int) -> int:
+        """Batches, the remainder one of them."""
+        return -(-rows // self.batch(rows))
+
+
+@dataclass(frozen=True)
+class Bayesian:
+    """A choice for the Bayesian network.
+
+    Attributes:
+        noise: "homoscedastic" or "heteroscedastic", learned either way.
+        kl_weight: of the KL in the objective; 1 is the ELBO.
+        prior_scale: the prior of a layer's weights has standard deviation prior_scale / sqrt(fan_in).
+    """
+
+    noise: str
+    kl_weight: float
+    prior_scale: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A choice for the network without uncertainty about its weights.
+
+    Attributes:
+        noise: as in `Bayesian`.
+        weight_decay: decoupled (AdamW).
+    """
+
+    noise: str
+    weight_decay: float
+
+
+NOISES = tuple(LIKELIHOODS)
+BAYESIAN_SPACE = tuple(Bayesian(*row) for row in product(NOISES, (1.0, 0.5, 0.25), (2.0,)))
+POINT_SPACE = tuple(Point(*row) for row in product(NOISES, (0.0, 0.3)))
+
+
+def bayesian_model(choice: Any, noise: str, inputs: int, plan: Plan, rngs: nnx.Rngs) -> nnx.Module:
+    """The Bayesian network, its prior scaled by the fan-in of each layer."""
+    outputs = 2 if noise == "heteroscedastic" else 1
+    layer = lambda fan_in, fan_out: dq.BayesianLinear(
+        fan_in,
+        fan_out,
+        prior=dq.GaussianPrior(sigma=choice["prior_scale"] / np.sqrt(fan_in)),
+        sigma_init=plan.sigma_init,
+        rngs=rngs,
+    )
+    members = [layer(inputs, HIDDEN), nnx.relu, layer(HIDDEN, outputs)]
+    last = [] if noise == "heteroscedastic" else [dq.LearnedNoise(1)]
+    return dq.Sequential(*members, *last, likelihood=LIKELIHOODS[noise])
+
+
+def point_model(choice: Any, noise: str, inputs: int, plan: Plan, rngs: nnx.Rngs) -> nnx.Module:
+    """The same network with single weights."""
+    outputs = 2 if noise == "heteroscedastic" else 1
+    last = [] if noise == "heteroscedastic" else [dq.LearnedNoise(1)]
+    return PointNetwork(perceptron((inputs, HIDDEN, outputs), *last, rngs=rngs), LIKELIHOODS[noise])
+
+
+MODELS = {Bayesian: bayesian_model, Point: point_model}
+
+
+def train(choice: Any, x: Array, y: Array, key: Array, *, kind: type, noise: str, plan: Plan) -> Any:
+    """One network trained on one split: a pure function, to be vmapped over splits, choices and seeds.
+
+    Args:
+        choice: the numbers of a `Bayesian` or a `Point` by name; they may be traced.
+        x, y: [n, d] and [n, 1], standardised.
+        key: of the initial weights, the order of the data and the noise.
+        kind, noise, plan: static.
+    Returns:
+        The trained model.
+    """
+    model_key, train_key = jax.random.split(key)
+    model = MODELS[kind](choice, noise, x.shape[1], plan, nnx.Rngs(model_key))
+    epochs = plan.epochs(len(x))
+    schedule = optax.cosine_decay_schedule(plan.learning_rate, epochs * plan.steps_per_epoch(len(x)))
+    optimizer = optax.adamw(schedule, weight_decay=choice.get("weight_decay", 0.0))
+    options: dict[str, Any] = dict(
+        optimizer=optimizer, batch_size=plan.batch(len(x)), kl_weight=choice.get("kl_weight", 1.0)
+    )
+
+    def epoch(state, i):
+        return dq.train_epoch(state, x, y, key=jax.random.fold_in(train_key, i), **options)[0], None
+
+    return jax.lax.scan(epoch, dq.init(model, optimizer), jnp.arange(epochs))[0].model
+
+
+def predict(model: Any, x: Array, key: Array, draws: int) -> tuple[Array, Array]:
+    """Means and variances of the noise under each draw of the weights, [draws, n] each, standardised."""
+    likelihood = model.likelihood
+
+    def one(key):
+        mean, var = likelihood.moments(dq.draw(model, key=key)(x))
+        return mean[:, 0], var[:, 0]
+
+    return jax.lax.map(one, jax.random.split(key, draws))
+
+
+@partial(jax.jit, static_argnames=("kind", "noise", "plan"))
+def _program(choices, x, y, held_x, keys, *, kind, noise, plan):
+    """Every split trained and asked, in one program: [splits, draws, m]."""
+
+    def one_split(choice, x, y, held_x, key):
+        if kind is Bayesian:
+            train_key, predict_key = jax.random.split(key)
+            return predict(
+                train(choice, x, y, train_key, kind=kind, noise=noise, plan=plan), held_x, predict_key, plan.draws
+            )
+
+        def member(key):
+            model = train(choice, x, y, key, kind=kind, noise=noise, plan=plan)
+            mean, var = model.likelihood.moments(model(held_x))
+            return mean[:, 0], var[:, 0]
+
+        return jax.vmap(member)(jax.random.split(key, plan.members))
+
+    return jax.vmap(one_split)(choices, x, y, held_x, keys)
+
+
+def run(choices: list[Any], splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
+    """Train each split by its own choice; the draws (members, for a `Point`) of each, in the target's own units.
+
+    The splits that share a likelihood are one compiled program.
+    """
+    keys = jax.random.split(jax.random.key(seed), len(choices))
+    results: list[Any] = [None] * len(choices)
+    for noise in NOISES:
+        rows = np.array([i for i, choice in enumerate(choices) if choice.noise == noise], int)
+        if not rows.size:
+            continue
+        some = splits.take(rows)
+        numbers = [{k: v for k, v in asdict(choices[i]).items() if k != "noise"} for i in rows]
+        stacked = {name: jnp.asarray([row[name] for row in numbers]) for name in numbers[0]}
+        kind = type(choices[rows[0]])
+        mean, var = _program(stacked, some.x, some.y, some.held_x, keys[rows], kind=kind, noise=noise, plan=plan)
+        for place, i in enumerate(rows):
+            results[i] = in_own_units(mean[place], var[place], splits, i)
+    return results
+
+
+def in_own_units(mean: Any, var: Any, splits: Splits, i: int) -> Draws:
+    """Standardised draws of split i in the target's units."""
+    scale = splits.y_std[i]
+    return Draws(np.asarray(mean, np.float64) * scale + splits.y_mean[i], np.asarray(var, np.float64) * scale**2)
