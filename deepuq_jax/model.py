@@ -122,51 +122,6 @@ def join(params: Any, carried: Any) -> Any:
     return jax.tree.map(lambda p, c: c if p is None else p, params, carried, is_leaf=lambda leaf: leaf is None)
 
 
-def noise_source(key: Array | None, noise: Any, count: int, *, antithetic: bool = False) -> dict[str, Any]:
-    """What the draws of a call are made of: {"key": key}, or {"noise": a stack with a leading axis of `count`}.
-
-    With `antithetic` {"antithetic": key}: draws 2 i and 2 i + 1 are of opposite noise.
-    """
-    check_one_of("key and noise", key, noise)
-    if noise is None:
-        if key is None:
-            raise TypeError("Expected key (one key of jax.random.key) or noise; got neither.")
-        check_key(key)
-        if antithetic and count % 2:
-            raise ValueError(expected("the number of draws", "to be even with antithetic=True", f"{count}"))
-        return {"antithetic": key} if antithetic else {"key": key}
-    if antithetic:
-        raise ValueError("Expected antithetic with key; got it with noise.")
-    for leaf in jax.tree.leaves(noise):
-        if jnp.shape(leaf)[:1] != (count,):
-            raise ValueError(expected("noise", f"with a leading axis of {count} draws", leaf))
-    return {"noise": noise}
-
-
-def source_of_draw(source: dict[str, Any], i: int | Array, model: Any, x: Any) -> dict[str, Any]:
-    """Draw `i` of a `noise_source`, as the keyword argument of the call of `model` on `x`."""
-    if "key" in source:
-        return {"key": draw_key(source["key"], i)}
-    if "antithetic" in source:
-        return {"noise": _opposite(_pair_noise(model, x, draw_key(source["antithetic"], i // 2)), i % 2 == 1)}
-    return {"noise": jax.tree.map(lambda leaf: leaf[i], source["noise"])}
-
-
-def _pair_noise(model: Any, x: Any, key: Array) -> Any:
-    """The noise of one of two opposite draws."""
-    streams = _variables(split_params(model)[1], nnx.RngKey) if isinstance(model, nnx.Module) else []
-    if streams or not hasattr(model, "draw_noise"):
-        what = "to have draw_noise, and no dropout, for antithetic draws"
-        raise ValueError(expected("model", what, type(model).__name__))
-    return model.draw_noise(x, key=key)
-
-
-def _opposite(noise: Any, is_second: bool | Array) -> Any:
-    """The noise itself, or with every normal negated; what is no number (Flipout's signs) stays."""
-    negate = lambda leaf: jnp.where(is_second, -leaf, leaf)
-    return jax.tree.map(lambda leaf: negate(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, noise)
-
-
 # Whether the call that is running hands changed state out, so that a model inside another writes to its own Variables.
 _hands_state_out: ContextVar[bool] = ContextVar("hands_state_out", default=False)
 # Apart from the numbers that number a key's draws and leaves.
@@ -245,11 +200,11 @@ def reseed(state: Any, key: Array) -> Any:
     """A copy of a network's state whose streams (dropout) start anew from `key`, their counts at zero."""
     state = own_variables(state)
     key = stream_key(key)
-    for i, stream in enumerate(_variables(state, nnx.RngKey)):
+    for i, stream in enumerate(variables_of(state, nnx.RngKey)):
         stored = stream.get_value()
         data = jax.random.split(jax.random.fold_in(key, i), stored.size).reshape(stored.shape)
         stream.set_value(data if jnp.issubdtype(stored.dtype, jax.dtypes.prng_key) else jax.random.key_data(data))
-    for count in _variables(state, nnx.RngCount):
+    for count in variables_of(state, nnx.RngCount):
         count.set_value(jnp.zeros_like(count.get_value()))
     return state
 
@@ -265,7 +220,7 @@ def streams_of(state: Any, key: Array) -> Any:
     return nnx.from_flat_state([(path, variable) for path, variable in flat if isinstance(variable, nnx.RngState)])
 
 
-def _variables(state: Any, kind: type) -> list[Any]:
+def variables_of(state: Any, kind: type) -> list[Any]:
     if not jax.tree.leaves(state):
         return []
     return [variable for _, variable in nnx.to_flat_state(state) if isinstance(variable, kind)]

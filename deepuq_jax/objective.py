@@ -23,8 +23,9 @@ from deepuq_jax._checks import (
     is_concrete,
 )
 from deepuq_jax._noise import draw_key
+from deepuq_jax._sources import noise_source, source_of_draw
 from deepuq_jax.functional.likelihood import Categorical, predicts_noise
-from deepuq_jax.model import bayesian_nodes, call_with_state, noise_source, source_of_draw, split_params, with_scales
+from deepuq_jax.model import bayesian_nodes, call_with_state, split_params, with_scales
 from deepuq_jax.posterior import KeyRequiredError, with_kl_by
 from deepuq_jax.types import ELBOTerms
 

@@ -18,6 +18,7 @@ from jax.core import Tracer
 from deepuq_jax._checks import check_batch, check_count, check_number, expected
 from deepuq_jax._draws import over_draws, resolve_draws_at_once
 from deepuq_jax._noise import draw_key, normal_like
+from deepuq_jax._sources import noise_source, source_of_draw
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.likelihood import Categorical, Gaussian, UnknownNoise, predicts_noise
 from deepuq_jax.functional.moments import (
@@ -28,7 +29,7 @@ from deepuq_jax.functional.moments import (
     update_moments,
     variance,
 )
-from deepuq_jax.model import call_with_state, noise_source, refuse_tied, source_of_draw, with_drawn_weights, with_scales
+from deepuq_jax.model import call_with_state, refuse_tied, with_drawn_weights, with_scales
 from deepuq_jax.objective import check_targets, per_example, resolve_likelihood
 from deepuq_jax.types import UQResult
 
@@ -93,7 +94,7 @@ def predict_vi_uq(
     n_samples = check_count("n_samples", n_samples)
     likelihood = Categorical() if apply_softmax else getattr(model, "likelihood", None)
     if method == "moments":
-        source = _moment_source(model, key, noise, likelihood)
+        source = _moment_source(model, key, noise, antithetic, likelihood)
         n_samples = n_samples if source else 0
     elif method == "vi":
         source = noise_source(key, noise, n_samples, antithetic=antithetic)
@@ -120,12 +121,12 @@ def predict_vi_uq(
     return _regression(moments, aleatoric_var if is_given else mean_var, metadata)
 
 
-def _moment_source(model: Any, key: Array | None, noise: Any, likelihood: Any) -> dict[str, Any]:
+def _moment_source(model: Any, key: Array | None, noise: Any, antithetic: bool, likelihood: Any) -> dict[str, Any]:
     """What `method="moments"` draws from: {} where the outputs are the mean, else {"moments": key}."""
     if not hasattr(model, "propagate"):
         raise ValueError(expected("model", "to have propagate(mean, var) for method='moments'", type(model).__name__))
-    if noise is not None:
-        raise ValueError("Expected key with method='moments'; got noise.")
+    if noise is not None or antithetic:
+        raise ValueError("Expected method='moments' without noise and antithetic; got one of them.")
     if likelihood is None or isinstance(likelihood, (Gaussian, UnknownNoise)):
         return {}
     return {"moments": noise_source(key, None, 1)["key"]}

@@ -37,7 +37,7 @@ def work_of(work: Workload, *, bayesian: bool = True) -> Work:
 
     >>> from benchmarks.speed.workloads import SMALL
     >>> work_of(Train(SMALL, batch=32, steps=1))
-    Work(bytes=25200, operations=92800, normals=501)
+    Work(bytes=25200, operations=60800, normals=501)
     """
     network, posterior = work.network, 2 if bayesian else 1
     if isinstance(work, Train):

@@ -47,7 +47,7 @@ def logistic(rho: Array) -> tuple[Array, Array]:
 @jax.custom_jvp
 def scale_from_rho(rho: Array) -> Array:
     """sigma = softplus(rho), whose tangent is d log sigma = rho_dot / (1 + exp(-rho)) / sigma, and rho_dot where sigma
-    has underflowed.
+    vanishes.
 
     Args:
         rho: any shape, float32 or more.
@@ -62,8 +62,10 @@ def scale_from_rho(rho: Array) -> Array:
 def _scale_from_rho_jvp(primals, tangents):
     sigma = scale_from_rho(primals[0])
     numerator, denominator = logistic(primals[0])
-    is_normal = sigma > 0.0
-    numerator, denominator = jnp.where(is_normal, numerator, 1.0), jnp.where(is_normal, denominator * sigma, 1.0)
+    # Where sigma is below an ulp of 1 the slope is 1 - sigma / 2, which is 1; a product with so small a numerator could
+    # underflow.
+    is_large = sigma > jnp.finfo(sigma.dtype).eps / 16
+    numerator, denominator = jnp.where(is_large, numerator, 1.0), jnp.where(is_large, denominator * sigma, 1.0)
     # Divided before it is multiplied: so the backward pass multiplies first and ends in the division, after which XLA
     # on a CPU keeps the gradient instead of computing it anew in each of the optimizer's moments.
     return sigma, tangents[0] / denominator * numerator

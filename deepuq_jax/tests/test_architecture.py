@@ -25,6 +25,7 @@ LEVELS = {
     "metrics": 2,
     "posterior": 3,
     "model": 3,
+    "_sources": 3,
     "adapters": 3,
     "layers": 4,
     "bayesianize": 4,
@@ -45,6 +46,7 @@ SAME_LEVEL = {
     ("_noise", "_threefry"),
     ("_draws", "_checks"),
     ("model", "posterior"),
+    ("_sources", "model"),
     ("adapters", "model"),
     ("pruning", "diagnostics"),
 }
