@@ -46,7 +46,8 @@ def source_of_draw(source: dict[str, Any], i: int | Array, model: Any, x: Any) -
 
 def _pair_noise(model: Any, x: Any, key: Array) -> Any:
     """The noise of one of two opposite draws."""
-    streams = variables_of(split_params(model)[1], nnx.RngKey) if isinstance(model, nnx.Module) else []
+    is_module = isinstance(model, nnx.Module)
+    streams = variables_of(split_params(model)[1], nnx.RngKey) if is_module else []
     if streams or not hasattr(model, "draw_noise"):
         what = "to have draw_noise, and no dropout, for antithetic draws"
         raise ValueError(expected("model", what, type(model).__name__))

@@ -101,7 +101,7 @@ class Sequential(Stateful, nnx.Module):
                 mean, var = member.propagate(mean, var)
             elif var is None and not is_bayesian(member):
                 mean = member(mean)
-            elif member is nnx.relu:
+            elif var is not None and member is nnx.relu:
                 mean, var = relu_moments(mean, var)
             else:
                 raise ValueError(expected(f"member {i}", "to be an affine layer or a ReLU for moments", f"{member!r}"))
