@@ -19,7 +19,7 @@ from deepuq_jax._checks import check_key, check_one_of, expected
 from deepuq_jax._noise import draw_key
 from deepuq_jax._paths import dotted
 from deepuq_jax.estimators import weight_sampling
-from deepuq_jax.posterior import MeanField
+from deepuq_jax.posterior import MeanField, map_posteriors
 from deepuq_jax.priors._tree import PriorTree, is_opaque, is_prior
 
 
@@ -250,11 +250,7 @@ def with_drawn_weights(model: Any) -> Any:
 
 def with_scales(model: Any) -> Any:
     """A copy whose posteriors have computed their standard deviations, so that no draw and no KL does it again."""
-    return jax.tree.map(
-        lambda node: node.with_scale() if isinstance(node, MeanField) else node,
-        model,
-        is_leaf=lambda node: isinstance(node, MeanField),
-    )
+    return map_posteriors(MeanField.with_scale, model)
 
 
 def draw(model: Any, *, key: Array) -> Any:

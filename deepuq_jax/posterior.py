@@ -5,6 +5,7 @@ Source: Blundell et al. 2015, arXiv 1505.05424.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -219,11 +220,18 @@ def with_kl_by(model: Any, kl_by: str) -> Any:
     >>> with_kl_by({"q": q}, "draw")["q"].kl_by
     'draw'
     """
-    is_posterior = lambda node: isinstance(node, MeanField)
-    if not any(map(is_posterior, jax.tree.leaves(model, is_leaf=is_posterior))):
+    if not any(map(_is_posterior, jax.tree.leaves(model, is_leaf=_is_posterior))):
         raise ValueError(expected("model", "to hold a mean-field posterior", type(model).__name__))
-    change = lambda node: replace(node, kl_by=kl_by) if is_posterior(node) else node
-    return jax.tree.map(change, model, is_leaf=is_posterior)
+    return map_posteriors(lambda posterior: replace(posterior, kl_by=kl_by), model)
+
+
+def map_posteriors(change: Callable[[MeanField], MeanField], model: Any) -> Any:
+    """A copy of a pytree with `change` of each posterior in it."""
+    return jax.tree.map(lambda node: change(node) if _is_posterior(node) else node, model, is_leaf=_is_posterior)
+
+
+def _is_posterior(node: Any) -> bool:
+    return isinstance(node, MeanField)
 
 
 @jax.tree_util.register_dataclass
