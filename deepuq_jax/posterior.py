@@ -12,6 +12,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax import Array
 
 from deepuq_jax._checks import check_one_of, check_positive, expected, is_concrete
@@ -226,7 +227,10 @@ def with_kl_by(model: Any, kl_by: str) -> Any:
 
 
 def map_posteriors(change: Callable[[MeanField], MeanField], model: Any) -> Any:
-    """A copy of a pytree with `change` of each posterior in it."""
+    """A copy of a pytree with `change` of each posterior in it; what an NNX module holds twice stays one."""
+    if isinstance(model, nnx.Module):
+        graphdef, state = nnx.split(model)
+        return nnx.merge(graphdef, map_posteriors(change, state))
     return jax.tree.map(lambda node: change(node) if _is_posterior(node) else node, model, is_leaf=_is_posterior)
 
 

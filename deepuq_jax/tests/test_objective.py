@@ -32,6 +32,23 @@ def stack_of(model, x, key, count):
 GAUSSIAN = dq.Gaussian(0.5)
 
 
+class Tied(nnx.Module):
+    """One layer at two places."""
+
+    def __init__(self):
+        self.first = dq.BayesianLinear(2, 2, rngs=nnx.Rngs(0))
+        self.second = self.first
+
+    def __call__(self, x, *, key=None):
+        return self.second(self.first(x, key=key), key=key)
+
+
+def test_a_layer_at_two_places_counts_once_in_the_objective_too(key):
+    model, x = Tied(), jnp.ones((3, 2))
+    _, terms = dq.negative_elbo(model, x, x, key=key, num_data=3, log_likelihood=dq.Gaussian(1.0))
+    np.testing.assert_allclose(terms.kl, model.first.kl(), rtol=1e-6)
+
+
 def test_loss_is_the_formula_term_by_term(key, x64):
     model = mlp(param_dtype=jnp.float64)
     x, y = regression(dtype=np.float64)
