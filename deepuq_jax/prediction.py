@@ -103,22 +103,22 @@ def predict_vi_uq(
     _check_batch_size(batch_size, noise)
     check_batch(x, (), finite=False)
     refuse_tied(model)
-    is_classification = getattr(likelihood, "task", "regression") == "classification"
-    moments, mean_var, mean_entropy = _moments(
+    task = getattr(likelihood, "task", "regression")
+    is_given = task == "regression" and aleatoric_var is not None and not predicts_noise(likelihood)
+    found = _predicted(
         model,
         x,
         source,
+        _checked_variance(aleatoric_var) if is_given else None,
         likelihood=likelihood,
         n_samples=n_samples,
         batch_size=batch_size,
         draws_at_once=resolve_draws_at_once(draws_at_once, n_samples),
     )
-    metadata = {"method": method, "n_samples": n_samples}
-    if is_classification:
-        return _classification(moments, mean_entropy, metadata)
-    metadata["heteroscedastic"] = bool(getattr(likelihood, "heteroscedastic", False))
-    is_given = aleatoric_var is not None and not predicts_noise(likelihood)
-    return _regression(moments, aleatoric_var if is_given else mean_var, metadata)
+    metadata = {"method": method, "n_samples": n_samples, "task": task}
+    if task == "regression":
+        metadata["heteroscedastic"] = bool(getattr(likelihood, "heteroscedastic", False))
+    return UQResult(**found, metadata=metadata)
 
 
 def _moment_source(model: Any, key: Array | None, noise: Any, antithetic: bool, likelihood: Any) -> dict[str, Any]:
@@ -132,45 +132,34 @@ def _moment_source(model: Any, key: Array | None, noise: Any, antithetic: bool, 
     return {"moments": noise_source(key, None, 1)["key"]}
 
 
-def _regression(moments: Moments, aleatoric_var: Any, metadata: dict) -> UQResult:
-    epistemic = variance(moments)
-    total = epistemic
-    if aleatoric_var is not None:
-        _check_aleatoric_var(aleatoric_var, epistemic.shape)
-        aleatoric_var = jnp.broadcast_to(jnp.asarray(aleatoric_var, epistemic.dtype), epistemic.shape)
-        total = epistemic + aleatoric_var
-    return UQResult(
-        mean=moments.mean,
-        epistemic_var=epistemic,
-        aleatoric_var=aleatoric_var,
-        total_var=total,
-        metadata={**metadata, "task": "regression"},
-    )
-
-
-def _check_aleatoric_var(value: Any, shape: tuple[int, ...]) -> None:
-    """Refuse a variance that is not one, or that would broadcast the result to another shape."""
-    own = jnp.shape(check_number("aleatoric_var", value))
-    if len(own) > len(shape) or any(a not in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False)):
-        raise ValueError(expected("aleatoric_var", f"to broadcast to {list(shape)}", value))
+def _checked_variance(value: Any) -> Any:
+    """A given variance, if it is one."""
+    value = check_number("aleatoric_var", value)
     if not isinstance(value, Tracer) and not (np.isfinite(np.asarray(value)) & (np.asarray(value) >= 0)).all():
         raise ValueError(expected("aleatoric_var", "to be finite and not negative", value))
+    return value
 
 
-def _classification(moments: Moments, mean_entropy: Array, metadata: dict) -> UQResult:
-    predictive_entropy = entropy_of_probs(moments.mean)
-    probs_var = variance(moments)
-    return UQResult(
-        mean=moments.mean,
-        epistemic_var=probs_var,
-        total_var=probs_var,
-        probs=moments.mean,
-        probs_var=probs_var,
-        metadata={**metadata, "task": "classification"},
-        predictive_entropy=predictive_entropy,
-        # H(E p) - E H(p) is never negative; its rounding may be.
-        mutual_information=jnp.maximum(predictive_entropy - mean_entropy, 0.0),
-    )
+def _regression(moments: Moments, aleatoric_var: Any) -> dict[str, Any]:
+    epistemic = variance(moments)
+    if aleatoric_var is None:
+        return {"mean": moments.mean, "epistemic_var": epistemic, "total_var": epistemic}
+    own, shape = jnp.shape(aleatoric_var), epistemic.shape
+    if len(own) > len(shape) or any(a not in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False)):
+        raise ValueError(expected("aleatoric_var", f"to broadcast to {list(shape)}", aleatoric_var))
+    aleatoric_var = jnp.broadcast_to(jnp.asarray(aleatoric_var, epistemic.dtype), shape)
+    total = epistemic + aleatoric_var
+    return {"mean": moments.mean, "epistemic_var": epistemic, "aleatoric_var": aleatoric_var, "total_var": total}
+
+
+def _classification(moments: Moments, mean_entropy: Array) -> dict[str, Any]:
+    probs, probs_var = moments.mean, variance(moments)
+    predictive_entropy = entropy_of_probs(probs)
+    # H(E p) - E H(p) is never negative; its rounding may be.
+    mutual_information = jnp.maximum(predictive_entropy - mean_entropy, 0.0)
+    own = {"probs": probs, "probs_var": probs_var, "mutual_information": mutual_information}
+    same = {"mean": probs, "epistemic_var": probs_var, "total_var": probs_var}
+    return {**same, **own, "predictive_entropy": predictive_entropy}
 
 
 def log_predictive_density(
@@ -249,6 +238,14 @@ def _draws(model: Any, x: Any, source: dict[str, Any]) -> Callable[[Any], Any]:
 
 
 @partial(jax.jit, static_argnames=("likelihood", "n_samples", "batch_size", "draws_at_once"))
+def _predicted(model, x, source, aleatoric_var, *, likelihood, **options):
+    """The arrays of a `UQResult`, in one program: what is done eagerly after it costs as much as a small network."""
+    moments, mean_var, mean_entropy = _moments(model, x, source, likelihood=likelihood, **options)
+    if getattr(likelihood, "task", "regression") == "classification":
+        return _classification(moments, mean_entropy)
+    return _regression(moments, mean_var if aleatoric_var is None else aleatoric_var)
+
+
 def _moments(model, x, source, *, likelihood, n_samples, batch_size, draws_at_once):
     """(Moments of the mean, mean aleatoric variance or None, mean entropy or None), over the draws."""
 
