@@ -18,8 +18,8 @@ from deepuq_jax.adapters.module import FixedModule, NetModule, copied
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.model import FixedWeight, Stateful, hold_prior, join, posterior_of, unwrap, with_streams
 from deepuq_jax.posterior import MeanField
-from deepuq_jax.priors import GaussianPrior
 from deepuq_jax.priors._tree import resolve_prior
+from deepuq_jax.priors.defaults import DEFAULT_PRIOR
 from deepuq_jax.types import Prior, PriorRule
 
 _REST = ("trained", "frozen")
@@ -33,7 +33,7 @@ def bayesianize(
     where: Any = "all",
     rest: str = "trained",
     sigma: Any = 0.05,
-    prior: Prior | PriorRule = GaussianPrior(),
+    prior: Prior | PriorRule = DEFAULT_PRIOR,
     centred: bool = False,
     likelihood: Any = None,
 ) -> BayesianModule:
@@ -55,7 +55,7 @@ def bayesianize(
         sigma: initial standard deviation: a number; a function (path, leaf) of numbers or arrays, such as
             `relative(0.1)`; or a pytree like the parameters with one a leaf.
         prior: over every Bayesian parameter, or a rule (path, leaf) -> prior, as
-            `deepuq_jax.priors.by_path` makes them.
+            `deepuq_jax.priors.by_path` makes them. Default N(0, 1).
         centred: whether the prior lies around the network's own weights, p(w) = prior(w - w0): see `moped`.
         likelihood: names the model's likelihood, used where none is passed.
     Returns:
@@ -109,7 +109,7 @@ def moped(
     net: Any,
     *,
     delta: float = 0.1,
-    prior: Prior | PriorRule = GaussianPrior(sigma=1.0),
+    prior: Prior | PriorRule = DEFAULT_PRIOR,
     floor: float = DEFAULT_FLOOR,
     **options: Any,
 ) -> BayesianModule:

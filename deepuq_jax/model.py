@@ -92,7 +92,7 @@ def refuse_tied(model: Any) -> None:
     """
     if not isinstance(model, nnx.Module):
         return
-    # Going over the graph takes as long as a small network's prediction; its arrays tell in most cases that none is tied.
+    # Going over the graph takes as long as a small prediction; mostly the arrays alone tell that none is tied.
     leaves = jax.tree.leaves(model)
     if leaves and len(set(map(id, leaves))) == len(leaves):
         return

@@ -23,10 +23,10 @@ from benchmarks.accuracy.mnist_recipe import CLASSES, ESTIMATORS, PIXEL_SCALE, R
 from benchmarks.accuracy.mnist_score import elsewhere, predict, pruning_curve, scores
 
 VALIDATION = 10_000
-PRIORS = (("gaussian", 0.1), ("scale mixture", 0.5))
+PRIORS = (("gaussian", 0.1), ("gaussian", 1.0), ("scale mixture", 0.5))
 BAYESIAN_SPACE = tuple(
     Recipe(prior=prior, prior_sigma=sigma, estimator=estimator, kl_weight=weight)
-    for (prior, sigma), estimator, weight in product(PRIORS, ESTIMATORS, (1.0, 0.3, 0.1))
+    for (prior, sigma), estimator, weight in product(PRIORS, ESTIMATORS, (1.0, 0.1))
 )
 TWIN_SPACE = tuple(Recipe(prior="none", weight_decay=decay) for decay in (0.0, 0.1))
 PUBLISHED = (
@@ -45,8 +45,8 @@ class Plan:
         space, twin_space: what is compared.
     """
 
-    choice_epochs: int = 10
-    epochs: tuple[tuple[int, int], ...] = ((400, 60), (1200, 40))
+    choice_epochs: int = 5
+    epochs: tuple[tuple[int, int], ...] = ((400, 20), (1200, 12))
     draws: int = 100
     space: tuple[Recipe, ...] = BAYESIAN_SPACE
     twin_space: tuple[Recipe, ...] = TWIN_SPACE

@@ -54,11 +54,18 @@ class Network:
         return sum(math.prod(kernel) + kernel[-1] for kernel in self.kernels)
 
     def data(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Random inputs, and targets that can be learned: a sine, or the labels of a random linear map."""
+        """Random inputs, and targets that can be learned: a sine, the labels of a random linear map, or contrasts.
+
+        A network that averages over positions sees no linear map of an image, but how much its pixels vary.
+        """
         random = np.random.default_rng(0)
         x = random.standard_normal((rows, *self.input_shape), np.float32)
         if self.is_regression:
             return x, np.sin(x[:, :1])
+        if self.is_convolutional:
+            labels = random.integers(0, self.outputs, rows)
+            contrast = 2.0 * (1 + labels) / self.outputs
+            return x * contrast.astype(np.float32)[:, None, None, None], labels.astype(np.int32)
         teacher = random.standard_normal((math.prod(self.input_shape), self.outputs), np.float32)
         return x, np.argmax(x.reshape(rows, -1) @ teacher, axis=-1).astype(np.int32)
 
@@ -123,7 +130,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *(Train(SMALL, batch=32, steps=500, mc_samples=n) for n in (1, 4)),
     *(Train(MEDIUM, batch=128, steps=20, mc_samples=n) for n in (1, 4)),
     *(Train(LARGE, batch=128, steps=8, mc_samples=n) for n in (1, 4)),
-    *(Train(CONV, batch=128, steps=5, mc_samples=n) for n in (1, 4)),
+    *(Train(CONV, batch=128, steps=10, mc_samples=n) for n in (1, 4)),
     Predict(SMALL),
     Predict(MEDIUM),
 )

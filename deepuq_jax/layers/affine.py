@@ -16,8 +16,8 @@ from deepuq_jax.estimators._protocol import add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma
 from deepuq_jax.model import FixedWeight, hold_prior, posterior_of, unwrap
 from deepuq_jax.posterior import GaussianPosterior
-from deepuq_jax.priors import GaussianPrior
 from deepuq_jax.priors._tree import prior_by_leaf, resolve_prior
+from deepuq_jax.priors.defaults import DEFAULT_PRIOR
 from deepuq_jax.types import Estimator, Prior, PriorRule
 
 default_kernel_init = nnx.initializers.lecun_normal()
@@ -32,7 +32,7 @@ class AffineLayer(nnx.Module):
         shape: tuple[int, ...],
         *,
         use_bias: bool = True,
-        prior: Prior | PriorRule = GaussianPrior(),
+        prior: Prior | PriorRule = DEFAULT_PRIOR,
         estimator: Estimator = weight_sampling,
         kernel_init: nnx.Initializer = default_kernel_init,
         sigma_init: float = DEFAULT_SIGMA_INIT,

@@ -40,7 +40,7 @@ class BayesianLinear(AffineLayer):
         in_features, out_features: sizes, positive ints.
         use_bias: whether there is a bias.
         prior: anything with `log_prob(w)`; a closed-form KL is used where it has one. Or a rule (path, means) -> prior
-            over "kernel" and "bias", as `deepuq_jax.priors.by_path` makes them.
+            over "kernel" and "bias", as `deepuq_jax.priors.by_path` makes them. Default N(0, 1).
         estimator: how noise enters the forward pass, one of `deepuq_jax.estimators`.
         kernel_init: initializer of the means of W (those of b start at 0).
         sigma_init: initial standard deviation of every weight.

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.accuracy import data, openml
 from benchmarks.accuracy.tests.files import write_idx, write_mnist, write_regression
 from benchmarks.accuracy.uci_splits import test_splits as whole_splits
-from benchmarks.accuracy.uci_splits import validation_splits
+from benchmarks.accuracy.uci_splits import FOLDS, validation_splits
 
 
 def test_a_regression_set_comes_as_it_was_written(tmp_path):
@@ -42,10 +42,14 @@ def test_no_test_row_is_trained_on_or_chosen_by_and_no_test_row_is_in_the_standa
     whole, inner = whole_splits(found), validation_splits(found, seed=0)
     assert whole.x.shape[1] + whole.held_x.shape[1] == 60
     assert inner.x.shape[1] + inner.held_x.shape[1] == whole.x.shape[1]
-    for i, test in enumerate(found.test_index):
+    count = len(found.test_index)
+    for i in range(FOLDS * count):
+        test = found.test_index[i % count]
         assert not set(found.y[test]) & set(inner.held_y[i])
+        assert all(not set(inner.held_y[i]) & set(inner.held_y[j]) for j in range(i % count, i, count))
         trained = inner.y[i, :, 0] * inner.y_std[i] + inner.y_mean[i]
         assert np.abs(trained[:, None] - found.y[test]).min() > 1e-5
+    for i, test in enumerate(found.test_index):
         np.testing.assert_array_equal(whole.held_y[i], found.y[test])
     for splits in (whole, inner):
         np.testing.assert_allclose(splits.x.mean(axis=1), 0.0, atol=1e-5)
