@@ -1,7 +1,8 @@
 """`fit`: the training loop, a thin shell around `train_epoch` and `train_step`.
 
-One compiled program an epoch with arrays (one for the whole run, remainder batch included), one a distinct batch shape
-with an iterable. The host is asked once an epoch: did a step turn non-finite, is it time to stop.
+With arrays one compiled program for the whole run, which takes an epoch a call, remainder batch included, or some
+epochs where they are short; with an iterable one a distinct batch shape. The host is asked after each call: did a step
+turn non-finite, is it time to stop.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_key, check_num_data, expected
 from deepuq_jax._noise import draw_key
+from deepuq_jax._progress import progress_bar
 from deepuq_jax.objective import check_targets, resolve_likelihood
 from deepuq_jax.prediction import log_predictive_density
 from deepuq_jax.training import TrainState, init, train_epoch, train_step
@@ -30,6 +32,8 @@ DEFAULT_LEARNING_RATE = 5e-3
 DEFAULT_STEPS = 10_000
 # Where the length of an epoch is not known beforehand.
 DEFAULT_EPOCHS = 100
+# Epochs shorter than this are run several a call: going in and out of one costs some 30 steps of a small net.
+_STEPS_A_CALL = 250
 # Draws of the validation score: enough to rank epochs, and each costs a forward pass.
 _VALIDATION_DRAWS = 10
 
@@ -157,15 +161,18 @@ def fit(
     }
     weight = 1.0 if callable(kl_weight) else jnp.asarray(kl_weight, jnp.result_type(float))
     if y is None:
-        epoch_of, steps = _epochs_of_batches(model, x, num_data, batch_size, weight, options)
+        epochs_of, steps = _epochs_of_batches(model, x, num_data, batch_size, weight, options)
+        at_once = 1
     else:
-        epoch_of, steps = _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options)
+        epochs_of, steps = _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options)
+        at_once = 1 if progress or validation_data is not None else max(1, _STEPS_A_CALL // steps)
     epochs = _default_epochs(steps) if epochs is None else epochs
     optimizer = _default_optimizer(steps * epochs if steps else None) if optimizer is None else optimizer
     # The epochs give their buffers back to be written over: train on a copy, so that the caller's arrays survive.
     state = _copy(init(model, optimizer))
     score = None if validation_data is None else partial(_score, data=validation_data, log_likelihood=log_likelihood)
-    return _run(state, partial(epoch_of, optimizer=optimizer), score, key, epochs, patience, progress)
+    epochs_of = partial(epochs_of, optimizer=optimizer, at_once=at_once)
+    return _run(state, epochs_of, score, key, epochs, patience, progress)
 
 
 def _checked(model: Any, x: Any, y: Any, log_likelihood: Callable) -> tuple[Any, Any]:
@@ -175,32 +182,34 @@ def _checked(model: Any, x: Any, y: Any, log_likelihood: Callable) -> tuple[Any,
     return jax.tree.map(jnp.asarray, (x, y))
 
 
-def _run(state, epoch_of, score, key, epochs, patience, progress) -> FitResult:
+def _run(state, epochs_of, score, key, epochs, patience, progress) -> FitResult:
     """The loop over epochs: train, score, keep the best, stop."""
     train_key, score_key = jax.random.split(key)
     best = None if patience is None else _Best(_copy(state.model), jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32))
-    rows: list[dict[str, Array]] = []
-    with _bar(epochs, progress) as bar:
-        for epoch in range(epochs):
-            state, row = epoch_of(state, draw_key(train_key, epoch))
+    rows: list[dict[str, np.ndarray]] = []
+    done = 0
+    with progress_bar(epochs, progress) as bar:
+        while done < epochs:
+            state, ran, row = epochs_of(state, train_key, done, epochs)
             if score is not None:
                 # The same draws after each epoch: the scores differ by the model alone.
-                row["val_nll"] = score(state.model, key=score_key)
-            rows.append(row)
+                row["val_nll"] = score(state.model, key=score_key)[None]
+            rows.append({name: np.asarray(values)[: int(ran)] for name, values in row.items()})
             if int(state.bad_step) >= 0:
                 raise NonFiniteError(int(state.bad_step), FitResult(state.model, _history(rows)))
-            bar.update(1)
+            done += int(ran)
+            bar.update(int(ran))
             if progress:
-                bar.set_postfix({name: f"{float(value):.4g}" for name, value in row.items()})
+                bar.set_postfix({name: f"{values[-1]:.4g}" for name, values in rows[-1].items()})
             if best is not None and patience is not None:
-                best = _keep_best(best, state.model, row["val_nll"])
+                best = _keep_best(best, state.model, row["val_nll"][0])
                 if int(best.stale) >= patience:
                     break
     return FitResult(state.model if best is None else best.model, _history(rows))
 
 
-def _history(rows: list[dict[str, Array]]) -> dict[str, np.ndarray]:
-    return {name: np.asarray(jnp.stack([row[name] for row in rows])) for name in rows[0]}
+def _history(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 def _copy(tree: Any) -> Any:
@@ -219,32 +228,12 @@ def _score(model: Any, *, key: Array, data: tuple[Any, Any], log_likelihood: Cal
     return -jnp.mean(density)
 
 
-def _bar(epochs: int, progress: bool) -> Any:
-    if not progress:
-        return _NoBar()
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError("progress=True needs tqdm: pip install 'deepuq-jax[progress]'.") from error
-    return tqdm(total=epochs, unit="epoch")
-
-
-class _NoBar:
-    """Stands for the progress bar where there is none."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
-
-    def update(self, _):
-        """Nothing to show."""
+_MEANS = ("loss", "nll", "kl")
 
 
 def _mean_over_examples(history: ELBOTerms, sizes: Any) -> dict[str, Array]:
     sizes = jnp.asarray(sizes, history.nll.dtype)
-    return {name: jnp.average(getattr(history, name), weights=sizes) for name in ("loss", "nll", "kl")}
+    return {name: jnp.average(getattr(history, name), weights=sizes) for name in _MEANS}
 
 
 def _kl_weight(schedule: Callable | None, weight: Any) -> Any:
@@ -254,21 +243,30 @@ def _kl_weight(schedule: Callable | None, weight: Any) -> Any:
 _STATIC = ("optimizer", "log_likelihood", "mc_samples", "sticking_the_landing", "antithetic", "schedule")
 
 
-@partial(jax.jit, static_argnames=(*_STATIC, "batch_size"), donate_argnums=0)
-def _epoch(state, x, y, key, num_data, weight, *, schedule, batch_size, **options):
+@partial(jax.jit, static_argnames=(*_STATIC, "batch_size", "at_once"), donate_argnums=0)
+def _epochs(state, x, y, key, first, epochs, num_data, weight, *, at_once, schedule, batch_size, **options):
+    """Epochs from `first` on: `at_once` of them, fewer at the end and after a step that is not finite.
+
+    Returns:
+        (state, how many were run, their means [at_once] by name: entries from that number on mean nothing).
+    """
     size = jax.tree.leaves(x)[0].shape[0]
-    state, history = train_epoch(
-        state,
-        x,
-        y,
-        key=key,
-        batch_size=batch_size,
-        num_data=num_data,
-        kl_weight=_kl_weight(schedule, weight),
-        **options,
-    )
     sizes = [batch_size] * (size // batch_size) + [size % batch_size] * bool(size % batch_size)
-    return state, _mean_over_examples(history, sizes)
+    options |= dict(batch_size=batch_size, num_data=num_data, kl_weight=_kl_weight(schedule, weight))
+
+    def is_next(carry):
+        i, state, _ = carry
+        return (i < at_once) & (first + i < epochs) & (state.bad_step < 0)
+
+    def one_epoch(carry):
+        i, state, rows = carry
+        state, history = train_epoch(state, x, y, key=draw_key(key, first + i), **options)
+        means = _mean_over_examples(history, sizes)
+        return i + 1, state, {name: rows[name].at[i].set(means[name]) for name in rows}
+
+    rows = {name: jnp.zeros(at_once) for name in _MEANS}
+    ran, state, rows = jax.lax.while_loop(is_next, one_epoch, (jnp.zeros((), jnp.int32), state, rows))
+    return state, ran, rows
 
 
 @partial(jax.jit, static_argnames=_STATIC, donate_argnums=0)
@@ -287,10 +285,10 @@ def _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options) -> tup
     num_data = size if num_data is None else num_data
     check_num_data(num_data)
 
-    def epoch_of(state: TrainState, key: Array, *, optimizer: Any) -> tuple[TrainState, dict[str, Array]]:
-        return _epoch(state, x, y, key, num_data, weight, batch_size=batch_size, optimizer=optimizer, **options)
+    def epochs_of(state: TrainState, key: Array, first: int, epochs: int, **static: Any) -> tuple[Any, Any, Any]:
+        return _epochs(state, x, y, key, first, epochs, num_data, weight, batch_size=batch_size, **static, **options)
 
-    return epoch_of, -(-size // batch_size)
+    return epochs_of, -(-size // batch_size)
 
 
 def _epochs_of_batches(model, batches, num_data, batch_size, weight, options) -> tuple[Callable, int | None]:
@@ -303,8 +301,8 @@ def _epochs_of_batches(model, batches, num_data, batch_size, weight, options) ->
         raise ValueError(expected("num_data", "with an iterable of batches", "None"))
     check_num_data(num_data)
 
-    def epoch_of(state: TrainState, key: Array, *, optimizer: Any) -> tuple[TrainState, dict[str, Array]]:
-        terms, sizes = [], []
+    def epoch_of(state: TrainState, key: Array, first: int, _: int, *, optimizer: Any, at_once: int) -> Any:
+        key, terms, sizes = draw_key(key, first), [], []
         for i, (x, y) in enumerate(batches):
             x, y = jax.tree.map(np.asarray, (x, y))
             sizes.append(check_batch(x, y))
@@ -313,6 +311,7 @@ def _epochs_of_batches(model, batches, num_data, batch_size, weight, options) ->
             terms.append(step_terms)
         if not terms:
             raise ValueError("Expected an iterable that starts anew each epoch; got one without a batch.")
-        return state, _mean_over_examples(jax.tree.map(lambda *values: jnp.stack(values), *terms), sizes)
+        means = _mean_over_examples(jax.tree.map(lambda *values: jnp.stack(values), *terms), sizes)
+        return state, at_once, {name: mean[None] for name, mean in means.items()}
 
     return epoch_of, len(batches) if isinstance(batches, Sized) else None
