@@ -22,9 +22,9 @@ Noise: TypeAlias = "Tensor | Sequence[Any]"
 
 def standard_normal_like(value: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Noise of this tensor's shape, dtype and device, from one call of the generator."""
-    # The numbers of torch.randn. But torch.compile would replace randn by a generator of its own, which is several
-    # times slower on a CPU and gives other numbers; torch.normal it leaves alone.
-    return torch.normal(0.0, 1.0, value.shape, generator=generator, dtype=value.dtype, device=value.device)
+    # The numbers of torch.randn, which torch.compile would replace by a generator of its own, several times slower on a
+    # CPU and with other numbers. Not torch.normal: compiled, its calls of one shape are taken for one.
+    return torch.empty(value.shape, dtype=value.dtype, device=value.device).normal_(generator=generator)
 
 
 def one_source(noise: object, generator: object) -> None:

@@ -126,6 +126,20 @@ def test_the_objectives_compile_without_a_graph_break(mc_samples):
         assert torch.isfinite(compiled(objective)()[0])
 
 
+def test_compiled_draws_are_those_of_the_seed():
+    """Not one draw for all samples and tensors of a shape, as compilers make of equal calls of a generator."""
+    model = randomized(dq.BayesByBackpropMLP(3, [5, 5], 2))
+    x, y = torch.randn(4, 3), torch.randint(2, (4,))
+    objective = lambda: dq.negative_elbo(model, x, y, num_data=12, mc_samples=3)[0]
+    torch._dynamo.reset()
+    optimizing = torch.compile(objective, backend="aot_eager_decomp_partition")  # as inductor, without its C++
+    losses = []
+    for run in (objective, optimizing):
+        torch.manual_seed(0)
+        losses.append(run().detach())
+    torch.testing.assert_close(*losses)
+
+
 @pytest.mark.parametrize(("number", "compilations"), [(torch.tensor, 1), (float, 2)])
 def test_a_schedule_compiles_a_few_times_and_not_every_step(number, compilations):
     """A float is compiled in at first, and made an argument when it changes."""
