@@ -62,18 +62,29 @@ def kl(network: Network) -> float:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of one draw of a quantity: its mean, its variance and its fourth central moment; arrays of one shape."""
+    """Of one draw of a quantity: its mean and its variance; arrays of one shape."""
 
     mean: np.ndarray
     var: np.ndarray
-    fourth: np.ndarray
     draws: int
 
 
 def _moments(values: np.ndarray) -> Moments:
-    mean = values.mean(axis=0)
-    centred = values - mean
-    return Moments(mean, np.mean(centred**2, axis=0), np.mean(centred**4, axis=0), len(values))
+    return Moments(values.mean(axis=0), values.var(axis=0), len(values))
+
+
+@dataclass(frozen=True)
+class Prediction(Moments):
+    """Of the outputs for some inputs, [inputs, outputs].
+
+    Attributes:
+        spread: mean of the squared distance of a draw's outputs from their mean: the variances, summed over outputs.
+        spread_var: variance of that squared distance. (Of an output alone, such as the probability of a class that few
+            draws find likely, a thousand draws do not tell how far its sample variance may be off.)
+    """
+
+    spread: np.ndarray
+    spread_var: np.ndarray
 
 
 def _draw(means: Weights, random: np.random.Generator) -> Weights:
@@ -108,7 +119,7 @@ def _log_ratio(w: np.ndarray, mu: np.ndarray) -> float:
 
 
 @functools.cache
-def prediction(network: Network, inputs: int) -> Moments:
+def prediction(network: Network, inputs: int) -> Prediction:
     """Of one draw's prediction (outputs, or class probabilities) for the first of these inputs: [checked, outputs]."""
     random = np.random.default_rng(3)
     means, x = network.means(), network.data(inputs)[0][:CHECKED_INPUTS]
@@ -116,4 +127,7 @@ def prediction(network: Network, inputs: int) -> Moments:
     for _ in range(PREDICTION_DRAWS):
         outputs = forward(_draw(means, random), x).astype(np.float64)
         draws.append(outputs if network.is_regression else softmax(outputs))
-    return _moments(np.stack(draws))
+    values = np.stack(draws)
+    distance = np.square(values - values.mean(axis=0)).sum(axis=-1)
+    mean, var = values.mean(axis=0), values.var(axis=0)
+    return Prediction(mean, var, len(values), spread=distance.mean(axis=0), spread_var=distance.var(axis=0))

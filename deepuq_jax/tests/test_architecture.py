@@ -19,6 +19,7 @@ LEVELS = {
     "_noise": 0,
     "_paths": 0,
     "_draws": 0,
+    "_progress": 0,
     "functional": 1,
     "priors": 2,
     "estimators": 2,

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.accuracy import data, openml
 from benchmarks.accuracy.tests.files import write_idx, write_mnist, write_regression
-from benchmarks.accuracy.uci_splits import test_splits as whole_splits
 from benchmarks.accuracy.uci_splits import FOLDS, validation_splits
+from benchmarks.accuracy.uci_splits import test_splits as whole_splits
 
 
 def test_a_regression_set_comes_as_it_was_written(tmp_path):
