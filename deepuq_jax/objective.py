@@ -241,6 +241,12 @@ def _resolve_num_batches(num_batches: Any, n_batches: Any) -> Any:
     return counts[0]
 
 
+# Draws that follow each other outside of a loop. Four at once, on a CPU: a step of 8-50-1 takes 0.78 and one of
+# 784-400-400-10 takes 0.86 of the time that it takes with them in a loop, that of two convolutions 0.15 (XLA:CPU has no
+# fast gradient of a convolution in a loop: github.com/jax-ml/jax/issues/12868), and none compiles longer.
+_UNROLLED = 4
+
+
 def _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight, antithetic) -> tuple[Array, Array, Any]:
     """E[criterion] over the draws, the KL, and the carried state after the last draw."""
     mc_samples = check_count("mc_samples", mc_samples)
@@ -264,6 +270,7 @@ def _expected_terms(model, x, y, criterion, key, noise, mc_samples, kl_weight, a
     if mc_samples == 1:
         nll, estimate, state = one_draw(0)
     else:
-        nll, estimate, state = jax.lax.map(one_draw, jnp.arange(mc_samples))
+        step = lambda _, i: (None, one_draw(i))
+        _, (nll, estimate, state) = jax.lax.scan(step, None, jnp.arange(mc_samples), unroll=min(mc_samples, _UNROLLED))
         nll, state = jnp.mean(nll), jax.tree.map(lambda leaf: leaf[-1], state)
     return nll, jnp.mean(estimate) if kl is None else kl, state

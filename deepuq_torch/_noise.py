@@ -22,9 +22,12 @@ Noise: TypeAlias = "Tensor | Sequence[Any]"
 
 def standard_normal_like(value: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Noise of this tensor's shape, dtype and device, from one call of the generator."""
-    # The numbers of torch.randn, which torch.compile would replace by a generator of its own, several times slower on a
-    # CPU and with other numbers. Not torch.normal: compiled, its calls of one shape are taken for one.
-    return torch.empty(value.shape, dtype=value.dtype, device=value.device).normal_(generator=generator)
+    kind = {"dtype": value.dtype, "device": value.device}
+    if torch.compiler.is_compiling():
+        # torch.compile would replace randn by a generator of its own, several times slower on a CPU and with other
+        # numbers, and takes equal calls of torch.normal for one. In place, which vmap refuses, they are those of randn.
+        return torch.empty(value.shape, **kind).normal_(generator=generator)
+    return torch.randn(value.shape, generator=generator, **kind)
 
 
 def one_source(noise: object, generator: object) -> None:

@@ -42,7 +42,8 @@ def _outputs(task: str) -> int:
 
 
 def _jax_model(task: str) -> dj.BayesByBackpropMLP:
-    return dj.BayesByBackpropMLP(3, (6,), _outputs(task), rngs=nnx.Rngs(2))
+    # The prior of deepuq_torch by default: the bridge carries posteriors, not priors.
+    return dj.BayesByBackpropMLP(3, (6,), _outputs(task), prior=dj.GaussianPrior(), rngs=nnx.Rngs(2))
 
 
 def _torch_model(task: str) -> dt.BayesByBackpropMLP:
