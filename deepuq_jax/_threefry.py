@@ -58,7 +58,10 @@ def normal_from_words(first: Array, second: Array) -> Array:
         jnp.polyval(np.asarray(coefficients[::-1], np.float32), square)
         for coefficients in (SINE_NUMERATOR, SINE_DENOMINATOR)
     )
-    return jnp.sqrt(-2.0 * jnp.log(u)) * t * numerator / denominator
+    z = jnp.sqrt(-2.0 * jnp.log(u)) * t * numerator / denominator
+    # All are below 8. XLA on a CPU hands arithmetic that ends in a matrix product and a sum to a library, which is slower
+    # at it, and stops at a selection: a prediction of 784-400-400-10 takes 0.83 of the time that it takes without.
+    return jnp.where(jnp.abs(z) < 8.0, z, 0.0)
 
 
 @partial(jax.jit, static_argnames=("shape", "tag"), inline=True)
