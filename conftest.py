@@ -1,4 +1,4 @@
-"""For the whole test run: its workers, and the programs that tests start, share what XLA has compiled."""
+"""For the whole test run: workers keep to cores of their own and share what XLA has compiled, as do programs they start."""
 
 import os
 import shutil
@@ -14,11 +14,22 @@ _own_cache: str | None = None
 def pytest_configure():
     """Before jax is imported, and before the workers start: they inherit the environment."""
     global _own_cache
+    _keep_to_own_cores()
     if _CACHE not in os.environ:
         _own_cache = os.environ[_CACHE] = tempfile.mkdtemp(prefix="deepuq-compiled-")
         # Also what compiles fast: tests run thousands of small programs, and each of two workers needs most of them.
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
+def _keep_to_own_cores():
+    """Of so many workers each takes its share of the cores: threads of two that want the same core wait for each other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None and hasattr(os, "sched_setaffinity"):
+        count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        own = sorted(os.sched_getaffinity(0))[int(worker.removeprefix("gw")) :: count]
+        if own:
+            os.sched_setaffinity(0, own)
 
 
 def pytest_unconfigure():
