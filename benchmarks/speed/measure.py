@@ -61,7 +61,7 @@ def measure(
     )
     log("  timed")
     for name, entry in entries.items():
-        while isinstance(work, Train) and len(entry.losses) < check.LEAST_STEPS:
+        while isinstance(work, Train) and not check.is_settled(entry.losses):
             _call(entry)
         rows.append(_row(work, entry, asdict(timings[name])))
     return rows
