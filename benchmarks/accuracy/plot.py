@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.accuracy import published
@@ -20,27 +21,30 @@ def _figure(columns: int, width: float) -> tuple[Any, Any]:
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-def regression(record: dict[str, Any]) -> Any:
-    """Log-likelihoods of each set with their standard errors, the published mean-field VI as a line; and coverages."""
+def regression(record: dict[str, Any], order: Sequence[str]) -> Any:
+    """Log-likelihoods of each set with their standard errors, methods in this order; and coverages."""
     sets = record["sets"]
     figure, axes = _figure(len(sets) + 1, 2.4 * (len(sets) + 1))
-    methods = list(next(iter(sets.values()))["methods"])
+    methods = [method for method in order if method in next(iter(sets.values()))["methods"]]
     for ax, (name, found) in zip(axes, sets.items(), strict=False):
         for i, method in enumerate(methods):
             row = found["methods"][method]
             value, error = row["log_likelihood"], row["log_likelihood_se"]
             ax.errorbar(i, value, error, fmt="o", color=COLOURS[i % len(COLOURS)], capsize=3)
         if name in published.RESULTS:
-            ax.axhline(published.RESULTS[name][3][1], color=INK, lw=0.8, ls="--")
+            line = ax.axhline(published.RESULTS[name][3][1], color=INK, lw=0.8, ls="--")
+            line.set_label("published mean-field VI")
         ax.set_title(name, fontsize=9)
         ax.set_xticks(range(len(methods)), methods, rotation=60, ha="right", fontsize=7)
     axes[0].set_ylabel("test log-likelihood, nats")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", fontsize=8, frameon=False)
     last = axes[-1]
     last.plot([0, 1], [0, 1], color=INK, lw=0.8)
     for i, method in enumerate(methods):
         for found in sets.values():
             last.plot(LEVELS, found["methods"][method]["coverage"], ".", color=COLOURS[i % len(COLOURS)])
-    last.set(title="coverage", xlim=(0.4, 1), ylim=(0.2, 1), xlabel="level")
+    last.set_title("coverage of intervals", fontsize=9)
+    last.set(xlim=(0.4, 1), ylim=(0.3, 1), xlabel="level")
     return figure
 
 

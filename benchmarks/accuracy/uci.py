@@ -23,7 +23,13 @@ from benchmarks.accuracy.uci_score import LEVELS, Draws, Score, score, summary
 from benchmarks.accuracy.uci_splits import FOLDS, Splits, test_splits, validation_splits
 
 # Names of the methods that are run, in the order of the tables.
-BAYESIAN, TORCH, DEFAULTS, POINT, ENSEMBLE = "deepuq_jax", "deepuq_torch", "fit, defaults", "deterministic", "ensemble"
+METHODS = BAYESIAN, TORCH, DEFAULTS, POINT, ENSEMBLE = (
+    "deepuq_jax",
+    "deepuq_torch",
+    "fit, defaults",
+    "deterministic",
+    "ensemble",
+)
 
 
 def choose(space: tuple[Any, ...], splits: Splits, *, seed: int, plan: Plan) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def _point_and_ensemble(members: list[Draws], splits: Splits) -> dict[str, Any]:
 def as_markdown(record: dict[str, Any]) -> str:
     """Two tables: scores beside the published ones, and coverages."""
     sets = record["sets"]
-    methods = [m for m in (BAYESIAN, TORCH, DEFAULTS, POINT, ENSEMBLE) if any(m in s["methods"] for s in sets.values())]
+    methods = [m for m in METHODS if any(m in s["methods"] for s in sets.values())]
     pair = lambda s: (
         f"{s['rmse']:.2f} ± {s['rmse_se']:.2f} / {s['log_likelihood']:.2f} ± {s['log_likelihood_se']:.2f}" if s else "-"
     )
@@ -141,5 +147,5 @@ def main(argv: list[str]) -> dict[str, Any]:
     markdown = as_markdown(record)
     print(markdown)
     if args.json:
-        report.write(args.json, record, markdown, plot.regression(record))
+        report.write(args.json, record, markdown, plot.regression(record, METHODS))
     return record
