@@ -1,13 +1,13 @@
-"""``python -m benchmarks accuracy uci|mnist``."""
+"""``python -m benchmarks accuracy uci|mnist|readme``."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-from benchmarks.accuracy import mnist, uci
+from benchmarks.accuracy import mnist, summary, uci
 
-COMMANDS = {"mnist": mnist.main, "uci": uci.main}
+COMMANDS = {"mnist": mnist.main, "uci": uci.main, "readme": summary.main}
 
 
 def main(argv: list[str]) -> Any:

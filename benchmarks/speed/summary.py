@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markers import block, put
 from benchmarks.speed import results
 from benchmarks.speed.check import OK
 from benchmarks.speed.table import micro, times
@@ -21,7 +22,7 @@ _LIMITS = (
 def speed(data: dict[str, Any]) -> str:
     """The speed of each workload, made of a result file's data alone."""
     lines = [*_preamble(data), "", _SPEED, "| --- " * 6 + "|"]
-    return _block("speed", [*lines, *(_speed_line(name, part) for name, part in data["workloads"].items())])
+    return block("speed", [*lines, *(_speed_line(name, part) for name, part in data["workloads"].items())])
 
 
 def limits(data: dict[str, Any]) -> str:
@@ -35,29 +36,7 @@ def limits(data: dict[str, Any]) -> str:
         _LIMITS,
         "| --- " * 8 + "|",
     ]
-    return _block("limits", [*lines, *(_limits_line(name, part) for name, part in data["workloads"].items())])
-
-
-def _block(name: str, lines: list[str]) -> str:
-    begin, end = _markers(name)
-    return "\n".join([begin, "", *lines, "", end])
-
-
-def _markers(name: str) -> tuple[str, str]:
-    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-
-
-def put(text: str, name: str, new: str) -> str:
-    """A text with the block in place of what stood between its markers.
-
-    >>> put("a <!-- speed:begin --> old <!-- speed:end --> b", "speed", "new")
-    'a new b'
-    """
-    begin, end = _markers(name)
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise ValueError(f"Expected the text to hold {begin} and, after it, {end}, once each; got something else.")
-    before, rest = text.split(begin)
-    return before + new + rest.split(end)[1]
+    return block("limits", [*lines, *(_limits_line(name, part) for name, part in data["workloads"].items())])
 
 
 def write(data: dict[str, Any], readme: Path = README, notes: Path = NOTES) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.markers import put
 from benchmarks.speed import results, summary, table
 
 FILE = results.RESULTS / "speed-cpu.json"
@@ -14,7 +15,7 @@ def test_the_readme_shows_what_the_json_says(name):
     text = {"speed": summary.README, "limits": summary.NOTES}[name].read_text(encoding="utf-8")
     block = NAMES[name](results.read(FILE))
     assert block in text
-    assert summary.put(text, name, block) == text
+    assert put(text, name, block) == text
 
 
 def test_the_full_table_is_what_the_json_says():
@@ -96,4 +97,4 @@ def test_the_blocks_are_put_between_the_markers(tmp_path, data):
 @pytest.mark.parametrize("text", ["none", "<!-- speed:begin -->", "<!-- speed:end --> <!-- speed:begin -->"])
 def test_a_text_without_its_markers_is_refused(text):
     with pytest.raises(ValueError, match="Expected"):
-        summary.put(text, "speed", "new")
+        put(text, "speed", "new")
