@@ -1,4 +1,4 @@
-"""For the whole test run: workers keep to cores of their own and share what XLA has compiled, as do programs they start."""
+"""For the whole test run: workers keep to cores of their own and share what XLA compiled, as do programs they start."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def pytest_configure():
 
 
 def _keep_to_own_cores():
-    """Of so many workers each takes its share of the cores: threads of two that want the same core wait for each other."""
+    """A worker takes its share of the cores: threads of two workers that want the same one wait for each other."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None and hasattr(os, "sched_setaffinity"):
         count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])

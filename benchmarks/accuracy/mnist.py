@@ -46,7 +46,7 @@ class Plan:
     """
 
     choice_epochs: int = 5
-    epochs: tuple[tuple[int, int], ...] = ((400, 20), (1200, 30))
+    epochs: tuple[tuple[int, int], ...] = ((400, 20), (1200, 20))
     draws: int = 100
     space: tuple[Recipe, ...] = BAYESIAN_SPACE
     twin_space: tuple[Recipe, ...] = TWIN_SPACE
