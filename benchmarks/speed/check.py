@@ -45,9 +45,8 @@ def falls(losses: list[float]) -> bool:
     if len(losses) < LEAST_STEPS:
         return False
     first, last = _ends(losses)
-    return np.mean(first) - np.mean(last) > FALL_STANDARD_ERRORS * math.sqrt(
-        (np.var(first) + np.var(last)) / len(first)
-    )
+    error = math.sqrt((np.var(first) + np.var(last)) / len(first))
+    return bool(np.mean(first) - np.mean(last) > FALL_STANDARD_ERRORS * error)
 
 
 def is_settled(losses: list[float]) -> bool:
