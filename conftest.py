@@ -7,6 +7,9 @@ import tempfile
 import pytest
 
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
+# Compiling is most of a test's time, and most programs run once: LLVM's optimizer is left out, which changes no result
+# that a test looks at, and XLA's own passes are not. With all of it: XLA_FLAGS=--xla_backend_optimization_level=3.
+_EFFORT = "--xla_backend_optimization_level"
 _own_cache: str | None = None
 
 
@@ -15,6 +18,9 @@ def pytest_configure():
     """Before jax is imported, and before the workers start: they inherit the environment."""
     global _own_cache
     _keep_to_own_cores()
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _EFFORT not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_EFFORT}=0".strip()
     if _CACHE not in os.environ:
         _own_cache = os.environ[_CACHE] = tempfile.mkdtemp(prefix="deepuq-compiled-")
         # Also what compiles fast: tests run thousands of small programs, and each of two workers needs most of them.
