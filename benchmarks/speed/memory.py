@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 
@@ -15,12 +17,14 @@ from benchmarks.speed.environment import apply
 from benchmarks.speed.workloads import ON_GPU, WORKLOADS, Predict
 
 LIMIT_S = 600
-_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+_STATUS = Path("/proc/self/status")
 
 
 def resident() -> int:
     """The most memory that this process has had, bytes."""
-    return _UNIT * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if _STATUS.exists():  # on Linux ru_maxrss of a new process begins at that of the process that started it
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())[1])  # type: ignore[index]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on a Mac
 
 
 def on_device() -> int | None:
