@@ -170,7 +170,7 @@ def test_the_machine_is_measured():
 def test_peak_memory_is_of_a_process_of_its_own():
     held = np.ones(2**27)  # a gibibyte, which is this process's alone
     found = memory.peak("train 8-50-1, batch 32, mc 1", "deterministic, torch, eager", Setting())
-    assert memory.resident() - held.nbytes > 0
+    del held
     assert 0 < found["imports"] <= found["peak"] < memory.resident()
     assert found["device"] is None
 

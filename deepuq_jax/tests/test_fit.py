@@ -88,9 +88,9 @@ def test_fit_is_the_pure_functions_in_a_loop(key):
     result = dq.fit(mlp(), x, y, key=key, epochs=2, batch_size=16, optimizer=optimizer)
     train_key, _ = jax.random.split(key)
     state = dq.init(mlp(), optimizer)
+    run = jax.jit(lambda state, key: dq.train_epoch(state, x, y, key=key, batch_size=16, optimizer=optimizer)[0])
     for epoch in range(2):
-        epoch_key = jax.random.fold_in(train_key, epoch)
-        state, _ = dq.train_epoch(state, x, y, key=epoch_key, batch_size=16, optimizer=optimizer)
+        state = run(state, jax.random.fold_in(train_key, epoch))
     for a, b in zip(jax.tree.leaves(result.model), jax.tree.leaves(state.model), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
