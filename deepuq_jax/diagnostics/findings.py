@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from deepuq_jax.diagnostics.health import FitHealth
+from collections.abc import Sequence
+from typing import Protocol
 
 # A remainder batch alone moves N / (B num_batches) by less than this.
 TEMPERATURE_SLACK = 0.1
@@ -18,7 +16,37 @@ NO_SIGNAL, NO_NOISE = 1.0, 100.0
 KL_SLACK = 0.01
 
 
-def findings_of(health: FitHealth) -> tuple[str, ...]:
+class Layer(Protocol):
+    """What is read of a `LayerHealth`."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def num_weights(self) -> int: ...
+    @property
+    def kl(self) -> float: ...
+    @property
+    def share_at_prior(self) -> float: ...
+
+
+class Health(Protocol):
+    """What is read of a `FitHealth`."""
+
+    @property
+    def khat(self) -> float: ...
+    @property
+    def khat_threshold(self) -> float: ...
+    @property
+    def kl(self) -> float: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def layers(self) -> Sequence[Layer]: ...
+    @property
+    def signal_to_noise(self) -> Sequence[float]: ...
+
+
+def findings_of(health: Health) -> tuple[str, ...]:
     """What is off, the cause before its effects.
 
     Args:
@@ -29,7 +57,7 @@ def findings_of(health: FitHealth) -> tuple[str, ...]:
     return (*_kl(health), *_temperature(health), *_pruned(health), *_signal(health), *_khat(health))
 
 
-def _kl(health: FitHealth) -> list[str]:
+def _kl(health: Health) -> list[str]:
     total = sum(layer.kl for layer in health.layers)
     if abs(total - health.kl) <= KL_SLACK * max(1.0, abs(health.kl)):
         return []
@@ -39,7 +67,7 @@ def _kl(health: FitHealth) -> list[str]:
     ]
 
 
-def _temperature(health: FitHealth) -> list[str]:
+def _temperature(health: Health) -> list[str]:
     t = health.temperature
     if t > 1 + TEMPERATURE_SLACK:
         return [
@@ -55,7 +83,7 @@ def _temperature(health: FitHealth) -> list[str]:
     return []
 
 
-def _pruned(health: FitHealth) -> list[str]:
+def _pruned(health: Health) -> list[str]:
     return [
         f"Layer {layer.path} is over-pruned: {layer.share_at_prior:.0%} of its {layer.num_weights:,} weights are still "
         f"at the prior. Either it is wider than the data need, or the KL holds it back: weigh the KL less in the first "
@@ -65,7 +93,7 @@ def _pruned(health: FitHealth) -> list[str]:
     ]
 
 
-def _signal(health: FitHealth) -> list[str]:
+def _signal(health: Health) -> list[str]:
     low, high = health.signal_to_noise[0], health.signal_to_noise[-1]
     if high < NO_SIGNAL:
         return [
@@ -80,7 +108,7 @@ def _signal(health: FitHealth) -> list[str]:
     return []
 
 
-def _khat(health: FitHealth) -> list[str]:
+def _khat(health: Health) -> list[str]:
     if not health.khat > health.khat_threshold:
         return []
     return [
