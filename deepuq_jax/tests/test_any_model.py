@@ -34,29 +34,24 @@ def programs(page=PAGE):
     return found
 
 
-def ways(page=PAGE):
-    """Programs under a heading, which may build on each other, by heading; without the first, which all share."""
+def ways():
+    """Programs by heading, under which one may build on another; without the first, which all share."""
     found: dict = {}
-    for heading, program in programs(page)[1:] if page.exists() else ():
+    for heading, program in programs()[1:] if PAGE.exists() else ():
         found.setdefault(heading, []).append(program)
     return found
-
-
-def run(heading, page=PAGE):
-    """The score of each program under a heading, or None where it has none."""
-    names: dict = {}
-    exec(programs(page)[0][1], names)
-    for program in ways(page)[heading]:
-        names.pop("score", None)
-        exec(program, names)
-        yield names.get("score")
 
 
 @pytest.mark.parametrize("heading", ways())
 def test_every_way_reaches_a_sensible_score(heading):
     pytest.importorskip("sklearn")
     pytest.importorskip("equinox")
-    assert all(score > ACCURATE for score in run(heading))
+    names: dict = {}
+    exec(programs()[0][1], names)
+    for program in ways()[heading]:
+        names.pop("score", None)
+        exec(program, names)
+        assert names["score"] > ACCURATE
 
 
 def test_no_way_is_missing():
