@@ -49,20 +49,25 @@ def regression(record: dict[str, Any], order: Sequence[str]) -> Any:
 
 
 def digits(record: dict[str, Any]) -> Any:
-    """The pruning curves, and the entropy on turned digits."""
-    figure, (curve, turned) = _figure(2, 8.0)
-    for i, row in enumerate(record["final"]):
-        size = row["recipe"]["hidden"] if "recipe" in row else row["hidden"]
-        style = dict(color=COLOURS[i % len(COLOURS)], label=f"{row['name'].split(', KL')[0]}, {size}")
-        turned.plot(row["elsewhere"]["angles"], row["elsewhere"]["entropy_of_rotated"], ".-", **style)
+    """The pruning curves, and the entropy on turned digits; a recipe has a colour, the larger network is dashed."""
+    figure, (curve, turned) = _figure(2, 9.0)
+    figure.set_figheight(4.2)
+    size = lambda row: row["recipe"]["hidden"] if "recipe" in row else row["hidden"]
+    names = list(dict.fromkeys(row["name"] for row in record["final"]))
+    for row in record["final"]:
+        style = dict(
+            color=COLOURS[names.index(row["name"]) % len(COLOURS)],
+            linestyle="-" if size(row) == size(record["final"][0]) else "--",
+            label=f"{row['name'].split(', KL')[0].split(', learning')[0]}, {size(row)}",
+        )
+        turned.plot(row["elsewhere"]["angles"], row["elsewhere"]["entropy_of_rotated"], marker=".", **style)
         if "pruning" in row:
-            curve.plot(
-                [100 * point["pruned"] for point in row["pruning"]],
-                [point["error"] for point in row["pruning"]],
-                ".-",
-                **style,
-            )
+            shares = [100 * point["pruned"] for point in row["pruning"]]
+            curve.plot(shares, [point["error"] for point in row["pruning"]], marker=".", **style)
     curve.set(xlabel="weights pruned, %", ylabel="test error, %", yscale="log")
+    curve.yaxis.set_major_formatter("{x:g}")
+    curve.yaxis.set_minor_formatter("")
+    curve.set_yticks([1, 2, 5, 10, 20, 50])
     turned.set(xlabel="turned by, degrees", ylabel="predictive entropy, nats")
-    turned.legend(fontsize=6)
+    figure.legend(*turned.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7, frameon=False)
     return figure
