@@ -12,12 +12,12 @@ from deepuq_jax.plots import BLUE, GREY, INK, ORANGE, SKY, VERMILION
 COLOURS = (BLUE, SKY, VERMILION, GREY, ORANGE, INK)
 
 
-def _figure(columns: int, width: float) -> tuple[Any, Any]:
+def _figure(columns: int, width: float, height: float = 3.2) -> tuple[Any, Any]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("The plot needs matplotlib: pip install 'deepuq-jax[demo]'.") from error
-    figure = Figure(figsize=(width, 3.2), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
@@ -32,7 +32,7 @@ def regression(record: dict[str, Any], order: Sequence[str]) -> Any:
             value, error = row["log_likelihood"], row["log_likelihood_se"]
             ax.errorbar(i, value, error, fmt="o", color=COLOURS[i % len(COLOURS)], capsize=3)
         if name in published.RESULTS:
-            line = ax.axhline(published.RESULTS[name][3][1], color=INK, lw=0.8, ls="--")
+            line = ax.axhline(published.RESULTS[name][published.MEAN_FIELD][1], color=INK, lw=0.8, ls="--")
             line.set_label("published mean-field VI")
         ax.set_title(name, fontsize=9)
         ax.set_xticks(range(len(methods)), methods, rotation=60, ha="right", fontsize=7)
@@ -50,8 +50,7 @@ def regression(record: dict[str, Any], order: Sequence[str]) -> Any:
 
 def digits(record: dict[str, Any]) -> Any:
     """The pruning curves, and the entropy on turned digits; a recipe has a colour, the larger network is dashed."""
-    figure, (curve, turned) = _figure(2, 9.0)
-    figure.set_figheight(4.2)
+    figure, (curve, turned) = _figure(2, 9.0, 4.2)
     size = lambda row: row["recipe"]["hidden"] if "recipe" in row else row["hidden"]
     names = list(dict.fromkeys(row["name"] for row in record["final"]))
     for row in record["final"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 COLUMNS = ["MC dropout, tuned¹", "Deep Ensembles²", "PBP²", "mean-field VI³", "deterministic VI³"]
+DROPOUT, MEAN_FIELD = (COLUMNS.index(name) for name in ("MC dropout, tuned¹", "mean-field VI³"))
 SOURCES = (
     "¹ Gal & Ghahramani's re-run with a grid search, 50 hidden units. ² Lakshminarayanan et al. 2017 (arXiv "
     "1612.01474), Table 1. ³ Wu et al. 2019 (arXiv 1810.03958), Table 2: 50 ReLUs, heteroscedastic, empirical Bayes."

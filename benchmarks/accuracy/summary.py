@@ -13,7 +13,6 @@ from benchmarks.markers import block, put
 README = Path(__file__).parents[2] / "README.md"
 RESULTS = Path(__file__).parents[1] / "results"
 UCI, MNIST = RESULTS / "accuracy-uci.json", RESULTS / "accuracy-mnist.json"
-_DROPOUT, _MEAN_FIELD = (published.COLUMNS.index(name) for name in ("MC dropout, tuned¹", "mean-field VI³"))
 
 
 def regression(record: dict[str, Any]) -> str:
@@ -27,7 +26,7 @@ def regression(record: dict[str, Any]) -> str:
             [
                 name,
                 *(f"{s['log_likelihood']:.2f} ± {s['log_likelihood_se']:.2f}" for s in scores),
-                *("-" if known is None else f"{known[i][1]:.2f}" for i in (_MEAN_FIELD, _DROPOUT)),
+                *("-" if known is None else f"{known[i][1]:.2f}" for i in (published.MEAN_FIELD, published.DROPOUT)),
                 " / ".join(f"{100 * share:.0f}" for share in scores[0]["coverage"]),
             ]
         )
@@ -40,9 +39,9 @@ def digits(record: dict[str, Any]) -> str:
     rows = []
     for row in record["final"]:
         recipe = row.get("recipe", {"hidden": row.get("hidden"), "epochs": "default"})
-        pruned = [point["error"] for point in row.get("pruning", ()) if point["pruned"] == 0.75]
-        numbers = [f"{row['error']:.2f}", f"{row['nll']:.4f}", f"{row['ece']:.2f}", *(f"{e:.2f}" for e in pruned)]
-        rows.append([row["name"], str(recipe["hidden"]), str(recipe["epochs"]), *numbers, *([] if pruned else ["-"])])
+        errors = {point["pruned"]: f"{point['error']:.2f}" for point in row.get("pruning", ())}
+        numbers = [f"{row['error']:.2f}", f"{row['nll']:.4f}", f"{row['ece']:.2f}", errors.get(0.75, "-")]
+        rows.append([row["name"], str(recipe["hidden"]), str(recipe["epochs"]), *numbers])
     return table(["MNIST", "units", "epochs", "error, %", "NLL, nats", "ECE, %", "error with 75 % pruned"], rows)
 
 

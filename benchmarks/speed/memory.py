@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import resource
 import subprocess
 import sys
@@ -17,14 +16,16 @@ from benchmarks.speed.environment import apply
 from benchmarks.speed.workloads import ON_GPU, WORKLOADS, Predict
 
 LIMIT_S = 600
+_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 _STATUS = Path("/proc/self/status")
 
 
 def resident() -> int:
     """The most memory that this process has had, bytes."""
     if _STATUS.exists():  # on Linux ru_maxrss of a new process begins at that of the process that started it
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())[1])  # type: ignore[index]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on a Mac
+        lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+        return 1024 * int(lines["VmHWM"].removesuffix("kB"))
+    return _UNIT * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def on_device() -> int | None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_num_data, check_one_of, expected
-from deepuq_jax.diagnostics.findings import findings_of
+from deepuq_jax.diagnostics.findings import QUANTILES, FitHealth, LayerHealth
 from deepuq_jax.diagnostics.importance import khat_threshold, log_importance_weights, pareto_khat
 from deepuq_jax.diagnostics.weights import WeightTensor, kl_per_weight, weight_tensors
 from deepuq_jax.objective import kl_divergence
@@ -20,78 +19,8 @@ from deepuq_jax.posterior import KeyRequiredError
 # A weight that has learned less than this, in nats, is still at the prior: its mean is within 0.45 prior standard
 # deviations of the prior's, its scale within a factor of 1.4. The jitter of Adam alone leaves about 0.04.
 PRIOR_KL = 0.1
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Draws below which the fit of a tail says nothing.
 MIN_SAMPLES = 100
-
-
-class LayerHealth(NamedTuple):
-    """What one layer has learned.
-
-    Attributes:
-        path: where it is in the model.
-        num_weights: in it, biases included.
-        kl: KL(q || p), nats, summed over its weights.
-        share_at_prior: share of its weights whose own KL is below 0.1 nats.
-        signal_to_noise: 5, 25, 50, 75 and 95 % quantiles of |mu| / sigma over its weights.
-    """
-
-    path: str
-    num_weights: int
-    kl: float
-    share_at_prior: float
-    signal_to_noise: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class FitHealth:
-    """What `diagnose` returns; `print` it for a table and the findings in words.
-
-    Attributes:
-        khat: Pareto k-hat of the importance weights of the posterior against q; -inf where they are all equal.
-        khat_threshold: above it q is not near the posterior.
-        elbo: evidence lower bound of the whole data, nats, over the same draws.
-        kl: KL(q || p) of the model, nats: its own `kl()` where that is a closed form, else the layers' sum.
-        temperature: weight of the KL in the objective over that of the exact ELBO.
-        layers: one `LayerHealth` each.
-        share_at_prior, signal_to_noise: as in `LayerHealth`, over every weight.
-        num_data: examples. n_samples: draws.
-    """
-
-    khat: float
-    khat_threshold: float
-    elbo: float
-    kl: float
-    temperature: float
-    layers: tuple[LayerHealth, ...]
-    share_at_prior: float
-    signal_to_noise: tuple[float, ...]
-    num_data: int
-    n_samples: int
-
-    @property
-    def findings(self) -> tuple[str, ...]:
-        """A sentence for each thing that is off; empty where nothing is."""
-        return findings_of(self)
-
-    def __str__(self) -> str:
-        quantiles = lambda values: "  ".join(f"{value:8.2f}" for value in values)
-        width = max(len("every layer"), *(len(layer.path) for layer in self.layers))
-        row = lambda path, size, kl, share, ratio: (
-            f"{path:{width}}  {size:>10,}  {kl:>12,.1f}  {share:>12.1%}  {quantiles(ratio)}"
-        )
-        every = sum(layer.num_weights for layer in self.layers)
-        heads = "  ".join(f"{f'{100 * q:g} %':>8}" for q in QUANTILES)
-        lines = [
-            f"{self.num_data:,} examples, {self.n_samples:,} draws",
-            f"ELBO {self.elbo:,.1f} nats, {self.elbo / self.num_data:.3f} an example",
-            f"k-hat {self.khat:.2f}, trusted below {self.khat_threshold:.2f}",
-            f"temperature {self.temperature:.3g}, 1 for the exact ELBO",
-            f"{'':{width}}  {'weights':>10}  {'KL, nats':>12}  {'at the prior':>12}  {heads} of |mu| / sigma",
-            *(row(*layer) for layer in self.layers),
-            row("every layer", every, self.kl, self.share_at_prior, self.signal_to_noise),
-        ]
-        return "\n".join(lines + ([f"- {finding}" for finding in self.findings] or ["Nothing is off."]))
 
 
 def effective_temperature(
