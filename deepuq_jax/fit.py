@@ -8,7 +8,7 @@ turn non-finite, is it time to stop.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sized
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from deepuq_jax import _fit_defaults as default
 from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_key, check_num_data, expected
 from deepuq_jax._noise import draw_key
 from deepuq_jax._progress import progress_bar
@@ -25,13 +26,6 @@ from deepuq_jax.prediction import log_predictive_density
 from deepuq_jax.training import TrainState, init, train_epoch, train_step
 from deepuq_jax.types import ELBOTerms
 
-DEFAULT_BATCH_SIZE = 128
-# At the start; it falls to 0 as a cosine, so that the noise of the gradient leaves the posterior before the end.
-DEFAULT_LEARNING_RATE = 5e-3
-# A posterior needs steps, not epochs: 300 rows need hundreds of epochs, MNIST twenty.
-DEFAULT_STEPS = 10_000
-# Where the length of an epoch is not known beforehand.
-DEFAULT_EPOCHS = 100
 # Epochs shorter than this are run several a call: going in and out of one costs some 30 steps of a small net.
 _STEPS_A_CALL = 250
 # Draws of the validation score: enough to rank epochs, and each costs a forward pass.
@@ -73,18 +67,6 @@ class _Best(NamedTuple):
     stale: Array
 
 
-@lru_cache
-def _default_optimizer(steps: int | None) -> optax.GradientTransformation:
-    # One object for all calls of one length, so that a second fit finds the compiled program of the first.
-    if steps is None:
-        return optax.adam(DEFAULT_LEARNING_RATE)
-    return optax.adam(optax.cosine_decay_schedule(DEFAULT_LEARNING_RATE, steps))
-
-
-def _default_epochs(steps_per_epoch: int | None) -> int:
-    return DEFAULT_EPOCHS if not steps_per_epoch else max(1, round(DEFAULT_STEPS / steps_per_epoch))
-
-
 def fit(
     model: Any,
     x: Any,
@@ -96,7 +78,7 @@ def fit(
     epochs: int | None = None,
     batch_size: int | None = None,
     num_data: int | None = None,
-    kl_weight: Any = 1.0,
+    kl_weight: Any = None,
     mc_samples: int = 1,
     sticking_the_landing: bool = False,
     antithetic: bool = False,
@@ -118,7 +100,9 @@ def fit(
         batch_size: default 128, or all the data where that is less.
         num_data: number of examples in the whole data set; needed with an iterable only.
         kl_weight: a number (another one does not recompile) or a function of the step: one of `deepuq_jax.schedules`,
-            an optax schedule.
+            an optax schedule. Default: from 0 to 1 in a straight line over the first half of the steps, then 1, the
+            ELBO; 1 throughout where the number of steps is not told beforehand (`patience`, an iterable without a
+            length). To go on with a trained model give 1.
         mc_samples: draws a step.
         sticking_the_landing: as in `negative_elbo`: gradients of less variance late in training.
         antithetic: as in `negative_elbo`: draws in opposite pairs, for an even `mc_samples`.
@@ -143,7 +127,7 @@ def fit(
     if epochs is not None:
         check_count("epochs", epochs)
     check_count("mc_samples", mc_samples)
-    if not callable(kl_weight):
+    if kl_weight is not None and not callable(kl_weight):
         check_finite_number("kl_weight", kl_weight)
     if patience is not None:
         check_count("patience", patience)
@@ -159,19 +143,20 @@ def fit(
         "antithetic": bool(antithetic),
         "schedule": kl_weight if callable(kl_weight) else None,
     }
-    weight = 1.0 if callable(kl_weight) else jnp.asarray(kl_weight, jnp.result_type(float))
     if y is None:
-        epochs_of, steps = _epochs_of_batches(model, x, num_data, batch_size, weight, options)
+        epochs_of, steps = _epochs_of_batches(model, x, num_data, batch_size, options)
         at_once = 1
     else:
-        epochs_of, steps = _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options)
+        epochs_of, steps = _epochs_of_arrays(model, x, y, num_data, batch_size, options)
         at_once = 1 if progress or validation_data is not None else max(1, _STEPS_A_CALL // steps)
-    epochs = _default_epochs(steps) if epochs is None else epochs
-    optimizer = _default_optimizer(steps * epochs if steps else None) if optimizer is None else optimizer
+    epochs = default.epochs_for(steps) if epochs is None else epochs
+    all_steps = steps * epochs if steps else None
+    optimizer = default.optimizer_for(all_steps) if optimizer is None else optimizer
+    weight = default.weight_and_warm_up(kl_weight, all_steps if patience is None else None)
     # The epochs give their buffers back to be written over: train on a copy, so that the caller's arrays survive.
     state = _copy(init(model, optimizer))
     score = None if validation_data is None else partial(_score, data=validation_data, log_likelihood=log_likelihood)
-    epochs_of = partial(epochs_of, optimizer=optimizer, at_once=at_once)
+    epochs_of = partial(epochs_of, weight=weight, optimizer=optimizer, at_once=at_once)
     return _run(state, epochs_of, score, key, epochs, patience, progress)
 
 
@@ -236,10 +221,6 @@ def _mean_over_examples(history: ELBOTerms, sizes: Any) -> dict[str, Array]:
     return {name: jnp.average(getattr(history, name), weights=sizes) for name in _MEANS}
 
 
-def _kl_weight(schedule: Callable | None, weight: Any) -> Any:
-    return weight if schedule is None else schedule
-
-
 _STATIC = ("optimizer", "log_likelihood", "mc_samples", "sticking_the_landing", "antithetic", "schedule")
 
 
@@ -252,7 +233,7 @@ def _epochs(state, x, y, key, first, epochs, num_data, weight, *, at_once, sched
     """
     size = jax.tree.leaves(x)[0].shape[0]
     sizes = [batch_size] * (size // batch_size) + [size % batch_size] * bool(size % batch_size)
-    options |= dict(batch_size=batch_size, num_data=num_data, kl_weight=_kl_weight(schedule, weight))
+    options |= dict(batch_size=batch_size, num_data=num_data, kl_weight=default.schedule_of(schedule, weight))
 
     def is_next(carry):
         i, state, _ = carry
@@ -271,27 +252,31 @@ def _epochs(state, x, y, key, first, epochs, num_data, weight, *, at_once, sched
 
 @partial(jax.jit, static_argnames=_STATIC, donate_argnums=0)
 def _step(state, x, y, key, num_data, weight, *, schedule, **options):
-    return train_step(state, x, y, key=key, num_data=num_data, kl_weight=_kl_weight(schedule, weight), **options)
+    return train_step(
+        state, x, y, key=key, num_data=num_data, kl_weight=default.schedule_of(schedule, weight), **options
+    )
 
 
-def _epochs_of_arrays(model, x, y, num_data, batch_size, weight, options) -> tuple[Callable, int]:
+def _epochs_of_arrays(model, x, y, num_data, batch_size, options) -> tuple[Callable, int]:
     """An epoch over arrays, checked before the first one, and its steps."""
     x, y = _checked(model, x, y, options["log_likelihood"])
     size = jax.tree.leaves(x)[0].shape[0]
     if batch_size is None:
-        batch_size = min(DEFAULT_BATCH_SIZE, size)
+        batch_size = min(default.BATCH_SIZE, size)
     if check_count("batch_size", batch_size) > size:
         raise ValueError(expected("batch_size", f"to be at most the {size} examples", f"{batch_size}"))
     num_data = size if num_data is None else num_data
     check_num_data(num_data)
 
-    def epochs_of(state: TrainState, key: Array, first: int, epochs: int, **static: Any) -> tuple[Any, Any, Any]:
+    def epochs_of(
+        state: TrainState, key: Array, first: int, epochs: int, *, weight: Any, **static: Any
+    ) -> tuple[Any, Any, Any]:
         return _epochs(state, x, y, key, first, epochs, num_data, weight, batch_size=batch_size, **static, **options)
 
     return epochs_of, -(-size // batch_size)
 
 
-def _epochs_of_batches(model, batches, num_data, batch_size, weight, options) -> tuple[Callable, int | None]:
+def _epochs_of_batches(model, batches, num_data, batch_size, options) -> tuple[Callable, int | None]:
     """An epoch over an iterable, each batch checked as it comes, and its steps where it tells them."""
     if isinstance(batches, (jax.Array, np.ndarray)) or not isinstance(batches, Iterable):
         raise ValueError(expected("y", "with an array x (or x an iterable of batches)", "None"))
@@ -301,7 +286,9 @@ def _epochs_of_batches(model, batches, num_data, batch_size, weight, options) ->
         raise ValueError(expected("num_data", "with an iterable of batches", "None"))
     check_num_data(num_data)
 
-    def epoch_of(state: TrainState, key: Array, first: int, _: int, *, optimizer: Any, at_once: int) -> Any:
+    def epoch_of(
+        state: TrainState, key: Array, first: int, _: int, *, weight: Any, optimizer: Any, at_once: int
+    ) -> tuple[Any, Any, Any]:
         key, terms, sizes = draw_key(key, first), [], []
         for i, (x, y) in enumerate(batches):
             x, y = jax.tree.map(np.asarray, (x, y))

@@ -17,7 +17,7 @@ UCI, MNIST = RESULTS / "accuracy-uci.json", RESULTS / "accuracy-mnist.json"
 
 def regression(record: dict[str, Any]) -> str:
     """Log-likelihoods beside the published ones, and coverage."""
-    methods = (uci.BAYESIAN, uci.DEFAULTS, uci.POINT, uci.ENSEMBLE)
+    methods = (uci.BAYESIAN, *uci.REGRESSORS, uci.POINT, uci.ENSEMBLE)
     rows = []
     for name, found in record["sets"].items():
         scores = [found["methods"][method] for method in methods]

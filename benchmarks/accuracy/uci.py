@@ -23,10 +23,11 @@ from benchmarks.accuracy.uci_score import LEVELS, Draws, Score, score, summary
 from benchmarks.accuracy.uci_splits import FOLDS, Splits, test_splits, validation_splits
 
 # Names of the methods that are run, in the order of the tables.
-METHODS = BAYESIAN, TORCH, DEFAULTS, POINT, ENSEMBLE = (
+METHODS = BAYESIAN, TORCH, DEFAULTS, DEFAULTS_OWN_NOISE, POINT, ENSEMBLE = (
     "deepuq_jax",
     "deepuq_torch",
     "fit, defaults",
+    "fit, defaults, heteroscedastic",
     "deterministic",
     "ensemble",
 )
@@ -58,12 +59,19 @@ def score_all(draws: list[Draws], splits: Splits) -> list[Score]:
     return [score(draw, y) for draw, y in zip(draws, splits.held_y, strict=True)]
 
 
-def fit_with_defaults(splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
-    """`fit` with nothing set, one split after the other, on the regressor with learned noise at its defaults."""
+# The regressors with learned noise, at their defaults: one noise for all inputs, and one for each input.
+REGRESSORS = {
+    DEFAULTS: dq.HomoscedasticBayesByBackpropRegressor,
+    DEFAULTS_OWN_NOISE: dq.HeteroscedasticBayesByBackpropRegressor,
+}
+
+
+def fit_with_defaults(regressor: type, splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
+    """`fit` with nothing set, one split after the other."""
     draws, ask = [], jax.jit(predict, static_argnames="draws")
     for i in range(len(splits.x)):
         model_key, fit_key, predict_key = jax.random.split(jax.random.key(1000 * seed + i), 3)
-        model = dq.HomoscedasticBayesByBackpropRegressor(splits.x.shape[2], (HIDDEN,), rngs=nnx.Rngs(model_key))
+        model = regressor(splits.x.shape[2], (HIDDEN,), rngs=nnx.Rngs(model_key))
         model = dq.fit(model, splits.x[i], splits.y[i], key=fit_key).model
         mean, var = ask(model, splits.held_x[i], predict_key, draws=plan.draws)
         draws.append(in_own_units(mean, var, splits, i))
@@ -82,7 +90,8 @@ def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, 
     points = [POINT_SPACE[i] for i in point["chosen"]]
     both = part(ENSEMBLE, lambda: _point_and_ensemble(run(points, outer, **options), outer))
     methods |= {POINT: both[POINT], ENSEMBLE: both[ENSEMBLE]}
-    methods[DEFAULTS] = part(DEFAULTS, lambda: _scored(fit_with_defaults(outer, **options), outer))
+    for name, kind in REGRESSORS.items():
+        methods[name] = part(name, lambda kind=kind: _scored(fit_with_defaults(kind, outer, **options), outer))
     if with_torch:
         from benchmarks.accuracy import uci_torch
 

@@ -34,6 +34,7 @@ LEVELS = {
     "training": 6,
     "prediction": 6,
     "schedules": 1,
+    "_fit_defaults": 1,
     "fit": 7,
     "pruning": 7,
     "plots": 7,

@@ -1,15 +1,15 @@
 """`fit` as a user meets it: compilations, early stopping, iterables, bad data, and what it leaves alone."""
 
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import nnx
+from sklearn.datasets import make_friedman1
 
 import deepuq_jax as dq
+from deepuq_jax import _fit_defaults
 
 GAUSSIAN = dq.Gaussian(0.3)
 
@@ -61,7 +61,7 @@ def test_a_schedule_compiles_once(key):
 
 def test_history_is_arrays_by_epoch_and_the_loss_falls(key):
     x, y = data()
-    result = dq.fit(mlp(), x, y, key=key, epochs=60, batch_size=10, optimizer=optax.adam(1e-2))
+    result = dq.fit(mlp(), x, y, key=key, epochs=60, batch_size=10, kl_weight=1.0, optimizer=optax.adam(1e-2))
     assert set(result.history) == {"loss", "nll", "kl"}
     assert all(isinstance(v, np.ndarray) and v.shape == (60,) for v in result.history.values())
     assert result.history["loss"][-1] < 0.5 * result.history["loss"][0]
@@ -85,7 +85,7 @@ def test_same_key_same_result_and_the_callers_model_survives(key):
 def test_fit_is_the_pure_functions_in_a_loop(key):
     x, y = data()
     optimizer = optax.adam(1e-2)
-    result = dq.fit(mlp(), x, y, key=key, epochs=2, batch_size=16, optimizer=optimizer)
+    result = dq.fit(mlp(), x, y, key=key, epochs=2, batch_size=16, kl_weight=1.0, optimizer=optimizer)
     train_key, _ = jax.random.split(key)
     state = dq.init(mlp(), optimizer)
     run = jax.jit(lambda state, key: dq.train_epoch(state, x, y, key=key, batch_size=16, optimizer=optimizer)[0])
@@ -223,9 +223,8 @@ def test_bad_input_is_refused_before_training(change, error, message, key):
 
 
 def test_with_nothing_set_the_steps_are_set_and_the_rate_falls_to_zero(key, monkeypatch):
-    module = sys.modules["deepuq_jax.fit"]
-    monkeypatch.setattr(module, "DEFAULT_STEPS", 6)
-    monkeypatch.setattr(module, "DEFAULT_EPOCHS", 3)
+    monkeypatch.setattr(_fit_defaults, "STEPS", 6)
+    monkeypatch.setattr(_fit_defaults, "EPOCHS", 3)
     x, y = data(256)  # Two batches of the default size.
     default = dq.fit(mlp(), x, y, key=key)
     assert len(default.history["loss"]) == 3
@@ -242,6 +241,43 @@ def test_with_nothing_set_the_steps_are_set_and_the_rate_falls_to_zero(key, monk
     ).sum()
     assert len(untold.history["loss"]) == 3
     assert moved(untold) > moved(told)
+
+
+def test_with_nothing_set_the_weight_of_the_kl_rises_over_half_the_steps(key):
+    x, y = data()
+    options = dict(key=key, epochs=8, batch_size=25, optimizer=optax.adam(1e-2))
+    default = dq.fit(mlp(), x, y, **options)
+    named = dq.fit(mlp(), x, y, kl_weight=dq.schedules.linear(8), **options)
+    for a, b in zip(jax.tree.leaves(default.model), jax.tree.leaves(named.model), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    loss, nll, kl = (default.history[name] for name in ("loss", "nll", "kl"))
+    weight = (loss - nll) / (kl / 50)
+    np.testing.assert_allclose(weight[:4], [1 / 16, 5 / 16, 9 / 16, 13 / 16], atol=1e-3)
+    np.testing.assert_allclose(weight[4:], 1.0, rtol=1e-4)
+
+
+def test_the_weight_of_the_kl_is_one_throughout_where_the_end_is_not_known(key):
+    x, y = data()
+    batches = [(x[:25], y[:25]), (x[25:], y[25:])]
+    adam = optax.adam(1e-2)
+    stopping = dict(patience=2, validation_data=(x, y))
+    for source, options in (((x, y), stopping), ((Untold(batches),), {})):
+        options = dict(options, key=key, num_data=50, epochs=2, optimizer=adam)
+        history = dq.fit(mlp(), *source, **options).history
+        np.testing.assert_allclose(history["loss"], history["nll"] + history["kl"] / 50, rtol=1e-5)
+
+
+def test_the_warm_up_predicts_better_what_was_held_out(key):
+    """Begun at weight 1 the KL prunes units that this regression needs."""
+    x, y = make_friedman1(400, 10, noise=0.1, random_state=0)
+    x, y = np.float32((x - x.mean(0)) / x.std(0)), np.float32((y - y.mean()) / y.std())[:, None]
+
+    def held_out_density(**options):
+        model = dq.HomoscedasticBayesByBackpropRegressor(10, (50,), rngs=nnx.Rngs(0))
+        model = dq.fit(model, x[:300], y[:300], key=key, epochs=500, **options).model
+        return float(dq.log_predictive_density(model, x[300:], y[300:], key=key, n_samples=50).mean())
+
+    assert held_out_density() > held_out_density(kl_weight=1.0) + 0.2
 
 
 class Untold:

@@ -1,7 +1,6 @@
 """The benchmark on small made-up images: it goes on where it stopped, prunes what it says, writes what it prints."""
 
 import json
-import sys
 from dataclasses import replace
 
 import jax
@@ -13,6 +12,7 @@ import deepuq_jax as dq
 from benchmarks.accuracy import mnist, mnist_recipe, mnist_score
 from benchmarks.accuracy.mnist_recipe import Recipe
 from benchmarks.accuracy.tests.files import write_mnist
+from deepuq_jax import _fit_defaults
 
 TINY = Recipe(hidden=16, epochs=3, batch_size=32, learning_rate=1e-2, kl_weight=0.01)
 
@@ -49,7 +49,7 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(mnist, "Plan", lambda: plan)
     monkeypatch.setattr(mnist_score, "PRUNED", (0.0, 0.5))
     monkeypatch.setattr(mnist_score, "ANGLES", (0, 90, 180, 270))
-    monkeypatch.setattr(sys.modules["deepuq_jax.fit"], "DEFAULT_STEPS", 4)
+    monkeypatch.setattr(_fit_defaults, "STEPS", 4)
     record = mnist.main(["--data-dir", str(tmp_path), "--json", str(tmp_path / "mnist.json")])
     saved = json.loads((tmp_path / "mnist.json").read_text())
     assert saved["final"] == record["final"]
