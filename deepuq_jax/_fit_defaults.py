@@ -1,6 +1,6 @@
 """What `fit` does where nothing is set: how long, how fast, and how the KL comes in.
 
-Chosen on validation parts of UCI sets and of MNIST (benchmarks/README.md).
+Chosen on validation parts of UCI sets and of MNIST; what they give on the test sets is in benchmarks/results.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """`fit`: the training loop, a thin shell around `train_epoch` and `train_step`.
 
 With arrays one compiled program for the whole run, which takes an epoch a call, remainder batch included, or some
-epochs where they are short; with an iterable one a distinct batch shape. The host is asked after each call: did a step
-turn non-finite, is it time to stop.
+epochs where they are short (convolutions on a CPU go a step a call); with an iterable one a distinct batch shape. The
+host is asked after each epoch: did a step turn non-finite, is it time to stop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,13 +18,12 @@ import optax
 from jax import Array
 
 from deepuq_jax import _fit_defaults as default
-from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_key, check_num_data, expected
-from deepuq_jax._noise import draw_key
+from deepuq_jax._checks import check_count, check_finite_number, check_key
+from deepuq_jax._epochs import checked, over_arrays, over_batches
 from deepuq_jax._progress import progress_bar
-from deepuq_jax.objective import check_targets, resolve_likelihood
+from deepuq_jax.objective import resolve_likelihood
 from deepuq_jax.prediction import log_predictive_density
-from deepuq_jax.training import TrainState, init, train_epoch, train_step
-from deepuq_jax.types import ELBOTerms
+from deepuq_jax.training import init
 
 # Epochs shorter than this are run several a call: going in and out of one costs some 30 steps of a small net.
 _STEPS_A_CALL = 250
@@ -135,7 +134,7 @@ def fit(
             raise ValueError("Expected validation_data with patience; got None.")
     log_likelihood = resolve_likelihood(model, log_likelihood)
     if validation_data is not None:
-        validation_data = _checked(model, *validation_data, log_likelihood)
+        validation_data = checked(model, *validation_data, log_likelihood)
     options = {
         "log_likelihood": log_likelihood,
         "mc_samples": mc_samples,
@@ -144,10 +143,10 @@ def fit(
         "schedule": kl_weight if callable(kl_weight) else None,
     }
     if y is None:
-        epochs_of, steps = _epochs_of_batches(model, x, num_data, batch_size, options)
+        epochs_of, steps = over_batches(x, num_data, batch_size, options)
         at_once = 1
     else:
-        epochs_of, steps = _epochs_of_arrays(model, x, y, num_data, batch_size, options)
+        epochs_of, steps = over_arrays(model, x, y, num_data, batch_size, options)
         at_once = 1 if progress or validation_data is not None else max(1, _STEPS_A_CALL // steps)
     epochs = default.epochs_for(steps) if epochs is None else epochs
     all_steps = steps * epochs if steps else None
@@ -158,13 +157,6 @@ def fit(
     score = None if validation_data is None else partial(_score, data=validation_data, log_likelihood=log_likelihood)
     epochs_of = partial(epochs_of, weight=weight, optimizer=optimizer, at_once=at_once)
     return _run(state, epochs_of, score, key, epochs, patience, progress)
-
-
-def _checked(model: Any, x: Any, y: Any, log_likelihood: Callable) -> tuple[Any, Any]:
-    """The data on the device, once it is known to be sound."""
-    check_batch(x, y)
-    check_targets(model, x, y, log_likelihood)
-    return jax.tree.map(jnp.asarray, (x, y))
 
 
 def _run(state, epochs_of, score, key, epochs, patience, progress) -> FitResult:
@@ -211,94 +203,3 @@ def _keep_best(best: _Best, model: Any, val_nll: Array) -> _Best:
 def _score(model: Any, *, key: Array, data: tuple[Any, Any], log_likelihood: Callable) -> Array:
     density = log_predictive_density(model, *data, key=key, n_samples=_VALIDATION_DRAWS, log_likelihood=log_likelihood)
     return -jnp.mean(density)
-
-
-_MEANS = ("loss", "nll", "kl")
-
-
-def _mean_over_examples(history: ELBOTerms, sizes: Any) -> dict[str, Array]:
-    sizes = jnp.asarray(sizes, history.nll.dtype)
-    return {name: jnp.average(getattr(history, name), weights=sizes) for name in _MEANS}
-
-
-_STATIC = ("optimizer", "log_likelihood", "mc_samples", "sticking_the_landing", "antithetic", "schedule")
-
-
-@partial(jax.jit, static_argnames=(*_STATIC, "batch_size", "at_once"), donate_argnums=0)
-def _epochs(state, x, y, key, first, epochs, num_data, weight, *, at_once, schedule, batch_size, **options):
-    """Epochs from `first` on: `at_once` of them, fewer at the end and after a step that is not finite.
-
-    Returns:
-        (state, how many were run, their means [at_once] by name: entries from that number on mean nothing).
-    """
-    size = jax.tree.leaves(x)[0].shape[0]
-    sizes = [batch_size] * (size // batch_size) + [size % batch_size] * bool(size % batch_size)
-    options |= dict(batch_size=batch_size, num_data=num_data, kl_weight=default.schedule_of(schedule, weight))
-
-    def is_next(carry):
-        i, state, _ = carry
-        return (i < at_once) & (first + i < epochs) & (state.bad_step < 0)
-
-    def one_epoch(carry):
-        i, state, rows = carry
-        state, history = train_epoch(state, x, y, key=draw_key(key, first + i), **options)
-        means = _mean_over_examples(history, sizes)
-        return i + 1, state, {name: rows[name].at[i].set(means[name]) for name in rows}
-
-    rows = {name: jnp.zeros(at_once) for name in _MEANS}
-    ran, state, rows = jax.lax.while_loop(is_next, one_epoch, (jnp.zeros((), jnp.int32), state, rows))
-    return state, ran, rows
-
-
-@partial(jax.jit, static_argnames=_STATIC, donate_argnums=0)
-def _step(state, x, y, key, num_data, weight, *, schedule, **options):
-    return train_step(
-        state, x, y, key=key, num_data=num_data, kl_weight=default.schedule_of(schedule, weight), **options
-    )
-
-
-def _epochs_of_arrays(model, x, y, num_data, batch_size, options) -> tuple[Callable, int]:
-    """An epoch over arrays, checked before the first one, and its steps."""
-    x, y = _checked(model, x, y, options["log_likelihood"])
-    size = jax.tree.leaves(x)[0].shape[0]
-    if batch_size is None:
-        batch_size = min(default.BATCH_SIZE, size)
-    if check_count("batch_size", batch_size) > size:
-        raise ValueError(expected("batch_size", f"to be at most the {size} examples", f"{batch_size}"))
-    num_data = size if num_data is None else num_data
-    check_num_data(num_data)
-
-    def epochs_of(
-        state: TrainState, key: Array, first: int, epochs: int, *, weight: Any, **static: Any
-    ) -> tuple[Any, Any, Any]:
-        return _epochs(state, x, y, key, first, epochs, num_data, weight, batch_size=batch_size, **static, **options)
-
-    return epochs_of, -(-size // batch_size)
-
-
-def _epochs_of_batches(model, batches, num_data, batch_size, options) -> tuple[Callable, int | None]:
-    """An epoch over an iterable, each batch checked as it comes, and its steps where it tells them."""
-    if isinstance(batches, (jax.Array, np.ndarray)) or not isinstance(batches, Iterable):
-        raise ValueError(expected("y", "with an array x (or x an iterable of batches)", "None"))
-    if batch_size is not None:
-        raise ValueError(expected("batch_size", "to be set by the batches themselves", f"{batch_size}"))
-    if num_data is None:
-        raise ValueError(expected("num_data", "with an iterable of batches", "None"))
-    check_num_data(num_data)
-
-    def epoch_of(
-        state: TrainState, key: Array, first: int, _: int, *, weight: Any, optimizer: Any, at_once: int
-    ) -> tuple[Any, Any, Any]:
-        key, terms, sizes = draw_key(key, first), [], []
-        for i, (x, y) in enumerate(batches):
-            x, y = jax.tree.map(np.asarray, (x, y))
-            sizes.append(check_batch(x, y))
-            check_targets(state.model, x, y, options["log_likelihood"])
-            state, step_terms = _step(state, x, y, draw_key(key, i), num_data, weight, optimizer=optimizer, **options)
-            terms.append(step_terms)
-        if not terms:
-            raise ValueError("Expected an iterable that starts anew each epoch; got one without a batch.")
-        means = _mean_over_examples(jax.tree.map(lambda *values: jnp.stack(values), *terms), sizes)
-        return state, at_once, {name: mean[None] for name, mean in means.items()}
-
-    return epoch_of, len(batches) if isinstance(batches, Sized) else None

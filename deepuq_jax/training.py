@@ -126,6 +126,19 @@ def train_step(
     return TrainState(merge(params, carried), opt_state, state.step + 1, bad_step), terms._replace(state=None)
 
 
+def batches_of_epoch(key: Array, size: int, batch_size: int) -> tuple[Array, Array, Array]:
+    """The rows of each step of `train_epoch`, and their keys.
+
+    Returns:
+        (full batches [steps, batch_size], the remainder, keys [steps + 1], the last of them for the remainder).
+    """
+    order_key, step_key = jax.random.split(key)
+    order = jax.random.permutation(order_key, size)
+    steps = size // batch_size
+    full, last = order[: steps * batch_size], order[steps * batch_size :]
+    return full.reshape(steps, batch_size), last, jax.random.split(step_key, steps + 1)
+
+
 def _updated(optimizer: optax.GradientTransformation, grads: Any, params: Any, opt_state: Any) -> tuple[Any, Any]:
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return optax.apply_updates(params, updates), opt_state
@@ -184,9 +197,7 @@ def train_epoch(
     check_key(key)
     if check_count("batch_size", batch_size) > size:
         raise ValueError(expected("batch_size", f"to be at most the {size} examples", f"{batch_size}"))
-    order_key, step_key = jax.random.split(key)
-    order = jax.random.permutation(order_key, size)
-    steps, remainder = divmod(size, batch_size)
+    batches, last_batch, keys = batches_of_epoch(key, size, batch_size)
     options: dict[str, Any] = dict(optimizer=optimizer, num_data=size if num_data is None else num_data)
     options.update(log_likelihood=log_likelihood, kl_weight=kl_weight, mc_samples=mc_samples)
     options.update(sticking_the_landing=sticking_the_landing, antithetic=antithetic)
@@ -196,10 +207,8 @@ def train_epoch(
         take = lambda leaf: jnp.take(leaf, rows, axis=0)
         return train_step(state, jax.tree.map(take, x), jax.tree.map(take, y), key=step_key, **options)
 
-    keys = jax.random.split(step_key, steps + 1)
-    batches = order[: steps * batch_size].reshape(steps, batch_size)
-    state, history = jax.lax.scan(step, state, (keys[:steps], batches))
-    if remainder:
-        state, last = step(state, (keys[steps], order[steps * batch_size :]))
+    state, history = jax.lax.scan(step, state, (keys[: len(batches)], batches))
+    if last_batch.size:
+        state, last = step(state, (keys[-1], last_batch))
         history = jax.tree.map(lambda all, one: jnp.append(all, one), history, last)
     return state, history

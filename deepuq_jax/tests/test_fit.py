@@ -9,7 +9,7 @@ from flax import nnx
 from sklearn.datasets import make_friedman1
 
 import deepuq_jax as dq
-from deepuq_jax import _fit_defaults
+from deepuq_jax import _epochs, _fit_defaults
 
 GAUSSIAN = dq.Gaussian(0.3)
 
@@ -278,6 +278,23 @@ def test_the_warm_up_predicts_better_what_was_held_out(key):
         return float(dq.log_predictive_density(model, x[300:], y[300:], key=key, n_samples=50).mean())
 
     assert held_out_density() > held_out_density(kl_weight=1.0) + 0.2
+
+
+def test_convolutions_on_a_cpu_take_a_call_a_step_and_end_where_the_loop_does(key, monkeypatch):
+    images = np.random.default_rng(0).standard_normal((10, 6, 6, 1)).astype(np.float32)
+    labels = np.arange(10) % 3
+    rngs = nnx.Rngs(0)
+    members = (dq.BayesianConv(1, 2, (3, 3), rngs=rngs), lambda h: h.mean((1, 2)), dq.BayesianLinear(2, 3, rngs=rngs))
+    model = dq.Sequential(*members, likelihood=dq.Categorical())
+    assert _epochs.is_slow_in_a_loop(model, images) == (jax.default_backend() == "cpu")
+    assert not _epochs.is_slow_in_a_loop(mlp(), data()[0])
+    options = dict(key=key, epochs=3, batch_size=4, optimizer=optax.adam(1e-2))
+    fitted = {}
+    for is_slow in (True, False):
+        monkeypatch.setattr(_epochs, "is_slow_in_a_loop", lambda *_, is_slow=is_slow: is_slow)
+        fitted[is_slow] = dq.fit(model, images, labels, **options)
+    for a, b in zip(jax.tree.leaves(fitted[True]), jax.tree.leaves(fitted[False]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 class Untold:
