@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 from benchmarks.accuracy import published
@@ -35,7 +36,8 @@ def regression(record: dict[str, Any], order: Sequence[str]) -> Any:
             line = ax.axhline(published.RESULTS[name][published.MEAN_FIELD][1], color=INK, lw=0.8, ls="--")
             line.set_label("published mean-field VI")
         ax.set_title(name, fontsize=9)
-        ax.set_xticks(range(len(methods)), methods, rotation=60, ha="right", fontsize=7)
+        labels = [fill(method, 16) for method in methods]
+        ax.set_xticks(range(len(methods)), labels, rotation=60, ha="right", fontsize=7)
     axes[0].set_ylabel("test log-likelihood, nats")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", fontsize=8, frameon=False)
     last = axes[-1]

@@ -23,7 +23,7 @@ def test_the_full_table_is_what_the_json_says():
 
 
 def _row(package, style, median, verdict="ok"):
-    framework = "jax" if style == "scanned" else "torch"
+    framework = "jax" if style in ("scanned", "call") else "torch"
     return {
         "contestant": package,
         "package": package,
@@ -72,6 +72,13 @@ def data():
 
 def test_a_row_has_the_ratios_and_the_best_peer_that_is_right(data):
     assert "| train x | 2,000 | 2.00 | 0.20 | 0.50 | ivon-opt: 1.50 |" in summary.speed(data)
+
+
+def test_ours_is_in_the_style_that_is_faster_and_so_is_its_floor(data):
+    rows = data["workloads"]["train x"]["rows"]
+    rows += [_row("deterministic", "call", 0.5e-3), _row("deepuq_jax", "call", 1e-3)]
+    assert "| train x | 1,000 | 2.00 | 0.10 | 0.50 | ivon-opt: 3.00 |" in summary.speed(data)
+    assert "| train x | 10 | 20 | 0 | 500 | 1,000 | 100% | 50% |" in summary.limits(data)
 
 
 def test_the_share_of_the_limit(data):
