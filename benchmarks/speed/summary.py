@@ -31,8 +31,8 @@ def limits(data: dict[str, Any]) -> str:
     lines = [
         f"The machine: {machine['bandwidth'] / 1e9:.1f} GB/s, {machine['flops'] / 1e9:,.0f} GFLOP/s in a float32",
         f"product, {machine['normal_s'] * 1e9:.1f} ns a normal by `jax.random`. The last two columns are the share of",
-        "the limit that the deterministic network and deepuq_jax (weight sampling, in the style of `fit`) reach, each of",
-        "its own.",
+        "the limit that the deterministic network and deepuq_jax (weight sampling, in the style of `fit`) reach, each",
+        "of its own.",
         "",
         _LIMITS,
         "| --- " * 8 + "|",
