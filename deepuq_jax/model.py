@@ -105,7 +105,9 @@ def refuse_tied(model: Any) -> None:
 def split_params(model: Any) -> tuple[Any, Any, Callable[[Any, Any], Any]]:
     """What is trained, what is carried, and the function that puts them together again.
 
-    In an NNX module the Params are trained; in any other pytree the floating leaves are.
+    In an NNX module the Params are trained, their values in nested dicts (going in and out of a compiled step, these
+    take a quarter of the time of an `nnx.State`, and an optimizer's state is some copies of them); in any other pytree
+    the floating leaves are.
 
     >>> from deepuq_jax import BayesianLinear
     >>> params, carried, merge = split_params(BayesianLinear(2, 1, rngs=nnx.Rngs(0)))
@@ -114,7 +116,8 @@ def split_params(model: Any) -> tuple[Any, Any, Callable[[Any, Any], Any]]:
     """
     if isinstance(model, nnx.Module):
         graphdef, params, carried = nnx.split(model, nnx.Param, ...)
-        return params, carried, lambda params, carried: nnx.merge(graphdef, params, carried)
+        values = nnx.to_pure_dict(params, lambda param: param.get_raw_value())
+        return values, carried, lambda params, carried: nnx.merge(graphdef, params, carried)
     is_trained = lambda leaf: hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
     params = jax.tree.map(lambda leaf: leaf if is_trained(leaf) else None, model)
     carried = jax.tree.map(lambda leaf: None if is_trained(leaf) else leaf, model)
