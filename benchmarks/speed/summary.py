@@ -31,7 +31,7 @@ def limits(data: dict[str, Any]) -> str:
     lines = [
         f"The machine: {machine['bandwidth'] / 1e9:.1f} GB/s, {machine['flops'] / 1e9:,.0f} GFLOP/s in a float32",
         f"product, {machine['normal_s'] * 1e9:.1f} ns a normal by `jax.random`. The last two columns are the share of",
-        "the limit that the deterministic network and deepuq_jax (weight sampling, in the style of `fit`) reach, each",
+        "the limit that the deterministic network and deepuq_jax (weight sampling, in its faster style) reach, each",
         "of its own.",
         "",
         _LIMITS,
@@ -54,8 +54,8 @@ def _preamble(data: dict[str, Any]) -> list[str]:
     return [
         f"{where['device']}, {where['cores']} cores, {where['precision']}; {versions}; commit {commits}. Times are",
         "medians a step (a call, in prediction). deepuq_jax: weight sampling, the faster of a scanned epoch and a call",
-        "a step, which is the one that `fit` takes; its floor is the same network without uncertainty in the same",
-        "style. deepuq_torch: the faster of eager and compiled. Original: uqdeepnn, in torch. The best peer is the",
+        "a step (convolutions, for which `fit` takes it too); its floor is the same network without uncertainty in the",
+        "same style. deepuq_torch: the faster of eager and compiled. Original: uqdeepnn, torch. The best peer is the",
         "fastest of all others, the original among them. Below 1: faster than what the column is held against.",
     ]
 
@@ -95,7 +95,7 @@ def _limits_line(name: str, part: dict[str, Any]) -> str:
 
 
 def _ours(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Weight sampling as `fit` runs it: in a loop, or a call a step where that is faster."""
+    """Weight sampling in a loop or, where that is faster, a call a step."""
     styles = [_first(rows, "deepuq_jax", style) for style in ("scanned", "call")]
     return min((row for row in styles if row is not None), key=_median, default=None)
 
