@@ -8,6 +8,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import jax
@@ -117,11 +119,17 @@ def split_params(model: Any) -> tuple[Any, Any, Callable[[Any, Any], Any]]:
     if isinstance(model, nnx.Module):
         graphdef, params, carried = nnx.split(model, nnx.Param, ...)
         values = nnx.to_pure_dict(params, lambda param: param.get_raw_value())
-        return values, carried, lambda params, carried: nnx.merge(graphdef, params, carried)
+        return values, carried, lambda values, carried: nnx.merge(graphdef, _with_values(params, values), carried)
     is_trained = lambda leaf: hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
     params = jax.tree.map(lambda leaf: leaf if is_trained(leaf) else None, model)
     carried = jax.tree.map(lambda leaf: None if is_trained(leaf) else leaf, model)
     return params, carried, join
+
+
+def _with_values(params: Any, values: Any) -> Any:
+    """The Params of a state with other values. A value may be a dict itself: dicts alone do not tell where it is."""
+    flat = [(path, param.copy(reduce(getitem, path, values))) for path, param in nnx.to_flat_state(params)]
+    return nnx.from_flat_state(flat)
 
 
 def join(params: Any, carried: Any) -> Any:
