@@ -28,6 +28,11 @@ def main(argv: list[str]) -> dict[str, Any]:
     setting = Setting(backend, args.precision or "float32")
     environment.apply(setting)
     environment.compile_anew()
+    if args.fill_memory:
+        _fill_memory(args, setting)
+        measured = results.read(args.json)
+        _show(measured, args)
+        return measured
     found, absent = contestants.present()
     chosen = _chosen(found, args)
     for package in absent:
@@ -55,14 +60,20 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"timed calls of each contestant (default {ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="the small network, few rounds: under two minutes")
     parser.add_argument("--memory", action="store_true", help="peak memory too: a process for each row, slow")
+    parser.add_argument(
+        "--fill-memory",
+        action="store_true",
+        help="peak memory of the rows in --json's file that have none; no times",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="put the figures into this file, by workload")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures, those in --json's file if given")
     parser.add_argument("--readme", action="store_true", help="put the table of --json's file into both READMEs")
     args = parser.parse_args(argv)
     if args.rounds is not None and args.rounds < 1:
         parser.error(f"Expected --rounds to be positive; got {args.rounds}.")
-    if args.readme and not args.json:
-        parser.error("Expected --json with --readme; got none.")
+    for option in ("readme", "fill_memory"):
+        if getattr(args, option) and not args.json:
+            parser.error(f"Expected --json with --{option.replace('_', '-')}; got none.")
     args.rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     return args
 
@@ -105,6 +116,17 @@ def _measure(
         "rounds": args.rounds,
         "rows": rows,
     }
+
+
+def _fill_memory(args: argparse.Namespace, setting: Setting) -> None:
+    """Kept after each row: it is a process a row, and what was found is not lost to what comes later."""
+    words = args.contestants.split(",")
+    for name, part in results.read(args.json)["workloads"].items():
+        for row in results.timed(part) if args.only in name else ():
+            if not row.get("memory") and any(word in row["contestant"] for word in words):
+                row["memory"] = memory.peak(name, row["contestant"], setting)
+                print(f"{name}: {row['contestant']}", file=sys.stderr, flush=True)
+                results.merge(args.json, {name: part})
 
 
 def _show(measured: dict[str, Any], args: argparse.Namespace) -> None:

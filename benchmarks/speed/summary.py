@@ -79,10 +79,9 @@ def _speed_line(name: str, part: dict[str, Any]) -> str:
 
 def _limits_line(name: str, part: dict[str, Any]) -> str:
     numbers, bound = part["limits"]["bayesian"], part["limits"]["deterministic"]["limit_s"]
-    right = [row for row in results.timed(part) if row["check"] == OK]
-    jax = _ours(right)
-    floor = None if jax is None else _first(right, results.FLOOR, jax["style"])
-    share = lambda row, limit: "-" if row is None else f"{limit / row['median_s']:.0%}"
+    jax = _ours([row for row in results.timed(part) if row["check"] == OK])
+    floor = None if jax is None else results.floor_of(jax, part)
+    share = lambda row, limit: "-" if row is None or row["check"] != OK else f"{limit / row['median_s']:.0%}"
     cells = [
         name,
         *(f"{numbers[what]:,}" for what in ("bytes", "operations", "normals")),
@@ -96,13 +95,10 @@ def _limits_line(name: str, part: dict[str, Any]) -> str:
 
 def _ours(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Weight sampling in a loop or, where that is faster, a call a step."""
-    styles = [_first(rows, "deepuq_jax", style) for style in ("scanned", "call")]
+    first = lambda style: next((r for r in rows if r["package"] == "deepuq_jax" and r["style"] == style), None)
+    # The first row of a style: weight sampling comes before the other estimators.
+    styles = [first(style) for style in ("scanned", "call")]
     return min((row for row in styles if row is not None), key=_median, default=None)
-
-
-def _first(rows: list[dict[str, Any]], package: str, style: str) -> dict[str, Any] | None:
-    """The first of a package in a style; weight sampling comes first."""
-    return next((row for row in rows if row["package"] == package and row["style"] == style), None)
 
 
 def _median(row: dict[str, Any]) -> float:

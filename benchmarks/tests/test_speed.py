@@ -229,13 +229,29 @@ def test_the_command_writes_what_it_prints(small_command, tmp_path, capsys):
     assert results.ratio(ours, results.floor_of(ours, part)) == ours["median_s"] / floor["median_s"]
 
 
+def test_memory_is_put_beside_the_times_of_a_file(small_command, tmp_path, monkeypatch):
+    file = tmp_path / "speed.json"
+    only = ["--backend", "cpu", "--contestants", "eager", "--json", str(file)]
+    timed = command.main([*only, "--rounds", "1"])
+    asked = []
+    monkeypatch.setattr(command.memory, "peak", lambda *names: asked.append(names[:2]) or {"peak": 2**21, **rest})
+    rest = {"imports": 2**20, "device": None}
+    filled = command.main([*only, "--fill-memory"])
+    rows = filled["workloads"][PREDICT.name]["rows"]
+    assert [row.pop("memory") for row in rows] == [{"peak": 2**21, **rest}] * 2
+    assert filled == timed
+    assert file.with_suffix(".md").read_text().count("| 2 (1) |") == 2
+    command.main([*only, "--fill-memory"])
+    assert asked == [(PREDICT.name, "deterministic, torch, eager"), (PREDICT.name, "deepuq_torch, eager")]
+
+
 def test_a_table_can_be_measured_in_parts(tmp_path):
     results.merge(tmp_path / "a.json", {"first": {"rows": [1]}, "second": {"rows": [2]}})
     results.merge(tmp_path / "a.json", {"second": {"rows": [3]}})
     assert results.read(tmp_path / "a.json")["workloads"] == {"first": {"rows": [1]}, "second": {"rows": [3]}}
 
 
-@pytest.mark.parametrize("words", [["--rounds", "0"], ["--readme"], ["--backend", "tpu"]])
+@pytest.mark.parametrize("words", [["--rounds", "0"], ["--readme"], ["--fill-memory"], ["--backend", "tpu"]])
 def test_bad_options_are_refused(words):
     with pytest.raises(SystemExit):
         command.main(words)
