@@ -66,13 +66,15 @@ class Bayesian:
 
     Attributes:
         noise: "homoscedastic" or "heteroscedastic", learned either way.
-        kl_weight: of the KL in the objective; 1 is the ELBO.
+        kl_weight: of the KL in the objective, at the end; 1 is the ELBO.
+        warm_up: share of the steps over which that weight rises from 0.
         prior_scale: the prior of a layer's weights has standard deviation prior_scale / sqrt(fan_in).
     """
 
     noise: str
     kl_weight: float
-    prior_scale: float
+    warm_up: float
+    prior_scale: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Point:
 
 
 NOISES = tuple(LIKELIHOODS)
-BAYESIAN_SPACE = tuple(Bayesian(*row) for row in product(NOISES, (1.0, 0.5, 0.25), (2.0,)))
+BAYESIAN_SPACE = tuple(Bayesian(*row) for row in product(NOISES, (1.0, 0.5), (0.5, 0.9)))
 POINT_SPACE = tuple(Point(*row) for row in product(NOISES, (0.0, 0.3)))
 
 
@@ -118,6 +120,15 @@ def point_model(choice: Any, noise: str, inputs: int, plan: Plan, rngs: nnx.Rngs
 MODELS = {Bayesian: bayesian_model, Point: point_model}
 
 
+def kl_weight_at(step: Any, steps: int, kl_weight: Any, warm_up: Any) -> Any:
+    """The weight of the KL in a step of so many: `dq.schedules.linear` for numbers that differ between splits.
+
+    >>> float(kl_weight_at(step=2, steps=8, kl_weight=0.5, warm_up=0.5))
+    0.25
+    """
+    return kl_weight * jnp.minimum(step / (warm_up * steps), 1.0)
+
+
 def train(choice: Any, x: Array, y: Array, key: Array, *, kind: type, noise: str, plan: Plan) -> Any:
     """One network trained on one split: a pure function, to be vmapped over splits, choices and seeds.
 
@@ -132,11 +143,12 @@ def train(choice: Any, x: Array, y: Array, key: Array, *, kind: type, noise: str
     model_key, train_key = jax.random.split(key)
     model = MODELS[kind](choice, noise, x.shape[1], plan, nnx.Rngs(model_key))
     epochs = plan.epochs(len(x))
-    schedule = optax.cosine_decay_schedule(plan.learning_rate, epochs * plan.steps_per_epoch(len(x)))
+    steps = epochs * plan.steps_per_epoch(len(x))
+    schedule = optax.cosine_decay_schedule(plan.learning_rate, steps)
     optimizer = optax.adamw(schedule, weight_decay=choice.get("weight_decay", 0.0))
-    options: dict[str, Any] = dict(
-        optimizer=optimizer, batch_size=plan.batch(len(x)), kl_weight=choice.get("kl_weight", 1.0)
-    )
+    options: dict[str, Any] = dict(optimizer=optimizer, batch_size=plan.batch(len(x)))
+    if kind is Bayesian:
+        options["kl_weight"] = lambda step: kl_weight_at(step, steps, choice["kl_weight"], choice["warm_up"])
 
     def epoch(state, i):
         return dq.train_epoch(state, x, y, key=jax.random.fold_in(train_key, i), **options)[0], None

@@ -96,7 +96,7 @@ def _train_and_predict(choices: list[Bayesian], splits: Splits, generator: torch
     count, size, inputs = x.shape
     models = [make_model(choice, inputs, plan, generator) for choice in choices]
     params, _ = stack_module_state(models)  # type: ignore[arg-type]
-    kl_weight = torch.tensor([choice.kl_weight for choice in choices])
+    kl_weight, warm_up = (torch.tensor([getattr(c, name) for c in choices]) for name in ("kl_weight", "warm_up"))
     objective = Objective(models[0], size)
     loss_of = vmap(lambda params, *args: functional_call(objective, _under("model", params), args))
     epochs, batch = plan.epochs(size), plan.batch(size)
@@ -104,14 +104,17 @@ def _train_and_predict(choices: list[Bayesian], splits: Splits, generator: torch
     total = epochs * plan.steps_per_epoch(size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / total)))
     which = torch.arange(count)[:, None]
+    step = 0
     for _ in range(epochs):
         order = torch.rand(count, size, generator=generator).argsort(dim=1)
         for rows in order.split(batch, dim=1):
             noise = _noise(models[0], count, (1,), generator)
             optimizer.zero_grad(set_to_none=True)
-            loss_of(params, x[which, rows], y[which, rows], noise, kl_weight).sum().backward()
+            weight = kl_weight * (step / (warm_up * total)).clamp(max=1.0)
+            loss_of(params, x[which, rows], y[which, rows], noise, weight).sum().backward()
             optimizer.step()
             schedule.step()
+            step += 1
     moments = Moments(models[0])
     moments_of = vmap(lambda params, *args: functional_call(moments, _under("model", params), args))
     with torch.no_grad():

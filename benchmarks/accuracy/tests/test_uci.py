@@ -18,7 +18,7 @@ from benchmarks.accuracy.uci_splits import test_splits as whole_splits
 from deepuq_jax import _fit_defaults
 
 SMALL = Plan(steps=300, draws=20, members=2)
-GOOD, BAD = Bayesian("homoscedastic", 0.3, 2.0), Bayesian("homoscedastic", 300.0, 2.0)
+GOOD, BAD = Bayesian("homoscedastic", 0.3, 0.5), Bayesian("homoscedastic", 300.0, 0.5)
 
 
 @pytest.fixture
