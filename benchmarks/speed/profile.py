@@ -1,0 +1,179 @@
+"""``python -m benchmarks profile``: where the time of a training step goes, its parts timed in turn.
+
+A part of the scanned step is what the step takes less when the part is left out; those of a call and of torch are timed
+by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import deepuq_jax as dq
+from benchmarks.markers import block, put
+from benchmarks.speed import environment
+from benchmarks.speed.contestant import Setting, load
+from benchmarks.speed.contestants import _jax, _torch, deepuq_jax, deepuq_torch, floor_jax, floor_torch
+from benchmarks.speed.summary import NOTES
+from benchmarks.speed.table import micro
+from benchmarks.speed.workloads import MEDIUM, SMALL, Network, Train
+from benchmarks.timing import interleave
+from deepuq_jax.model import split_params
+
+ROUNDS = 9
+SETTING = Setting()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is timed: `run` does `steps` of it, of the whole step without it (`is_rest`) or of it alone."""
+
+    name: str
+    run: Callable[[], Any]
+    steps: int
+    is_rest: bool = False
+
+
+def scanned_without(work: Train, part: str) -> Callable[[], Any]:
+    """An epoch of weight sampling with "noise", "KL" or "Adam" left out (it is given, not there, plain descent).
+
+    All leave out the check for finite numbers; "the check" leaves out that alone.
+    """
+    start = deepuq_jax.model_of(work.network, SETTING)
+    params, carried, merge = split_params(start)
+    optimizer = optax.sgd(1e-3) if part == "Adam" else _jax.OPTIMIZER
+    draw = start.draw_noise(_jax.data(work)[0][: work.batch], key=jax.random.key(5))
+    given: dict[str, Any] = {"noise": jax.tree.map(lambda leaf: leaf[None], draw)} if part == "noise" else {}
+
+    def loss_of(params, x, y, key):
+        model = merge(params, carried)
+        if part == "KL":
+            return -jnp.mean(model.likelihood(model(x, key=key), y))
+        return dq.negative_elbo(model, x, y, num_data=work.network.num_data, **(given or {"key": key}))[0]
+
+    def step(state, x, y, key):
+        params, opt_state = state
+        loss, grads = jax.value_and_grad(loss_of)(params, x, y, key)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), loss
+
+    run = _jax.scanned(_jax.epoch_of(step, work), (params, optimizer.init(params)), work)
+    return lambda: run(work.steps)
+
+
+def scanned(work: Train) -> list[Part]:
+    """deepuq_jax, weight sampling, one call an epoch."""
+    names = ("the check", "noise", "KL", "Adam")
+    rest = [Part(name, scanned_without(work, name), work.steps, is_rest=True) for name in names]
+    whole, network = (
+        _trainer(deepuq_jax, "deepuq_jax, weight sampling, scanned epoch", work),
+        _trainer(floor_jax, "deterministic, JAX, scanned", work),
+    )
+    return [Part("the step", whole, work.steps), *rest, Part("the plain network's step", network, work.steps)]
+
+
+def called(work: Train) -> list[Part]:
+    """deepuq_jax, weight sampling, one call a step: the program alone, and what Python does around it."""
+    state = dq.init(deepuq_jax.model_of(work.network, SETTING), _jax.OPTIMIZER)
+    leaves, treedef = jax.tree.flatten(state)
+    flat = _trainer(deepuq_jax, "deepuq_jax, weight sampling, a call a step, flat donated state", work)
+    repeat = lambda function: lambda: [function() for _ in range(work.steps)][-1]
+    return [
+        Part("the step", _trainer(deepuq_jax, "deepuq_jax, weight sampling, a call a step", work), work.steps),
+        Part("the same with its state a flat, donated list", flat, work.steps),
+        Part("flattening the state", repeat(lambda: jax.tree.leaves(state)), work.steps),
+        Part("building it again", repeat(lambda: jax.tree.unflatten(treedef, leaves)), work.steps),
+        Part("the plain network's step", _trainer(floor_jax, "deterministic, JAX, a call a step", work), work.steps),
+    ]
+
+
+def eager(work: Train) -> list[Part]:
+    """deepuq_torch, eager."""
+    model = deepuq_torch.documented_mlp(load("deepuq_torch"), work.network, SETTING)
+    parameters = list(model.parameters())
+    for parameter in parameters:
+        parameter.grad = parameter.detach().clone()
+    adam = _torch.adam(parameters)
+    repeat = lambda function: lambda: [function() for _ in range(work.steps)][-1]
+    return [
+        Part("the step", _trainer(deepuq_torch, "deepuq_torch, eager", work), work.steps),
+        Part("noise", repeat(model.draw_noise), work.steps),
+        Part("Adam", repeat(adam.step), work.steps),
+        Part("the plain network's step", _trainer(floor_torch, "deterministic, torch, eager", work), work.steps),
+    ]
+
+
+def _trainer(module: Any, name: str, work: Train) -> Callable[[], Any]:
+    """The contestant of this name, set up."""
+    train = next(c.train for c in module.contestants() if c.name == name and c.train is not None)
+    run = train(work, SETTING)
+    return lambda: run(work.steps)
+
+
+PROFILES: tuple[tuple[str, Callable[[Train], list[Part]], Network, int, int], ...] = (
+    ("deepuq_jax, scanned", scanned, SMALL, 32, 500),
+    ("deepuq_jax, scanned", scanned, MEDIUM, 128, 20),
+    ("deepuq_jax, a call a step", called, SMALL, 32, 100),
+    ("deepuq_torch, eager", eager, SMALL, 32, 100),
+    ("deepuq_torch, eager", eager, MEDIUM, 128, 10),
+)
+
+
+def measure(rounds: int) -> dict[str, Any]:
+    """The record: seconds a step of each part of each profile."""
+    found = []
+    for title, make, network, batch, steps in PROFILES:
+        parts = make(Train(network, batch=batch, steps=steps))
+        for part in parts:
+            for _ in range(2):  # compiled, and warm
+                part.run()
+        runs, units = ({p.name: value(p) for p in parts} for value in (lambda p: p.run, lambda p: p.steps))
+        timings = interleave(runs, units=units, rounds=rounds)
+        rows = [{"part": p.name, "is_rest": p.is_rest, "median_s": timings[p.name].median_s} for p in parts]
+        found.append({"title": f"{title}, {network.name}, batch {batch}", "rows": rows})
+    return {"environment": environment.describe(SETTING), "rounds": rounds, "profiles": found}
+
+
+def summary(record: dict[str, Any]) -> str:
+    """The block of the notes."""
+    where = record["environment"]
+    lines = [
+        f"{where['device']}, {where['cores']} cores, {where['precision']}; commit {where['commit']}; medians of "
+        f"{record['rounds']} rounds.",
+        "",
+        "| step | part | µs | of the step |",
+        "| --- | --- | --- | --- |",
+    ]
+    for profile in record["profiles"]:
+        whole, *parts = profile["rows"]
+        lines.append(f"| {profile['title']} | | {micro(whole['median_s'])} | |")
+        for row in parts:
+            seconds = whole["median_s"] - row["median_s"] if row["is_rest"] else row["median_s"]
+            lines.append(f"| | {row['part']} | {micro(seconds)} | {seconds / whole['median_s']:.0%} |")
+    return block("profile", lines)
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Run the command; return the record."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks profile", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"timed calls of each part (default {ROUNDS})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record here")
+    parser.add_argument("--readme", action="store_true", help=f"put the table into {NOTES.parent.name}/{NOTES.name}")
+    args = parser.parse_args(argv)
+    if args.rounds < 1:
+        parser.error(f"Expected --rounds to be positive; got {args.rounds}.")
+    record = measure(args.rounds)
+    print(summary(record))
+    if args.json:
+        args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if args.readme:
+        NOTES.write_text(put(NOTES.read_text(encoding="utf-8"), "profile", summary(record)), encoding="utf-8")
+    return record

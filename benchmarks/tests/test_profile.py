@@ -1,0 +1,56 @@
+"""The profile times what it says, and the notes show what the committed record says."""
+
+import json
+
+import pytest
+
+from benchmarks import __main__ as commands
+from benchmarks.markers import put
+from benchmarks.speed import profile, results
+from benchmarks.speed.workloads import Train, mlp
+
+FILE = results.RESULTS / "profile-cpu.json"
+TINY = mlp(3, 4, 1, num_data=100)
+
+
+@pytest.mark.skipif(not profile.NOTES.exists(), reason="an installed package has no notes beside it")
+def test_the_notes_show_what_the_json_says():
+    text = profile.NOTES.read_text(encoding="utf-8")
+    assert put(text, "profile", profile.summary(json.loads(FILE.read_text()))) == text
+
+
+def test_a_part_is_what_is_missing_without_it():
+    rows = [("the step", False, 4e-3), ("noise", True, 3e-3), ("Adam", False, 2e-3)]
+    rows = [{"part": part, "is_rest": is_rest, "median_s": median} for part, is_rest, median in rows]
+    record = {"environment": {"device": "a", "cores": 2, "precision": "float32", "commit": "c"}, "rounds": 3}
+    text = profile.summary({**record, "profiles": [{"title": "jax", "rows": rows}]})
+    assert "| jax | | 4,000 | |" in text
+    assert "| | noise | 1,000 | 25% |" in text
+    assert "| | Adam | 2,000 | 50% |" in text
+
+
+@pytest.mark.parametrize("part", ["the check", "noise", "KL", "Adam"])
+def test_a_step_without_a_part_trains(part):
+    work = Train(TINY, batch=8, steps=30)
+    run = profile.scanned_without(work, part)
+    losses = [run() for _ in range(3)]
+    assert all(epoch.shape == (30,) for epoch in losses)
+    assert losses[-1].mean() < losses[0].mean()
+
+
+def test_the_command_times_every_part(monkeypatch, tmp_path, capsys):
+    small = tuple((title, make, TINY, 8, 2) for title, make, *_ in {p[0]: p for p in profile.PROFILES}.values())
+    monkeypatch.setattr(profile, "PROFILES", small)
+    file = tmp_path / "profile.json"
+    assert commands.main(["profile", "--rounds", "1", "--json", str(file)]) == 0
+    record = json.loads(file.read_text())
+    assert [len(found["rows"]) for found in record["profiles"]] == [6, 5, 4]
+    assert all(row["median_s"] > 0 for found in record["profiles"] for row in found["rows"])
+    assert profile.summary(record) in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        commands.main(["profile", "--rounds", "0"])
+
+
+def test_an_unknown_benchmark_is_refused(capsys):
+    assert commands.main(["speeed"]) == 2
+    assert "speed,profile,accuracy" in capsys.readouterr().err
