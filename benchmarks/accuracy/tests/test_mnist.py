@@ -45,7 +45,8 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     write_mnist(tmp_path)
     heavy = replace(TINY, kl_weight=1e4)
     twins = (Recipe(prior="none", learning_rate=1e-2, batch_size=32),)
-    plan = mnist.Plan(choice_epochs=2, epochs=((16, 6),), draws=10, space=(heavy, TINY), twin_space=twins)
+    space = (heavy, TINY, replace(TINY, estimator="weight sampling"))
+    plan = mnist.Plan(choice_epochs=2, epochs=((16, 6), (24, 3)), draws=10, space=space, twin_space=twins)
     monkeypatch.setattr(mnist, "Plan", lambda: plan)
     monkeypatch.setattr(mnist_score, "PRUNED", (0.0, 0.5))
     monkeypatch.setattr(mnist_score, "ANGLES", (0, 90, 180, 270))
@@ -54,9 +55,13 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     saved = json.loads((tmp_path / "mnist.json").read_text())
     assert saved["final"] == record["final"]
     assert saved["sizes"] == {"train": 240, "test": 60, "validation": 40}
-    # The better one of the validation images, at its final length; and `fit` with nothing set.
-    assert [row.get("recipe", {}).get("kl_weight") for row in saved["final"]] == [1.0, TINY.kl_weight, None]
-    assert [row["recipe"]["epochs"] for row in saved["final"][:2]] == [6, 6]
+    # Of each estimator the better one of the validation images, at its final length; and `fit` with nothing set.
+    weights = [row.get("recipe", {}).get("kl_weight") for row in saved["final"]]
+    assert weights == [1.0, TINY.kl_weight, TINY.kl_weight, None, 1.0, TINY.kl_weight]
+    assert [row["recipe"]["epochs"] for row in (*saved["finalists"], *saved["final"][:3])] == [6] * 5
+    # The larger network has the recipe of the finalist that was better there.
+    better = min(saved["finalists"], key=lambda row: row["nll"])["recipe"]
+    assert saved["final"][-1]["recipe"] == {**better, "hidden": 24, "epochs": 3}
     twin, bayesian = saved["final"][:2]
     assert "pruning" not in twin
     assert bayesian["error"] < 30  # 90 by chance
