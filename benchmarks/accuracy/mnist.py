@@ -146,13 +146,10 @@ def measure(run: Run, *, with_defaults: bool) -> dict[str, Any]:
 def as_markdown(record: dict[str, Any]) -> str:
     """Test scores, what was compared, and the pruning curve."""
     final = record["final"]
-    size = lambda row: str(row["recipe"]["hidden"] if "recipe" in row else row["hidden"])
-    length = lambda row: str(row["recipe"]["epochs"]) if "recipe" in row else "default"
     rows = [
         [
             row["name"],
-            size(row),
-            length(row),
+            *report.units_and_epochs(row),
             f"{row['error']:.2f}",
             f"{row['nll']:.4f}",
             f"{row['ece']:.2f}",
@@ -167,7 +164,10 @@ def as_markdown(record: dict[str, Any]) -> str:
     pruned = [row for row in final if "pruning" in row]
     if pruned:
         shares = [f"{100 * point['pruned']:g} %" for point in pruned[0]["pruning"]]
-        lines = [[f"{r['name']}, {size(r)}", *(f"{point['error']:.2f}" for point in r["pruning"])] for r in pruned]
+        lines = [
+            [f"{r['name']}, {report.units_and_epochs(r)[0]}", *(f"{point['error']:.2f}" for point in r["pruning"])]
+            for r in pruned
+        ]
         parts += [
             "Test error, %, with a share of the weights pruned by signal to noise.",
             report.table(["", *shares], lines),

@@ -7,6 +7,7 @@ from textwrap import fill
 from typing import Any
 
 from benchmarks.accuracy import published
+from benchmarks.accuracy.report import units_and_epochs
 from benchmarks.accuracy.uci_score import LEVELS
 from deepuq_jax.plots import BLUE, GREY, INK, ORANGE, SKY, VERMILION
 
@@ -53,13 +54,13 @@ def regression(record: dict[str, Any], order: Sequence[str]) -> Any:
 def digits(record: dict[str, Any]) -> Any:
     """The pruning curves, and the entropy on turned digits; a recipe has a colour, the larger network is dashed."""
     figure, (curve, turned) = _figure(2, 9.0, 4.2)
-    size = lambda row: row["recipe"]["hidden"] if "recipe" in row else row["hidden"]
     names = list(dict.fromkeys(row["name"] for row in record["final"]))
+    smaller = units_and_epochs(record["final"][0])[0]
     for row in record["final"]:
         style = dict(
             color=COLOURS[names.index(row["name"]) % len(COLOURS)],
-            linestyle="-" if size(row) == size(record["final"][0]) else "--",
-            label=f"{row['name'].split(', KL')[0].split(', learning')[0]}, {size(row)}",
+            linestyle="-" if units_and_epochs(row)[0] == smaller else "--",
+            label=f"{row['name'].split(', KL')[0].split(', learning')[0]}, {units_and_epochs(row)[0]}",
         )
         turned.plot(row["elsewhere"]["angles"], row["elsewhere"]["entropy_of_rotated"], marker=".", **style)
         if "pruning" in row:

@@ -47,6 +47,16 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])
 
 
+def units_and_epochs(row: dict[str, Any]) -> tuple[str, str]:
+    """Of a network on MNIST: those of its recipe, or the units and that all else was left at `fit`'s defaults.
+
+    >>> units_and_epochs({"recipe": {"hidden": 400, "epochs": 20}}), units_and_epochs({"hidden": 400})
+    (('400', '20'), ('400', 'default'))
+    """
+    recipe = row.get("recipe", row)
+    return str(recipe["hidden"]), str(recipe.get("epochs", "default"))
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What both benchmarks take."""
     parser.add_argument("--data-dir", type=Path, help="folder of the data (default: $DEEPUQ_DATA, else from OpenML)")

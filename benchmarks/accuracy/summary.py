@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import published, uci
-from benchmarks.accuracy.report import table
+from benchmarks.accuracy.report import table, units_and_epochs
 from benchmarks.markers import block, put
 
 README = Path(__file__).parents[2] / "README.md"
@@ -38,10 +38,9 @@ def digits(record: dict[str, Any]) -> str:
     """Error, likelihood and calibration, and the error with three quarters of the weights gone."""
     rows = []
     for row in record["final"]:
-        recipe = row.get("recipe", {"hidden": row.get("hidden"), "epochs": "default"})
         errors = {point["pruned"]: f"{point['error']:.2f}" for point in row.get("pruning", ())}
         numbers = [f"{row['error']:.2f}", f"{row['nll']:.4f}", f"{row['ece']:.2f}", errors.get(0.75, "-")]
-        rows.append([row["name"], str(recipe["hidden"]), str(recipe["epochs"]), *numbers])
+        rows.append([row["name"], *units_and_epochs(row), *numbers])
     return table(["MNIST", "units", "epochs", "error, %", "NLL, nats", "ECE, %", "error with 75 % pruned"], rows)
 
 
