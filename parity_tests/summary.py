@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks import markers
-
 README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
 
 # Part of a case's name, and the family that it puts the case into; the first that fits counts.
 _FAMILIES = (
@@ -26,7 +25,7 @@ _PAIRS = {"jax torch": "JAX to torch", "jax reference": "JAX to exact", "torch r
 
 def block(data: dict[str, Any]) -> str:
     """The markers and what stands between them, made of a report's data alone."""
-    lines = [*_preamble(data), ""]
+    lines = [BEGIN, "", *_preamble(data), ""]
     lines.append("| | dtype | cases | " + " | ".join(_PAIRS.values()) + " | of the tolerance |")
     lines.append("| --- " * (4 + len(_PAIRS)) + "|")
     dtypes = list(dict.fromkeys(row["dtype"] for row in data["rows"]))
@@ -35,7 +34,7 @@ def block(data: dict[str, Any]) -> str:
             rows = [row for row in data["rows"] if row["dtype"] == dtype and family_of(row["case"]) == family]
             if rows:
                 lines.append(_line(family, dtype, rows))
-    return markers.block("parity", lines)
+    return "\n".join([*lines, "", END])
 
 
 def family_of(case: str) -> str:
@@ -43,9 +42,21 @@ def family_of(case: str) -> str:
     return next(family for part, family in _FAMILIES if part in case)
 
 
+def put(text: str, new: str) -> str:
+    """A text with the block in place of what stood between its markers.
+
+    >>> put("a <!-- parity:begin --> old <!-- parity:end --> b", "new")
+    'a new b'
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"Expected the text to hold {BEGIN} and, after it, {END}, once each; got something else.")
+    before, rest = text.split(BEGIN)
+    return before + new + rest.split(END)[1]
+
+
 def write(data: dict[str, Any], readme: Path = README) -> None:
     """Put the block into the README."""
-    readme.write_text(markers.put(readme.read_text(encoding="utf-8"), "parity", block(data)), encoding="utf-8")
+    readme.write_text(put(readme.read_text(encoding="utf-8"), block(data)), encoding="utf-8")
 
 
 def _preamble(data: dict[str, Any]) -> list[str]:

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from benchmarks import markers
 from parity_tests import report, summary
 
 
@@ -19,7 +18,7 @@ def data() -> dict:
 def test_the_readme_shows_what_the_json_says(data: dict):
     text = summary.README.read_text(encoding="utf-8")
     assert summary.block(data) in text
-    assert markers.put(text, "parity", summary.block(data)) == text
+    assert summary.put(text, summary.block(data)) == text
 
 
 def test_every_case_is_counted_once(data: dict):
@@ -45,6 +44,14 @@ def test_the_worst_row_of_a_family_is_shown():
 
 def test_the_block_is_put_between_the_markers(tmp_path, data: dict):
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- parity:begin -->\nold\n<!-- parity:end -->\nafter\n", encoding="utf-8")
+    readme.write_text(f"before\n{summary.BEGIN}\nold\n{summary.END}\nafter\n", encoding="utf-8")
     summary.write(data, readme)
     assert readme.read_text(encoding="utf-8") == f"before\n{summary.block(data)}\nafter\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["none", summary.BEGIN, f"{summary.END} {summary.BEGIN}", summary.BEGIN * 2 + summary.END]
+)
+def test_a_text_without_its_markers_is_refused(text: str):
+    with pytest.raises(ValueError, match="Expected"):
+        summary.put(text, "new")

@@ -20,11 +20,17 @@ def test_the_notes_show_what_the_json_says():
 
 
 def test_a_part_is_what_is_missing_without_it():
-    rows = [("the step", False, 4e-3), ("noise", True, 3e-3), ("Adam", False, 2e-3)]
-    rows = [{"part": part, "is_rest": is_rest, "median_s": median} for part, is_rest, median in rows]
+    rows = [
+        ("the step", None, 4e-3),
+        ("the check", "the step", 3.5e-3),
+        ("noise", "the check", 2.5e-3),
+        ("Adam", None, 2e-3),
+    ]
+    rows = [{"part": part, "left_out_of": of, "median_s": median} for part, of, median in rows]
     record = {"environment": {"device": "a", "cores": 2, "precision": "float32", "commit": "c"}, "rounds": 3}
     text = profile.summary({**record, "profiles": [{"title": "jax", "rows": rows}]})
     assert "| jax | | 4,000 | |" in text
+    assert "| | the check | 500 | 12% |" in text
     assert "| | noise | 1,000 | 25% |" in text
     assert "| | Adam | 2,000 | 50% |" in text
 
