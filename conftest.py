@@ -12,7 +12,7 @@ _CACHE = "JAX_COMPILATION_CACHE_DIR"
 # that a test looks at, and XLA's own passes are not. With all of it: XLA_FLAGS=--xla_backend_optimization_level=3.
 _EFFORT = "--xla_backend_optimization_level"
 # XLA's older way to write the code of a fusion takes half the time to compile. A jaxlib that does not know a flag ends
-# the process, so it is set for those alone that are known to. The line above runs the tests without this, too.
+# the process, so it is set for those alone that are known to. XLA_FLAGS as above leaves this out, too.
 _OLDER_FUSIONS, _KNOWN_TO = "--xla_cpu_use_fusion_emitters=false", "0.10."
 _own_cache: str | None = None
 

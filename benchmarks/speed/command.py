@@ -29,8 +29,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     environment.apply(setting)
     environment.compile_anew()
     if args.fill_memory:
-        _fill_memory(args, setting)
-        measured = results.read(args.json)
+        measured = _fill_memory(args, setting)
         _show(measured, args)
         return measured
     found, absent = contestants.present()
@@ -94,11 +93,14 @@ def _workloads(args: argparse.Namespace, backend: str) -> list[Workload]:
 
 
 def _chosen(found: list[Contestant], args: argparse.Namespace) -> list[Contestant]:
-    words = args.contestants.split(",")
-    chosen = [c for c in found if any(word in c.name for word in words)]
+    chosen = [c for c in found if _is_chosen(c.name, args)]
     if args.quick:
         chosen = [c for c in chosen if not any(word in c.variant for word in SLOW_TO_COMPILE)]
     return chosen
+
+
+def _is_chosen(name: str, args: argparse.Namespace) -> bool:
+    return any(word in name for word in args.contestants.split(","))
 
 
 def _measure(
@@ -118,15 +120,16 @@ def _measure(
     }
 
 
-def _fill_memory(args: argparse.Namespace, setting: Setting) -> None:
+def _fill_memory(args: argparse.Namespace, setting: Setting) -> dict[str, Any]:
     """Kept after each row: it is a process a row, and what was found is not lost to what comes later."""
-    words = args.contestants.split(",")
-    for name, part in results.read(args.json)["workloads"].items():
+    data = results.read(args.json)
+    for name, part in data["workloads"].items():
         for row in results.timed(part) if args.only in name else ():
-            if not row.get("memory") and any(word in row["contestant"] for word in words):
+            if not row.get("memory") and _is_chosen(row["contestant"], args):
                 row["memory"] = memory.peak(name, row["contestant"], setting)
                 print(f"{name}: {row['contestant']}", file=sys.stderr, flush=True)
                 results.merge(args.json, {name: part})
+    return data
 
 
 def _show(measured: dict[str, Any], args: argparse.Namespace) -> None:

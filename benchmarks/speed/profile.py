@@ -37,13 +37,12 @@ class Part:
     """What is timed.
 
     Attributes:
-        name: of the part. run: does it `steps` times.
+        name: of the part. run: does it once for each step of the workload.
         left_out_of: what is timed is this other step without the part; None: the part alone.
     """
 
     name: str
     run: Callable[[], Any]
-    steps: int
     left_out_of: str | None = None
 
 
@@ -64,12 +63,7 @@ def scanned_without(work: Train, part: str) -> Callable[[], Any]:
             return -jnp.mean(model.likelihood(model(x, key=key), y))
         return dq.negative_elbo(model, x, y, num_data=work.network.num_data, **(given or {"key": key}))[0]
 
-    def step(state, x, y, key):
-        params, opt_state = state
-        loss, grads = jax.value_and_grad(loss_of)(params, x, y, key)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), loss
-
+    step = _jax.step_of(loss_of, optimizer)
     run = _jax.scanned(_jax.epoch_of(step, work), (params, optimizer.init(params)), work)
     return lambda: run(work.steps)
 
@@ -77,12 +71,12 @@ def scanned_without(work: Train, part: str) -> Callable[[], Any]:
 def scanned(work: Train) -> list[Part]:
     """deepuq_jax, weight sampling, one call an epoch."""
     without = {"the check": "the step", "noise": "the check", "KL": "the check", "Adam": "the check"}
-    rest = [Part(name, scanned_without(work, name), work.steps, left_out_of=of) for name, of in without.items()]
+    rest = [Part(name, scanned_without(work, name), left_out_of=of) for name, of in without.items()]
     whole, network = (
         _trainer(deepuq_jax, "deepuq_jax, weight sampling, scanned epoch", work),
         _trainer(floor_jax, "deterministic, JAX, scanned", work),
     )
-    return [Part("the step", whole, work.steps), *rest, Part("the plain network's step", network, work.steps)]
+    return [Part("the step", whole), *rest, Part("the plain network's step", network)]
 
 
 def called(work: Train) -> list[Part]:
@@ -90,13 +84,12 @@ def called(work: Train) -> list[Part]:
     state = dq.init(deepuq_jax.model_of(work.network, SETTING), _jax.OPTIMIZER)
     leaves, treedef = jax.tree.flatten(state)
     flat = _trainer(deepuq_jax, "deepuq_jax, weight sampling, a call a step, flat donated state", work)
-    repeat = lambda function: lambda: [function() for _ in range(work.steps)][-1]
     return [
-        Part("the step", _trainer(deepuq_jax, "deepuq_jax, weight sampling, a call a step", work), work.steps),
-        Part("the same with its state a flat, donated list", flat, work.steps),
-        Part("flattening the state", repeat(lambda: jax.tree.leaves(state)), work.steps),
-        Part("building it again", repeat(lambda: jax.tree.unflatten(treedef, leaves)), work.steps),
-        Part("the plain network's step", _trainer(floor_jax, "deterministic, JAX, a call a step", work), work.steps),
+        Part("the step", _trainer(deepuq_jax, "deepuq_jax, weight sampling, a call a step", work)),
+        Part("the same with its state a flat, donated list", flat),
+        Part("flattening the state", _repeated(lambda: jax.tree.leaves(state), work)),
+        Part("building it again", _repeated(lambda: jax.tree.unflatten(treedef, leaves), work)),
+        Part("the plain network's step", _trainer(floor_jax, "deterministic, JAX, a call a step", work)),
     ]
 
 
@@ -107,12 +100,11 @@ def eager(work: Train) -> list[Part]:
     for parameter in parameters:
         parameter.grad = parameter.detach().clone()
     adam = _torch.adam(parameters)
-    repeat = lambda function: lambda: [function() for _ in range(work.steps)][-1]
     return [
-        Part("the step", _trainer(deepuq_torch, "deepuq_torch, eager", work), work.steps),
-        Part("noise", repeat(model.draw_noise), work.steps),
-        Part("Adam", repeat(adam.step), work.steps),
-        Part("the plain network's step", _trainer(floor_torch, "deterministic, torch, eager", work), work.steps),
+        Part("the step", _trainer(deepuq_torch, "deepuq_torch, eager", work)),
+        Part("noise", _repeated(model.draw_noise, work)),
+        Part("Adam", _repeated(adam.step, work)),
+        Part("the plain network's step", _trainer(floor_torch, "deterministic, torch, eager", work)),
     ]
 
 
@@ -121,6 +113,11 @@ def _trainer(module: Any, name: str, work: Train) -> Callable[[], Any]:
     train = next(c.train for c in module.contestants() if c.name == name and c.train is not None)
     run = train(work, SETTING)
     return lambda: run(work.steps)
+
+
+def _repeated(function: Callable[[], Any], work: Train) -> Callable[[], Any]:
+    """What is done once a step, by itself; the last result is what is waited for."""
+    return lambda: [function() for _ in range(work.steps)][-1]
 
 
 PROFILES: tuple[tuple[str, Callable[[Train], list[Part]], Network, int, int], ...] = (
@@ -140,8 +137,8 @@ def measure(rounds: int) -> dict[str, Any]:
         for part in parts:
             for _ in range(2):  # compiled, and warm
                 part.run()
-        runs, units = ({p.name: value(p) for p in parts} for value in (lambda p: p.run, lambda p: p.steps))
-        timings = interleave(runs, units=units, rounds=rounds)
+        runs = {part.name: part.run for part in parts}
+        timings = interleave(runs, units=dict.fromkeys(runs, steps), rounds=rounds)
         rows = [{"part": p.name, "left_out_of": p.left_out_of, "median_s": timings[p.name].median_s} for p in parts]
         found.append({"title": f"{title}, {network.name}, batch {batch}", "rows": rows})
     return {"environment": environment.describe(SETTING), "rounds": rounds, "profiles": found}
@@ -178,9 +175,10 @@ def main(argv: list[str]) -> dict[str, Any]:
     if args.rounds < 1:
         parser.error(f"Expected --rounds to be positive; got {args.rounds}.")
     record = measure(args.rounds)
-    print(summary(record))
+    table = summary(record)
+    print(table)
     if args.json:
         args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if args.readme:
-        NOTES.write_text(put(NOTES.read_text(encoding="utf-8"), "profile", summary(record)), encoding="utf-8")
+        NOTES.write_text(put(NOTES.read_text(encoding="utf-8"), "profile", table), encoding="utf-8")
     return record

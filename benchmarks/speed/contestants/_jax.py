@@ -116,6 +116,20 @@ def scanned(epoch: Callable[..., tuple[Any, Any]], state: Any, work: Train) -> T
     return run
 
 
+def step_of(
+    loss_of: Callable[..., jax.Array], optimizer: optax.GradientTransformation = OPTIMIZER
+) -> Callable[..., tuple[Any, Any]]:
+    """A plain step on loss_of(params, x, y, key): step(state, x, y, key) -> (state, loss), of (params, opt_state)."""
+
+    def step(state, x, y, key):
+        params, opt_state = state
+        loss, grads = jax.value_and_grad(loss_of)(params, x, y, key)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), loss
+
+    return step
+
+
 def epoch_of(step: Callable[..., tuple[Any, Any]], work: Train) -> Callable[..., tuple[Any, Any]]:
     """An epoch as `deepuq_jax.train_epoch` does it: shuffle, gather each batch, scan the steps."""
     x, y = data(work)

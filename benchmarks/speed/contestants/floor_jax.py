@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from benchmarks.speed.contestant import FLOOR, Contestant, Predictor, Setting, Trainer
 from benchmarks.speed.contestants import _jax
@@ -17,14 +16,7 @@ PACKAGE, MODULE = FLOOR, "jax"
 
 
 def _step(work: Train, setting: Setting) -> Any:
-    def step(state, x, y, key):
-        weights, opt_state = state
-        loss_of = lambda w: -_jax.log_likelihood(work.network, _jax.forward(w, x, setting), y)
-        loss, grads = jax.value_and_grad(loss_of)(weights)
-        updates, opt_state = _jax.OPTIMIZER.update(grads, opt_state, weights)
-        return (optax.apply_updates(weights, updates), opt_state), loss
-
-    return step
+    return _jax.step_of(lambda w, x, y, key: -_jax.log_likelihood(work.network, _jax.forward(w, x, setting), y))
 
 
 def _start(work: Train) -> Any:
