@@ -21,10 +21,11 @@ STEPS = 10_000
 # Where the length of an epoch is not known beforehand.
 EPOCHS = 100
 # The KL's weight rises from 0 to 1 over this share of the steps. Begun at 1 the KL prunes units before the data have a
-# use for them. After the warm-up fewer are pruned: predictions of held-out data are better on every UCI set and on
-# MNIST, by 0.01 to 1.6 nats, although the ELBO of the training data may end lower. A longer warm-up (0.75, 0.9) is
-# better still on most, but its intervals are too narrow where the data are few.
-WARM_UP = 0.5
+# use for them; after a warm-up it prunes fewer, and what was held out is predicted better, although the ELBO of the
+# training data may end lower. Of 0.5, 0.65, 0.75, 0.8 and 0.9, on validation parts of five UCI sets, 0.75 and
+# 0.8 have the best mean log-likelihood; shorter ones leave the 50 % intervals wider, longer ones the 90 % intervals of
+# the smallest set too narrow. On MNIST the five do not differ: NLL 0.068 to 0.076 on validation images, in no order.
+WARM_UP = 0.75
 
 
 @lru_cache

@@ -99,7 +99,7 @@ def fit(
         batch_size: default 128, or all the data where that is less.
         num_data: number of examples in the whole data set; needed with an iterable only.
         kl_weight: a number (another one does not recompile) or a function of the step: one of `deepuq_jax.schedules`,
-            an optax schedule. Default: from 0 to 1 in a straight line over the first half of the steps, then 1, the
+            an optax schedule. Default: from 0 to 1 in a straight line over three quarters of the steps, then 1, the
             ELBO; 1 throughout where the number of steps is not told beforehand (`patience`, an iterable without a
             length). To go on with a trained model give 1.
         mc_samples: draws a step.

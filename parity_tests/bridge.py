@@ -4,8 +4,10 @@ The file format is numpy's ``.npz`` under the documented state-dict names, weigh
 ``layers.{i}.weight_posterior.mu``, ``.rho``, ``layers.{i}.bias_posterior.mu``, ``.rho``; for the regressors
 ``hidden_layers.{i}.*`` and ``output_layer.*`` (and ``raw_var``, noise learned for all inputs), for a last layer
 ``head.*``. On the JAX side a kernel is ``[in, out]``, so it is transposed on the way. A last layer's feature extractor
-is the caller's own network in either package: its weights do not cross. Nor do priors: a model built without one has
-N(0, 1) in JAX and the documented N(0, 0.1) in torch, ``prior=deepuq_jax.GaussianPrior()``.
+is the caller's own network in either package: its weights do not cross. Nor do priors and
+activations: a model built without one has the prior N(0, 1) in JAX and the documented N(0, 0.1) in torch,
+``prior=deepuq_jax.GaussianPrior()``; a regressor of later releases has ReLUs in JAX and the documented tanh in torch,
+``activation="tanh"``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,13 +105,14 @@ def test_regressors_with_the_later_names():
 
 
 def _later_models():
-    """(JAX, torch) of each later class, sizes alike; the torch ones with weights of their own."""
+    """(JAX, torch) of each later class, sizes and activations alike; the torch ones with weights of their own."""
     net = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    tanh: dict[str, Any] = dict(activation="tanh", rngs=nnx.Rngs(1))
     jax_models = [
-        dj.MultiOutputBayesByBackpropRegressor(3, 2, (5, 4), rngs=nnx.Rngs(1)),
-        dj.HeteroscedasticBayesByBackpropRegressor(3, (5,), rngs=nnx.Rngs(1)),
-        dj.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 2, (), rngs=nnx.Rngs(1)),
-        dj.HomoscedasticBayesByBackpropRegressor(3, (5,), 2, rngs=nnx.Rngs(1)),
+        dj.MultiOutputBayesByBackpropRegressor(3, 2, (5, 4), **tanh),
+        dj.HeteroscedasticBayesByBackpropRegressor(3, (5,), **tanh),
+        dj.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 2, (), **tanh),
+        dj.HomoscedasticBayesByBackpropRegressor(3, (5,), 2, **tanh),
         dj.LastLayerVariationalInference(net, 4, 2, heteroscedastic=True, rngs=nnx.Rngs(1)),
     ]
     linear = torch.nn.Linear(3, 4)

@@ -100,7 +100,8 @@ class Run:
         model_key, fit_key = jax.random.split(jax.random.key(self.seed))
         sizes, likelihood = (self.train[0].shape[1], (hidden, hidden), CLASSES), dq.Categorical()
         model = dq.BayesByBackpropMLP(*sizes, likelihood=likelihood, rngs=nnx.Rngs(model_key))
-        return self._report(Trained(dq.fit(model, *self.train, key=fit_key).model, float("nan")), None)
+        fitted = dq.fit(model, *self.train, key=fit_key).model
+        return self._report(Trained(fitted, float("nan")), None) | {"hidden": hidden}
 
     def _report(self, trained: Trained, recipe: Recipe | None) -> dict[str, Any]:
         options = dict(seed=self.seed, draws=self.plan.draws)
@@ -132,7 +133,7 @@ def measure(run: Run, *, with_defaults: bool) -> dict[str, Any]:
     final = [run.final(best(twins), hidden, epochs)]
     final += [run.final(Recipe(**row["recipe"]), hidden, epochs) for row in finalists]
     if with_defaults:
-        final.append(run.defaults(hidden) | {"hidden": hidden})
+        final.append(run.defaults(hidden))
     for hidden, epochs in larger:
         final += [run.final(best(twins), hidden, epochs), run.final(best(finalists), hidden, epochs)]
     return {
@@ -193,8 +194,12 @@ def main(argv: list[str]) -> dict[str, Any]:
     plan = QUICK if args.quick else Plan()
     run = Run(load_mnist(data_dir(args.data_dir)), plan, seed=args.seed, cache=args.cache)
     sizes = {"train": len(run.train[1]), "test": len(run.test[1]), "validation": len(run.held[1])}
-    record = {"seed": args.seed, "quick": args.quick, "sizes": sizes, "draws": plan.draws}
-    record |= measure(run, with_defaults=not args.quick)
+    if args.fit_only:
+        record = report.earlier(args)
+        record["final"] = [row if "recipe" in row else run.defaults(row["hidden"]) for row in record["final"]]
+    else:
+        record = {"seed": args.seed, "quick": args.quick, "sizes": sizes, "draws": plan.draws}
+        record |= measure(run, with_defaults=not args.quick)
     markdown = as_markdown(record)
     print(markdown)
     if args.json:

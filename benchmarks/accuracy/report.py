@@ -63,7 +63,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, help="write the record here, and beside it the table and a plot")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     parser.add_argument("--quick", action="store_true", help="a short run, to see that all works")
+    parser.add_argument(
+        "--fit-only", action="store_true", help="run `fit` with nothing set, and put it into the record at --json"
+    )
     parser.add_argument("--cache", type=Path, help="folder to keep finished parts in: a run goes on where one stopped")
+
+
+def earlier(args: argparse.Namespace) -> dict[str, Any]:
+    """The record at --json, for --fit-only.
+
+    Raises:
+        SystemExit: there is none, or it is of another seed or length.
+    """
+    if args.json is None or not args.json.exists():
+        raise SystemExit(f"Expected --json of a whole run with --fit-only; got {args.json}.")
+    record = json.loads(args.json.read_text(encoding="utf-8"))
+    if (record["seed"], record["quick"]) != (args.seed, args.quick):
+        raise SystemExit(f"Expected a record of seed {args.seed}, quick {args.quick}; got {args.json}.")
+    return record
 
 
 def fingerprint(*parts: Any) -> str:
@@ -99,6 +116,6 @@ class Parts:
 def write(path: Path, record: dict[str, Any], markdown: str, figure: Any) -> None:
     """The record to `path`, and beside it the table as .md and the plot as .png."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"environment": environment(), **record}, indent=1) + "\n")
+    path.write_text(json.dumps({**record, "environment": environment()}, indent=1) + "\n")
     path.with_suffix(".md").write_text(markdown + "\n")
     figure.savefig(path.with_suffix(".png"), dpi=120)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -90,8 +91,7 @@ def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, 
     points = [POINT_SPACE[i] for i in point["chosen"]]
     both = part(ENSEMBLE, lambda: _point_and_ensemble(run(points, outer, **options), outer))
     methods |= {POINT: both[POINT], ENSEMBLE: both[ENSEMBLE]}
-    for name, kind in REGRESSORS.items():
-        methods[name] = part(name, lambda kind=kind: _scored(fit_with_defaults(kind, outer, **options), outer))
+    methods |= fits(data, parts, **options)
     if with_torch:
         from benchmarks.accuracy import uci_torch
 
@@ -104,6 +104,13 @@ def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, 
         "methods": methods,
         "choices": {BAYESIAN: bayesian, POINT: point},
     }
+
+
+def fits(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan) -> dict[str, Any]:
+    """The columns of `fit` with nothing set."""
+    splits = test_splits(data)
+    run_one = lambda kind: _scored(fit_with_defaults(kind, splits, seed=seed, plan=plan), splits)
+    return {name: parts(f"{data.name}: {name}", partial(run_one, kind)) for name, kind in REGRESSORS.items()}
 
 
 def _scored(draws: list[Draws], splits: Splits) -> dict[str, Any]:
@@ -150,9 +157,15 @@ def main(argv: list[str]) -> dict[str, Any]:
     names = args.sets.split(",") if args.sets else regression_names(folder)
     plan = Plan(steps=500, draws=50) if args.quick else Plan()
     parts = report.Parts(args.cache, args.seed, asdict(plan), [repr(choice) for choice in BAYESIAN_SPACE + POINT_SPACE])
-    options: dict[str, Any] = dict(seed=args.seed, plan=plan, with_torch=args.torch)
-    sets = {name: measure(load_regression(name, folder), parts, **options) for name in names}
-    record = {"seed": args.seed, "quick": args.quick, "plan": asdict(plan), "sets": sets}
+    options: dict[str, Any] = dict(seed=args.seed, plan=plan)
+    if args.fit_only:
+        record, anew = report.earlier(args), report.Parts(None)
+        for name in names:
+            record["sets"][name]["methods"] |= fits(load_regression(name, folder), anew, **options)
+    else:
+        options["with_torch"] = args.torch
+        sets = {name: measure(load_regression(name, folder), parts, **options) for name in names}
+        record = {"seed": args.seed, "quick": args.quick, "plan": asdict(plan), "sets": sets}
     markdown = as_markdown(record)
     print(markdown)
     if args.json:

@@ -58,7 +58,7 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackp
         input_dim: size of x's last axis.
         hidden_dims: sizes of the hidden layers; () is one affine layer.
         output_dim: number of targets.
-        activation: "relu", "gelu", "tanh", "silu" or a callable.
+        activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as `BayesByBackpropMLP`.
@@ -77,7 +77,7 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackp
         hidden_dims: Sequence[int] = (64, 64),
         output_dim: int = 1,
         *,
-        activation: Callable | str = "tanh",
+        activation: Callable | str = "relu",
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):

@@ -27,7 +27,7 @@ class MultiOutputBayesByBackpropRegressor(BayesByBackpropMLP):
     Args:
         input_dim, output_dim: sizes, positive ints.
         hidden_dims: sizes of the hidden layers; () is one affine layer.
-        activation: "relu", "gelu", "tanh", "silu" or a callable.
+        activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
         likelihood: `Gaussian(sigma)` where the noise is known.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
@@ -45,7 +45,7 @@ class MultiOutputBayesByBackpropRegressor(BayesByBackpropMLP):
         output_dim: int,
         hidden_dims: Sequence[int] = (64, 64),
         *,
-        activation: Callable | str = "tanh",
+        activation: Callable | str = "relu",
         likelihood: Any = UnknownNoise(),
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
@@ -64,7 +64,7 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
     Args:
         input_dim, output_dim: sizes, positive ints; `output_dim` counts targets.
         hidden_dims: sizes of the hidden layers; () is one affine layer.
-        activation: "relu", "gelu", "tanh", "silu" or a callable.
+        activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as `BayesByBackpropMLP`.
@@ -82,7 +82,7 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
         output_dim: int,
         hidden_dims: Sequence[int] = (64, 64),
         *,
-        activation: Callable | str = "tanh",
+        activation: Callable | str = "relu",
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):
@@ -102,7 +102,7 @@ class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticMultiOutputBayesByB
         input_dim: size of x's last axis.
         hidden_dims: sizes of the hidden layers; () is one affine layer.
         output_dim: number of targets.
-        activation: "relu", "gelu", "tanh", "silu" or a callable.
+        activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as `BayesByBackpropMLP`.
@@ -122,7 +122,7 @@ class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticMultiOutputBayesByB
         hidden_dims: Sequence[int] = (64, 64),
         output_dim: int = 1,
         *,
-        activation: Callable | str = "tanh",
+        activation: Callable | str = "relu",
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):

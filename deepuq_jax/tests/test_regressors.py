@@ -26,7 +26,7 @@ HETEROSCEDASTIC = [
 ]
 
 
-def test_documented_defaults():
+def test_documented_sizes_and_relu():
     for model, outputs in [
         (dq.MultiOutputBayesByBackpropRegressor(3, 2, rngs=rngs()), 2),
         (dq.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 2, rngs=rngs()), 4),
@@ -34,7 +34,7 @@ def test_documented_defaults():
     ]:
         shapes = [layer.kernel_posterior.mu.shape for layer in list(model.layers)[::2]]
         assert shapes == [(3, 64), (64, 64), (64, outputs)]
-        assert model.layers[1] is jnp.tanh
+        assert model.layers[1] is nnx.relu
     assert dq.BayesByBackpropMLP(3, (4,), 2, rngs=rngs()).layers[1] is nnx.relu
     assert dq.BayesByBackpropRegressor is dq.BayesByBackpropMLP
 

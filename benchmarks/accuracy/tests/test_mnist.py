@@ -67,6 +67,12 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     assert f"{bayesian['nll']:.4f}" in text
     assert text.strip() in capsys.readouterr().out
     assert (tmp_path / "mnist.png").stat().st_size > 0
+    monkeypatch.setattr(_fit_defaults, "STEPS", 8)
+    monkeypatch.setattr(mnist, "train", None)  # No recipe is trained again.
+    again = mnist.main(["--data-dir", str(tmp_path), "--json", str(tmp_path / "mnist.json"), "--fit-only"])
+    assert again["final"][:2] == saved["final"][:2]
+    assert again["final"][2]["nll"] != saved["final"][2]["nll"]
+    assert again["final"][2]["hidden"] == 16
 
 
 def test_recipes_are_chosen_by_validation_and_the_last_by_all_epochs(tmp_path, monkeypatch):

@@ -85,3 +85,13 @@ def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_p
     assert (tmp_path / "uci.png").stat().st_size > 0
     monkeypatch.setattr(uci, "run", None)  # All that was done is kept.
     assert json.dumps(uci.main(arguments)["sets"]) == json.dumps(record["sets"])
+    # Other defaults of `fit`: its columns alone are run, and change.
+    monkeypatch.setattr(_fit_defaults, "STEPS", 60)
+    again = uci.main([*arguments, "--fit-only"])["sets"]["made"]
+    changed = {name for name, row in again["methods"].items() if row["per_split"] != methods[name]["per_split"]}
+    assert changed == set(uci.REGRESSORS)
+    assert again["choices"] == found["choices"]
+    with pytest.raises(SystemExit, match="Expected a record of seed 1"):
+        uci.main([*arguments, "--fit-only", "--seed", "1"])
+    with pytest.raises(SystemExit, match="Expected --json of a whole run"):
+        uci.main(["--data-dir", str(made), "--fit-only"])
