@@ -71,5 +71,7 @@ def digits(record: dict[str, Any]) -> Any:
     curve.yaxis.set_minor_formatter("")
     curve.set_yticks([1, 2, 5, 10, 20, 50])
     turned.set(xlabel="turned by, degrees", ylabel="predictive entropy, nats")
-    figure.legend(*turned.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7, frameon=False)
+    # Long enough to tell a dashed line.
+    options = dict(ncols=2, fontsize=7, frameon=False, handlelength=4)
+    figure.legend(*turned.get_legend_handles_labels(), loc="outside lower center", **options)
     return figure
