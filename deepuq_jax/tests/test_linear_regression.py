@@ -45,14 +45,18 @@ def parameters(model):
     return mu, np.append(np.asarray(kernel.sigma), np.asarray(bias.sigma))
 
 
-@pytest.mark.parametrize("batch_size", [N, 25])
-def test_fit_reaches_the_best_mean_field_posterior(batch_size, x64, key):
-    x, y, mean, sigma, elbo = problem()
-    # Steps shrink to zero, so the noise of draws and batches averages out.
+def short(batch_size):
+    """Options of `fit`: a KL of full weight throughout, and steps that shrink to zero, so that noise averages out."""
     steps = 1500 * -(-N // batch_size)
     optimizer = optax.adam(optax.cosine_decay_schedule(0.03, steps))
-    options = dict(log_likelihood=dq.Gaussian(NOISE), optimizer=optimizer, epochs=1500, batch_size=batch_size)
-    model = dq.fit(layer(jnp.float64), x, y, key=key, mc_samples=16, **options).model
+    return dict(optimizer=optimizer, epochs=1500, batch_size=batch_size, kl_weight=1.0)
+
+
+@pytest.mark.parametrize("options", [short(N), short(25), {}], ids=["whole batch", "batches of 25", "nothing set"])
+def test_fit_reaches_the_best_mean_field_posterior(options, x64, key):
+    x, y, mean, sigma, elbo = problem()
+    options = dict(options, log_likelihood=dq.Gaussian(NOISE), mc_samples=16)
+    model = dq.fit(layer(jnp.float64), x, y, key=key, **options).model
     mu, sd = parameters(model)
     np.testing.assert_array_less(np.abs(mu - mean) / sigma, 0.1)
     np.testing.assert_allclose(sd, sigma, rtol=0.02)
