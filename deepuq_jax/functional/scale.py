@@ -8,6 +8,8 @@ scale goes into the functions of this file and nowhere else; `sigma_of_scale` ma
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ LOG1P_NUMERATOR = (0.999999997006, 1.05361572789, 0.23098594933, 0.0032073298419
 LOG1P_DENOMINATOR = (1.0, 1.55361542833, 0.674465637571, 0.0725296378416)
 
 
+@partial(jax.jit, inline=True)
 def softplus(rho: Array) -> Array:
     """log(1 + exp(rho)), of a floating array; it has no derivative of its own.
 
@@ -38,6 +41,7 @@ def softplus(rho: Array) -> Array:
     return (jnp.maximum(rho, 0.0) * denominator + power * numerator) / denominator
 
 
+@partial(jax.jit, inline=True)
 def logistic(rho: Array) -> tuple[Array, Array]:
     """The derivative of softplus, 1 / (1 + exp(-rho)), as a fraction: it keeps its digits where it is small."""
     power = jnp.exp(-jnp.abs(rho))
@@ -59,6 +63,7 @@ def scale_from_rho(rho: Array) -> Array:
 
 
 @scale_from_rho.defjvp
+@partial(jax.jit, inline=True)
 def _scale_from_rho_jvp(primals, tangents):
     sigma = scale_from_rho(primals[0])
     numerator, denominator = logistic(primals[0])
@@ -83,12 +88,14 @@ def _sigma_of_scale_jvp(primals, tangents):
 
 
 @jax.custom_jvp
+@partial(jax.jit, inline=True)
 def draw_at_scale(mu: Array, scale: Array, noise: Array) -> Array:
     """w = mu + sigma * noise, all of one shape."""
     return mu + scale * noise
 
 
 @draw_at_scale.defjvp
+@partial(jax.jit, inline=True)
 def _draw_at_scale_jvp(primals, tangents):
     mu, scale, noise = primals
     mu_dot, log_sigma_dot, noise_dot = tangents
@@ -96,6 +103,7 @@ def _draw_at_scale_jvp(primals, tangents):
 
 
 @jax.custom_jvp
+@partial(jax.jit, inline=True)
 def kl_at_scale(mu: Array, scale: Array, rho: Array, prior_mu: Array, prior_sigma: Array) -> Array:
     """KL(N(mu, sigma^2) || N(prior_mu, prior_sigma^2)), element by element, in nats; see `gaussian.gaussian_kl`.
 
@@ -118,6 +126,7 @@ def kl_at_scale(mu: Array, scale: Array, rho: Array, prior_mu: Array, prior_sigm
 
 
 @kl_at_scale.defjvp
+@partial(jax.jit, inline=True)
 def _kl_at_scale_jvp(primals, tangents):
     mu, scale, _, prior_mu, prior_sigma = primals
     mu_dot, log_sigma_dot, _, prior_mu_dot, prior_sigma_dot = tangents
