@@ -21,7 +21,6 @@ _own_cache: str | None = None
 def pytest_configure():
     """Before jax is imported, and before the workers start: they inherit the environment."""
     global _own_cache
-    _keep_to_own_cores()
     flags = os.environ.get("XLA_FLAGS", "")
     if _EFFORT not in flags:
         fusions = _OLDER_FUSIONS if version("jaxlib").startswith(_KNOWN_TO) else ""
@@ -47,3 +46,8 @@ def pytest_unconfigure():
     """Nothing is left behind, and no run sees what an earlier one compiled."""
     if _own_cache is not None:
         shutil.rmtree(_own_cache, ignore_errors=True)
+
+
+# When this file is read, not when pytest is configured: by then the files of this name below have imported torch, which
+# counts the cores once, and its threads would wait for each other on the worker's one.
+_keep_to_own_cores()
