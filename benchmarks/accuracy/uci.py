@@ -160,6 +160,8 @@ def main(argv: list[str]) -> dict[str, Any]:
     options: dict[str, Any] = dict(seed=args.seed, plan=plan)
     if args.fit_only:
         record, anew = report.earlier(args), report.Parts(None)
+        if not set(names) <= set(record["sets"]):
+            raise SystemExit(f"Expected --sets of the record, {', '.join(record['sets'])}; got {', '.join(names)}.")
         for name in names:
             record["sets"][name]["methods"] |= fits(load_regression(name, folder), anew, **options)
     else:

@@ -7,7 +7,6 @@ an argument: nothing here knows of keys.
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from deepuq_jax._checks import expected
-from deepuq_jax.functional.scale import kl_at_scale, logistic, scale_from_rho, softplus
+from deepuq_jax.functional.scale import kl_at_scale, logistic, one_program, scale_from_rho, softplus
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -35,7 +34,7 @@ def _softplus(rho: Array) -> Array:
 
 
 @_softplus.defjvp
-@partial(jax.jit, inline=True)
+@one_program
 def _softplus_jvp(primals, tangents):
     numerator, denominator = logistic(primals[0])
     # As in `scale_from_rho`: the backward pass ends in the division.
@@ -59,7 +58,7 @@ def sigma_from_rho(rho: ArrayLike) -> Array:
     return _softplus(at_least_float32(rho))
 
 
-@partial(jax.jit, inline=True)
+@one_program
 def rho_from_sigma(sigma: ArrayLike) -> Array:
     """The rho whose softplus is `sigma`.
 
@@ -77,7 +76,7 @@ def rho_from_sigma(sigma: ArrayLike) -> Array:
     return sigma + jnp.log(-jnp.expm1(-sigma))
 
 
-@partial(jax.jit, inline=True)
+@one_program
 def log_sigma(rho: ArrayLike) -> Array:
     """Logarithm of the standard deviation, right where sigma itself underflows.
 
@@ -99,7 +98,7 @@ def log_sigma(rho: ArrayLike) -> Array:
     return jnp.where(in_tail, tail - 0.5 * jnp.exp(tail), jnp.log(sigma_from_rho(body)))
 
 
-@partial(jax.jit, inline=True)
+@one_program
 def total(values: Array) -> Array:
     """Sum of every entry, as a product with ones: XLA on a CPU runs a reduction fused with what it sums one by one.
 
@@ -140,7 +139,7 @@ def check_noise_shape(mu: ArrayLike, noise: ArrayLike) -> None:
         raise ValueError(expected("noise", f"of shape [..., {', '.join(map(str, jnp.shape(mu)))}]", jnp.asarray(noise)))
 
 
-@partial(jax.jit, inline=True)
+@one_program
 def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: ArrayLike | None = None) -> Array:
     """Logarithm of a Gaussian density, element by element.
 

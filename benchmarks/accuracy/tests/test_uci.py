@@ -93,5 +93,7 @@ def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_p
     assert again["choices"] == found["choices"]
     with pytest.raises(SystemExit, match="Expected a record of seed 1"):
         uci.main([*arguments, "--fit-only", "--seed", "1"])
+    with pytest.raises(SystemExit, match="Expected --sets of the record, made; got other"):
+        uci.main([*arguments, "--fit-only", "--sets", "other"])
     with pytest.raises(SystemExit, match="Expected --json of a whole run"):
         uci.main(["--data-dir", str(made), "--fit-only"])
