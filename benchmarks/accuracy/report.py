@@ -70,7 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def earlier(args: argparse.Namespace) -> dict[str, Any]:
-    """The record at --json, for --fit-only.
+    """The record at --json without its environment, for --fit-only.
 
     Raises:
         SystemExit: there is none, or it is of another seed or length.
@@ -80,6 +80,7 @@ def earlier(args: argparse.Namespace) -> dict[str, Any]:
     record = json.loads(args.json.read_text(encoding="utf-8"))
     if (record["seed"], record["quick"]) != (args.seed, args.quick):
         raise SystemExit(f"Expected a record of seed {args.seed}, quick {args.quick}; got {args.json}.")
+    record.pop("environment")
     return record
 
 
@@ -116,6 +117,6 @@ class Parts:
 def write(path: Path, record: dict[str, Any], markdown: str, figure: Any) -> None:
     """The record to `path`, and beside it the table as .md and the plot as .png."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**record, "environment": environment()}, indent=1) + "\n")
+    path.write_text(json.dumps({"environment": environment(), **record}, indent=1) + "\n")
     path.with_suffix(".md").write_text(markdown + "\n")
     figure.savefig(path.with_suffix(".png"), dpi=120)

@@ -91,7 +91,7 @@ def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, 
     points = [POINT_SPACE[i] for i in point["chosen"]]
     both = part(ENSEMBLE, lambda: _point_and_ensemble(run(points, outer, **options), outer))
     methods |= {POINT: both[POINT], ENSEMBLE: both[ENSEMBLE]}
-    methods |= fits(data, parts, **options)
+    methods |= fits(data.name, outer, parts, **options)
     if with_torch:
         from benchmarks.accuracy import uci_torch
 
@@ -106,11 +106,10 @@ def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, 
     }
 
 
-def fits(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan) -> dict[str, Any]:
+def fits(data_name: str, splits: Splits, parts: report.Parts, *, seed: int, plan: Plan) -> dict[str, Any]:
     """The columns of `fit` with nothing set."""
-    splits = test_splits(data)
     run_one = lambda kind: _scored(fit_with_defaults(kind, splits, seed=seed, plan=plan), splits)
-    return {name: parts(f"{data.name}: {name}", partial(run_one, kind)) for name, kind in REGRESSORS.items()}
+    return {name: parts(f"{data_name}: {name}", partial(run_one, kind)) for name, kind in REGRESSORS.items()}
 
 
 def _scored(draws: list[Draws], splits: Splits) -> dict[str, Any]:
@@ -156,14 +155,17 @@ def main(argv: list[str]) -> dict[str, Any]:
     folder = data_dir(args.data_dir)
     names = args.sets.split(",") if args.sets else regression_names(folder)
     plan = Plan(steps=500, draws=50) if args.quick else Plan()
-    parts = report.Parts(args.cache, args.seed, asdict(plan), [repr(choice) for choice in BAYESIAN_SPACE + POINT_SPACE])
+    # The cache does not know of the defaults of `fit`, for whose changes --fit-only is there.
+    cache = None if args.fit_only else args.cache
+    parts = report.Parts(cache, args.seed, asdict(plan), [repr(choice) for choice in BAYESIAN_SPACE + POINT_SPACE])
     options: dict[str, Any] = dict(seed=args.seed, plan=plan)
     if args.fit_only:
-        record, anew = report.earlier(args), report.Parts(None)
+        record = report.earlier(args)
         if not set(names) <= set(record["sets"]):
             raise SystemExit(f"Expected --sets of the record, {', '.join(record['sets'])}; got {', '.join(names)}.")
         for name in names:
-            record["sets"][name]["methods"] |= fits(load_regression(name, folder), anew, **options)
+            splits = test_splits(load_regression(name, folder))
+            record["sets"][name]["methods"] |= fits(name, splits, parts, **options)
     else:
         options["with_torch"] = args.torch
         sets = {name: measure(load_regression(name, folder), parts, **options) for name in names}
