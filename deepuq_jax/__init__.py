@@ -4,7 +4,7 @@ A Bayesian model is a pytree that can be called as ``model(x, key=k)`` (a draw) 
 has ``.kl()``. Layers are, MLPs are, and `bayesianize(net)` makes any network one.
 """
 
-from deepuq_jax import diagnostics, estimators, functional, layers, metrics, priors, schedules
+from deepuq_jax import diagnostics, estimators, functional, layers, likelihoods, metrics, objectives, priors
 from deepuq_jax.bayesianize import BayesianModule, bayesianize, moped, relative
 from deepuq_jax.diagnostics import diagnose
 from deepuq_jax.estimators import (
@@ -13,8 +13,7 @@ from deepuq_jax.estimators import (
     local_reparameterization,
     weight_sampling,
 )
-from deepuq_jax.fit import FitResult, NonFiniteError, fit
-from deepuq_jax.functional import Categorical, Gaussian, HeteroscedasticGaussian, HomoscedasticGaussian, UnknownNoise
+from deepuq_jax.estimators.base import Estimator
 from deepuq_jax.layers import (
     BayesByBackpropMLP,
     BayesByBackpropRegressor,
@@ -29,10 +28,18 @@ from deepuq_jax.layers import (
     Sequential,
 )
 from deepuq_jax.layers.homoscedastic import LearnedNoise
-from deepuq_jax.model import draw
-from deepuq_jax.objective import kl_divergence, negative_elbo, vi_elbo_step
+from deepuq_jax.likelihoods import Categorical, Gaussian, HeteroscedasticGaussian, HomoscedasticGaussian, UnknownNoise
+from deepuq_jax.likelihoods.base import Likelihood
+from deepuq_jax.model.draw import draw
+from deepuq_jax.model.structure import combine, partition
+from deepuq_jax.objectives import ELBO, DocumentedELBO
+from deepuq_jax.objectives.documented import vi_elbo_step
+from deepuq_jax.objectives.elbo import negative_elbo
+from deepuq_jax.objectives.kl import kl_divergence
+from deepuq_jax.objectives.objective import Objective
 from deepuq_jax.posterior import GaussianPosterior, KeyRequiredError, MeanField
-from deepuq_jax.prediction import log_predictive_density, predict_vi_uq
+from deepuq_jax.prediction.density import log_predictive_density
+from deepuq_jax.prediction.moments import predict_vi_uq
 from deepuq_jax.priors import (
     EmpiricalGaussianPrior,
     GaussianPrior,
@@ -43,13 +50,19 @@ from deepuq_jax.priors import (
     by_path,
     fan_in_gaussian,
 )
+from deepuq_jax.priors.base import Prior
 from deepuq_jax.pruning import prune, signal_to_noise_curve
-from deepuq_jax.training import TrainState, init, train_epoch, train_step
-from deepuq_jax.types import BayesianModel, ELBOTerms, Estimator, Likelihood, Prior, UQResult
+from deepuq_jax.training import schedules
+from deepuq_jax.training.epoch import train_epoch
+from deepuq_jax.training.fit import FitResult, NonFiniteError, fit
+from deepuq_jax.training.state import TrainState
+from deepuq_jax.training.step import train_step
+from deepuq_jax.types import BayesianModel, ELBOTerms, UQResult
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
+    "ELBO",
     "BayesByBackpropMLP",
     "BayesByBackpropRegressor",
     "BayesianConv",
@@ -58,6 +71,7 @@ __all__ = [
     "BayesianModel",
     "BayesianModule",
     "Categorical",
+    "DocumentedELBO",
     "ELBOTerms",
     "EmpiricalGaussianPrior",
     "Estimator",
@@ -79,6 +93,7 @@ __all__ = [
     "MeanField",
     "MultiOutputBayesByBackpropRegressor",
     "NonFiniteError",
+    "Objective",
     "Prior",
     "ScaleMixturePrior",
     "Sequential",
@@ -89,6 +104,7 @@ __all__ = [
     "approximate_local_reparameterization",
     "bayesianize",
     "by_path",
+    "combine",
     "diagnose",
     "diagnostics",
     "draw",
@@ -97,14 +113,16 @@ __all__ = [
     "fit",
     "flipout",
     "functional",
-    "init",
     "kl_divergence",
     "layers",
+    "likelihoods",
     "local_reparameterization",
     "log_predictive_density",
     "metrics",
     "moped",
     "negative_elbo",
+    "objectives",
+    "partition",
     "predict_vi_uq",
     "priors",
     "prune",

@@ -14,13 +14,15 @@ from jax import Array
 from deepuq_jax._checks import check_key, check_positive, expected
 from deepuq_jax._paths import dotted
 from deepuq_jax.adapters import Parts, select, take_apart
-from deepuq_jax.adapters.module import FixedModule, NetModule, copied
+from deepuq_jax.adapters.module import FixedModule, NetModule
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.model import FixedWeight, Stateful, hold_prior, join, posterior_of, unwrap, with_streams
+from deepuq_jax.model.base import BaseModel
+from deepuq_jax.model.state import Stateful, with_streams
+from deepuq_jax.model.structure import join
+from deepuq_jax.model.variables import FixedWeight, VariableTree, copied, hold_prior, posterior_of, unwrap
 from deepuq_jax.posterior import MeanField
-from deepuq_jax.priors._tree import resolve_prior
+from deepuq_jax.priors.base import Prior, PriorRule
 from deepuq_jax.priors.defaults import DEFAULT_PRIOR
-from deepuq_jax.types import Prior, PriorRule
 
 _REST = ("trained", "frozen")
 # The least standard deviation that `relative` gives: a weight of 0 has no scale to be relative to.
@@ -152,24 +154,24 @@ def _is_none(leaf: Any) -> bool:
     return leaf is None
 
 
-class BayesianModule(Stateful, NetModule):
+class BayesianModule(Stateful, BaseModel, NetModule):
     """What `bayesianize` returns: a network and a mean-field posterior over its parameters.
 
-    `posterior` is an `nnx.Param(MeanField)` over the Bayesian parameters, a pytree like the network's (for an NNX
-    module: nested dicts, as in Flax) with None in place of the others; `rest` holds those, and `carried` the state.
+    `posterior` holds a `MeanField` over the Bayesian parameters, a pytree like the network's (for an NNX module: nested
+    dicts, as in Flax) with None in place of the others; `rest` holds those, and `carried` the state.
     """
 
     def __init__(self, parts: Parts, chosen: Any, *, rest: str, sigma: Any, prior: Any, centred: bool, likelihood: Any):
         weights = jax.tree.map(lambda leaf, is_chosen: leaf if is_chosen else None, parts.params, chosen)
         others = jax.tree.map(lambda leaf, is_chosen: None if is_chosen else leaf, parts.params, chosen)
         self._hold(parts.net, parts.carried)
-        self.posterior = nnx.Param(MeanField.init(weights, _initial_sigmas(sigma, parts.params, weights)))
+        self.posterior = VariableTree(MeanField.init(weights, _initial_sigmas(sigma, parts.params, weights)), nnx.Param)
         self.rest = _hold_rest(others, rest)
         self.dtypes = tuple(leaf.dtype for leaf in jax.tree.leaves(weights))
         mu = unwrap(self.posterior).mu
-        self.prior = hold_prior(resolve_prior(prior, mu))
+        self.prior = hold_prior(prior, mu)
         self.prune_mask: Any = None
-        self.centre = PriorCentre(copied(mu)) if centred else None
+        self.centre = VariableTree(copied(mu), PriorCentre) if centred else None
         self.likelihood = nnx.static(likelihood)
 
     def bayesian_paths(self) -> list[str]:
@@ -197,6 +199,11 @@ class BayesianModule(Stateful, NetModule):
         """The noise of `model(x, key=key)`: a pytree like the parameters. Dropout is not part of it."""
         return unwrap(self.posterior).draw_noise(key=key)
 
+    @property
+    def has_closed_form_kl(self) -> bool:
+        """Whether that of every prior has one."""
+        return posterior_of(self, "posterior").has_closed_form_kl(unwrap(self.prior))
+
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """KL(q || p) in nats; where the prior has no closed form, at the weights that `key` (or `noise`) draws."""
         key = None if noise is not None else key
@@ -218,4 +225,4 @@ def _hold_rest(others: Any, rest: str) -> Any:
     for path, leaf in jax.tree_util.tree_leaves_with_path(others):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(expected(f"parameter {dotted(path)}", "to be a floating array", leaf))
-    return nnx.Param(copied(others)) if rest == "trained" else FixedWeight(copied(others))
+    return VariableTree(copied(others), nnx.Param if rest == "trained" else FixedWeight)

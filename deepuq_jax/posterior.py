@@ -5,18 +5,16 @@ Source: Blundell et al. 2015, arXiv 1505.05424.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax import Array
 
 from deepuq_jax._checks import check_one_of, check_positive, expected, is_concrete
-from deepuq_jax._noise import normal_like
+from deepuq_jax._pytree import register
 from deepuq_jax.functional.gaussian import (
     at_least_float32,
     check_noise_shape,
@@ -25,30 +23,62 @@ from deepuq_jax.functional.gaussian import (
     rho_from_sigma,
     sigma_from_rho,
 )
-from deepuq_jax.functional.scale import draw_at_scale, scale_from_rho, sigma_of_scale
-from deepuq_jax.priors._tree import each_weight, given, is_prior, prior_by_leaf
+from deepuq_jax.functional.scale import Scale, draw_at_scale, scale_from_rho, sigma_of_scale
+from deepuq_jax.noise import normal_like
+from deepuq_jax.priors.base import Prior
+from deepuq_jax.priors.tree import PriorTree, as_prior_or_tree, each_weight, prior_by_leaf
 
 
 class KeyRequiredError(ValueError):
-    """A KL with no closed form was asked for without the noise to estimate it."""
+    """A KL without a closed form was asked for without the noise to estimate it."""
 
 
-def _sum(tree: Any) -> Array:
-    return jax.tree.reduce(jnp.add, tree)
+@dataclass(frozen=True)
+class KLRule:
+    """How the KL of a posterior is computed: in closed form wherever the prior has one."""
+
+    def needs_draw(self, prior: Prior | PriorTree) -> bool:
+        """Whether the KL to this prior is an estimate, log q(w) - log p(w) at a draw w."""
+        return not prior.has_closed_form_kl
+
+    def parameters_of_q(self, mu: Array, rho: Array) -> tuple[Array, Array]:
+        """The parameters of q in log q(w)."""
+        return mu, rho
+
+    @property
+    def reason(self) -> str:
+        """Why a draw is needed, for an error message."""
+        return "has no closed form"
 
 
-def _draw(mu: Array, scale: Array, noise: Array) -> Array:
-    check_noise_shape(mu, noise)
-    shape = jnp.shape(noise)
-    return draw_at_scale(jnp.broadcast_to(mu, shape), jnp.broadcast_to(scale, shape), jnp.asarray(noise))
+@dataclass(frozen=True)
+class AtDraw(KLRule):
+    """The KL is always the estimate at a draw."""
+
+    def needs_draw(self, prior: Prior | PriorTree) -> bool:
+        """It is."""
+        return True
+
+    @property
+    def reason(self) -> str:
+        """Why a draw is needed, for an error message."""
+        return "is estimated at a draw"
 
 
-# The leaves of a posterior, in their order; what is left is static.
-_LEAVES = ("mu", "rho", "mask", "scale")
-_KEYS = tuple(jax.tree_util.GetAttrKey(name) for name in _LEAVES)
+@dataclass(frozen=True)
+class AlongPath(AtDraw):
+    """The estimate at a draw, whose gradient flows through the draw alone.
+
+    The gradient of log q with respect to its own parameters has mean 0 and is left out (Roeder, Wu & Duvenaud 2017,
+    arXiv 1703.09194).
+    """
+
+    def parameters_of_q(self, mu: Array, rho: Array) -> tuple[Array, Array]:
+        """The parameters of q, as constants."""
+        return jax.lax.stop_gradient((mu, rho))
 
 
-@jax.tree_util.register_pytree_with_keys_class
+@register(static=("kl_rule",))
 @dataclass(frozen=True)
 class MeanField:
     """Independent Gaussians over every entry of a pytree: q(w) = N(w; mu, softplus(rho)^2).
@@ -57,9 +87,8 @@ class MeanField:
         mu: means, a pytree of floating arrays.
         rho: the same pytree; the standard deviation is softplus(rho).
         mask: None, or the same pytree of booleans, False for weights that are 0 in every draw: see `masked`.
-        kl_by: "closed form", where the prior has one; "draw": always an estimate at a draw; "path": that estimate with
-            the gradient of the draw's path alone (see `negative_elbo`, sticking_the_landing).
         scale: None, or what `with_scale` put there.
+        kl_rule: how `kl` is computed.
 
     >>> q = MeanField.init({"w": jnp.zeros((3, 2)), "b": jnp.zeros(2)}, sigma=0.05)
     >>> q.sample(key=jax.random.key(0))["w"].shape
@@ -69,39 +98,20 @@ class MeanField:
     mu: Any
     rho: Any
     mask: Any = None
-    kl_by: str = "closed form"
     scale: Any = field(default=None, repr=False)
-
-    def tree_flatten(self):
-        """Leaves as children, `kl_by` in the treedef."""
-        return (self.mu, self.rho, self.mask, self.scale), self.kl_by
-
-    def tree_flatten_with_keys(self):
-        """The same with the names of the leaves."""
-        leaves, kl_by = self.tree_flatten()
-        return tuple(zip(_KEYS, leaves, strict=True)), kl_by
+    kl_rule: KLRule = KLRule()
 
     @classmethod
-    def tree_unflatten(cls, kl_by, leaves) -> Self:
-        """The inverse of flattening; past the checks, which are for a user's arrays.
-
-        A call of a compiled step ends with a dozen posteriors rebuilt: 20 µs each with `__init__`, 3 without.
-        """
-        posterior = object.__new__(cls)
-        posterior.__dict__.update(zip(_LEAVES, leaves, strict=True), kl_by=kl_by)
-        return posterior
-
-    @classmethod
-    def init(cls, params: Any, sigma: Any = 0.05) -> MeanField:
+    def init(cls, params: Any, sigma: Any = 0.05) -> Self:
         """A posterior centred on given parameters.
 
         Args:
             params: any pytree of floating arrays; they become the means, kept in at least float32.
-            sigma: initial standard deviation, a number, or a pytree like `params` that holds one for each leaf.
+            sigma: initial standard deviation: a number, or a pytree like `params` with one for each leaf.
         Returns:
             The posterior.
         Raises:
-            TypeError: a leaf that is not a floating array. ValueError: a sigma not finite and above zero.
+            TypeError: a leaf that is not a floating array. ValueError: a sigma that is not finite and above zero.
 
         >>> round(float(MeanField.init(jnp.zeros(()), sigma=0.1).sigma), 5)
         0.1
@@ -120,9 +130,10 @@ class MeanField:
     @property
     def sigma(self) -> Any:
         """Standard deviations softplus(rho), a pytree like `mu`."""
-        sigmas = (
-            jax.tree.map(sigma_from_rho, self.rho) if self.scale is None else jax.tree.map(sigma_of_scale, self.scale)
-        )
+        if self.scale is None:
+            sigmas = jax.tree.map(sigma_from_rho, self.rho)
+        else:
+            sigmas = jax.tree.map(sigma_of_scale, self.scale, is_leaf=_is_scale)
         return sigmas if self.mask is None else _keep(self.mask, sigmas)
 
     def masked(self, mask: Any) -> Self:
@@ -166,15 +177,20 @@ class MeanField:
     def log_prob(self, w: Any) -> Array:
         """log q(w) in nats, summed over the pytree (over the weights that are not masked)."""
         log_q = jax.tree.map(_log_q, w, self.mu, self.rho)
-        return _sum(jax.tree.map(jnp.sum, log_q if self.mask is None else _keep(self.mask, log_q)))
+        sums = jax.tree.map(jnp.sum, log_q if self.mask is None else _keep(self.mask, log_q))
+        return jax.tree.reduce(jnp.add, sums)
+
+    def has_closed_form_kl(self, prior: Any) -> bool:
+        """Whether `kl(prior)` needs neither key nor noise."""
+        return not self.kl_rule.needs_draw(as_prior_or_tree(prior))
 
     def kl(self, prior: Any, *, key: Array | None = None, noise: Any = None) -> Array:
-        """KL(q || p) in nats, summed: closed form where the prior has one, else estimated on one draw.
+        """KL(q || p) in nats, summed: in closed form where the prior has one, else estimated on one draw.
 
         log q(w) - log p(w) at w = sample(key=key) (or noise=noise): unbiased, and on the very weights of that draw.
 
         Args:
-            prior: with `log_prob(w)` (its values are summed), and with `kl(mu, rho)` where there is a closed form.
+            prior: a `Prior`, or any object with `log_prob(w)`, and with `kl(mu, rho)` where there is a closed form.
             key, noise: needed only where there is none.
         Returns:
             A scalar.
@@ -186,28 +202,68 @@ class MeanField:
         >>> abs(float(q.kl(GaussianPrior(0.0, 0.1)))) < 1e-10
         True
         """
-        leaves = jax.tree.leaves
-        priors = leaves(prior_by_leaf(prior, self.mu), is_leaf=is_prior)
-        masks = [None] * len(priors) if self.mask is None else leaves(self.mask)
-        tensors = list(zip(leaves(self.mu), leaves(self.rho), masks, strict=True))
-        scales = leaves(self._scales())
-        priors = [given(prior, *tensor) for prior, tensor in zip(priors, tensors, strict=True)]
-        is_closed = [self.kl_by == "closed form" and hasattr(prior, "kl") for prior in priors]
-        draws: list[Any] = [None] * len(priors)
-        if not all(is_closed):
+        parts = self._parts(prior)
+        needs_draw = [self.kl_rule.needs_draw(part.prior) for part in parts]
+        draws: list[Any] = [None] * len(parts)
+        if any(needs_draw):
             if key is None and noise is None:
-                name = type(priors[is_closed.index(False)]).__name__
-                raise KeyRequiredError(expected("key", f"for the KL to {name}, which {self._no_closed_form}", "None"))
-            draws = leaves(self.sample(key=key, noise=noise))
-        parts = [
-            _closed_kl(prior, scale, *tensor) if closed else _kl_at(w, prior, *tensor, path_only=self.kl_by == "path")
-            for prior, scale, tensor, closed, w in zip(priors, scales, tensors, is_closed, draws, strict=True)
+                name = parts[needs_draw.index(True)].prior.name
+                raise KeyRequiredError(expected("key", f"for the KL to {name}, which {self.kl_rule.reason}", "None"))
+            draws = jax.tree.leaves(self.sample(key=key, noise=noise))
+        kls = [
+            part.kl_at(w, self.kl_rule) if needs else part.closed_kl()
+            for part, w, needs in zip(parts, draws, needs_draw, strict=True)
         ]
-        return sum(parts[1:], parts[0])
+        return sum(kls[1:], kls[0])
 
-    @property
-    def _no_closed_form(self) -> str:
-        return "has no closed form" if self.kl_by == "closed form" else "is estimated at a draw"
+    def _parts(self, prior: Any) -> list[_Tensor]:
+        """Each tensor with the prior over it."""
+        leaves = jax.tree.leaves
+        priors = leaves(prior_by_leaf(prior, self.mu), is_leaf=_is_prior)
+        masks = [None] * len(priors) if self.mask is None else leaves(self.mask)
+        scales = leaves(self._scales(), is_leaf=_is_scale)
+        tensors = zip(leaves(self.mu), leaves(self.rho), masks, scales, priors, strict=True)
+        return [_Tensor(mu, rho, mask, scale, prior.resolve(mu, rho, mask)) for mu, rho, mask, scale, prior in tensors]
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """One tensor of a posterior, with the prior over it."""
+
+    mu: Array
+    rho: Array
+    mask: Array | None
+    scale: Scale
+    prior: Prior
+
+    def closed_kl(self) -> Array:
+        """The KL in closed form, summed over the weights that are not masked."""
+        if self.mask is None:
+            return self.prior.kl_at_scale(self.mu, self.scale, self.rho)
+        each = each_weight(self.prior, lambda prior, mu, rho: prior.kl(mu, rho), self.mu, self.rho)
+        return jnp.sum(_keep(self.mask, each))
+
+    def kl_at(self, w: Array, rule: KLRule) -> Array:
+        """log q(w) - log p(w), summed over the weights that are not masked."""
+        log_q = _log_q(w, *rule.parameters_of_q(self.mu, self.rho))
+        if self.mask is None:
+            return jnp.sum(log_q) - jnp.sum(self.prior.log_prob(w))
+        log_p = each_weight(self.prior, lambda prior, w: jnp.sum(prior.log_prob(w)), w)
+        return jnp.sum(_keep(self.mask, log_q - log_p))
+
+
+def _draw(mu: Array, scale: Scale, noise: Array) -> Array:
+    check_noise_shape(mu, noise)
+    shape = jnp.shape(noise)
+    return draw_at_scale(jnp.broadcast_to(mu, shape), scale.broadcast_to(shape), jnp.asarray(noise))
+
+
+def _is_scale(node: Any) -> bool:
+    return isinstance(node, Scale)
+
+
+def _is_prior(node: Any) -> bool:
+    return isinstance(node, Prior)
 
 
 def _keep(mask: Any, values: Any) -> Any:
@@ -219,50 +275,7 @@ def _log_q(w: Array, mu: Array, rho: Array) -> Array:
     return gaussian_log_prob(w, mu, sigma_from_rho(rho), log_sigma(rho))
 
 
-def _closed_kl(prior: Any, scale: Array, mu: Array, rho: Array, mask: Array | None) -> Array:
-    if mask is None and hasattr(prior, "kl_at_scale"):
-        return prior.kl_at_scale(mu, scale, rho)
-    if mask is None:
-        return prior.kl(mu, rho)
-    return jnp.sum(_keep(mask, each_weight(prior, lambda prior, mu, rho: prior.kl(mu, rho), mu, rho)))
-
-
-def _kl_at(w: Array, prior: Any, mu: Array, rho: Array, mask: Array | None, *, path_only: bool) -> Array:
-    """log q(w) - log p(w); with `path_only` its gradient is through w alone."""
-    log_q = _log_q(w, *(jax.lax.stop_gradient((mu, rho)) if path_only else (mu, rho)))
-    if mask is None:
-        return jnp.sum(log_q) - jnp.sum(prior.log_prob(w))
-    return jnp.sum(_keep(mask, log_q - each_weight(prior, lambda prior, w: jnp.sum(prior.log_prob(w)), w)))
-
-
-def with_kl_by(model: Any, kl_by: str) -> Any:
-    """A copy of the model whose posteriors have this `kl_by`.
-
-    Raises:
-        ValueError: no `MeanField` in the model.
-
-    >>> q = MeanField.init(jnp.zeros(3))
-    >>> with_kl_by({"q": q}, "draw")["q"].kl_by
-    'draw'
-    """
-    if not any(map(_is_posterior, jax.tree.leaves(model, is_leaf=_is_posterior))):
-        raise ValueError(expected("model", "to hold a mean-field posterior", type(model).__name__))
-    return map_posteriors(lambda posterior: replace(posterior, kl_by=kl_by), model)
-
-
-def map_posteriors(change: Callable[[MeanField], MeanField], model: Any) -> Any:
-    """A copy of a pytree with `change` of each posterior in it; what an NNX module holds twice stays one."""
-    if isinstance(model, nnx.Module):
-        graphdef, state = nnx.split(model)
-        return nnx.merge(graphdef, map_posteriors(change, state))
-    return jax.tree.map(lambda node: change(node) if _is_posterior(node) else node, model, is_leaf=_is_posterior)
-
-
-def _is_posterior(node: Any) -> bool:
-    return isinstance(node, MeanField)
-
-
-@jax.tree_util.register_pytree_with_keys_class
+@register(static=("kl_rule",))
 @dataclass(frozen=True)
 class GaussianPosterior(MeanField):
     """Diagonal Gaussian over one parameter tensor; `sigma` = softplus(`rho`).

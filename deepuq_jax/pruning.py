@@ -17,7 +17,8 @@ from jax import Array
 from deepuq_jax._checks import check_count, check_number, expected
 from deepuq_jax.diagnostics.weights import posteriors_of, weight_owners, weight_tensors
 from deepuq_jax.functional.gaussian import sigma_from_rho
-from deepuq_jax.model import PruneMask, unwrap, with_streams
+from deepuq_jax.model.state import with_streams
+from deepuq_jax.model.variables import PruneMask, VariableTree, unwrap
 
 # 0.29 of 100 weights are 29, although the product is less.
 _ROUNDING = 1e-6
@@ -78,7 +79,7 @@ def prune(model: Any, fraction: float) -> Any:
             raise ValueError(expected("every part with a posterior", "to take a prune mask", type(owner).__name__))
     ratios = [_signal_to_noise(owner) for owner in owners]
     for owner, kept in zip(owners, _keep_largest(ratios, fraction), strict=True):
-        owner.prune_mask = nnx.data(PruneMask(kept))
+        owner.prune_mask = nnx.data(VariableTree(kept, PruneMask))
     return copy
 
 

@@ -1,8 +1,7 @@
-"""What functions return and what models, priors, estimators and likelihoods must offer."""
+"""What functions return, and what a Bayesian model is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -93,7 +92,7 @@ class ELBOTerms(NamedTuple):
 
     Attributes:
         nll: -E log p(y|x,w), nats per example, averaged over the batch and the draws.
-        kl: KL(q||p) in nats: the whole of it in `negative_elbo`, KL / num_batches in `vi_elbo_step`.
+        kl: KL(q||p) in nats: the whole of it in `ELBO`, KL / num_batches in `DocumentedELBO`.
         state: carried state as the model left it (BatchNorm statistics in training), or None.
         loss: the objective itself, so that a training step can log it.
     """
@@ -111,43 +110,3 @@ class BayesianModel(Protocol):
     def __call__(self, x: Any, *, key: Array | None = None) -> Array: ...
 
     def kl(self, key: Array | None = None) -> Array: ...
-
-
-@runtime_checkable
-class Prior(Protocol):
-    """A density over weights. One with a closed-form KL from a Gaussian also has ``kl(mu, rho) -> scalar``, nats.
-
-    In place of both a prior may have ``given(mu, rho, mask=None)``, the density that it is for a tensor under that
-    posterior: `EmpiricalGaussianPrior`, `LearnedPrior`.
-    """
-
-    def log_prob(self, w: Array) -> Array: ...
-
-
-# (dotted path of a parameter, its means) -> the prior over it.
-PriorRule = Callable[[str, Array], Any]
-
-
-@runtime_checkable
-class Likelihood(Protocol):
-    """Log-likelihood of targets under outputs, [batch] in nats, and what the outputs predict.
-
-    It may also have ``task``, ``heteroscedastic`` and ``criterion``: see `functional/likelihood.py`.
-    """
-
-    def __call__(self, outputs: Array, y: Array) -> Array: ...
-
-    def moments(self, outputs: Array) -> tuple[Array, Array | None]: ...
-
-
-class Estimator(Protocol):
-    """How a layer's noise enters its forward pass.
-
-    A plain function ``estimator(op, x, kernel, bias, noise) -> outputs``, where `op(x, w)` is the layer's linear map
-    and `kernel` and `bias` are posteriors; its attribute ``draw_noise(op, x, kernel, bias, *, key)`` draws what it
-    takes as `noise`. `with_noise` in `estimators/_protocol.py` attaches it.
-    """
-
-    draw_noise: Callable[..., Any]
-
-    def __call__(self, op: Callable, x: Array, kernel: Any, bias: Any | None, noise: Any) -> Array: ...

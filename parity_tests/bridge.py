@@ -25,6 +25,7 @@ from torch import Tensor
 
 import deepuq_jax as dj
 from deepuq_jax import BayesianLinear, GaussianPosterior
+from deepuq_jax.model.variables import VariableTree
 
 _NAME = re.compile(r"^(?P<layer>.*?)\.?(?P<posterior>weight|bias)_posterior\.(?P<part>mu|rho)$")
 _EXTRACTOR = "feature_extractor."
@@ -218,7 +219,7 @@ def _fill(layer: BayesianLinear, name: str, parts: Mapping[tuple[str, str], Any]
             mu, rho = mu.T, rho.T
         if not mu.shape == rho.shape == like.shape:
             raise ValueError(f"Expected {attribute} of {name!r} of shape {like.shape}; got {mu.shape}, {rho.shape}.")
-        setattr(layer, attribute, nnx.Param(GaussianPosterior(mu, rho)))
+        setattr(layer, attribute, VariableTree(GaussianPosterior(mu, rho), nnx.Param))
 
 
 def _jax_arrays(model: Any) -> dict[str, np.ndarray]:

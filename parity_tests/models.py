@@ -57,7 +57,7 @@ class Spec:
     @property
     def predicts_noise(self) -> bool:
         """Whether the outputs are means and raw variances."""
-        return isinstance(self.likelihood, dj.HeteroscedasticGaussian)
+        return isinstance(self.likelihood, (dj.HeteroscedasticGaussian, dj.HomoscedasticGaussian))
 
     @property
     def is_homoscedastic(self) -> bool:

@@ -126,15 +126,17 @@ def train(recipe: Recipe, x: np.ndarray, y: np.ndarray, *, seed: int, cache: Pat
     optimizer = make_optimizer(recipe, len(y))
     model_key, train_key = jax.random.split(jax.random.key(seed))
     model = make_model(recipe, inputs=x.shape[1], rngs=nnx.Rngs(model_key))
-    state = dq.init(model, optimizer)
+    state = dq.TrainState.create(model, optimizer)
+    objective = dq.ELBO(kl_weight=recipe.kl_weight)
     path = None if cache is None else cache / f"{report.fingerprint(asdict(recipe), len(y), seed)}.npz"
     first, seconds, state = _load(path, state)
     on_device = jnp.asarray(x), jnp.asarray(y)
 
     @partial(jax.jit, donate_argnums=0)
     def epoch(state, key):
-        options: dict[str, Any] = dict(optimizer=optimizer, kl_weight=recipe.kl_weight, batch_size=recipe.batch_size)
-        return dq.train_epoch(state, *on_device, key=key, **options)[0]
+        return dq.train_epoch(
+            state, *on_device, key=key, objective=objective, optimizer=optimizer, batch_size=recipe.batch_size
+        )[0]
 
     saved = start = time.perf_counter()
     for i in range(first, recipe.epochs):

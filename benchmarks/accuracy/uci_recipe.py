@@ -120,15 +120,6 @@ def point_model(choice: Any, noise: str, inputs: int, plan: Plan, rngs: nnx.Rngs
 MODELS = {Bayesian: bayesian_model, Point: point_model}
 
 
-def kl_weight_at(step: Any, steps: int, kl_weight: Any, warm_up: Any) -> Any:
-    """The weight of the KL in a step of so many: `dq.schedules.linear` for numbers that differ between splits.
-
-    >>> float(kl_weight_at(step=2, steps=8, kl_weight=0.5, warm_up=0.5))
-    0.25
-    """
-    return kl_weight * jnp.minimum(step / (warm_up * steps), 1.0)
-
-
 def train(choice: Any, x: Array, y: Array, key: Array, *, kind: type, noise: str, plan: Plan) -> Any:
     """One network trained on one split: a pure function, to be vmapped over splits, choices and seeds.
 
@@ -146,14 +137,20 @@ def train(choice: Any, x: Array, y: Array, key: Array, *, kind: type, noise: str
     steps = epochs * plan.steps_per_epoch(len(x))
     schedule = optax.cosine_decay_schedule(plan.learning_rate, steps)
     optimizer = optax.adamw(schedule, weight_decay=choice.get("weight_decay", 0.0))
-    options: dict[str, Any] = dict(optimizer=optimizer, batch_size=plan.batch(len(x)))
+    objective = dq.ELBO()
     if kind is Bayesian:
-        options["kl_weight"] = lambda step: kl_weight_at(step, steps, choice["kl_weight"], choice["warm_up"])
+        # Not `schedules.linear`, whose checks want plain numbers: these differ between splits, and may be traced.
+        rise = dq.schedules.Linear(choice["warm_up"] * steps, choice["kl_weight"])
+        objective = dq.ELBO(kl_weight=rise)
 
-    def epoch(state, i):
-        return dq.train_epoch(state, x, y, key=jax.random.fold_in(train_key, i), **options)[0], None
+    def epoch(state: dq.TrainState, i: Array) -> tuple[dq.TrainState, None]:
+        epoch_key = jax.random.fold_in(train_key, i)
+        state, _ = dq.train_epoch(
+            state, x, y, key=epoch_key, objective=objective, optimizer=optimizer, batch_size=plan.batch(len(x))
+        )
+        return state, None
 
-    return jax.lax.scan(epoch, dq.init(model, optimizer), jnp.arange(epochs))[0].model
+    return jax.lax.scan(epoch, dq.TrainState.create(model, optimizer), jnp.arange(epochs))[0].model
 
 
 def predict(model: Any, x: Array, key: Array, draws: int) -> tuple[Array, Array]:

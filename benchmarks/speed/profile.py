@@ -26,7 +26,6 @@ from benchmarks.speed.summary import NOTES
 from benchmarks.speed.table import micro
 from benchmarks.speed.workloads import MEDIUM, SMALL, Network, Train
 from benchmarks.timing import interleave
-from deepuq_jax.model import split_params
 
 ROUNDS = 9
 SETTING = Setting()
@@ -52,13 +51,13 @@ def scanned_without(work: Train, part: str) -> Callable[[], Any]:
     All leave out the check for finite numbers; "the check" leaves out that alone.
     """
     start = deepuq_jax.model_of(work.network, SETTING)
-    params, carried, merge = split_params(start)
+    params, rest = dq.partition(start)
     optimizer = optax.sgd(1e-3) if part == "Adam" else _jax.OPTIMIZER
     draw = start.draw_noise(_jax.data(work)[0][: work.batch], key=jax.random.key(5))
     given: dict[str, Any] = {"noise": jax.tree.map(lambda leaf: leaf[None], draw)} if part == "noise" else {}
 
     def loss_of(params, x, y, key):
-        model = merge(params, carried)
+        model = dq.combine(params, rest)
         if part == "KL":
             return -jnp.mean(model.likelihood(model(x, key=key), y))
         return dq.negative_elbo(model, x, y, num_data=work.network.num_data, **(given or {"key": key}))[0]
@@ -81,7 +80,7 @@ def scanned(work: Train) -> list[Part]:
 
 def called(work: Train) -> list[Part]:
     """deepuq_jax, weight sampling, one call a step: the program alone, and what Python does around it."""
-    state = dq.init(deepuq_jax.model_of(work.network, SETTING), _jax.OPTIMIZER)
+    state = dq.TrainState.create(deepuq_jax.model_of(work.network, SETTING), _jax.OPTIMIZER)
     leaves, treedef = jax.tree.flatten(state)
     flat = _trainer(deepuq_jax, "deepuq_jax, weight sampling, a call a step, flat donated state", work)
     return [

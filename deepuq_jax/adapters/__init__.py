@@ -8,7 +8,7 @@ from flax import nnx
 
 from deepuq_jax._checks import expected
 from deepuq_jax.adapters import equinox, function, linen, nnx_module
-from deepuq_jax.adapters._protocol import Net, Parts
+from deepuq_jax.adapters.protocol import Net, Parts
 from deepuq_jax.adapters.selection import select
 
 __all__ = ["Net", "Parts", "is_foreign", "select", "take_apart"]

@@ -17,7 +17,7 @@ from jax import Array
 
 from deepuq_jax._checks import expected
 from deepuq_jax._paths import dotted
-from deepuq_jax.adapters._protocol import Parts
+from deepuq_jax.adapters.protocol import Parts
 
 _DEFAULT_AXIS = "batch"
 

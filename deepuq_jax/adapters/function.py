@@ -8,7 +8,7 @@ from typing import Any
 
 from jax import Array
 
-from deepuq_jax.adapters._protocol import Parts
+from deepuq_jax.adapters.protocol import Parts
 
 
 @dataclass(frozen=True)

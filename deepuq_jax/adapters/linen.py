@@ -11,7 +11,7 @@ from flax import linen
 from jax import Array
 
 from deepuq_jax._checks import expected
-from deepuq_jax.adapters._protocol import Parts
+from deepuq_jax.adapters.protocol import Parts
 
 # What Linen modules call the argument that says in which mode they are, and its value in evaluation.
 _MODE_ARGUMENTS = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from deepuq_jax.adapters._protocol import Net, Parts
-from deepuq_jax.model import FixedWeight, own_variables, stream_key, unwrap
+from deepuq_jax.adapters.protocol import Net, Parts
+from deepuq_jax.model.base import FixedModel
+from deepuq_jax.model.state import own_variables, stream_key
+from deepuq_jax.model.variables import FixedWeight, VariableTree, copied, unwrap
 
 
 class CarriedState(nnx.Variable):
@@ -19,11 +20,6 @@ class CarriedState(nnx.Variable):
 
 class StreamKey(nnx.Variable):
     """What the dropout of one fixed draw is drawn from."""
-
-
-def copied(tree: Any) -> Any:
-    """The same arrays in buffers of their own: training donates its buffers, and the caller keeps the network."""
-    return jax.tree.map(lambda leaf: leaf.copy(), tree)
 
 
 class NetModule(nnx.Module):
@@ -56,20 +52,35 @@ class NetModule(nnx.Module):
         self.net = nnx.static(self.net.in_mode(name, value, self._means(), self._state()))
 
     # `train()`, `eval()` and `set_attributes` of this module, or of one around it, look for these two by name.
-    deterministic = property(lambda self: None, lambda self, value: self._set_mode("deterministic", value))
-    use_running_average = property(lambda self: None, lambda self, value: self._set_mode("use_running_average", value))
+
+    @property
+    def deterministic(self) -> None:
+        """Setting it switches dropout off (True) or on."""
+
+    @deterministic.setter
+    def deterministic(self, value: bool) -> None:
+        self._set_mode("deterministic", value)
+
+    @property
+    def use_running_average(self) -> None:
+        """Setting it makes BatchNorm use its statistics (True) or those of the batch."""
+
+    @use_running_average.setter
+    def use_running_average(self, value: bool) -> None:
+        self._set_mode("use_running_average", value)
 
 
 class PlainModule(NetModule):
     """A network of another library as an NNX module: its parameters are `nnx.Param`s, and nothing is Bayesian.
 
+    >>> import jax.numpy as jnp
     >>> PlainModule(Parts(lambda w, carried, x, key: (x @ w, carried), jnp.ones((2, 1)), {}))(jnp.ones((1, 2)))
     Array([[2.]], dtype=float32)
     """
 
     def __init__(self, parts: Parts):
         self._hold(parts.net, parts.carried)
-        self.weights = nnx.Param(copied(parts.params))
+        self.weights = VariableTree(copied(parts.params), nnx.Param)
 
     def _means(self) -> Any:
         return unwrap(self.weights)
@@ -83,12 +94,12 @@ class PlainModule(NetModule):
         return FixedModule(self.net, self._means(), self.carried, key)
 
 
-class FixedModule(NetModule):
+class FixedModule(FixedModel, NetModule):
     """A network at given weights, and with given dropout: it ignores keys, forgets what it writes, and has no KL."""
 
     def __init__(self, net: Net, weights: Any, carried: Any, key: Array, likelihood: Any = None):
         self._hold(net, unwrap(carried))
-        self.weights = FixedWeight(weights)
+        self.weights = VariableTree(weights, FixedWeight)
         self.stream_key = StreamKey(stream_key(key))
         self.likelihood = nnx.static(likelihood)
 
@@ -98,15 +109,3 @@ class FixedModule(NetModule):
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Outputs of the network."""
         return self.net(self._means(), self._state(), x, unwrap(self.stream_key))[0]
-
-    def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """0 nats: nothing is random."""
-        return jnp.zeros(())
-
-    def draw_noise(self, x: Any, *, key: Array) -> tuple:
-        """No noise."""
-        return ()
-
-    def draw(self, *, key: Array) -> FixedModule:
-        """Itself."""
-        return self

@@ -9,7 +9,7 @@ from typing import Any
 from flax import nnx
 from jax import Array
 
-from deepuq_jax.adapters._protocol import Parts
+from deepuq_jax.adapters.protocol import Parts
 
 
 @dataclass(frozen=True)

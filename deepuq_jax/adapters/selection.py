@@ -9,7 +9,7 @@ import jax
 
 from deepuq_jax._checks import expected
 from deepuq_jax._paths import dotted, path_matches
-from deepuq_jax.adapters._protocol import Parts
+from deepuq_jax.adapters.protocol import Parts
 
 WORDS = ("all", "kernels", "last_layer")
 

@@ -171,11 +171,18 @@ def train(model: Any, train_data: Any, validation_data: Any, *, key: Array, opti
         The model as it was at its best epoch.
     """
     train_key, score_key = jax.random.split(key)
+    objective = dq.ELBO(kl_weight=settings.kl_weight, mc_samples=settings.mc_samples)
 
     def epoch(run: _Run, i: Array) -> tuple[_Run, None]:
-        options = dict(optimizer=optimizer, kl_weight=settings.kl_weight, mc_samples=settings.mc_samples)
-        options.update(batch_size=settings.batch_size)
-        state, _ = dq.train_epoch(run.state, *train_data, key=jax.random.fold_in(train_key, i), **options)
+        epoch_key = jax.random.fold_in(train_key, i)
+        state, _ = dq.train_epoch(
+            run.state,
+            *train_data,
+            key=epoch_key,
+            objective=objective,
+            optimizer=optimizer,
+            batch_size=settings.batch_size,
+        )
         density = dq.log_predictive_density(
             state.model, *validation_data, key=score_key, n_samples=settings.validation_draws
         )
@@ -185,7 +192,7 @@ def train(model: Any, train_data: Any, validation_data: Any, *, key: Array, opti
         best = jax.tree.map(keep, state.model, run.best)
         return _Run(state, best, keep(val_nll, run.val_nll), keep(0, run.stale + 1)), None
 
-    start = _Run(dq.init(model, optimizer), model, jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32))
+    start = _Run(dq.TrainState.create(model, optimizer), model, jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32))
     run, _ = jax.lax.scan(epoch, start, jnp.arange(settings.epochs))
     return run.best
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -13,8 +12,7 @@ from deepuq_jax._checks import check_batch, check_count, check_finite_number, ch
 from deepuq_jax.diagnostics.findings import QUANTILES, FitHealth, LayerHealth
 from deepuq_jax.diagnostics.importance import khat_threshold, log_importance_weights, pareto_khat
 from deepuq_jax.diagnostics.weights import WeightTensor, kl_per_weight, weight_tensors
-from deepuq_jax.objective import kl_divergence
-from deepuq_jax.posterior import KeyRequiredError
+from deepuq_jax.model.base import as_model
 
 # A weight that has learned less than this, in nats, is still at the prior: its mean is within 0.45 prior standard
 # deviations of the prior's, its scale within a factor of 1.4. The jitter of Adam alone leaves about 0.04.
@@ -59,7 +57,7 @@ def diagnose(
     y: Any,
     *,
     key: Array,
-    log_likelihood: Callable | None = None,
+    log_likelihood: Any = None,
     kl_weight: float = 1.0,
     num_data: Any = None,
     num_batches: int | None = None,
@@ -119,14 +117,14 @@ def diagnose(
 
 
 def _own_kl(model: Any, otherwise: float) -> float:
-    try:
-        return float(kl_divergence(model))
-    except KeyRequiredError:
-        return otherwise
+    whole = as_model(model)
+    return float(whole.kl()) if whole.has_closed_form_kl else otherwise
 
 
 def _layer(path: str, tensors: list[WeightTensor]) -> LayerHealth:
-    flat = lambda parts: np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
+    def flat(parts: list[Array]) -> np.ndarray:
+        return np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
+
     kl = flat([kl_per_weight(tensor) for tensor in tensors])
     ratio = flat([tensor.signal_to_noise for tensor in tensors])
     quantiles = tuple(float(value) for value in np.quantile(ratio, QUANTILES))

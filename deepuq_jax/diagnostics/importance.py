@@ -6,23 +6,24 @@ Source: Yao, Vehtari, Simpson & Gelman 2018, arXiv 1802.02538; Vehtari et al. 20
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_batch, check_count, check_key
-from deepuq_jax._noise import draw_key
-from deepuq_jax.diagnostics.weights import weight_owners
-from deepuq_jax.model import draw, hold_prior, refuse_tied, unwrap
-from deepuq_jax.objective import check_targets, kl_divergence, per_example, resolve_likelihood
-from deepuq_jax.priors._tree import PriorTree, given, is_opaque
+from deepuq_jax._checks import check_batch, check_count, check_key, expected
+from deepuq_jax.likelihoods.base import per_example
+from deepuq_jax.model.draw import draw
+from deepuq_jax.model.posteriors import with_kl_rule
+from deepuq_jax.model.structure import refuse_tied
+from deepuq_jax.noise import draw_key
+from deepuq_jax.objectives.kl import kl_divergence
+from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
+from deepuq_jax.posterior import AtDraw
 
 # Examples at a time: sums of so many in float32 keep their hundredths of a nat; the rest is added in float64.
 _BATCH = 1024
@@ -32,45 +33,6 @@ _DRAWS = 10
 _NO_SPREAD = 1e-3
 
 
-@jax.tree_util.register_pytree_node_class
-@dataclass(frozen=True)
-class _DensityOnly:
-    """A prior without its closed-form KL, so that a model's `kl(key)` is log q(w) - log p(w) at the draw of the key."""
-
-    prior: Any
-
-    def given(self, mu: Array, rho: Array, mask: Array | None = None) -> _DensityOnly:
-        """That of the prior that a prior is for a tensor."""
-        return _DensityOnly(given(self.prior, mu, rho, mask))
-
-    def log_prob(self, w: Array) -> Array:
-        """That of the prior."""
-        return self.prior.log_prob(w)
-
-    def tree_flatten(self):
-        """The prior's arrays; a prior that is no pytree, or has none, is static."""
-        is_static = not jax.tree.leaves(self.prior) or is_opaque(self.prior)
-        return ((), self.prior) if is_static else ((self.prior,), None)
-
-    @classmethod
-    def tree_unflatten(cls, prior, children):
-        """The inverse of flattening."""
-        return cls(*children) if children else cls(prior)
-
-
-def without_closed_forms(model: Any) -> Any:
-    """A copy of the model whose `kl(key)` is an estimate on one draw, whatever its priors."""
-    copy = jax.tree.map(lambda leaf: leaf, model)
-    for _, owner in weight_owners(copy):
-        prior = unwrap(owner.prior)
-        bare = prior.map(_DensityOnly) if isinstance(prior, PriorTree) else _DensityOnly(prior)
-        if isinstance(owner, nnx.Module):
-            cast(Any, owner).prior = hold_prior(bare)
-        else:  # A dataclass may be frozen; this copy of it is our own.
-            object.__setattr__(owner, "prior", bare)
-    return copy
-
-
 def log_importance_weights(
     model: Any,
     x: Any,
@@ -78,7 +40,7 @@ def log_importance_weights(
     *,
     key: Array,
     n_samples: int = 1000,
-    log_likelihood: Callable | None = None,
+    log_likelihood: Any = None,
     batch_size: int | None = None,
 ) -> np.ndarray:
     """Log importance weights of the posterior against q, up to the evidence; their mean is the ELBO of the data.
@@ -101,6 +63,7 @@ def log_importance_weights(
         ValueError, TypeError: bad counts, data or shapes; a model whose `kl` does not look at the key.
 
     >>> import deepuq_jax as dq
+    >>> from flax import nnx
     >>> x = jnp.linspace(-1, 1, 16)[:, None]
     >>> model = dq.BayesByBackpropMLP(1, (), 1, likelihood=dq.Gaussian(0.5), rngs=nnx.Rngs(0))
     >>> log_importance_weights(model, x, x, key=jax.random.key(0), n_samples=20).shape
@@ -110,17 +73,19 @@ def log_importance_weights(
     check_key(key)
     size = check_batch(x, y)
     refuse_tied(model)
-    log_likelihood = resolve_likelihood(model, log_likelihood)
-    check_targets(model, x, y, log_likelihood)
+    likelihood = resolve_likelihood(model, log_likelihood)
+    check_targets(model, x, y, partial(per_example, likelihood))
     batch_size = _BATCH if batch_size is None else check_count("batch_size", batch_size)
-    ratios = np.asarray(_log_q_over_p(without_closed_forms(model), key, n_samples=n_samples), np.float64)
+    at_draws = with_kl_rule(model, AtDraw())
+    ratios = np.asarray(_log_q_over_p(at_draws, key, n_samples=n_samples), np.float64)
     if n_samples > 1 and np.ptp(ratios) == 0:
-        raise ValueError("Expected model.kl(key) to look at the key where no closed form is left; got one number.")
+        what = "to look at the key, as that of the MeanField in the model does, or of a dataclasses.replace of it"
+        raise ValueError(expected("model.kl(key)", what, "one number"))
     total = -ratios
     for start in range(0, size, batch_size):
         rows = slice(start, start + batch_size)
         batch = jax.tree.map(itemgetter(rows), (x, y))
-        sums = _log_likelihood_of_draws(model, *batch, key, log_likelihood=log_likelihood, n_samples=n_samples)
+        sums = _log_likelihood_of_draws(model, *batch, key, likelihood=likelihood, n_samples=n_samples)
         total += np.asarray(sums, np.float64)
     return total
 
@@ -128,14 +93,20 @@ def log_importance_weights(
 @partial(jax.jit, static_argnames="n_samples")
 def _log_q_over_p(model, key, *, n_samples):
     """log q(w) - log p(w), [n_samples]."""
-    of_draw = lambda i: kl_divergence(model, key=draw_key(key, i))
+
+    def of_draw(i: Any) -> Array:
+        return kl_divergence(model, key=draw_key(key, i))
+
     return jax.lax.map(of_draw, jnp.arange(n_samples), batch_size=_DRAWS)
 
 
-@partial(jax.jit, static_argnames=("log_likelihood", "n_samples"))
-def _log_likelihood_of_draws(model, x, y, key, *, log_likelihood, n_samples):
+@partial(jax.jit, static_argnames=("likelihood", "n_samples"))
+def _log_likelihood_of_draws(model, x, y, key, *, likelihood, n_samples):
     """log p(y | x, w) summed over the examples, [n_samples]."""
-    of_draw = lambda i: per_example(log_likelihood, draw(model, key=draw_key(key, i))(x), y).sum()
+
+    def of_draw(i: Any) -> Array:
+        return per_example(likelihood, draw(model, key=draw_key(key, i))(x), y).sum()
+
     return jax.lax.map(of_draw, jnp.arange(n_samples), batch_size=_DRAWS)
 
 

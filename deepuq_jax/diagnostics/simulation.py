@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import check_count, check_key, expected
-from deepuq_jax._noise import draw_key
+from deepuq_jax.noise import draw_key
 
 
 class CalibrationRanks(NamedTuple):

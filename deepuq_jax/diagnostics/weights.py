@@ -14,9 +14,11 @@ from jax import Array
 from deepuq_jax._checks import expected, is_concrete
 from deepuq_jax._paths import dotted
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, log_sigma, sigma_from_rho
-from deepuq_jax.model import bayesian_nodes, unwrap
+from deepuq_jax.model.structure import bayesian_nodes
+from deepuq_jax.model.variables import unwrap
 from deepuq_jax.posterior import MeanField
-from deepuq_jax.priors._tree import each_weight, given, is_prior, prior_by_leaf
+from deepuq_jax.priors.base import Prior
+from deepuq_jax.priors.tree import each_weight, prior_by_leaf
 
 # Gauss-Hermite nodes for a prior without a closed-form KL: exact for log densities that are polynomials up to degree
 # 63, and within a few hundredths of a nat for those with a kink.
@@ -95,17 +97,24 @@ def _tensors_of(path: str, owner: Any) -> list[WeightTensor]:
     tensors = []
     for name, posterior in posteriors.items():
         keys, mus = zip(*jax.tree_util.tree_leaves_with_path(posterior.mu), strict=True)
-        leaves = lambda tree, default, count=len(mus): [default] * count if tree is None else jax.tree.leaves(tree)
-        own = jax.tree.leaves(priors if names[name] == "" else priors[names[name]], is_leaf=is_prior)
+        count = len(mus)
+        own = priors if names[name] == "" else priors[names[name]]
         parts = zip(
             [_join(path, names[name], dotted(key)) for key in keys],
-            *(mus, jax.tree.leaves(posterior.rho), own, leaves(centre, 0.0)),
-            leaves(None if masks is None else masks[name], None),
+            mus,
+            jax.tree.leaves(posterior.rho),
+            jax.tree.leaves(own, is_leaf=_is_prior),
+            [0.0] * count if centre is None else jax.tree.leaves(centre),
+            [None] * count if masks is None else jax.tree.leaves(masks[name]),
             strict=True,
         )
         for where, mu, rho, prior, at, mask in parts:
-            tensors.append(WeightTensor(where, mu, rho, given(prior, mu - at, rho, mask), at, mask))
+            tensors.append(WeightTensor(where, mu, rho, prior.resolve(mu - at, rho, mask), at, mask))
     return tensors
+
+
+def _is_prior(node: Any) -> bool:
+    return isinstance(node, Prior)
 
 
 def posteriors_of(owner: Any) -> dict[str, MeanField]:
@@ -139,7 +148,7 @@ def kl_per_weight(tensor: WeightTensor) -> Array:
 
 
 def _kl_of_one(prior: Any, mu: Array, rho: Array) -> Array:
-    if hasattr(prior, "kl"):
+    if prior.has_closed_form_kl:
         return prior.kl(mu, rho)
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     points = mu + sigma_from_rho(rho) * jnp.asarray(nodes, mu.dtype)

@@ -1,4 +1,4 @@
-"""Forward estimators, one a file: plain functions, given to a layer as ``estimator=``."""
+"""Forward estimators, given to a layer as ``estimator=``; one family per file."""
 
 from deepuq_jax.estimators.flipout import flipout
 from deepuq_jax.estimators.local_reparameterization import (

@@ -6,6 +6,7 @@ Source: Kingma, Salimans & Welling 2015, Variational Dropout and the Local Repar
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,35 +14,51 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import expected
-from deepuq_jax._noise import normal_like
-from deepuq_jax.estimators._protocol import add_bias, with_noise
+from deepuq_jax.estimators.base import Estimator, add_bias
+from deepuq_jax.noise import normal_like
 
 
-def _draw_any_noise(op: Callable, x: Array, kernel: Any, bias: Any | None, *, key: Array) -> Array:
-    """One standard normal for each output."""
-    del bias
-    return normal_like(key, jax.eval_shape(op, x, kernel.mu))
+@dataclass(frozen=True)
+class ApproximateLocalReparameterization(Estimator):
+    """`local_reparameterization` where weights are shared over positions (convolutions, sequences): an approximation.
+
+    Each output has its exact mean and variance; the covariances between positions of one example, which shared weights
+    have, are lost (Shridhar, Laumann & Liwicki 2019, arXiv 1901.02731, do this). `flipout` keeps them.
+
+    Args:
+        op, x, kernel, bias, noise: as in `local_reparameterization`; `x` may have any axes.
+    Returns:
+        outputs [..., out_features], in the dtype of op.
+
+    >>> from deepuq_jax import GaussianPosterior
+    >>> q = GaussianPosterior(jnp.ones((2, 1)), jnp.zeros((2, 1)))
+    >>> approximate_local_reparameterization(jnp.matmul, jnp.ones((1, 3, 2)), q, None, jnp.zeros((1, 3, 1))).shape
+    (1, 3, 1)
+    """
+
+    def draw_noise(self, op: Callable, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> Array:
+        """One standard normal per output."""
+        del bias
+        return normal_like(key, jax.eval_shape(op, x, kernel.mu))
+
+    def __call__(self, op: Callable, x: Array, kernel: Any, bias: Any | None, noise: Array) -> Array:
+        """Outputs drawn from their own Gaussians."""
+        mean = op(x, kernel.mu)
+        variance = op(jnp.square(x), jnp.square(kernel.sigma))
+        if bias is not None:
+            mean = add_bias(mean, bias.mu)
+            variance = add_bias(variance, jnp.square(bias.sigma))
+        if noise.shape != mean.shape:
+            raise ValueError(expected("noise", f"of shape {list(mean.shape)}, one number per output", noise))
+        # The square root has no slope at 0, where a row of zeros without a bias is: its gradient there is 0.
+        is_random = variance > 0.0
+        std = jnp.where(is_random, jnp.sqrt(jnp.where(is_random, variance, 1.0)), 0.0)
+        return mean + std * noise.astype(mean.dtype)
 
 
-def _draw_noise(op: Callable, x: Array, kernel: Any, bias: Any | None, *, key: Array) -> Array:
-    """One standard normal for each output, once no weight is known to be shared."""
-    _refuse_shared(x)
-    return _draw_any_noise(op, x, kernel, bias, key=key)
-
-
-def _refuse_shared(x: Array) -> None:
-    """Refuse an input with more axes than [batch, in_features]: each further one shares the weights."""
-    if x.ndim > 2:
-        what = (
-            "to have shape [batch, in_features] with local_reparameterization (where weights are shared over "
-            "positions, flipout is exact and approximate_local_reparameterization has the variances alone)"
-        )
-        raise ValueError(expected("x", what, x))
-
-
-@with_noise(_draw_noise)
-def local_reparameterization(op: Callable, x: Array, kernel: Any, bias: Any | None, noise: Array) -> Array:
-    """Outputs drawn from their own Gaussian, each example for itself: a gradient of less variance, for training.
+@dataclass(frozen=True)
+class LocalReparameterization(ApproximateLocalReparameterization):
+    """Outputs drawn from their own Gaussians, each example for itself: training gradients of less variance.
 
     y ~ N(op(x, mu_W) + mu_b, op(x^2, sigma_W^2) + sigma_b^2)
 
@@ -64,39 +81,27 @@ def local_reparameterization(op: Callable, x: Array, kernel: Any, bias: Any | No
     >>> local_reparameterization(jnp.matmul, jnp.ones((1, 2)), q, None, jnp.zeros((1, 1)))
     Array([[2.]], dtype=float32)
     """
-    _refuse_shared(x)
-    return _local(op, x, kernel, bias, noise)
+
+    def draw_noise(self, op: Callable, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> Array:
+        """One standard normal per output, once no weight is known to be shared."""
+        _refuse_shared(x)
+        return super().draw_noise(op, x, kernel, bias, key=key)
+
+    def __call__(self, op: Callable, x: Array, kernel: Any, bias: Any | None, noise: Array) -> Array:
+        """Outputs drawn from their own Gaussians."""
+        _refuse_shared(x)
+        return super().__call__(op, x, kernel, bias, noise)
 
 
-@with_noise(_draw_any_noise)
-def approximate_local_reparameterization(op: Callable, x: Array, kernel: Any, bias: Any | None, noise: Array) -> Array:
-    """`local_reparameterization` where weights are shared over positions (convolutions, sequences): an approximation.
-
-    Each output has its exact mean and variance; the covariances between positions of one example, which shared weights
-    have, are lost (Shridhar, Laumann & Liwicki 2019, arXiv 1901.02731, do this). `flipout` keeps them.
-
-    Args:
-        op, x, kernel, bias, noise: as in `local_reparameterization`; `x` with any axes.
-    Returns:
-        outputs [..., out_features], in the dtype of op.
-
-    >>> from deepuq_jax import GaussianPosterior
-    >>> q = GaussianPosterior(jnp.ones((2, 1)), jnp.zeros((2, 1)))
-    >>> approximate_local_reparameterization(jnp.matmul, jnp.ones((1, 3, 2)), q, None, jnp.zeros((1, 3, 1))).shape
-    (1, 3, 1)
-    """
-    return _local(op, x, kernel, bias, noise)
+local_reparameterization = LocalReparameterization()
+approximate_local_reparameterization = ApproximateLocalReparameterization()
 
 
-def _local(op: Callable, x: Array, kernel: Any, bias: Any | None, noise: Array) -> Array:
-    mean = op(x, kernel.mu)
-    variance = op(jnp.square(x), jnp.square(kernel.sigma))
-    if bias is not None:
-        mean = add_bias(mean, bias.mu)
-        variance = add_bias(variance, jnp.square(bias.sigma))
-    if noise.shape != mean.shape:
-        raise ValueError(expected("noise", f"of shape {list(mean.shape)}, one for each output", noise))
-    # The square root has no slope at 0, where a row of zeros without a bias is: its gradient there is 0.
-    is_random = variance > 0.0
-    std = jnp.where(is_random, jnp.sqrt(jnp.where(is_random, variance, 1.0)), 0.0)
-    return mean + std * noise.astype(mean.dtype)
+def _refuse_shared(x: Array) -> None:
+    """Refuse an input with more axes than [batch, in_features]: each further axis shares the weights."""
+    if x.ndim > 2:
+        what = (
+            "to have shape [batch, in_features] with local_reparameterization (where weights are shared over "
+            "positions, flipout is exact and approximate_local_reparameterization has the variances alone)"
+        )
+        raise ValueError(expected("x", what, x))

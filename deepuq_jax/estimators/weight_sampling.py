@@ -6,23 +6,17 @@ Source: Blundell et al. 2015, Weight Uncertainty in Neural Networks, arXiv 1505.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from jax import Array
 
-from deepuq_jax._noise import normal_like
-from deepuq_jax.estimators._protocol import add_bias, with_noise
+from deepuq_jax.estimators.base import Estimator, add_bias
+from deepuq_jax.noise import normal_like
 
 
-def _draw_noise(op: Callable, x: Array, kernel: Any, bias: Any | None, *, key: Array) -> dict[str, Array]:
-    """One standard normal for each weight: {"kernel": ..., "bias": ...}; x and op play no part."""
-    del op, x
-    like = {"kernel": kernel.mu} if bias is None else {"kernel": kernel.mu, "bias": bias.mu}
-    return normal_like(key, like)
-
-
-@with_noise(_draw_noise)
-def weight_sampling(op: Callable, x: Array, kernel: Any, bias: Any | None, noise: dict[str, Array]) -> Array:
+@dataclass(frozen=True)
+class WeightSampling(Estimator):
     """Outputs under one draw of the weights: exact for every layer, and a draw is a function of x.
 
     y = op(x, mu_W + sigma_W * eps_W) + (mu_b + sigma_b * eps_b)
@@ -41,5 +35,17 @@ def weight_sampling(op: Callable, x: Array, kernel: Any, bias: Any | None, noise
     >>> weight_sampling(jnp.matmul, jnp.ones((1, 2)), q, None, {"kernel": jnp.zeros((2, 1))})
     Array([[2.]], dtype=float32)
     """
-    outputs = op(x, kernel.sample(noise=noise["kernel"]))
-    return outputs if bias is None else add_bias(outputs, bias.sample(noise=noise["bias"]))
+
+    def draw_noise(self, op: Callable, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> dict[str, Array]:
+        """One standard normal per weight, {"kernel": ..., "bias": ...}; `op` and `x` play no part."""
+        del op, x
+        like = {"kernel": kernel.mu} if bias is None else {"kernel": kernel.mu, "bias": bias.mu}
+        return normal_like(key, like)
+
+    def __call__(self, op: Callable, x: Array, kernel: Any, bias: Any | None, noise: dict[str, Array]) -> Array:
+        """Outputs under the weights of that noise."""
+        outputs = op(x, kernel.sample(noise=noise["kernel"]))
+        return outputs if bias is None else add_bias(outputs, bias.sample(noise=noise["bias"]))
+
+
+weight_sampling = WeightSampling()

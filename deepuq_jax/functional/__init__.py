@@ -9,11 +9,6 @@ from deepuq_jax.functional.gaussian import (
     sigma_from_rho,
 )
 from deepuq_jax.functional.likelihood import (
-    Categorical,
-    Gaussian,
-    HeteroscedasticGaussian,
-    HomoscedasticGaussian,
-    UnknownNoise,
     categorical_log_likelihood,
     gaussian_log_likelihood,
     heteroscedastic_log_likelihood,
@@ -34,12 +29,7 @@ from deepuq_jax.functional.moments import (
 from deepuq_jax.functional.propagation import relu_moments
 
 __all__ = [
-    "Categorical",
-    "Gaussian",
-    "HeteroscedasticGaussian",
-    "HomoscedasticGaussian",
     "Moments",
-    "UnknownNoise",
     "categorical_log_likelihood",
     "empty_moments",
     "entropy",

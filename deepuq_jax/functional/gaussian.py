@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from deepuq_jax._checks import expected
-from deepuq_jax.functional.scale import kl_at_scale, logistic, one_program, scale_from_rho, softplus
+from deepuq_jax.functional.scale import Scale, kl_at_scale, logistic, one_program, scale_from_rho, softplus
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -186,7 +186,10 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
     return gaussian_kl_at_scale(mu, scale_from_rho(rho), rho, prior_mu, prior_sigma)
 
 
-def gaussian_kl_at_scale(mu: Array, scale: Array, rho: Array, prior_mu: ArrayLike, prior_sigma: ArrayLike) -> Array:
+def gaussian_kl_at_scale(mu: Array, scale: Scale, rho: Array, prior_mu: ArrayLike, prior_sigma: ArrayLike) -> Array:
     """`gaussian_kl` with the `scale_from_rho(rho)` of a step that has computed it already."""
-    as_wide = lambda value: jnp.asarray(value, jnp.promote_types(rho.dtype, jnp.result_type(value)))
+
+    def as_wide(value: ArrayLike) -> Array:
+        return jnp.asarray(value, jnp.promote_types(rho.dtype, jnp.result_type(value)))
+
     return kl_at_scale(mu, scale, rho, as_wide(prior_mu), as_wide(prior_sigma))

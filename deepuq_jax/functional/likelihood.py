@@ -1,25 +1,15 @@
-"""Per-example log-likelihoods and their moments.
+"""Log-likelihoods of targets under a model's outputs, as functions on arrays: nats per example.
 
-A likelihood is called as ``likelihood(outputs, y) -> [batch]``, nats per example, and its ``moments(outputs)`` are
-the mean and the aleatoric variance that the outputs predict. Those here are hashable, so a model may carry one as a
-static attribute; any callable of the same shape serves in their place.
-
-What else a likelihood may say of itself: ``task`` ("regression" or "classification"), ``predicts_noise`` (whether the
-outputs hold the noise too), ``heteroscedastic`` (whether that depends on the input), and ``criterion(outputs, y) ->
-scalar``, what `vi_elbo_step` is documented to score such outputs by where that is not the mean negative log-likelihood.
+The likelihoods that a model carries, in `deepuq_jax.likelihoods`, are made of these.
 """
 
 from __future__ import annotations
-
-import math
-from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import check_positive, check_range, expected, is_concrete
+from deepuq_jax._checks import check_range, expected, is_concrete
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32, sigma_from_rho
 
 # The floor under a learned variance, as documented: softplus(v) + 1e-6.
@@ -189,117 +179,3 @@ def nll_up_to_constant(deviation: Array, var: Array) -> Array:
     Array([2.], dtype=float32)
     """
     return 0.5 * (jnp.square(deviation) / var + jnp.log(var))
-
-
-@dataclass(frozen=True)
-class Categorical:
-    """Integer labels under logits [batch, classes].
-
-    >>> Categorical()(jnp.zeros((1, 2)), jnp.array([0]))
-    Array([-0.6931...], dtype=float32)
-    """
-
-    task = "classification"
-
-    def __call__(self, outputs: Array, y: Array) -> Array:
-        return categorical_log_likelihood(outputs, y)
-
-    def moments(self, outputs: Array) -> tuple[Array, None]:
-        """Class probabilities [batch, classes]; labels have no aleatoric variance beside them."""
-        return jax.nn.softmax(at_least_float32(outputs), axis=-1), None
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """Real targets with known noise; `sigma` is its standard deviation, in units of `y`.
-
-    `sigma` is a Python number, since a likelihood is a static part of a model; noise that is traced or learned goes
-    through `gaussian_log_likelihood` in a callable of your own, or through `HeteroscedasticGaussian`.
-
-    >>> Gaussian(sigma=0.5).moments(jnp.array([[2.0]]))
-    (Array([[2.]], dtype=float32), Array([[0.25]], dtype=float32))
-    """
-
-    sigma: float = 1.0
-    task = "regression"
-
-    def __post_init__(self):
-        if hasattr(self.sigma, "shape"):
-            raise TypeError(expected("sigma", "to be a Python number", self.sigma))
-        check_positive("sigma", self.sigma)
-
-    def __call__(self, outputs: Array, y: Array) -> Array:
-        return gaussian_log_likelihood(outputs, y, self.sigma)
-
-    def moments(self, outputs: Array) -> tuple[Array, Array]:
-        """The outputs, and sigma^2 for each."""
-        return outputs, jnp.full_like(at_least_float32(outputs), math.pow(self.sigma, 2))
-
-
-@dataclass(frozen=True)
-class UnknownNoise:
-    """Real targets around the outputs, with noise that nobody has named: a mean squared error and no density.
-
-    What a regressor names by default. `vi_elbo_step` scores it by mean squared error, as documented, and
-    `predict_vi_uq` gives it no aleatoric variance; an objective in nats asks for the noise.
-
-    >>> UnknownNoise().criterion(jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1)))
-    Array(5., dtype=float32)
-    """
-
-    task = "regression"
-
-    def __call__(self, outputs: Array, y: Array) -> Array:
-        what = "for a regression model that does not name its noise, such as Gaussian(sigma)"
-        raise ValueError(expected("log_likelihood", what, "None"))
-
-    def moments(self, outputs: Array) -> tuple[Array, None]:
-        """The outputs; their noise is unknown."""
-        return outputs, None
-
-    def criterion(self, outputs: Array, y: Array) -> Array:
-        """Mean squared error."""
-        return mean_squared_error(outputs, y)
-
-
-@dataclass(frozen=True)
-class HeteroscedasticGaussian:
-    """Real targets [batch, d] whose noise the model predicts: outputs [batch, 2 d], means then raw variances.
-
-    >>> mean, var = HeteroscedasticGaussian().moments(jnp.zeros((4, 6)))
-    >>> mean.shape, var.shape
-    ((4, 3), (4, 3))
-    """
-
-    task = "regression"
-    heteroscedastic = True
-    predicts_noise = True
-
-    def __call__(self, outputs: Array, y: Array) -> Array:
-        return heteroscedastic_log_likelihood(outputs, y)
-
-    def moments(self, outputs: Array) -> tuple[Array, Array]:
-        """Means and variances, each [batch, d]."""
-        return split_mean_variance(outputs)
-
-    def criterion(self, outputs: Array, y: Array) -> Array:
-        """1/2 ((y - m)^2 / v + log v), summed over targets, mean over the batch."""
-        return heteroscedastic_nll(outputs, y)
-
-
-@dataclass(frozen=True)
-class HomoscedasticGaussian(HeteroscedasticGaussian):
-    """Real targets [batch, d] with learned noise that is the same for every input, as `LearnedNoise` gives it.
-
-    Outputs are read as those of `HeteroscedasticGaussian`, means then raw variances.
-
-    >>> HomoscedasticGaussian().heteroscedastic, HomoscedasticGaussian().predicts_noise
-    (False, True)
-    """
-
-    heteroscedastic = False
-
-
-def predicts_noise(likelihood: Any) -> bool:
-    """Whether outputs under this likelihood hold the noise too, so that nobody else is asked for it."""
-    return bool(getattr(likelihood, "predicts_noise", getattr(likelihood, "heteroscedastic", False)))

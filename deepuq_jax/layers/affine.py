@@ -12,19 +12,20 @@ from jax import Array
 
 from deepuq_jax._checks import check_one_of, check_param_dtype, check_positive
 from deepuq_jax.estimators import weight_sampling
-from deepuq_jax.estimators._protocol import add_bias
+from deepuq_jax.estimators.base import Estimator, add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma
-from deepuq_jax.model import FixedWeight, hold_prior, posterior_of, unwrap
+from deepuq_jax.model.base import BaseModel, FixedModel
+from deepuq_jax.model.variables import FixedWeight, VariableTree, hold_prior, posterior_of, unwrap
 from deepuq_jax.posterior import GaussianPosterior
-from deepuq_jax.priors._tree import prior_by_leaf, resolve_prior
+from deepuq_jax.priors.base import Prior, PriorRule
 from deepuq_jax.priors.defaults import DEFAULT_PRIOR
-from deepuq_jax.types import Estimator, Prior, PriorRule
+from deepuq_jax.priors.tree import prior_by_leaf
 
 default_kernel_init = nnx.initializers.lecun_normal()
 DEFAULT_SIGMA_INIT = 0.05
 
 
-class AffineLayer(nnx.Module):
+class AffineLayer(BaseModel, nnx.Module):
     """y = op(x, W) + b with a Gaussian posterior over W and b; a layer names its op and says what an input is."""
 
     def __init__(
@@ -44,14 +45,11 @@ class AffineLayer(nnx.Module):
         check_param_dtype(param_dtype)
         rho = rho_from_sigma(jnp.asarray(sigma_init, param_dtype))
         mu = kernel_init(rngs.params(), shape, param_dtype)
-        self.kernel_posterior = nnx.Param(GaussianPosterior(mu, jnp.full(shape, rho)))
-        self.bias_posterior = (
-            nnx.Param(GaussianPosterior(jnp.zeros(shape[-1:], param_dtype), jnp.full(shape[-1:], rho)))
-            if use_bias
-            else None
-        )
+        self.kernel_posterior = VariableTree(GaussianPosterior(mu, jnp.full(shape, rho)), nnx.Param)
+        bias = GaussianPosterior(jnp.zeros(shape[-1:], param_dtype), jnp.full(shape[-1:], rho))
+        self.bias_posterior = VariableTree(bias, nnx.Param) if use_bias else None
         self.prune_mask: Any = None
-        self.prior = hold_prior(resolve_prior(prior, self._means()))
+        self.prior = hold_prior(prior, self._means())
         self.estimator = nnx.static(estimator)
         self.dtype = dtype
 
@@ -113,6 +111,12 @@ class AffineLayer(nnx.Module):
     def _weight_noise(self, key: Array | None) -> Any:
         return None if key is None else weight_sampling.draw_noise(self._op, None, *self._posteriors(), key=key)
 
+    @property
+    def has_closed_form_kl(self) -> bool:
+        """Whether both priors have one."""
+        prior = unwrap(self.prior)
+        return all(q is None or q.has_closed_form_kl(prior) for q in self._posteriors())
+
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """KL(q || p) in nats, a scalar; where there is no closed form, at the weights that `key` (or `noise`) draws."""
         noise = self._weight_noise(key) if noise is None else noise
@@ -136,7 +140,7 @@ def _affine(op: Callable, x: Any, kernel: Array, bias: Array | None) -> Array:
     return outputs if bias is None else add_bias(outputs, bias)
 
 
-class FixedAffine(nnx.Module):
+class FixedAffine(FixedModel, nnx.Module):
     """An affine layer with given weights: it ignores noise and has no KL."""
 
     def __init__(self, kernel: Array, bias: Array | None, op: Callable[[Any, Array], Array]):
@@ -151,11 +155,3 @@ class FixedAffine(nnx.Module):
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """0 nats: nothing is random."""
         return jnp.zeros((), jnp.promote_types(unwrap(self.kernel).dtype, jnp.float32))
-
-    def draw_noise(self, x: Array, *, key: Array) -> tuple:
-        """No noise."""
-        return ()
-
-    def draw(self, *, key: Array) -> FixedAffine:
-        """Itself."""
-        return self

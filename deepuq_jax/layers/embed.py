@@ -15,7 +15,7 @@ from flax.nnx.nn.dtypes import promote_dtype
 from jax import Array
 
 from deepuq_jax._checks import check_range, check_size, expected
-from deepuq_jax.estimators import weight_sampling
+from deepuq_jax.estimators.weight_sampling import WeightSampling
 from deepuq_jax.layers.affine import AffineLayer
 from deepuq_jax.layers.linear import Dot
 from deepuq_jax.layers.options import LayerOptions
@@ -70,6 +70,6 @@ class BayesianEmbed(AffineLayer):
         if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.integer):
             raise TypeError(expected("x", f"to be integer indices below {self.num_embeddings}", x))
         check_range("x", "indices", x, self.num_embeddings)
-        if self.estimator is weight_sampling:
+        if isinstance(self.estimator, WeightSampling):
             return jnp.asarray(x)
         return jax.nn.one_hot(x, self.num_embeddings, dtype=self.dtype or self._posteriors()[0].mu.dtype)

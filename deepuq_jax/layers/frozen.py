@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from flax import nnx
 
-from deepuq_jax.model import unwrap
+from deepuq_jax.model.variables import copied, unwrap
 
 
 class FrozenState(nnx.Variable):
@@ -30,7 +29,7 @@ class Frozen(nnx.Module):
         self.graphdef = nnx.static(graphdef)
         values = [variable.get_value() for _, variable in nnx.to_flat_state(state)]
         # A copy: training donates its buffers, and the caller keeps the network.
-        self.state = FrozenState(jax.tree.map(lambda leaf: leaf.copy(), values))
+        self.state = FrozenState(copied(values))
 
     def _net(self) -> Any:
         return nnx.merge(self.graphdef, unwrap(self.state))
@@ -45,5 +44,19 @@ class Frozen(nnx.Module):
         self.graphdef = nnx.static(nnx.split(net)[0])
 
     # `train()`, `eval()` and `set_attributes` of this module, or of one around it, look for these two by name.
-    deterministic = property(lambda self: None, lambda self, value: self._set_mode(deterministic=value))
-    use_running_average = property(lambda self: None, lambda self, value: self._set_mode(use_running_average=value))
+
+    @property
+    def deterministic(self) -> None:
+        """Setting it switches dropout off (True) or on."""
+
+    @deterministic.setter
+    def deterministic(self, value: bool) -> None:
+        self._set_mode(deterministic=value)
+
+    @property
+    def use_running_average(self) -> None:
+        """Setting it makes BatchNorm use its statistics (True) or those of the batch."""
+
+    @use_running_average.setter
+    def use_running_average(self, value: bool) -> None:
+        self._set_mode(use_running_average=value)

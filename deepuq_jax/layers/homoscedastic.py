@@ -14,10 +14,11 @@ from flax import nnx
 from jax import Array
 
 from deepuq_jax._checks import check_last_axis, check_size
-from deepuq_jax.functional.likelihood import MIN_VARIANCE, HomoscedasticGaussian
+from deepuq_jax.functional.likelihood import MIN_VARIANCE
 from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
 from deepuq_jax.layers.mlp import BayesByBackpropMLP
 from deepuq_jax.layers.options import LayerOptions
+from deepuq_jax.likelihoods import HomoscedasticGaussian
 
 # softplus(raw) + MIN_VARIANCE = 1: noise of standardised targets of which nothing is known yet.
 INITIAL_RAW_VARIANCE = math.log(math.expm1(1.0 - MIN_VARIANCE))

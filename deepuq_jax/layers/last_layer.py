@@ -14,19 +14,20 @@ from jax import Array
 from deepuq_jax._checks import check_size, expected
 from deepuq_jax.adapters import is_foreign, take_apart
 from deepuq_jax.adapters.module import PlainModule
-from deepuq_jax.functional.likelihood import Categorical, HeteroscedasticGaussian, UnknownNoise
 from deepuq_jax.layers.frozen import Frozen
 from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
 from deepuq_jax.layers.linear import BayesianLinear
 from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.layers.sequential import Sequential
-from deepuq_jax.model import Stateful, apply_to_copy, bayesian_nodes, is_bayesian, refuse_tied, with_streams
+from deepuq_jax.likelihoods import Categorical, HeteroscedasticGaussian, UnknownNoise
+from deepuq_jax.likelihoods.base import Likelihood, Task, as_likelihood
+from deepuq_jax.model.base import BaseModel
+from deepuq_jax.model.state import Stateful, apply_to_copy, with_streams
+from deepuq_jax.model.structure import bayesian_nodes, is_bayesian, refuse_tied
 from deepuq_jax.priors.rules import below
 
-_TASKS = ("regression", "classification")
 
-
-class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module):
+class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs, nnx.Module):
     """Deterministic features under a Bayesian affine head: the KL is the head's alone.
 
     y = features(x) W + b,  W, b ~ q(w) = N(mu, softplus(rho)^2)
@@ -69,8 +70,7 @@ class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):
-        if task not in _TASKS:
-            raise ValueError(expected("task", "to be 'regression' or 'classification'", f"{task!r}"))
+        named_likelihood = _likelihood(_checked_task(task), heteroscedastic, likelihood)
         if is_foreign(feature_extractor):
             feature_extractor = PlainModule(take_apart(feature_extractor))
             if frozen:  # Its dropout would need keys, which what is frozen is not given.
@@ -79,7 +79,7 @@ class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module
         self.feature_dim = check_size("feature_dim", feature_dim)
         self.output_dim = check_size("output_dim", output_dim)
         self.heteroscedastic = bool(heteroscedastic) and task == "regression"
-        self.likelihood = nnx.static(_likelihood(task, self.heteroscedastic, likelihood))
+        self.likelihood = nnx.static(named_likelihood)
         if frozen and isinstance(feature_extractor, nnx.Module):
             feature_extractor = Frozen(feature_extractor)
         self.feature_extractor = feature_extractor
@@ -115,6 +115,11 @@ class LastLayerVariationalInference(Stateful, HeteroscedasticOutputs, nnx.Module
     def draw_noise(self, x: Any, *, key: Array) -> Any:
         """The noise of `model(x, key=key)`: the head's. Dropout streams are not part of it."""
         return apply_to_copy(lambda model: model.head.draw_noise(model.features(x, key=key), key=key), self, key)[0]
+
+    @property
+    def has_closed_form_kl(self) -> bool:
+        """Whether the head's has one."""
+        return self.head.has_closed_form_kl
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """KL(q || p) of the head in nats; where there is no closed form, at the weights of `key` (or `noise`)."""
@@ -153,14 +158,22 @@ def _check_extractor(feature_extractor: Any) -> None:
         raise ValueError(expected("feature_extractor", what, type(feature_extractor).__name__))
 
 
-def _likelihood(task: str, heteroscedastic: bool, likelihood: Any) -> Any:
+def _checked_task(task: str) -> Task:
+    if task == "regression" or task == "classification":
+        return task
+    raise ValueError(expected("task", "to be 'regression' or 'classification'", f"{task!r}"))
+
+
+def _likelihood(task: Task, heteroscedastic: bool, likelihood: Any) -> Likelihood:
     """The likelihood that the model names: the caller's where the task leaves it open."""
+    predicts_noise = heteroscedastic and task == "regression"
     if likelihood is None:
         if task == "classification":
             return Categorical()
-        return HeteroscedasticGaussian() if heteroscedastic else UnknownNoise()
-    if heteroscedastic:
+        return HeteroscedasticGaussian() if predicts_noise else UnknownNoise()
+    if predicts_noise:
         raise ValueError(expected("likelihood", "to be None with heteroscedastic=True", likelihood))
-    if getattr(likelihood, "task", task) != task:
+    likelihood = as_likelihood(likelihood, task=task)
+    if likelihood.task != task:
         raise ValueError(expected("likelihood", f"of task {task!r}", likelihood))
     return likelihood

@@ -6,7 +6,8 @@ from typing import Any, TypedDict
 
 from flax import nnx
 
-from deepuq_jax.types import Estimator, Prior, PriorRule
+from deepuq_jax.estimators.base import Estimator
+from deepuq_jax.priors.base import Prior, PriorRule
 
 
 class LayerOptions(TypedDict, total=False):

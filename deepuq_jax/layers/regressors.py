@@ -11,10 +11,10 @@ from typing import Any, Unpack
 from flax import nnx
 
 from deepuq_jax._checks import check_size
-from deepuq_jax.functional.likelihood import HeteroscedasticGaussian, UnknownNoise
 from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
 from deepuq_jax.layers.mlp import BayesByBackpropMLP
 from deepuq_jax.layers.options import LayerOptions
+from deepuq_jax.likelihoods import HeteroscedasticGaussian, UnknownNoise
 
 
 class MultiOutputBayesByBackpropRegressor(BayesByBackpropMLP):

@@ -13,10 +13,13 @@ from jax import Array
 from deepuq_jax._checks import check_key, expected
 from deepuq_jax.functional.propagation import relu_moments
 from deepuq_jax.layers.frozen import Frozen
-from deepuq_jax.model import Stateful, apply_to_copy, draw, is_bayesian, refuse_tied, with_streams
+from deepuq_jax.model.base import BaseModel, as_model
+from deepuq_jax.model.draw import draw
+from deepuq_jax.model.state import Stateful, apply_to_copy, with_streams
+from deepuq_jax.model.structure import is_bayesian, refuse_tied
 
 
-class Sequential(Stateful, nnx.Module):
+class Sequential(Stateful, BaseModel, nnx.Module):
     """Members called one after the other, Bayesian ones with noise.
 
     y = f_n(... f_1(x)): Bayesian member i (counted among the Bayesian ones) gets split(key, n)[i]; plain callables
@@ -97,17 +100,22 @@ class Sequential(Stateful, nnx.Module):
             ValueError: after the first Bayesian member, one that is neither Bayesian with `propagate` nor a ReLU.
         """
         for i, member in enumerate(self.layers):
-            if hasattr(member, "propagate"):
-                mean, var = member.propagate(mean, var)
-            elif var is None and not is_bayesian(member):
+            if is_bayesian(member):
+                mean, var = as_model(member).propagate(mean, var)
+            elif var is None:
                 mean = member(mean)
-            elif var is not None and member is nnx.relu:
+            elif member is nnx.relu:
                 mean, var = relu_moments(mean, var)
             else:
                 raise ValueError(expected(f"member {i}", "to be an affine layer or a ReLU for moments", f"{member!r}"))
         if var is None:
             raise ValueError(expected("Sequential", "to hold a Bayesian layer", "none"))
         return mean, var
+
+    @property
+    def has_closed_form_kl(self) -> bool:
+        """Whether every member's has one."""
+        return all(as_model(member).has_closed_form_kl for member in self._bayesian())
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """Sum of the members' KL, nats; `key` or `noise` only where a prior has no closed form."""

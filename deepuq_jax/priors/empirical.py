@@ -15,12 +15,13 @@ from jax.typing import ArrayLike
 
 from deepuq_jax.functional.gaussian import at_least_float32, sigma_from_rho
 from deepuq_jax.priors._numbers import Numbers
+from deepuq_jax.priors.base import Prior
 from deepuq_jax.priors.gaussian import GaussianPrior
 
 
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
-class EmpiricalGaussianPrior(Numbers):
+class EmpiricalGaussianPrior(Numbers, Prior):
     """p(w) = N(w; mu, sigma_p^2), its scale the best one for each tensor at every step. The KL is in closed form.
 
     sigma_p^2 = mean(sigma_q^2 + (mu_q - mu)^2), the minimum of KL(q || p) over sigma_p, which there is
@@ -34,13 +35,26 @@ class EmpiricalGaussianPrior(Numbers):
 
     >>> from deepuq_jax import GaussianPosterior
     >>> q = GaussianPosterior(jnp.array([3.0, -4.0]), jnp.full(2, -20.0))
-    >>> round(float(EmpiricalGaussianPrior().given(q.mu, q.rho).sigma), 4)  # root mean square of 3 and 4
+    >>> round(float(EmpiricalGaussianPrior().resolve(q.mu, q.rho).sigma), 4)  # root mean square of 3 and 4
     3.5355
     """
 
     mu: ArrayLike = 0.0
 
-    def given(self, mu: Array, rho: Array, mask: Array | None = None) -> GaussianPrior:
+    @property
+    def has_closed_form_kl(self) -> bool:
+        """It has: that of the Gaussian which it is for a posterior."""
+        return True
+
+    def log_prob(self, w: Array) -> Array:
+        """Refused: the density is known for a posterior only.
+
+        Raises:
+            TypeError: always; use `resolve(mu, rho).log_prob(w)`.
+        """
+        raise TypeError("Expected EmpiricalGaussianPrior to be resolved for a posterior; call resolve(mu, rho) first.")
+
+    def resolve(self, mu: Array, rho: Array, mask: Array | None = None) -> GaussianPrior:
         """The Gaussian prior that is nearest to q = N(mu, softplus(rho)^2), over the weights where `mask` is True."""
         mu, rho = jax.lax.stop_gradient((mu, rho))
         distance = jnp.hypot(sigma_from_rho(rho), at_least_float32(mu) - self.mu)

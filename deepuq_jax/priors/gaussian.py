@@ -14,12 +14,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from deepuq_jax.functional.gaussian import gaussian_kl, gaussian_kl_at_scale, gaussian_log_prob, total
+from deepuq_jax.functional.scale import Scale
 from deepuq_jax.priors._numbers import Numbers
+from deepuq_jax.priors.base import Prior
 
 
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
-class GaussianPrior(Numbers):
+class GaussianPrior(Numbers, Prior):
     """Independent Gaussians, p(w) = N(w; mu, sigma^2). The KL is in closed form.
 
     Plain numbers are static: equal priors are one compilation. Arrays (per-parameter scales, swept or learned ones)
@@ -41,6 +43,11 @@ class GaussianPrior(Numbers):
     mu: ArrayLike = 0.0
     sigma: ArrayLike = 0.1
 
+    @property
+    def has_closed_form_kl(self) -> bool:
+        """It has."""
+        return True
+
     def log_prob(self, w: Array) -> Array:
         """log p(w), summed over the tensor, in nats."""
         return jnp.sum(gaussian_log_prob(w, self.mu, jnp.asarray(self.sigma, _dtype(w))))
@@ -49,8 +56,8 @@ class GaussianPrior(Numbers):
         """KL(q || p) in closed form for q = N(mu, softplus(rho)^2), summed over the tensor, in nats."""
         return total(gaussian_kl(mu, rho, self.mu, self.sigma))
 
-    def kl_at_scale(self, mu: Array, scale: Array, rho: Array) -> Array:
-        """The same with the scale of a step that has computed it already; see `functional/scale.py`."""
+    def kl_at_scale(self, mu: Array, scale: Scale, rho: Array) -> Array:
+        """`kl`, for a training step that has computed the scale already."""
         return total(gaussian_kl_at_scale(mu, scale, rho, self.mu, self.sigma))
 
 

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32, log_sigma, sigma_from_rho, total
 from deepuq_jax.priors._numbers import Numbers
+from deepuq_jax.priors.base import Prior
 
 _SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
 _LOG_2 = math.log(2.0)
@@ -24,7 +25,7 @@ _LOG_2 = math.log(2.0)
 
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
-class LaplacePrior(Numbers):
+class LaplacePrior(Numbers, Prior):
     """Independent Laplace densities, p(w) = exp(-\\|w - mu\\| / scale) / (2 scale). The KL is in closed form.
 
     Args:
@@ -41,6 +42,11 @@ class LaplacePrior(Numbers):
 
     mu: ArrayLike = 0.0
     scale: ArrayLike = 0.1
+
+    @property
+    def has_closed_form_kl(self) -> bool:
+        """It has."""
+        return True
 
     def log_prob(self, w: Array) -> Array:
         """log p(w), summed over the tensor, in nats."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,13 @@ from jax import Array
 
 from deepuq_jax._checks import expected
 from deepuq_jax.priors._numbers import Numbers, is_plain
+from deepuq_jax.priors.base import Prior
 from deepuq_jax.priors.gaussian import GaussianPrior
 
 
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
-class LearnedPrior:
+class LearnedPrior(Prior):
     """A prior whose scales are trained along by the ELBO, in their logarithms. The KL is that of the prior inside.
 
     The model holds it as an `nnx.Param`: one for all weights under it, so one a layer in a layer, one for the network
@@ -30,13 +31,13 @@ class LearnedPrior:
         TypeError: another prior. ValueError: arrays in it that are no scales.
 
     >>> learned = LearnedPrior(GaussianPrior(sigma=0.5))
-    >>> round(float(learned.given().sigma), 4), len(jax.tree.leaves(learned))
+    >>> round(float(learned.at_present().sigma), 4), len(jax.tree.leaves(learned))
     (0.5, 1)
     """
 
     prior: Any = field(default_factory=GaussianPrior)
     log_scales: dict[str, Array] = field(init=False)
-    is_learned = True
+    is_learned: ClassVar[bool] = True
 
     def __post_init__(self):
         prior = self.prior
@@ -62,6 +63,19 @@ class LearnedPrior:
         object.__setattr__(learned, "log_scales", children[0])
         return learned
 
-    def given(self, mu: Any = None, rho: Any = None, mask: Any = None) -> Any:
+    @property
+    def has_closed_form_kl(self) -> bool:
+        """Whether the prior inside has one."""
+        return self.prior.has_closed_form_kl
+
+    def log_prob(self, w: Array) -> Array:
+        """log p(w) at the present scales, summed over the tensor, in nats."""
+        return self.at_present().log_prob(w)
+
+    def resolve(self, mu: Array, rho: Array, mask: Array | None = None) -> Prior:
         """The prior at its present scales, whatever the posterior."""
+        return self.at_present()
+
+    def at_present(self) -> Any:
+        """The prior inside, with its present scales."""
         return self.prior.unchecked(**{name: jnp.exp(value) for name, value in self.log_scales.items()})

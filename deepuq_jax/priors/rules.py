@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -11,11 +11,11 @@ from jax.typing import ArrayLike
 
 from deepuq_jax._checks import check_positive, expected
 from deepuq_jax._paths import path_matches
-from deepuq_jax.priors._tree import is_prior
+from deepuq_jax.priors.base import PriorRule, is_prior
 from deepuq_jax.priors.gaussian import GaussianPrior
 
 
-def by_path(priors: Mapping[str, Any]) -> Callable[[str, Array], Any]:
+def by_path(priors: Mapping[str, Any]) -> PriorRule:
     """A different prior for each parameter: that of the first pattern which matches its dotted path.
 
     Paths are those of `model.bayesian_paths()` in `bayesianize`, "layers.0.kernel", "layers.2.bias" and so on in an
@@ -47,7 +47,7 @@ def by_path(priors: Mapping[str, Any]) -> Callable[[str, Array], Any]:
     return rule
 
 
-def fan_in_gaussian(gain: ArrayLike = 1.0, *, out_axis: int | Sequence[int] = -1) -> Callable[[str, Array], Any]:
+def fan_in_gaussian(gain: ArrayLike = 1.0, *, out_axis: int | Sequence[int] = -1) -> PriorRule:
     """Gaussian priors under which a layer's outputs keep their scale, whatever its width: sigma = gain / sqrt(fan_in).
 
     fan_in is the number of weights behind one output: that of all axes but `out_axis`. A bias [out] has fan_in 1, so

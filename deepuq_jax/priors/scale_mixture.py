@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from deepuq_jax._checks import check_positive, expected
 from deepuq_jax.functional.gaussian import at_least_float32, gaussian_log_prob
 from deepuq_jax.priors._numbers import Numbers
+from deepuq_jax.priors.base import Prior
 
 # In the middle of the range that Blundell et al. searched.
 _NARROW = math.exp(-7.0)
@@ -26,7 +27,7 @@ _NARROW = math.exp(-7.0)
 
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
-class ScaleMixturePrior(Numbers):
+class ScaleMixturePrior(Numbers, Prior):
     """Independent mixtures, p(w) = pi N(w; 0, sigma1^2) + (1 - pi) N(w; 0, sigma2^2).
 
     The KL has no closed form: it is estimated at the draw of the likelihood.

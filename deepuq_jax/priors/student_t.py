@@ -17,11 +17,12 @@ from jax.typing import ArrayLike
 from deepuq_jax._checks import check_positive
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.priors._numbers import Numbers
+from deepuq_jax.priors.base import Prior
 
 
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
-class StudentTPrior(Numbers):
+class StudentTPrior(Numbers, Prior):
     """Independent Student-t densities. The KL has no closed form: it is estimated at the draw of the likelihood.
 
     log p(w) = -(df + 1)/2 log(1 + z^2/df) - log scale - log(df)/2 - log B(1/2, df/2),  z = (w - mu) / scale

@@ -15,6 +15,7 @@ from scipy import signal
 from sklearn.datasets import load_digits
 
 import deepuq_jax as dq
+from deepuq_jax.model.variables import unwrap
 
 
 class ConvNet(nnx.Module):
@@ -126,7 +127,7 @@ def test_moped_keeps_the_predictions_and_its_kl_is_that_of_the_scales(make, digi
     x = jnp.asarray(digits[0][:16])
     model = dq.moped(net, delta=0.05)
     np.testing.assert_allclose(model(x), plain(x), rtol=1e-5, atol=1e-5)
-    posterior = dq.model.unwrap(model.posterior)
+    posterior = unwrap(model.posterior)
     at_zero = dq.MeanField(jax.tree.map(jnp.zeros_like, posterior.mu), posterior.rho)
     np.testing.assert_allclose(model.kl(), at_zero.kl(dq.GaussianPrior(sigma=1.0)), rtol=1e-5)
 
@@ -138,11 +139,11 @@ def test_batchnorm_statistics_are_updated_in_training_and_never_trained(digits):
         net = ConvNet(nnx.Rngs(0))
         (net.train if training else net.eval)()
         model = dq.bayesianize(net, likelihood=dq.Categorical())
-        params, before, _ = dq.model.split_params(model)
+        params, before = dq.partition(model)
         assert not any("norm" in str(path) and "mean" in str(path) for path, _ in jax.tree.leaves_with_path(params))
-        state = dq.init(model, adam)
-        state, _ = dq.train_step(state, x, y, key=jax.random.key(0), optimizer=adam, num_data=64)
-        after = dq.model.split_params(state.model)[1]
+        state = dq.TrainState.create(model, adam)
+        state, _ = dq.train_step(state, x, y, key=jax.random.key(0), objective=dq.ELBO(64), optimizer=adam)
+        after = dq.partition(state.model)[1]
         changed = any(
             not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
         )
@@ -173,8 +174,8 @@ def test_only_the_chosen_parameters_are_bayesian(where, paths, rest, key):
     net = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(4, 2, rngs=nnx.Rngs(1)))
     model = dq.bayesianize(net, where=where, rest=rest)
     assert set(model.bayesian_paths()) == paths
-    trained = sum(leaf.size for leaf in jax.tree.leaves(dq.model.split_params(model)[0]))
-    bayesian = sum(leaf.size for leaf in jax.tree.leaves(dq.model.unwrap(model.posterior).mu))
+    trained = sum(leaf.size for leaf in jax.tree.leaves(dq.partition(model)[0]))
+    bayesian = sum(leaf.size for leaf in jax.tree.leaves(unwrap(model.posterior).mu))
     everything = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(net, nnx.Param)))
     assert trained == (everything + bayesian if rest == "trained" else 2 * bayesian)
     assert model(jnp.ones((5, 3)), key=key).shape == (5, 2)
@@ -189,6 +190,6 @@ def test_a_choice_of_nothing_is_refused(where, error):
 def test_conv_is_the_convolution_of_scipy(key):
     layer = dq.BayesianConv(1, 1, (3, 3), padding="VALID", rngs=nnx.Rngs(0))
     x = jax.random.normal(key, (2, 6, 7, 1))
-    kernel = np.asarray(dq.model.unwrap(layer.kernel_posterior).mu)[:, :, 0, 0]
+    kernel = np.asarray(unwrap(layer.kernel_posterior).mu)[:, :, 0, 0]
     expected = [signal.correlate2d(np.asarray(image[..., 0]), kernel, mode="valid") for image in x]
     np.testing.assert_allclose(layer(x)[..., 0], expected, rtol=1e-5, atol=1e-5)

@@ -71,10 +71,11 @@ def test_statistics_are_carried_and_updated_in_training_alone(name, key):
     for mode in ("train", "eval"):
         model, _, x = build(name, mode, sigma=1e-3)
         before = statistics(model)
-        params, carried, merge = dq.model.split_params(model)
+        params, rest = dq.partition(model)
         _, state = model.call_with_state(x, key=key)
-        assert jax.tree.structure(state) == jax.tree.structure(carried)
-        assert differ(before, statistics(merge(params, state))) == (mode == "train")
+        after = rest.with_state(state)
+        assert jax.tree.structure(after) == jax.tree.structure(rest)
+        assert differ(before, statistics(dq.combine(params, after))) == (mode == "train")
         assert not differ(before, statistics(model))
 
 
@@ -85,11 +86,13 @@ def test_objectives_hand_the_state_out_and_a_step_takes_it(key):
     @jax.jit
     def both(model):
         _, terms = dq.negative_elbo(model, x, y, key=key, num_data=4)
-        return dq.train_step(dq.init(model, ADAM), x, y, key=key, optimizer=ADAM, num_data=4)[0], terms
+        state = dq.TrainState.create(model, ADAM)
+        return dq.train_step(state, x, y, key=key, objective=dq.ELBO(4), optimizer=ADAM)[0], terms
 
     state, terms = both(model)
-    params, _, merge = dq.model.split_params(model)
-    for new, other in zip(statistics(merge(params, terms.state)), statistics(state.model), strict=True):
+    params, rest = dq.partition(model)
+    by_hand = dq.combine(params, rest.with_state(terms.state))
+    for new, other in zip(statistics(by_hand), statistics(state.model), strict=True):
         np.testing.assert_allclose(new, other, rtol=1e-5, atol=1e-6)
     assert differ(statistics(model), statistics(state.model))
 
@@ -171,8 +174,8 @@ def test_a_last_layer_over_features_of_any_library(name, key):
     model.train()
     before = statistics(model)
     _, state = model.call_with_state(x, key=key)
-    params, _, merge = dq.model.split_params(model)
-    assert differ(before, statistics(merge(params, state)) if state else before) == (name in STATEFUL)
+    params, rest = dq.partition(model)
+    assert differ(before, statistics(dq.combine(params, rest.with_state(state)))) == (name in STATEFUL)
     fixed = dq.draw(model, key=key)
     for _ in range(2):
         np.testing.assert_allclose(fixed(x), model(x, key=key), rtol=1e-5, atol=1e-6)
@@ -183,7 +186,8 @@ def test_features_of_another_library_are_trained_along_or_frozen(frozen, key):
     net, own, x = NETWORKS["Linen"]()
     model = dq.LastLayerVariationalInference(net, 2, 1, likelihood=dq.Gaussian(), frozen=frozen, rngs=nnx.Rngs(0))
     model.eval()
-    state, _ = dq.train_step(dq.init(model, ADAM), x, jnp.ones((4, 1)), key=key, optimizer=ADAM, num_data=4)
+    state = dq.TrainState.create(model, ADAM)
+    state, _ = dq.train_step(state, x, jnp.ones((4, 1)), key=key, objective=dq.ELBO(4), optimizer=ADAM)
     features = state.model.features(x)
     assert np.allclose(features, own(x), rtol=1e-5, atol=1e-6) == frozen
     assert not np.allclose(state.model(x), model(x))
@@ -240,7 +244,8 @@ def test_the_rest_is_trained_without_a_prior_or_frozen(name, rest, key):
     grads = nnx.grad(lambda m: m.kl())(model)
     if rest == "trained":
         assert not any(leaf.any() for leaf in arrays(grads["rest"]))
-    state, _ = dq.train_step(dq.init(model, ADAM), x, y, key=key, optimizer=ADAM, num_data=4)
+    state = dq.TrainState.create(model, ADAM)
+    state, _ = dq.train_step(state, x, y, key=key, objective=dq.ELBO(4), optimizer=ADAM)
     assert differ(arrays(model.posterior), arrays(state.model.posterior))
     assert differ(arrays(model.rest), arrays(state.model.rest)) == (rest == "trained")
 
@@ -271,7 +276,7 @@ def test_moped_keeps_the_predictions_and_lies_around_the_weights(prior, key):
     # The deviation w - w0 has mean 0, against the prior's mu.
     expected = (np.log(scale / sigma) + (sigma**2 + mu**2) / (2 * scale**2) - 0.5).sum()
     np.testing.assert_allclose(model.kl(), expected, rtol=1e-4)
-    params, _, _ = dq.model.split_params(model)
+    params, _ = dq.partition(model)
     assert len(jax.tree.leaves(params)) == 6  # mu and rho of three: where the prior lies is carried
     y = jnp.ones((4, 2))
     trained = dq.fit(model, rows(), y, key=key, epochs=30, optimizer=ADAM).model

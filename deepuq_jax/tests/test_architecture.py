@@ -1,6 +1,7 @@
 """The house: imports go down only, nothing runs on a device at import, torch is not needed, the text is short."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,49 +12,22 @@ import deepuq_jax
 
 PACKAGE = Path(deepuq_jax.__file__).parent
 
-# A file may import from its own level's folder and from lower levels only; the same table stands in CONTRIBUTING.md.
-LEVELS = {
-    "_checks": 0,
-    "types": 0,
-    "_threefry": 0,
-    "_noise": 0,
-    "_paths": 0,
-    "_draws": 0,
-    "_progress": 0,
-    "functional": 1,
-    "priors": 2,
-    "estimators": 2,
-    "metrics": 2,
-    "posterior": 3,
-    "model": 3,
-    "_sources": 3,
-    "adapters": 3,
-    "layers": 4,
-    "bayesianize": 4,
-    "objective": 5,
-    "training": 6,
-    "prediction": 6,
-    "_epochs": 6,
-    "schedules": 1,
-    "_fit_defaults": 1,
-    "fit": 7,
-    "pruning": 7,
-    "plots": 7,
-    "diagnostics": 7,
-    "demo": 8,
-}
-# One file of a level may use another of the same level only in this order.
-SAME_LEVEL = {
-    ("types", "_checks"),
-    ("_noise", "_checks"),
-    ("_noise", "_threefry"),
-    ("_draws", "_checks"),
-    ("model", "posterior"),
-    ("_epochs", "training"),
-    ("_sources", "model"),
-    ("adapters", "model"),
-    ("pruning", "diagnostics"),
-}
+CONTRIBUTING = PACKAGE.parent / "CONTRIBUTING.md"
+DEMO = "demo"  # A user of the public names.
+
+
+def levels():
+    """{folder or file of the package: its level}, out of the table in CONTRIBUTING.md."""
+    found = {}
+    for row in re.findall(r"^\| (\d+) \| ([^|]+) \|", CONTRIBUTING.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        names = re.findall(r"`(\w+)/?`", row[1])
+        assert names, row
+        assert not set(names) & set(found), row
+        found.update(dict.fromkeys(names, int(row[0])))
+    return found
+
+
+LEVELS = levels()
 
 
 def modules():
@@ -74,15 +48,33 @@ def own_imports(path):
             yield from (unit(alias.name) for alias in node.names if alias.name.startswith("deepuq_jax."))
 
 
+def unit_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def test_the_table_of_levels_is_that_of_the_package():
+    assert set(LEVELS) == {unit_of(path) for path in modules()}
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_go_down_only(path):
-    here = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert here in LEVELS, f"{here} has no level: add it to LEVELS and to CONTRIBUTING.md"
+    """From lower levels and from the file's own folder, without exceptions."""
+    here = unit_of(path)
+    if here == DEMO:
+        return
     for imported in own_imports(path):
-        if LEVELS[here] >= 8:
-            continue  # The demo is a user: it takes the public names.
         is_lower = LEVELS[imported] < LEVELS[here]
-        assert is_lower or imported == here or (here, imported) in SAME_LEVEL, f"{path.name} imports {imported}"
+        assert is_lower or imported == here, f"{path.name} imports {imported}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_what_is_private_to_a_folder_is_imported_within_it_alone(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("deepuq_jax."):
+            continue
+        parts = [*node.module.split(".")[1:], *(alias.name for alias in node.names)]
+        private = [part for part in parts[1:] if part.startswith("_") and not part.startswith("__")]
+        assert not private or parts[0] == unit_of(path), f"{path.name} imports {'.'.join(parts)}"
 
 
 def test_functional_knows_no_keys_and_no_modules():

@@ -88,7 +88,8 @@ def test_the_net_is_left_as_it_was(key):
     before = [np.array(leaf) for leaf in jax.tree.leaves(nnx.state(net, nnx.Not(nnx.RngState)))]
     model = dq.bayesianize(net)
     model(inputs(), key=key)
-    dq.fit(model, inputs(), jnp.zeros((6, 4)), key=key, log_likelihood=dq.Gaussian(), epochs=2)
+    objective = dq.ELBO(log_likelihood=dq.Gaussian())
+    dq.fit(model, inputs(), jnp.zeros((6, 4)), key=key, objective=objective, epochs=2)
     after = jax.tree.leaves(nnx.state(net, nnx.Not(nnx.RngState)))
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(old, new)
@@ -98,16 +99,16 @@ def test_batch_statistics_are_carried_not_trained_and_written_back(key):
     model = dq.bayesianize(Net(nnx.Rngs(0)))
     x, y = inputs(), jnp.zeros((6, 4))
     optimizer = optax.sgd(0.1)
-    state = dq.init(model, optimizer)
-    new, _ = dq.train_step(state, x, y, key=key, optimizer=optimizer, num_data=6, log_likelihood=dq.Gaussian())
+    state = dq.TrainState.create(model, optimizer)
+    objective = dq.ELBO(6, log_likelihood=dq.Gaussian())
+    new, _ = dq.train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
     _, carried = model.call_with_state(x, key=jax.random.fold_in(key, 0))
     expected, actual = carried["carried"]["norm"]["mean"][...], new.model.carried["norm"]["mean"][...]
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
     assert not np.allclose(actual, model.carried["norm"]["mean"][...])
     model_eval = dq.bayesianize(_eval(Net(nnx.Rngs(0))))
-    new, _ = dq.train_step(
-        dq.init(model_eval, optimizer), x, y, key=key, optimizer=optimizer, num_data=6, log_likelihood=dq.Gaussian()
-    )
+    state = dq.TrainState.create(model_eval, optimizer)
+    new, _ = dq.train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
     np.testing.assert_array_equal(new.model.carried["norm"]["mean"][...], model_eval.carried["norm"]["mean"][...])
 
 
@@ -121,9 +122,10 @@ def test_dropout_follows_the_key_and_no_count(key):
     run = jax.jit(lambda m, k: m(inputs(), key=k))
     np.testing.assert_array_equal(run(model, key), run(model, key))
     assert not np.allclose(run(model, key), run(model, jax.random.key(1)))
-    state = dq.init(model, optax.sgd(0.1))
+    state = dq.TrainState.create(model, optax.sgd(0.1))
+    objective = dq.ELBO(6, log_likelihood=dq.Gaussian())
     step = lambda s, k: dq.train_step(
-        s, inputs(), jnp.zeros((6, 4)), key=k, optimizer=optax.sgd(0.1), num_data=6, log_likelihood=dq.Gaussian()
+        s, inputs(), jnp.zeros((6, 4)), key=k, objective=objective, optimizer=optax.sgd(0.1)
     )
     state, _ = jax.lax.scan(step, state, jax.random.split(key, 3))
     assert int(state.step) == 3

@@ -91,8 +91,8 @@ def test_train_is_fit_early_stopping_included(data):
     train, validation = first_seed(data.train), first_seed(data.validation)
     model = digits.build_bayesian(settings, jax.random.key(0))
     ours = digits.train(model, train, validation, key=key, optimizer=optimizer, settings=settings)
-    options = dict(epochs=epochs, patience=patience, batch_size=settings.batch_size, kl_weight=settings.kl_weight)
-    options.update(mc_samples=settings.mc_samples)
+    options = dict(epochs=epochs, patience=patience, batch_size=settings.batch_size)
+    options.update(objective=dq.ELBO(kl_weight=settings.kl_weight, mc_samples=settings.mc_samples))
     fitted = dq.fit(model, *train, key=key, optimizer=optimizer, validation_data=validation, **options)
     assert len(fitted.history["val_nll"]) < epochs
     leaves = zip(jax.tree.leaves(ours), jax.tree.leaves(fitted.model), strict=True)
@@ -110,7 +110,8 @@ def test_the_twin_is_trained_on_cross_entropy_alone(data):
     twin = digits.build_twin(SMALL, jax.random.key(0))
     x, y = data.test[0][:32], data.test[1][:32]
     sgd = optax.sgd(0.1)
-    stepped, _ = dq.train_step(dq.init(twin, sgd), x, y, key=jax.random.key(1), optimizer=sgd, num_data=32)
+    state = dq.TrainState.create(twin, sgd)
+    stepped, _ = dq.train_step(state, x, y, key=jax.random.key(1), objective=dq.ELBO(32), optimizer=sgd)
     graphdef, params = nnx.split(twin.net)
     loss = lambda params: optax.softmax_cross_entropy_with_integer_labels(nnx.merge(graphdef, params)(x), y).mean()
     expected = optax.apply_updates(params, jax.tree.map(lambda g: -0.1 * g, jax.grad(loss)(params)))

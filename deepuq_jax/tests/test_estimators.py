@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 import deepuq_jax as dq
+from deepuq_jax.model.posteriors import with_drawn_weights
 from deepuq_jax.tests import tolerances
 
 SINGLE_OUTPUT = [dq.local_reparameterization, dq.approximate_local_reparameterization]
@@ -67,11 +68,11 @@ def test_local_reparameterization_against_its_formula_and_gradient(x64, key):
     layer = linear(dq.local_reparameterization, param_dtype=jnp.float64)
     x = jax.random.normal(key, (4, 3), jnp.float64)
     noise = layer.draw_noise(x, key=key)
-    mu, sigma = layer.kernel_posterior.mu, layer.kernel_posterior.sigma
+    mu, sigma = layer.kernel_posterior.mu[...], layer.kernel_posterior.sigma
     std = np.sqrt(np.square(x) @ np.square(sigma) + np.square(layer.bias_posterior.sigma))
     np.testing.assert_allclose(layer(x, noise=noise), x @ mu + std * noise, rtol=1e-12)
     rho_grad = jax.grad(lambda m: m(x, noise=noise).sum())(layer).kernel_posterior.rho
-    slope = jax.nn.sigmoid(layer.kernel_posterior.rho)
+    slope = jax.nn.sigmoid(layer.kernel_posterior.rho[...])
     np.testing.assert_allclose(rho_grad, np.square(x).T @ (noise / std) * sigma * slope, rtol=1e-10)
 
 
@@ -88,7 +89,7 @@ def test_prediction_draws_weights_whatever_the_model_trains_with(estimator, key)
     density = lambda model: dq.log_predictive_density(model, x, y, key=key)
     np.testing.assert_array_equal(density(model), density(reference))
     np.testing.assert_array_equal(dq.predict_vi_uq(model, x, key=key).probs, result.probs)
-    inside = dq.model.with_drawn_weights({"net": model, "n": 1})
+    inside = with_drawn_weights({"net": model, "n": 1})
     np.testing.assert_array_equal(inside["net"](x, key=key), reference(x, key=key))
     assert model.layers[0].estimator is estimator
 

@@ -9,7 +9,7 @@ from flax import nnx
 from sklearn.datasets import make_friedman1
 
 import deepuq_jax as dq
-from deepuq_jax import _epochs, _fit_defaults
+from deepuq_jax.training import _defaults, _epochs
 
 GAUSSIAN = dq.Gaussian(0.3)
 
@@ -39,20 +39,21 @@ def test_one_compilation_for_the_whole_run_and_for_a_second_run(key):
     x, y = data()
     counting = Counting()
     optimizer = optax.adam(1e-2)
-    options = dict(key=key, log_likelihood=counting, optimizer=optimizer, batch_size=16)
-    dq.fit(mlp(), x, y, epochs=1, **options)
+    options = dict(key=key, optimizer=optimizer, batch_size=16)
+    dq.fit(mlp(), x, y, objective=dq.ELBO(log_likelihood=counting), epochs=1, **options)
     first = list(counting.traces)
     # The check of the targets looks at all 50; the program holds the full batches and the remainder, and no more.
     assert set(first) == {(50, 1), (16, 1), (2, 1)}
     counting.traces.clear()
-    dq.fit(mlp(), x, y, epochs=3, kl_weight=0.5, **options)
+    dq.fit(mlp(), x, y, objective=dq.ELBO(kl_weight=0.5, log_likelihood=counting), epochs=3, **options)
     assert counting.traces == [(50, 1)]
 
 
 def test_a_schedule_compiles_once(key):
     x, y = data()
     counting, schedule = Counting(), optax.linear_schedule(0.0, 1.0, 10)
-    options = dict(key=key, log_likelihood=counting, optimizer=optax.adam(1e-2), batch_size=25, kl_weight=schedule)
+    objective = dq.ELBO(kl_weight=schedule, log_likelihood=counting)
+    options = dict(key=key, objective=objective, optimizer=optax.adam(1e-2), batch_size=25)
     dq.fit(mlp(), x, y, epochs=1, **options)
     counting.traces.clear()
     dq.fit(mlp(), x, y, epochs=4, **options)
@@ -61,7 +62,7 @@ def test_a_schedule_compiles_once(key):
 
 def test_history_is_arrays_by_epoch_and_the_loss_falls(key):
     x, y = data()
-    result = dq.fit(mlp(), x, y, key=key, epochs=60, batch_size=10, kl_weight=1.0, optimizer=optax.adam(1e-2))
+    result = dq.fit(mlp(), x, y, key=key, objective=dq.ELBO(), epochs=60, batch_size=10, optimizer=optax.adam(1e-2))
     assert set(result.history) == {"loss", "nll", "kl"}
     assert all(isinstance(v, np.ndarray) and v.shape == (60,) for v in result.history.values())
     assert result.history["loss"][-1] < 0.5 * result.history["loss"][0]
@@ -85,9 +86,9 @@ def test_same_key_same_result_and_the_callers_model_survives(key):
 def test_fit_is_the_pure_functions_in_a_loop(key):
     x, y = data()
     optimizer = optax.adam(1e-2)
-    result = dq.fit(mlp(), x, y, key=key, epochs=2, batch_size=16, kl_weight=1.0, optimizer=optimizer)
+    result = dq.fit(mlp(), x, y, key=key, objective=dq.ELBO(), epochs=2, batch_size=16, optimizer=optimizer)
     train_key, _ = jax.random.split(key)
-    state = dq.init(mlp(), optimizer)
+    state = dq.TrainState.create(mlp(), optimizer)
     run = jax.jit(lambda state, key: dq.train_epoch(state, x, y, key=key, batch_size=16, optimizer=optimizer)[0])
     for epoch in range(2):
         state = run(state, jax.random.fold_in(train_key, epoch))
@@ -136,7 +137,7 @@ class Loader:
 def test_batches_from_an_iterable_compile_once_a_shape(key):
     x, y = data()
     counting = Counting()
-    options = dict(key=key, num_data=50, log_likelihood=counting, optimizer=optax.adam(1e-2))
+    options = dict(key=key, objective=dq.ELBO(50, log_likelihood=counting), optimizer=optax.adam(1e-2))
     result = dq.fit(mlp(), Loader(x, y, 16), epochs=30, **options)
     # Each batch is also held against the outputs once as it comes; beyond that, one program for 16 and one for 2.
     checks = 30 * 4
@@ -148,23 +149,22 @@ def test_batches_from_an_iterable_compile_once_a_shape(key):
 def test_an_exhausted_iterator_is_named(key):
     x, y = data()
     with pytest.raises(ValueError, match="starts anew each epoch"):
-        dq.fit(mlp(), iter([(x, y)]), key=key, num_data=50, epochs=2)
+        dq.fit(mlp(), iter([(x, y)]), key=key, objective=dq.ELBO(50), epochs=2)
 
 
 def test_a_bad_batch_is_refused_as_it_comes(key):
     x, y = data()
     batches = [(x, y), (x * np.nan, y)]
     with pytest.raises(ValueError, match="Expected x to be finite"):
-        dq.fit(mlp(), batches, key=key, num_data=50, epochs=1)
+        dq.fit(mlp(), batches, key=key, objective=dq.ELBO(50), epochs=1)
 
 
 def test_a_loss_that_blows_up_stops_with_the_step_and_the_last_good_model(key):
     x, y = data()
     exploding = lambda outputs, y: GAUSSIAN(outputs, y) + jnp.where(jnp.abs(outputs[:, 0]) > 3.0, jnp.nan, 0.0)
+    objective = dq.ELBO(kl_weight=dq.schedules.linear(188), log_likelihood=exploding)
     with pytest.raises(dq.NonFiniteError, match="at step") as caught:
-        dq.fit(
-            mlp(), x, y * 1e4, key=key, epochs=50, batch_size=10, log_likelihood=exploding, optimizer=optax.sgd(1e-3)
-        )
+        dq.fit(mlp(), x, y * 1e4, key=key, objective=objective, epochs=50, batch_size=10, optimizer=optax.sgd(1e-3))
     error = caught.value
     assert error.step >= 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(error.result.model))
@@ -198,21 +198,25 @@ def test_a_dict_of_inputs_goes_through(key):
         ({"y": data()[1][:10]}, ValueError, "to hold 50 examples"),
         ({"x": np.zeros((0, 1)), "y": np.zeros((0, 1))}, ValueError, "at least one example"),
         ({"x": np.zeros((50, 2))}, ValueError, "Expected x to have shape"),
-        ({"log_likelihood": dq.Categorical()}, TypeError, "integer labels"),
-        ({"log_likelihood": dq.Categorical(), "y": np.full(50, 3)}, ValueError, "to be labels from 0 to 0; got 3 to 3"),
+        ({"objective": dq.ELBO(log_likelihood=dq.Categorical())}, TypeError, "integer labels"),
+        (
+            {"objective": dq.ELBO(log_likelihood=dq.Categorical()), "y": np.full(50, 3)},
+            ValueError,
+            "to be labels from 0 to 0; got 3 to 3",
+        ),
         ({"batch_size": 51}, ValueError, "at most the 50 examples; got 51"),
         ({"batch_size": 2.0}, ValueError, "Expected batch_size"),
         ({"epochs": 0}, ValueError, "Expected epochs"),
-        ({"mc_samples": True}, ValueError, "Expected mc_samples"),
         ({"patience": 3}, ValueError, "Expected validation_data"),
         ({"patience": 0, "validation_data": data()}, ValueError, "Expected patience"),
         ({"validation_data": (data()[0], data()[1] * np.nan)}, ValueError, "Expected y to be finite"),
-        ({"kl_weight": float("inf")}, ValueError, "Expected kl_weight"),
+        ({"objective": "elbo"}, TypeError, "Expected objective to be a callable"),
+        ({"objective": dq.ELBO}, TypeError, "Expected objective to be an instance, such as ELBO()"),
         ({"key": 0}, TypeError, "Expected key"),
-        ({"num_data": -1}, ValueError, "Expected num_data"),
         ({"y": None}, ValueError, "Expected y"),
-        ({"x": [data()], "y": None}, ValueError, "Expected num_data"),
-        ({"x": [data()], "y": None, "num_data": 50, "batch_size": 5}, ValueError, "Expected batch_size"),
+        ({"x": [data()], "y": None}, ValueError, r"Expected objective .* as ELBO\(num_data=N\) does"),
+        ({"x": [data()], "y": None, "objective": dq.ELBO()}, ValueError, "Expected num_data"),
+        ({"x": [data()], "y": None, "objective": dq.ELBO(50), "batch_size": 5}, ValueError, "Expected batch_size"),
     ],
 )
 def test_bad_input_is_refused_before_training(change, error, message, key):
@@ -223,8 +227,8 @@ def test_bad_input_is_refused_before_training(change, error, message, key):
 
 
 def test_with_nothing_set_the_steps_are_set_and_the_rate_falls_to_zero(key, monkeypatch):
-    monkeypatch.setattr(_fit_defaults, "STEPS", 6)
-    monkeypatch.setattr(_fit_defaults, "EPOCHS", 3)
+    monkeypatch.setattr(_defaults, "STEPS", 6)
+    monkeypatch.setattr(_defaults, "EPOCHS", 3)
     x, y = data(256)  # Two batches of the default size.
     default = dq.fit(mlp(), x, y, key=key)
     assert len(default.history["loss"]) == 3
@@ -232,9 +236,9 @@ def test_with_nothing_set_the_steps_are_set_and_the_rate_falls_to_zero(key, monk
     named = dq.fit(mlp(), x, y, key=key, optimizer=optimizer, epochs=3)
     jax.tree.map(np.testing.assert_array_equal, nnx.state(default.model), nnx.state(named.model))
     batches = [(x[:128], y[:128]), (x[128:], y[128:])]
-    told = dq.fit(mlp(), batches, key=key, num_data=256)
+    told = dq.fit(mlp(), batches, key=key, objective=dq.ELBO(256))
     assert len(told.history["loss"]) == 3
-    untold = dq.fit(mlp(), Untold(batches), key=key, num_data=256)
+    untold = dq.fit(mlp(), Untold(batches), key=key, objective=dq.ELBO(256))
     # Its length is not known beforehand, so its rate stays: the last steps are larger.
     moved = lambda fitted: np.abs(
         fitted.model.layers[0].kernel_posterior.mu - mlp().layers[0].kernel_posterior.mu
@@ -247,7 +251,7 @@ def test_with_nothing_set_the_weight_of_the_kl_rises_over_three_quarters_of_the_
     x, y = data()
     options = dict(key=key, epochs=8, batch_size=25, optimizer=optax.adam(1e-2))
     default = dq.fit(mlp(), x, y, **options)
-    named = dq.fit(mlp(), x, y, kl_weight=dq.schedules.linear(12), **options)
+    named = dq.fit(mlp(), x, y, objective=dq.ELBO(kl_weight=dq.schedules.linear(12)), **options)
     for a, b in zip(jax.tree.leaves(default.model), jax.tree.leaves(named.model), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     loss, nll, kl = (default.history[name] for name in ("loss", "nll", "kl"))
@@ -259,13 +263,9 @@ def test_with_nothing_set_the_weight_of_the_kl_rises_over_three_quarters_of_the_
 
 def test_the_weight_of_the_kl_is_one_throughout_where_the_end_is_not_known(key):
     x, y = data()
-    batches = [(x[:25], y[:25]), (x[25:], y[25:])]
-    adam = optax.adam(1e-2)
-    stopping = dict(patience=2, validation_data=(x, y))
-    for source, options in (((x, y), stopping), ((Untold(batches),), {})):
-        options = dict(options, key=key, num_data=50, epochs=2, optimizer=adam)
-        history = dq.fit(mlp(), *source, **options).history
-        np.testing.assert_allclose(history["loss"], history["nll"] + history["kl"] / 50, rtol=1e-5)
+    options = dict(key=key, epochs=2, batch_size=25, optimizer=optax.adam(1e-2))
+    history = dq.fit(mlp(), x, y, patience=2, validation_data=(x, y), **options).history
+    np.testing.assert_allclose(history["loss"], history["nll"] + history["kl"] / 50, rtol=1e-5)
 
 
 def test_the_warm_up_predicts_better_what_was_held_out(key):
@@ -278,7 +278,7 @@ def test_the_warm_up_predicts_better_what_was_held_out(key):
         model = dq.fit(model, x[:300], y[:300], key=key, epochs=500, **options).model
         return float(dq.log_predictive_density(model, x[300:], y[300:], key=key, n_samples=50).mean())
 
-    assert held_out_density() > held_out_density(kl_weight=1.0) + 0.2
+    assert held_out_density() > held_out_density(objective=dq.ELBO()) + 0.2
 
 
 def test_convolutions_on_a_cpu_take_a_call_a_step_and_end_where_the_loop_does(key, monkeypatch):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+import deepuq_jax as dq
 from deepuq_jax import functional
 from deepuq_jax.tests import tolerances
 
@@ -43,7 +44,7 @@ def test_gaussian_likelihood_is_scipys(dtype):
     expected = stats.norm.logpdf(y.astype(float), outputs.astype(float), 0.3).sum(axis=1)
     actual = functional.gaussian_log_likelihood(jnp.asarray(outputs), jnp.asarray(y), 0.3)
     np.testing.assert_allclose(actual, expected, rtol=tolerances.SUMS[dtype.name])
-    mean, var = functional.Gaussian(0.3).moments(jnp.asarray(outputs))
+    mean, var = dq.Gaussian(0.3).moments(jnp.asarray(outputs))
     np.testing.assert_array_equal(mean, outputs)
     np.testing.assert_allclose(var, 0.09, rtol=tolerances.CLOSED_FORM[dtype.name])
 
@@ -81,10 +82,10 @@ def test_heteroscedastic_variance_keeps_its_floor():
         (lambda: functional.gaussian_log_likelihood(jnp.zeros((2, 1)), np.zeros(2), 1.0), ValueError, "Expected y"),
         (lambda: functional.heteroscedastic_log_likelihood(jnp.zeros((2, 3)), np.zeros((2, 1))), ValueError, "2 d"),
         (lambda: functional.heteroscedastic_log_likelihood(jnp.zeros((2, 2)), np.zeros(2)), ValueError, "Expected y"),
-        (lambda: functional.Gaussian(0.0), ValueError, "Expected sigma"),
-        (lambda: functional.Gaussian(float("nan")), ValueError, "Expected sigma"),
-        (lambda: functional.Gaussian(jnp.ones(())), TypeError, "Python number"),
-        (lambda: functional.Gaussian("1"), TypeError, "Expected sigma"),
+        (lambda: dq.Gaussian(0.0), ValueError, "Expected sigma"),
+        (lambda: dq.Gaussian(float("nan")), ValueError, "Expected sigma"),
+        (lambda: dq.Gaussian(jnp.ones(())), TypeError, "Python number"),
+        (lambda: dq.Gaussian("1"), TypeError, "Expected sigma"),
     ],
 )
 def test_bad_targets_are_refused(call, error, message):

@@ -32,12 +32,11 @@ def inputs(*shape):
     return jnp.asarray(np.random.default_rng(0).normal(size=shape or (6, 3)), jnp.float32)
 
 
-def train(model, steps=3, key=jax.random.key(3), **options):
-    optimizer = optax.sgd(0.1)
-    options = {"log_likelihood": dq.Gaussian(), "num_data": 6, "optimizer": optimizer} | options
-    state = dq.init(model, optimizer)
+def train(model, steps=3, key=jax.random.key(3), log_likelihood=dq.Gaussian()):
+    optimizer, objective = optax.sgd(0.1), dq.ELBO(6, log_likelihood=log_likelihood)
+    state = dq.TrainState.create(model, optimizer)
     for k in jax.random.split(key, steps):
-        state, _ = dq.train_step(state, inputs(), jnp.ones((6, 2)), key=k, **options)
+        state, _ = dq.train_step(state, inputs(), jnp.ones((6, 2)), key=k, objective=objective, optimizer=optimizer)
     assert int(state.bad_step) == -1
     return state.model
 
@@ -65,13 +64,13 @@ def test_leading_axes_stay(leading):
 
 def test_the_extractor_is_trained_along_and_its_statistics_are_carried(key):
     model = last_layer()
-    params, carried, _ = dq.model.split_params(model)
+    params, rest = dq.partition(model)
     assert len(arrays(params)) == 4 + 2 + 2 + 2  # the head's posteriors; Linear, BatchNorm, LayerNorm
     trained = train(model)
     for before, after in zip(arrays(params), arrays(nnx.state(trained, nnx.Param)), strict=True):
         assert not np.array_equal(before, after)
     assert not np.allclose(trained.feature_extractor.batch_norm.mean[...], model.feature_extractor.batch_norm.mean[...])
-    assert len(arrays(carried)) == len(arrays(dq.model.split_params(trained)[1]))
+    assert len(arrays(rest)) == len(arrays(dq.partition(trained)[1]))
 
 
 def test_a_call_writes_nothing_and_hands_the_state_out(key):
@@ -93,7 +92,8 @@ def test_a_frozen_extractor_is_a_copy_that_stays(key):
     before = arrays(nnx.state(net))
     trained = train(model)
     np.testing.assert_array_equal(trained.features(inputs()), net(inputs()))
-    fitted = dq.fit(model, inputs(), jnp.ones((6, 2)), key=key, log_likelihood=dq.Gaussian(), epochs=2).model
+    objective = dq.ELBO(log_likelihood=dq.Gaussian())
+    fitted = dq.fit(model, inputs(), jnp.ones((6, 2)), key=key, objective=objective, epochs=2).model
     np.testing.assert_array_equal(fitted.features(inputs()), model.features(inputs()))
     for old, new in zip(before, arrays(nnx.state(net)), strict=True):
         np.testing.assert_array_equal(old, new)

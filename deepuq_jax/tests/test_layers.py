@@ -61,9 +61,9 @@ def test_members_of_a_stack_get_keys_of_their_own(key):
 def test_stack_trains_its_plain_members_and_leaves_batch_statistics_alone(key):
     rngs = nnx.Rngs(0)
     model = dq.Sequential(nnx.Linear(3, 4, rngs=rngs), nnx.BatchNorm(4, rngs=rngs), dq.BayesianLinear(4, 2, rngs=rngs))
-    params, carried, _ = dq.model.split_params(model)
+    params, rest = dq.partition(model)
     assert len(jax.tree.leaves(params)) == 2 + 2 + 4
-    assert len(jax.tree.leaves(carried)) == 2
+    assert len(jax.tree.leaves(rest)) == 2
 
 
 def test_the_same_module_twice_is_refused():
@@ -85,7 +85,7 @@ def test_a_tied_module_counts_once_and_is_not_trained_as_two():
     np.testing.assert_allclose(dq.kl_divergence(model), model.encoder.kl(), rtol=1e-6)
     np.testing.assert_allclose(nnx.jit(dq.kl_divergence)(model), model.encoder.kl(), rtol=1e-6)
     with pytest.raises(ValueError, match="same one at"):
-        dq.init(model, None)
+        dq.TrainState.create(model, None)
     with pytest.raises(ValueError, match="same one at"):
         dq.predict_vi_uq(model, jnp.ones((1, 3)), key=jax.random.key(0))
 

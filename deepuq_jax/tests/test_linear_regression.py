@@ -49,14 +49,22 @@ def short(batch_size):
     """Options of `fit`: a KL of full weight throughout, and steps that shrink to zero, so that noise averages out."""
     steps = 1500 * -(-N // batch_size)
     optimizer = optax.adam(optax.cosine_decay_schedule(0.03, steps))
-    return dict(optimizer=optimizer, epochs=1500, batch_size=batch_size, kl_weight=1.0)
+    return dict(optimizer=optimizer, epochs=1500, batch_size=batch_size)
 
 
-@pytest.mark.parametrize("options", [short(N), short(25), {}], ids=["whole batch", "batches of 25", "nothing set"])
-def test_fit_reaches_the_best_mean_field_posterior(options, x64, key):
+@pytest.mark.parametrize(
+    ("options", "kl_weight"),
+    [
+        pytest.param(short(N), 1.0, id="whole batch"),
+        pytest.param(short(25), 1.0, id="batches of 25"),
+        # The steps, the rate and the warm-up of `fit` with nothing set.
+        pytest.param({}, dq.schedules.linear(7_500), id="nothing set"),
+    ],
+)
+def test_fit_reaches_the_best_mean_field_posterior(options, kl_weight, x64, key):
     x, y, mean, sigma, elbo = problem()
-    options = dict(options, log_likelihood=dq.Gaussian(NOISE), mc_samples=16)
-    model = dq.fit(layer(jnp.float64), x, y, key=key, **options).model
+    objective = dq.ELBO(kl_weight=kl_weight, log_likelihood=dq.Gaussian(NOISE), mc_samples=16)
+    model = dq.fit(layer(jnp.float64), x, y, key=key, objective=objective, **options).model
     mu, sd = parameters(model)
     np.testing.assert_array_less(np.abs(mu - mean) / sigma, 0.1)
     np.testing.assert_allclose(sd, sigma, rtol=0.02)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from deepuq_jax import _threefry as threefry
-from deepuq_jax._noise import normal_like
+from deepuq_jax.noise import normal_like, threefry
 from deepuq_jax.tests import tolerances
 
 # Salmon et al. 2011, file kat_vectors of their Random123 library: threefry2x32, 20 rounds.

@@ -157,7 +157,7 @@ def test_an_objective_in_nats_asks_for_noise_that_nobody_named(key):
     model, (x, y) = mlp(likelihood=dq.UnknownNoise()), regression()
     calls = [
         lambda **o: dq.negative_elbo(model, x, y, key=key, num_data=10, **o),
-        lambda **o: dq.fit(model, x, y, key=key, epochs=1, **o),
+        lambda **o: dq.fit(model, x, y, key=key, objective=dq.ELBO(**o), epochs=1),
         lambda **o: dq.log_predictive_density(model, x, y, key=key, n_samples=2, **o),
     ]
     for call in calls:
@@ -217,7 +217,8 @@ class OwnLinear:
 def test_a_model_of_your_own_needs_only_the_protocol(key):
     model = OwnLinear(dq.MeanField.init(jnp.ones((3, 2)), 0.1), jnp.ones(()))
     x, y = regression()
-    result = dq.fit(model, x, y, key=key, log_likelihood=GAUSSIAN, epochs=20, optimizer=optax.adam(0.05))
+    objective = dq.ELBO(kl_weight=dq.schedules.linear(15), log_likelihood=GAUSSIAN)
+    result = dq.fit(model, x, y, key=key, objective=objective, epochs=20, optimizer=optax.adam(0.05))
     assert isinstance(result.model, OwnLinear)
     assert result.history["loss"][-1] < result.history["loss"][0]
     assert dq.predict_vi_uq(result.model, x, key=key, n_samples=5).mean.shape == (10, 2)

@@ -12,7 +12,7 @@ from scipy import integrate, stats
 
 import deepuq_jax as dq
 from deepuq_jax import priors
-from deepuq_jax.priors._tree import given
+from deepuq_jax.posterior import AtDraw
 from deepuq_jax.tests import tolerances
 from deepuq_jax.tests.test_contracts import numbers
 
@@ -28,7 +28,7 @@ def one_weight():
 
 def density_of(prior, q):
     """log p of each of an array of weights, of the prior as it is for the posterior q."""
-    prior = given(prior, q.mu, q.rho, None)
+    prior = prior.resolve(q.mu, q.rho)
     return jax.jit(jax.vmap(lambda w: prior.log_prob(w[None])))
 
 
@@ -50,14 +50,14 @@ def test_prior_kl_is_the_integral(prior_class, x64):
         grid = np.linspace(*ends, 40_001)
         log_q = stats.norm.logpdf(grid, 0.15, 0.2)
         exact += integrate.simpson(np.exp(log_q) * (log_q - np.asarray(log_density(jnp.asarray(grid)))), x=grid)
-    if hasattr(given(prior, q.mu, q.rho, None), "kl"):
+    if prior.resolve(q.mu, q.rho).has_closed_form_kl:
         np.testing.assert_allclose(q.kl(prior), exact, rtol=1e-8)
     else:
         assert "no closed form" in prior_class.__doc__
         with pytest.raises(dq.KeyRequiredError):
             q.kl(prior)
     # The estimate at a draw, which is all that there is without a closed form, has that mean for every prior.
-    estimator = dataclasses.replace(q, kl_by="draw")
+    estimator = dataclasses.replace(q, kl_rule=AtDraw())
     estimates = jax.jit(jax.vmap(lambda k: estimator.kl(prior, key=k)))(jax.random.split(jax.random.key(0), 20_000))
     error = float(estimates.std()) / np.sqrt(estimates.size)
     assert abs(float(estimates.mean()) - exact) < tolerances.STANDARD_ERRORS * error
@@ -73,9 +73,9 @@ def test_prior_is_static_with_numbers_and_carried_with_arrays(prior_class, key):
     kl = lambda prior: dq.BayesianLinear(2, 1, prior=prior, rngs=nnx.Rngs(0)).kl(key)
     for field in prior_class.SCALES:
         layer = dq.BayesianLinear(2, 1, prior=prior_class(**{field: jnp.asarray(0.3)}), rngs=nnx.Rngs(0))
-        params, carried, _ = dq.model.split_params(layer)
+        params, rest = dq.partition(layer)
         assert len(jax.tree.leaves(params)) == 4
-        assert len(jax.tree.leaves(carried)) == 1
+        assert len(jax.tree.leaves(rest)) == 1
         plain = kl(prior_class(**{field: 0.3}))
         np.testing.assert_allclose(layer.kl(key), plain, rtol=1e-5)
         swept = jax.vmap(lambda scale, field=field: kl(prior_class(**{field: scale})))(jnp.array([0.1, 0.3, 1.0]))
@@ -95,11 +95,11 @@ def test_prior_refuses_a_bad_scale(prior_class, value):
 def test_prior_trains_in_a_model(prior_class, key):
     """Compiled, with finite gradients for every parameter, over a draw too wide and too narrow for the prior."""
     model, x = dq.BayesianLinear(3, 2, prior=prior_class(), sigma_init=1e-4, rngs=nnx.Rngs(0)), numbers(5, 3)
-    params, carried, merge = dq.model.split_params(model)
+    params, rest = dq.partition(model)
 
     @jax.jit
     def grads(params):
-        model = merge(params, carried)
+        model = dq.combine(params, rest)
         return jax.grad(lambda m: dq.negative_elbo(m, x, numbers(5, 2), key=key, num_data=5, **GAUSSIAN)[0])(model)
 
     for scaled in (params, jax.tree.map(lambda p: 10 * p, params)):

@@ -66,7 +66,7 @@ def posterior():
 
 def test_the_empirical_scale_is_the_best_one():
     q, prior = posterior(), dq.EmpiricalGaussianPrior(0.25)
-    best = float(prior.given(q.mu, q.rho).sigma)
+    best = float(prior.resolve(q.mu, q.rho).sigma)
     expected = np.sqrt(np.mean(np.square([0.1, 0.5, 1.0]) + np.square(np.array([0.5, -1.0, 2.0]) - 0.25)))
     np.testing.assert_allclose(best, expected, rtol=1e-6)
     np.testing.assert_allclose(q.kl(prior), np.log(expected / np.array([0.1, 0.5, 1.0])).sum(), rtol=1e-5)
@@ -84,7 +84,7 @@ def test_the_empirical_scale_is_the_best_one():
 def test_the_empirical_scale_of_extreme_posteriors():
     prior = dq.EmpiricalGaussianPrior()
     for size in (1e-30, 1e30):
-        np.testing.assert_allclose(prior.given(jnp.full(3, size), jnp.full(3, -1e4)).sigma, size, rtol=1e-6)
+        np.testing.assert_allclose(prior.resolve(jnp.full(3, size), jnp.full(3, -1e4)).sigma, size, rtol=1e-6)
     zero = dq.GaussianPosterior(jnp.zeros(3), jnp.full(3, -1e4))
     assert np.isfinite(jax.grad(lambda q: q.kl(prior))(zero).mu).all()
 
@@ -112,7 +112,11 @@ def test_scales_follow_the_posterior_and_training_under_fit_and_vmap(key):
         )
         np.testing.assert_allclose(model.kl(), total, rtol=1e-5)
     models = jax.vmap(net)(jax.random.split(key, 2))
-    step = lambda model, key: dq.train_step(dq.init(model, ADAM), x, y, key=key, optimizer=ADAM, num_data=32)[0].model
+
+    def step(model, key):
+        state = dq.TrainState.create(model, ADAM)
+        return dq.train_step(state, x, y, key=key, objective=dq.ELBO(32), optimizer=ADAM)[0].model
+
     trained = jax.jit(jax.vmap(step))(models, jax.random.split(key, 2))
     before, after = (m.layers[0].prior.get_value().log_scales["sigma"] for m in (models, trained))
     assert before.shape == (2,)
@@ -129,7 +133,7 @@ def test_a_learned_scale_goes_where_the_closed_form_has_it():
     for _ in range(200):
         learned = step(learned)
     np.testing.assert_allclose(
-        learned.given().sigma, dq.EmpiricalGaussianPrior(0.25).given(q.mu, q.rho).sigma, rtol=1e-4
+        learned.at_present().sigma, dq.EmpiricalGaussianPrior(0.25).resolve(q.mu, q.rho).sigma, rtol=1e-4
     )
 
 
@@ -139,7 +143,7 @@ def test_learned_scales_of_every_prior_and_of_each_weight(key):
         np.testing.assert_allclose(posterior().kl(learned, key=key), posterior().kl(prior, key=key), rtol=1e-5)
         assert len(jax.tree.leaves(learned)) == len(prior.SCALES)
     each = dq.LearnedPrior(dq.GaussianPrior(sigma=jnp.array([0.1, 0.2, 0.3])))
-    np.testing.assert_allclose(posterior().kl(each), posterior().kl(each.given()), rtol=1e-6)
+    np.testing.assert_allclose(posterior().kl(each), posterior().kl(each.at_present()), rtol=1e-6)
     own = dq.bayesianize(
         (lambda p, x: x, {"a": jnp.ones(2), "b": jnp.ones(3)}), prior=lambda path, leaf: dq.LearnedPrior()
     )
@@ -249,7 +253,7 @@ def test_any_object_with_a_log_prob_is_a_prior(key):
     array = LookAlike(jnp.zeros(()), jnp.asarray(0.5))
     for prior in (LookAlike(0.0, 0.5), by_rule(array), by_rule(Closure())):
         model = dq.BayesByBackpropMLP(1, (4,), 1, prior=prior, likelihood=dq.Gaussian(0.1), rngs=nnx.Rngs(0))
-        result = dq.fit(model, x, y, key=key, epochs=3, batch_size=8, kl_weight=1.0)
+        result = dq.fit(model, x, y, key=key, objective=dq.ELBO(), epochs=3, batch_size=8)
         assert result.history["loss"][-1] < result.history["loss"][0]
     exact = dq.BayesianLinear(3, 2, prior=dq.GaussianPrior(sigma=0.5), rngs=nnx.Rngs(0)).kl()
     for prior in (LookAlike(0.0, 0.5), array, Closure()):

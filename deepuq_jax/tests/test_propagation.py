@@ -119,7 +119,12 @@ def test_antithetic_draws_go_through_fit_and_refuse_what_they_cannot_do(key):
     layer = dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0))
     x, y = jnp.ones((4, 2)), jnp.ones((4, 1))
     fitted = lambda antithetic: dq.fit(
-        layer, x, y, key=key, log_likelihood=dq.Gaussian(0.1), epochs=2, mc_samples=2, antithetic=antithetic
+        layer,
+        x,
+        y,
+        key=key,
+        objective=dq.ELBO(log_likelihood=dq.Gaussian(0.1), mc_samples=2, antithetic=antithetic),
+        epochs=2,
     )
     assert fitted(True).history["loss"][0] != fitted(False).history["loss"][0]
     with pytest.raises(ValueError, match="Expected the number of draws to be even with antithetic=True; got 1"):

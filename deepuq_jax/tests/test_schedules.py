@@ -43,12 +43,32 @@ def test_the_weights_of_an_epoch_are_one_kl(num_data, batch_size):
 def test_fit_follows_a_schedule_and_does_not_compile_it_anew(key):
     x = jnp.linspace(-1, 1, 10)[:, None]
     model = dq.BayesianLinear(1, 1, rngs=nnx.Rngs(0))
-    options = dict(key=key, epochs=1, batch_size=4, log_likelihood=dq.Gaussian(1.0), optimizer=optax.sgd(0.0))
-    history = dq.fit(model, x, x, kl_weight=schedules.per_minibatch(10, 4), **options).history
+    objective = dq.ELBO(kl_weight=schedules.per_minibatch(10, 4), log_likelihood=dq.Gaussian(1.0))
+    options = dict(key=key, epochs=1, batch_size=4, objective=objective, optimizer=optax.sgd(0.0))
+    history = dq.fit(model, x, x, **options).history
     # With a KL that does not move an epoch's loss is that of the exact ELBO.
     np.testing.assert_allclose(history["loss"], history["nll"] + history["kl"] / 10, rtol=1e-5)
-    assert schedules.per_minibatch(10, 4) is schedules.per_minibatch(10, 4)
-    assert schedules.cyclical(10) is schedules.cyclical(10)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (schedules.linear(10), schedules.linear(77, temperature=0.3)),
+        (schedules.cyclical(12, cycles=2), schedules.cyclical(77, cycles=5, ramp=0.25, temperature=0.3)),
+        (schedules.per_minibatch(10, 4), schedules.per_minibatch(77, 8, temperature=0.3)),
+    ],
+)
+def test_other_numbers_are_one_compilation_and_the_same_weights(one, other):
+    traces = []
+
+    @jax.jit
+    def weights(schedule):
+        traces.append(1)
+        return jax.vmap(schedule)(jnp.arange(100))
+
+    for schedule in (one, other):
+        np.testing.assert_allclose(weights(schedule), [schedule(step) for step in range(100)], rtol=1e-6, atol=1e-7)
+    assert len(traces) == 1
 
 
 def test_a_temperature_targets_the_cold_posterior():

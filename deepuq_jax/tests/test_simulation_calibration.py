@@ -34,13 +34,16 @@ def infer(y, *, key, n_draws):
     steps, optimizer = 800, optax.adam(optax.cosine_decay_schedule(0.05, 800))
     prior, zeros = dq.GaussianPrior(0.0, 1.0), nnx.initializers.zeros_init()
     options = dict(use_bias=False, prior=prior, kernel_init=zeros, sigma_init=0.3, rngs=nnx.Rngs(0))
+    objective = dq.ELBO(N, log_likelihood=dq.Gaussian(NOISE), mc_samples=4)
     train_key, draw_key = jax.random.split(key)
 
     def step(state, i):
-        at = dict(key=jax.random.fold_in(train_key, i), optimizer=optimizer, num_data=N, mc_samples=4)
-        return dq.train_step(state, design(), y, log_likelihood=dq.Gaussian(NOISE), **at)[0], None
+        step_key = jax.random.fold_in(train_key, i)
+        return dq.train_step(state, design(), y, key=step_key, objective=objective, optimizer=optimizer)[0], None
 
-    state, _ = jax.lax.scan(step, dq.init(dq.BayesianLinear(D, 1, **options), optimizer), jnp.arange(steps))
+    state, _ = jax.lax.scan(
+        step, dq.TrainState.create(dq.BayesianLinear(D, 1, **options), optimizer), jnp.arange(steps)
+    )
     q = state.model.kernel_posterior.get_value()
     noise = q.draw_noise(key=draw_key, shape=(n_draws,))[..., 0]
     mu, sigma = q.mu[None, :, 0], q.sigma[None, :, 0]

@@ -7,6 +7,8 @@ import pytest
 from flax import nnx
 
 import deepuq_jax as dq
+from deepuq_jax.model.posteriors import with_kl_rule
+from deepuq_jax.posterior import AtDraw
 from deepuq_jax.tests import tolerances
 
 NOISE = dq.Gaussian(0.5)
@@ -26,8 +28,8 @@ def at_the_posterior():
 
 def gradients(model, key, n, **options):
     """Gradients of all parameters at n draws, [n, parameters]."""
-    params, carried, merge = dq.model.split_params(model)
-    loss = lambda params, key: dq.negative_elbo(merge(params, carried), X, Y, key=key, num_data=4, **options)[0]
+    params, rest = dq.partition(model)
+    loss = lambda params, key: dq.negative_elbo(dq.combine(params, rest), X, Y, key=key, num_data=4, **options)[0]
     flat = lambda key: jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(jax.grad(loss)(params, key))])
     return np.asarray(jax.jit(jax.vmap(flat))(jax.random.split(key, n)), np.float64)
 
@@ -57,13 +59,13 @@ def test_the_loss_is_at_the_draw_of_the_likelihood(key):
     np.testing.assert_allclose(terms.nll, plain.nll, rtol=1e-6)
     np.testing.assert_allclose(loss, terms.nll + terms.kl / 4, rtol=1e-6)
     draw_key = jax.random.fold_in(key, 0)
-    at_draw = dq.posterior.with_kl_by(model, "draw").kl(draw_key)
+    at_draw = with_kl_rule(model, AtDraw()).kl(draw_key)
     np.testing.assert_allclose(terms.kl, at_draw, rtol=1e-5)
 
 
 def test_fit_takes_it_and_gives_back_a_plain_model(key):
     model = at_the_posterior()
-    result = dq.fit(model, X, Y, key=key, epochs=20, batch_size=4, sticking_the_landing=True)
+    result = dq.fit(model, X, Y, key=key, epochs=20, batch_size=4, objective=dq.ELBO(sticking_the_landing=True))
     assert jax.tree.structure(result.model) == jax.tree.structure(model)
     # The history has the KL of each draw; the model's own is in closed form again.
     assert np.unique(result.history["kl"]).size == 20

@@ -13,7 +13,7 @@ from benchmarks.accuracy import mnist, mnist_recipe, mnist_score
 from benchmarks.accuracy.data import load_mnist
 from benchmarks.accuracy.mnist_recipe import Recipe
 from benchmarks.accuracy.tests.files import write_mnist
-from deepuq_jax import _fit_defaults
+from deepuq_jax.training import _defaults
 
 # Of 240 and 200 images no batch remains, which would be a second step to compile.
 TINY = Recipe(hidden=16, epochs=3, batch_size=40, learning_rate=1e-2, kl_weight=0.01)
@@ -51,7 +51,7 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(mnist, "Plan", lambda: plan)
     monkeypatch.setattr(mnist_score, "PRUNED", (0.0, 0.5))
     monkeypatch.setattr(mnist_score, "ANGLES", (0, 90, 180, 270))
-    monkeypatch.setattr(_fit_defaults, "STEPS", 4)
+    monkeypatch.setattr(_defaults, "STEPS", 4)
     record = mnist.main(["--data-dir", str(tmp_path), "--json", str(tmp_path / "mnist.json")])
     saved = json.loads((tmp_path / "mnist.json").read_text())
     assert saved["final"] == record["final"]
@@ -67,7 +67,7 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     assert f"{bayesian['nll']:.4f}" in text
     assert text.strip() in capsys.readouterr().out
     assert (tmp_path / "mnist.png").stat().st_size > 0
-    monkeypatch.setattr(_fit_defaults, "STEPS", 8)
+    monkeypatch.setattr(_defaults, "STEPS", 8)
     monkeypatch.setattr(mnist, "train", None)  # No recipe is trained again.
     again = mnist.main(["--data-dir", str(tmp_path), "--json", str(tmp_path / "mnist.json"), "--fit-only"])
     assert again["final"][:2] == saved["final"][:2]

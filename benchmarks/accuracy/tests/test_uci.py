@@ -15,7 +15,7 @@ from benchmarks.accuracy.tests.files import write_regression
 from benchmarks.accuracy.uci_recipe import Bayesian, Plan, Point
 from benchmarks.accuracy.uci_score import score
 from benchmarks.accuracy.uci_splits import test_splits as whole_splits
-from deepuq_jax import _fit_defaults
+from deepuq_jax.training import _defaults
 
 # Batches of all rows: a remainder would be a second step to compile.
 SMALL = Plan(steps=300, batch_size=64, draws=20, members=2)
@@ -62,7 +62,7 @@ def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_p
     monkeypatch.setattr(uci, "BAYESIAN_SPACE", (BAD, GOOD))
     monkeypatch.setattr(uci, "POINT_SPACE", (Point("heteroscedastic", 0.1),))
     monkeypatch.setattr(uci, "Plan", partial(replace, SMALL))
-    monkeypatch.setattr(_fit_defaults, "STEPS", 50)
+    monkeypatch.setattr(_defaults, "STEPS", 50)
     arguments = ["--data-dir", str(made), "--json", str(tmp_path / "uci.json"), "--cache", str(tmp_path / "cache")]
     has_torch = find_spec("torch") is not None
     arguments += ["--quick"] if has_torch else ["--quick", "--no-torch"]
@@ -86,7 +86,7 @@ def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_p
     monkeypatch.setattr(uci, "run", None)  # All that was done is kept.
     assert json.dumps(uci.main(arguments)["sets"]) == json.dumps(record["sets"])
     # Other defaults of `fit`: its columns alone are run, and change.
-    monkeypatch.setattr(_fit_defaults, "STEPS", 60)
+    monkeypatch.setattr(_defaults, "STEPS", 60)
     again = uci.main([*arguments, "--fit-only"])["sets"]["made"]
     changed = {name for name, row in again["methods"].items() if row["per_split"] != methods[name]["per_split"]}
     assert changed == set(uci.REGRESSORS)

@@ -49,42 +49,52 @@ def model_of(network: Network, setting: Setting, estimator: Any = dq.weight_samp
         layers.append(layer)
     for layer, (kernel, bias) in zip(layers, _jax.means(network), strict=True):
         for held, mu in ((layer.kernel_posterior, kernel), (layer.bias_posterior, bias)):
-            held.set_value(dq.GaussianPosterior(mu, held.get_value().rho))
+            held.mu.set_value(mu)
     likelihood = dq.Gaussian(NOISE_SIGMA) if network.is_regression else dq.Categorical()
     return dq.Sequential(*members[:-1], likelihood=likelihood)
 
 
-def _options(work: Train) -> dict[str, Any]:
-    return dict(optimizer=_jax.OPTIMIZER, num_data=work.network.num_data, mc_samples=work.mc_samples)
+def _objective(work: Train) -> dq.ELBO:
+    return dq.ELBO(work.network.num_data, mc_samples=work.mc_samples)
+
+
+def _state(work: Train, setting: Setting, estimator: Any) -> dq.TrainState:
+    return dq.TrainState.create(model_of(work.network, setting, estimator), _jax.OPTIMIZER)
 
 
 def _train_scanned(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
     x, y = _jax.data(work)
+    objective = _objective(work)
 
     @jax.jit
     def epoch(state, key):
-        state, history = dq.train_epoch(state, x, y, key=key, batch_size=work.batch, **_options(work))
+        state, history = dq.train_epoch(
+            state, x, y, key=key, objective=objective, optimizer=_jax.OPTIMIZER, batch_size=work.batch
+        )
         return state, history.loss
 
-    return _jax.scanned(epoch, dq.init(model_of(work.network, setting, estimator), _jax.OPTIMIZER), work)
+    return _jax.scanned(epoch, _state(work, setting, estimator), work)
 
 
 def _train_call(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
+    objective = _objective(work)
+
     @jax.jit
     def step(state, x, y, key):
-        state, terms = dq.train_step(state, x, y, key=key, **_options(work))
+        state, terms = dq.train_step(state, x, y, key=key, objective=objective, optimizer=_jax.OPTIMIZER)
         return state, terms.loss
 
-    return _jax.loop(step, dq.init(model_of(work.network, setting, estimator), _jax.OPTIMIZER), work)
+    return _jax.loop(step, _state(work, setting, estimator), work)
 
 
 def _train_flat(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
-    start = dq.init(model_of(work.network, setting, estimator), _jax.OPTIMIZER)
-    leaves, treedef = jax.tree.flatten(start)
+    objective = _objective(work)
+    leaves, treedef = jax.tree.flatten(_state(work, setting, estimator))
 
     @partial(jax.jit, donate_argnums=0)
     def step(leaves, x, y, key):
-        state, terms = dq.train_step(jax.tree.unflatten(treedef, leaves), x, y, key=key, **_options(work))
+        state = jax.tree.unflatten(treedef, leaves)
+        state, terms = dq.train_step(state, x, y, key=key, objective=objective, optimizer=_jax.OPTIMIZER)
         return jax.tree.leaves(state), terms.loss
 
     # Donation frees the buffers, so each must stand there once and be ours.

@@ -1,29 +1,73 @@
-"""Weights of the KL as functions of the step: the `kl_weight` of `fit`, `train_step` and `train_epoch`.
+"""Weights of the KL as functions of the step: the `kl_weight` of an objective.
 
 Each ends at a `temperature` T, 1 by default. A `kl_weight` of T targets p(y|x,w)^(1/T) p(w), a cold posterior where
 T < 1: the likelihood is sharpened, the prior is not. Wenzel et al. 2020, arXiv 2002.02405, sharpen both,
 (p(y|x,w) p(w))^(1/T): for a Gaussian prior that is a `kl_weight` of T with the prior's sigma times sqrt(T).
 
-Equal arguments give the same function, so that a second `fit` does not compile anew.
+They are pytrees whose numbers are leaves: another warm-up or temperature does not recompile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 from deepuq_jax._checks import check_count, check_positive, expected
+from deepuq_jax._pytree import register
 
-Schedule = Callable[[Any], Any]
+
+@register()
+@dataclass(frozen=True)
+class Linear:
+    """weight(t) = T min(1, t / steps): what `linear` returns."""
+
+    steps: Any
+    temperature: Any = 1.0
+
+    def __call__(self, step: Any) -> Array:
+        """The weight at a step."""
+        return self.temperature * jnp.where(step < self.steps, step / jnp.maximum(self.steps, 1.0), 1.0)
 
 
-@lru_cache(typed=True)
-def linear(steps: int, *, temperature: float = 1.0) -> Schedule:
+@register()
+@dataclass(frozen=True)
+class Cyclical:
+    """weight(t) = T min(1, (t mod length) / rise) up to `steps`, then T: what `cyclical` returns."""
+
+    steps: Any
+    length: Any
+    rise: Any
+    temperature: Any = 1.0
+
+    def __call__(self, step: Any) -> Array:
+        """The weight at a step."""
+        # Whole cycles first: a float32 remainder of a large step has lost its digits.
+        done = jnp.floor(jnp.asarray(step, jnp.result_type(float)) / self.length)
+        share = jnp.minimum((step - done * self.length) / self.rise, 1.0)
+        return self.temperature * jnp.where(step < self.steps, share, 1.0)
+
+
+@register()
+@dataclass(frozen=True)
+class PerMinibatch:
+    """weight(t) = factor 2^-i / (size of batch i) for batch i of the epoch: what `per_minibatch` returns."""
+
+    factor: Any
+    batches: Any
+    batch_size: Any
+    last: Any
+
+    def __call__(self, step: Any) -> Array:
+        """The weight at a step."""
+        i = step % self.batches + 1
+        size = jnp.where(i == self.batches, self.last, self.batch_size)
+        return self.factor / size * jnp.ldexp(jnp.ones((), jnp.result_type(float)), -i)
+
+
+def linear(steps: int, *, temperature: float = 1.0) -> Linear:
     """From 0 to `temperature` in a straight line over `steps` steps, and there from then on.
 
     Args:
@@ -38,11 +82,10 @@ def linear(steps: int, *, temperature: float = 1.0) -> Schedule:
     """
     check_count("steps", steps)
     check_positive("temperature", temperature)
-    return optax.linear_schedule(0.0, temperature, steps)
+    return Linear(steps, temperature)
 
 
-@lru_cache(typed=True)
-def cyclical(steps: int, *, cycles: int = 4, ramp: float = 0.5, temperature: float = 1.0) -> Schedule:
+def cyclical(steps: int, *, cycles: int = 4, ramp: float = 0.5, temperature: float = 1.0) -> Cyclical:
     """The line of `linear` several times over: in each cycle up during a share `ramp` of it, then at `temperature`.
 
     weight(t) = T min(1, (t mod C) / (ramp C)) with cycles of C = steps / cycles; T after the last.
@@ -67,23 +110,15 @@ def cyclical(steps: int, *, cycles: int = 4, ramp: float = 0.5, temperature: flo
     if ramp > 1:
         raise ValueError(expected("ramp", "to be at most 1", f"{ramp}"))
     length = steps / cycles
-
-    def weight(step: Any) -> Array:
-        # Whole cycles first: a float32 remainder of a large step has lost its digits.
-        done = jnp.floor(jnp.asarray(step, jnp.result_type(float)) / length)
-        rise = jnp.minimum((step - done * length) / (ramp * length), 1.0)
-        return temperature * jnp.where(step < steps, rise, 1.0)
-
-    return weight
+    return Cyclical(steps, length, ramp * length, temperature)
 
 
-@lru_cache(typed=True)
-def per_minibatch(num_data: int, batch_size: int, *, temperature: float = 1.0) -> Schedule:
+def per_minibatch(num_data: int, batch_size: int, *, temperature: float = 1.0) -> PerMinibatch:
     """The KL falls on the first batches of each epoch, and the data count for more in the later ones.
 
     Batch i of M weighs the whole KL by pi_i = 2^(M - i) / (2^M - 1) beside its own summed log-likelihood. In the units
-    of `negative_elbo`, whose terms are per example, that is kl_weight = pi_i num_data / (size of batch i). Over an
-    epoch it adds up to the ELBO.
+    of `ELBO`, whose terms are per example, that is kl_weight = pi_i num_data / (size of batch i). Over an epoch it
+    adds up to the ELBO.
 
     Args:
         num_data: number of examples N.
@@ -104,10 +139,4 @@ def per_minibatch(num_data: int, batch_size: int, *, temperature: float = 1.0) -
     last = num_data - (batches - 1) * batch_size
     # pi_i = 2^-i / (1 - 2^-M): powers of -M and -i underflow to 0, where those of M overflow.
     total = 1.0 - 2.0**-batches
-
-    def weight(step: Any) -> Array:
-        i = step % batches + 1
-        size = jnp.where(i == batches, last, batch_size)
-        return temperature / total * num_data / size * jnp.ldexp(jnp.ones((), jnp.result_type(float)), -i)
-
-    return weight
+    return PerMinibatch(temperature / total * num_data, batches, batch_size, last)

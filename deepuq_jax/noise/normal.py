@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import check_key
-from deepuq_jax._threefry import threefry_normal
+from deepuq_jax.noise.threefry import threefry_normal
 
 
 def normal_like(key: Array, tree: Any, shape: tuple[int, ...] = ()) -> Any:

@@ -5,13 +5,12 @@ Chosen on validation parts of UCI sets and of MNIST; what they give on the test 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
-import jax.numpy as jnp
 import optax
-from jax import Array
+
+from deepuq_jax.objectives.elbo import ELBO
+from deepuq_jax.training.schedules import Linear
 
 BATCH_SIZE = 128
 # At the start; it falls to 0 as a cosine, so that the noise of the gradient leaves the posterior before the end.
@@ -37,27 +36,12 @@ def optimizer_for(steps: int | None) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
 
 
+def objective_for(steps: int | None) -> ELBO:
+    """The ELBO, its KL rising over three quarters of so many steps; not rising where their number is not known."""
+    # Without a rise it is a schedule too: both are one compiled program.
+    return ELBO(kl_weight=Linear(WARM_UP * (steps or 0)))
+
+
 def epochs_for(steps_per_epoch: int | None) -> int:
     """Passes over the data."""
     return EPOCHS if not steps_per_epoch else max(1, round(STEPS / steps_per_epoch))
-
-
-def weight_and_warm_up(kl_weight: Any, steps: int | None) -> tuple[Array, Array]:
-    """The KL's weight and the steps over which it rises to it from 0, as arrays: another one does not recompile.
-
-    A schedule of the user's takes the place of both.
-
-    Args:
-        kl_weight: a number, a schedule, or None: 1 after a warm-up.
-        steps: of the whole training, or None where they are not known.
-    """
-    scalar = lambda value: jnp.asarray(value, jnp.result_type(float))
-    if kl_weight is None:
-        return scalar(1.0), scalar(WARM_UP * (steps or 0))
-    return scalar(1.0 if callable(kl_weight) else kl_weight), scalar(0.0)
-
-
-def schedule_of(schedule: Callable | None, weight: tuple[Array, Array]) -> Callable[[Any], Any]:
-    """The KL's weight as a function of the step, of a user's schedule or of `weight_and_warm_up`."""
-    final, warm_up = weight
-    return schedule or (lambda step: final * jnp.where(step < warm_up, step / jnp.maximum(warm_up, 1.0), 1.0))

@@ -1,0 +1,1 @@
+"""The model protocol: its contract, what a model holds, how it is split, called with state, and drawn."""

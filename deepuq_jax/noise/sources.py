@@ -1,0 +1,109 @@
+"""Where the draws of an objective or a prediction come from: a key, a key for opposite pairs, or given numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax._checks import check_key, check_one_of, expected
+from deepuq_jax._pytree import register
+from deepuq_jax.noise.normal import draw_key
+
+
+class Draw(NamedTuple):
+    """The noise of one draw, as the keyword arguments of a model's call; at most one of the two is set."""
+
+    key: Array | None = None
+    noise: Any = None
+
+
+class NoiseSource(Protocol):
+    """Numbered draws of noise for calls of a model."""
+
+    def of_draw(self, i: int | Array, model: Any, x: Any) -> Draw:
+        """The noise of draw `i` for the call of `model` on `x`."""
+        ...
+
+
+@register()
+@dataclass(frozen=True)
+class FromKey:
+    """Independent draws: draw i is made with ``fold_in(key, i)``.
+
+    >>> FromKey(jax.random.key(0)).of_draw(3, None, None).key == jax.random.fold_in(jax.random.key(0), 3)
+    Array(True, dtype=bool)
+    """
+
+    key: Array
+
+    def of_draw(self, i: int | Array, model: Any, x: Any) -> Draw:
+        """The key of draw `i`."""
+        return Draw(key=draw_key(self.key, i))
+
+
+@register()
+@dataclass(frozen=True)
+class Antithetic:
+    """Draws in pairs: draws 2i and 2i + 1 have opposite noise, drawn with ``fold_in(key, i)``."""
+
+    key: Array
+
+    def of_draw(self, i: int | Array, model: Any, x: Any) -> Draw:
+        """The noise of draw `i`, from the model's own `draw_noise`."""
+        return Draw(noise=_opposite(model.draw_noise(x, key=draw_key(self.key, i // 2)), i % 2 == 1))
+
+
+@register()
+@dataclass(frozen=True)
+class Given:
+    """Given noise: a pytree like that of `model.draw_noise`, with a leading axis of draws.
+
+    >>> Given(jnp.arange(3.0)).of_draw(1, None, None).noise
+    Array(1., dtype=float32)
+    """
+
+    noise: Any
+
+    def of_draw(self, i: int | Array, model: Any, x: Any) -> Draw:
+        """Entry `i` of the leading axis."""
+        return Draw(noise=jax.tree.map(lambda leaf: leaf[i], self.noise))
+
+
+def noise_source(key: Array | None, noise: Any, count: int, *, antithetic: bool = False) -> NoiseSource:
+    """The source of `count` draws that a caller's `key`, `noise` and `antithetic` stand for.
+
+    Raises:
+        TypeError: neither a key nor noise. ValueError: both, noise of another number of draws, an odd number of
+            antithetic draws, `antithetic` with noise.
+    """
+    check_one_of("key and noise", key, noise)
+    if noise is not None:
+        if antithetic:
+            raise ValueError("Expected antithetic with key; got it with noise.")
+        for leaf in jax.tree.leaves(noise):
+            if jnp.shape(leaf)[:1] != (count,):
+                raise ValueError(expected("noise", f"with a leading axis of {count} draws", leaf))
+        return Given(noise)
+    if key is None:
+        raise TypeError("Expected key (one key of jax.random.key) or noise; got neither.")
+    check_key(key)
+    if not antithetic:
+        return FromKey(key)
+    if count % 2:
+        raise ValueError(expected("the number of draws", "to be even with antithetic=True", f"{count}"))
+    return Antithetic(key)
+
+
+def _opposite(noise: Any, is_second: bool | Array) -> Any:
+    """Negate the noise of every second draw; what is no number, such as the signs of Flipout, stays."""
+
+    def turn(leaf: Array) -> Array:
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            return jnp.where(is_second, -leaf, leaf)
+        return leaf
+
+    return jax.tree.map(turn, noise)

@@ -1,0 +1,200 @@
+"""The evidence lower bound per example, in exact units.
+
+Source: Blundell et al. 2015, arXiv 1505.05424, equations 1, 2 and 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, Self
+
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_num_data, expected
+from deepuq_jax._pytree import as_pytree, register
+from deepuq_jax.likelihoods.base import Likelihood, as_likelihood, per_example
+from deepuq_jax.model.base import as_model
+from deepuq_jax.model.posteriors import with_kl_rule
+from deepuq_jax.objectives.expectation import expected_terms
+from deepuq_jax.objectives.objective import VariationalObjective, weight_at
+from deepuq_jax.objectives.targets import Score, resolve_likelihood
+from deepuq_jax.posterior import AlongPath
+from deepuq_jax.types import ELBOTerms
+
+
+@register(static=("log_likelihood", "mc_samples", "antithetic", "sticking_the_landing"))
+@dataclass(frozen=True)
+class ELBO(VariationalObjective):
+    """The negative evidence lower bound per example, exactly.
+
+    loss = mean over the batch of E_q[-log p(y|x,w)] + kl_weight * KL(q || p) / num_data
+
+    Averaged over the batches of an epoch, each weighted by its size, this is -ELBO / num_data of the whole data set,
+    whatever the batch size. The expectation is over `mc_samples` draws; draw i uses fold_in(key, i).
+
+    It is a pytree: another `num_data` or `kl_weight` does not recompile, and a sweep over either can be vmapped. The
+    other fields are static.
+
+    Args:
+        num_data: number of examples N in the whole data set (not in the batch). `fit` and `train_epoch` fill it in from
+            arrays where it is None.
+        kl_weight: 1 is the ELBO; less is a cold posterior. Or a schedule, a function of the step: those of
+            `deepuq_jax.schedules` are pytrees; a plain function, such as an optax schedule, is static, so that another
+            function object recompiles.
+        log_likelihood: a likelihood, or any function (outputs, y) -> [batch], nats per example. Default: the model's
+            `likelihood`, else `Categorical()`.
+        mc_samples: number of draws.
+        antithetic: draw in pairs of opposite noise, for an even `mc_samples`: terms linear in the noise cancel in each
+            pair. Works with every estimator; not for a model with dropout.
+        sticking_the_landing: estimate the KL at the draw of the likelihood, closed form or not, with the gradient of
+            the draw's path alone. Its mean is the same, and its variance vanishes as q nears the posterior, under
+            weight sampling: another estimator does not share its weights with the KL (Roeder, Wu & Duvenaud 2017,
+            arXiv 1703.09194). The loss is then an estimate too.
+    Raises:
+        ValueError, TypeError: numbers and counts that cannot be. When called: shapes, labels; NaN or infinity in
+            concrete data; sticking_the_landing with a model whose `kl` is not taken of a `MeanField` in it.
+
+    >>> import jax
+    >>> from flax import nnx
+    >>> import deepuq_jax as dq
+    >>> model = dq.BayesByBackpropMLP(2, (4,), 3, rngs=nnx.Rngs(0))
+    >>> x, y = jnp.ones((8, 2)), jnp.zeros(8, int)
+    >>> loss, terms = ELBO(num_data=100)(model, x, y, key=jax.random.key(0))
+    >>> bool(jnp.isclose(loss, terms.nll + terms.kl / 100))
+    True
+    """
+
+    num_data: Any = None
+    kl_weight: Any = 1.0
+    _: KW_ONLY
+    log_likelihood: Any = None
+    mc_samples: int = 1
+    antithetic: bool = False
+    sticking_the_landing: bool = False
+
+    def __post_init__(self):
+        if self.num_data is not None:
+            check_num_data(self.num_data)
+        if self.log_likelihood is not None:
+            object.__setattr__(self, "log_likelihood", as_likelihood(self.log_likelihood, "log_likelihood"))
+        object.__setattr__(self, "kl_weight", checked_weight(self.kl_weight))
+        object.__setattr__(self, "mc_samples", check_count("mc_samples", self.mc_samples))
+        object.__setattr__(self, "antithetic", bool(self.antithetic))
+        object.__setattr__(self, "sticking_the_landing", bool(self.sticking_the_landing))
+
+    def __call__(
+        self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = 0
+    ) -> tuple[Array, ELBOTerms]:
+        """The loss and its terms: nll in nats per example, and the whole KL in nats.
+
+        Args:
+            model: a Bayesian model.
+            x, y: a batch, arrays with a leading axis [batch, ...].
+            key: one key of `jax.random.key`.
+            noise: instead of the key, a stack of noises: what `model.draw_noise` returns, with a leading axis of draws.
+            step: of the training, for a schedule.
+        """
+        check_batch(x, y)
+        if self.num_data is None:
+            what = "to be the number of examples in the whole data set, as in ELBO(num_data=N)"
+            raise ValueError(expected("num_data", what, "None"))
+        score = self.score_for(model)
+        if self.sticking_the_landing:
+            model = _along_the_path(model)
+        nll, kl, state = expected_terms(
+            model, x, y, score, key=key, noise=noise, mc_samples=self.mc_samples, antithetic=self.antithetic
+        )
+        loss = nll + weight_at(self.kl_weight, step) * kl / self.num_data
+        return loss, ELBOTerms(nll=nll, kl=kl, state=state, loss=loss)
+
+    def for_data(self, num_data: int) -> Self:
+        """The objective with this number of examples, unless it has one."""
+        return self if self.num_data is not None else replace(self, num_data=num_data)
+
+    def likelihood_for(self, model: Any) -> Likelihood:
+        """Its own likelihood, else the model's, else `Categorical()`."""
+        return resolve_likelihood(model, self.log_likelihood)
+
+    def score_for(self, model: Any) -> Score:
+        """The mean negative log-likelihood, nats per example."""
+        return mean_nll(self.likelihood_for(model))
+
+
+def mean_nll(likelihood: Likelihood) -> Score:
+    """The mean negative log-likelihood of a batch as a function of (outputs, y), nats per example."""
+
+    def score(outputs: Any, y: Any) -> Array:
+        return -jnp.mean(per_example(likelihood, outputs, y))
+
+    return score
+
+
+def checked_weight(kl_weight: Any) -> Any:
+    """A weight of the KL as a leaf: a number (an int as a float, so that 1 and 0.5 are one compilation), or a schedule.
+
+    Raises:
+        ValueError, TypeError: neither.
+    """
+    if callable(kl_weight):
+        return as_pytree("kl_weight", kl_weight)
+    check_finite_number("kl_weight", kl_weight)
+    return float(kl_weight) if isinstance(kl_weight, int) else kl_weight
+
+
+def _along_the_path(model: Any) -> Any:
+    """The model with every KL at a draw, and no gradient through the density of q there (its mean is 0)."""
+    model = with_kl_rule(model, AlongPath())
+    if as_model(model).has_closed_form_kl:
+        what = "to take its kl of a MeanField that it holds, for sticking_the_landing"
+        raise ValueError(expected("model", what, type(model).__name__))
+    return model
+
+
+def negative_elbo(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    key: Array | None = None,
+    num_data: Any,
+    log_likelihood: Any = None,
+    kl_weight: Any = 1.0,
+    mc_samples: int = 1,
+    sticking_the_landing: bool = False,
+    antithetic: bool = False,
+    noise: Any = None,
+) -> tuple[Array, ELBOTerms]:
+    """`ELBO` as a function: the negative evidence lower bound per example.
+
+    loss = mean over the batch of E_q[-log p(y|x,w)] + kl_weight * KL(q || p) / num_data
+
+    Args:
+        model, x, y, key, noise: as in a call of `ELBO`.
+        num_data, log_likelihood, mc_samples, sticking_the_landing, antithetic: the fields of `ELBO`.
+        kl_weight: a number, traced or not.
+    Returns:
+        (loss, ELBOTerms): nll in nats per example, kl the whole KL in nats, state what the model carried out.
+    Raises:
+        ValueError, TypeError: as `ELBO`; a schedule, which needs a step.
+
+    >>> import jax
+    >>> from flax import nnx
+    >>> import deepuq_jax as dq
+    >>> model = dq.BayesByBackpropMLP(2, (4,), 3, rngs=nnx.Rngs(0))
+    >>> x, y = jnp.ones((8, 2)), jnp.zeros(8, int)
+    >>> loss, terms = negative_elbo(model, x, y, key=jax.random.key(0), num_data=100)
+    >>> bool(jnp.isclose(loss, terms.nll + terms.kl / 100))
+    True
+    """
+    check_num_data(num_data)
+    check_finite_number("kl_weight", kl_weight)
+    objective = ELBO(
+        num_data,
+        kl_weight,
+        log_likelihood=log_likelihood,
+        mc_samples=mc_samples,
+        antithetic=antithetic,
+        sticking_the_landing=sticking_the_landing,
+    )
+    return objective(model, x, y, key=key, noise=noise)

@@ -1,0 +1,227 @@
+"""Predictive moments over draws of the model, by streaming: memory does not grow with the number of draws.
+
+Jitted inside, and callable under a user's own jit and vmap.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.core import Tracer
+
+from deepuq_jax._checks import check_batch, check_count, check_number, expected
+from deepuq_jax.functional.gaussian import at_least_float32
+from deepuq_jax.functional.moments import (
+    Moments,
+    empty_moments,
+    entropy,
+    entropy_of_probs,
+    update_moments,
+    variance,
+)
+from deepuq_jax.likelihoods import Categorical, UnknownNoise
+from deepuq_jax.likelihoods.base import Likelihood
+from deepuq_jax.model.base import as_model, refuse_streams
+from deepuq_jax.model.structure import refuse_tied
+from deepuq_jax.noise import NoiseSource, noise_source
+from deepuq_jax.prediction.draws import (
+    check_batch_size,
+    in_batches,
+    outputs_of_draws,
+    over_draws,
+    resolve_draws_at_once,
+)
+from deepuq_jax.prediction.propagation import propagated_moments, propagated_outputs
+from deepuq_jax.types import UQResult
+
+
+def predict_vi_uq(
+    model: Any,
+    x: Any,
+    *,
+    key: Array | None = None,
+    n_samples: int = 50,
+    apply_softmax: bool = False,
+    aleatoric_var: Any = None,
+    batch_size: int | None = None,
+    draws_at_once: int | None = None,
+    antithetic: bool = False,
+    method: str = "vi",
+    noise: Any = None,
+) -> UQResult:
+    """Predictive moments by Monte Carlo over the posterior.
+
+    mean = E_w[m(x, w)],  epistemic_var = Var_w[m(x, w)],  aleatoric_var = E_w[v(x, w)],  total_var = their sum
+
+    (m, v) are the moments of the model's `likelihood`; without one, m are the outputs themselves, or with
+    `apply_softmax` the class probabilities. Draw i uses fold_in(key, i) for every input, so each draw is one function
+    and nothing depends on `batch_size`. The variance is the biased one (divided by n), as documented.
+
+    Args:
+        model: a Bayesian model.
+        x: inputs [batch, ...].
+        key: one key of `jax.random.key`.
+        n_samples: number of draws.
+        apply_softmax: the outputs are logits, and the moments are of the probabilities.
+        aleatoric_var: variance of the noise in regression, a number or an array that broadcasts to the mean; in place
+            of the likelihood's. Without effect in classification, as documented, and on a model that
+            predicts its own noise.
+        batch_size: inputs taken at a time, for an `x` too large to hold the activations of.
+        draws_at_once: draws run side by side under `vmap`; default 1 on a CPU, where more are slower, 10 elsewhere. It
+            changes speed and memory, not the draws.
+        antithetic: draw in pairs of opposite noise (an even `n_samples`), so that what is linear in it cancels in the
+            mean; not for a model with dropout.
+        method: "vi", draws of the weights; or "moments", mean and variance carried through affine layers and ReLUs
+            in closed form, units taken as independent (Wu et al. 2019, arXiv 1810.03958): no draw in regression with
+            known noise, else `n_samples` draws of the outputs. One pass in place of `n_samples`, and an approximation
+            from the second layer on: against 4,000 draws, the standard deviation of a trained 4-50-1 network was
+            within 3 %, that of 4-50-50-1 up to 14 % too small (median 4 %). Exact for a last-layer model.
+        noise: instead of `key`, a stack of noises: what `model.draw_noise` returns with a leading axis of draws. With
+            a key every layer draws its weights; with noise each keeps the estimator that it trains by.
+    Returns:
+        UQResult. In classification `mean` is `probs`, `total_var` is `epistemic_var` (that of the probabilities),
+        and `predictive_entropy` and `mutual_information` are in nats, [batch]. `metadata` holds `method`,
+        `n_samples`, `task` ("regression" or "classification") and, in regression, `heteroscedastic`.
+    Raises:
+        ValueError, TypeError: bad counts or shapes, a variance that is negative.
+
+    >>> import deepuq_jax as dq
+    >>> from flax import nnx
+    >>> model = dq.BayesByBackpropMLP(2, (8,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
+    >>> result = predict_vi_uq(model, jnp.ones((4, 2)), key=jax.random.key(0), n_samples=10)
+    >>> result.probs.shape, result.metadata["task"]
+    ((4, 3), 'classification')
+    """
+    n_samples = check_count("n_samples", n_samples)
+    likelihood = Categorical() if apply_softmax else as_model(model).named_likelihood() or UnknownNoise()
+    source = _noise_source(method, key, noise, n_samples, antithetic, likelihood)
+    check_batch_size(batch_size, noise)
+    check_batch(x, (), finite=False)
+    refuse_tied(model)
+    if antithetic:
+        refuse_streams(model)
+    is_regression = likelihood.task == "regression"
+    is_given = is_regression and aleatoric_var is not None and not likelihood.predicts_noise
+    n_samples = 0 if source is None else n_samples
+    found = _predicted(
+        model,
+        x,
+        source,
+        _checked_variance(aleatoric_var) if is_given else None,
+        likelihood=likelihood,
+        by_moments=method == "moments",
+        n_samples=n_samples,
+        batch_size=batch_size,
+        draws_at_once=resolve_draws_at_once(draws_at_once, n_samples),
+    )
+    metadata = {"method": method, "n_samples": n_samples, "task": likelihood.task}
+    if is_regression:
+        metadata["heteroscedastic"] = likelihood.heteroscedastic
+    return UQResult(**found, metadata=metadata)
+
+
+def _noise_source(
+    method: str, key: Array | None, noise: Any, n_samples: int, antithetic: bool, likelihood: Likelihood
+) -> NoiseSource | None:
+    """Where the draws come from; None for moments that need no draw."""
+    if method == "vi":
+        return noise_source(key, noise, n_samples, antithetic=antithetic)
+    if method != "moments":
+        raise ValueError(expected("method", "to be 'vi' or 'moments'", f"{method!r}"))
+    if noise is not None or antithetic:
+        raise ValueError("Expected method='moments' without noise and antithetic; got one of them.")
+    return None if likelihood.has_fixed_noise else noise_source(key, None, n_samples)
+
+
+def _checked_variance(value: Any) -> Any:
+    """A given variance, if it is one."""
+    value = check_number("aleatoric_var", value)
+    if not isinstance(value, Tracer) and not (np.isfinite(np.asarray(value)) & (np.asarray(value) >= 0)).all():
+        raise ValueError(expected("aleatoric_var", "to be finite and not negative", value))
+    return value
+
+
+def _regression(moments: Moments, aleatoric_var: Any) -> dict[str, Any]:
+    epistemic = variance(moments)
+    if aleatoric_var is None:
+        return {"mean": moments.mean, "epistemic_var": epistemic, "total_var": epistemic}
+    own, shape = jnp.shape(aleatoric_var), epistemic.shape
+    if len(own) > len(shape) or any(a not in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False)):
+        raise ValueError(expected("aleatoric_var", f"to broadcast to {list(shape)}", aleatoric_var))
+    aleatoric_var = jnp.broadcast_to(jnp.asarray(aleatoric_var, epistemic.dtype), shape)
+    total = epistemic + aleatoric_var
+    return {"mean": moments.mean, "epistemic_var": epistemic, "aleatoric_var": aleatoric_var, "total_var": total}
+
+
+def _classification(moments: Moments, mean_entropy: Array) -> dict[str, Any]:
+    probs, probs_var = moments.mean, variance(moments)
+    predictive_entropy = entropy_of_probs(probs)
+    # H(E p) - E H(p) is never negative; its rounding may be.
+    mutual_information = jnp.maximum(predictive_entropy - mean_entropy, 0.0)
+    own = {"probs": probs, "probs_var": probs_var, "mutual_information": mutual_information}
+    same = {"mean": probs, "epistemic_var": probs_var, "total_var": probs_var}
+    return {**same, **own, "predictive_entropy": predictive_entropy}
+
+
+class _Summary(NamedTuple):
+    """What is kept of the draws: one row per input, whatever their number.
+
+    Attributes:
+        mean, m2: of the predicted means.
+        aleatoric_var: averaged over the draws; None where the likelihood has none.
+        mean_entropy: of the class probabilities, averaged; None in regression.
+    """
+
+    mean: Array
+    m2: Array
+    aleatoric_var: Array | None
+    mean_entropy: Array | None
+
+
+@partial(jax.jit, static_argnames=("likelihood", "by_moments", "n_samples", "batch_size", "draws_at_once"))
+def _predicted(model, x, source, aleatoric_var, *, likelihood, by_moments, n_samples, batch_size, draws_at_once):
+    """The arrays of a `UQResult`, in one program: what is done eagerly after it costs as much as a small network."""
+
+    def of_batch(x: Any) -> _Summary:
+        if source is None:
+            mean, var = propagated_moments(model, x)
+            return _Summary(mean, var, likelihood.moments(mean)[1], None)
+        outputs_of = propagated_outputs if by_moments else outputs_of_draws
+        outputs = outputs_of(model, x, source)
+        return _summary(outputs, likelihood, n_samples=n_samples, draws_at_once=draws_at_once)
+
+    summary = in_batches(of_batch, x, batch_size)
+    count = jnp.asarray(max(n_samples, 1), summary.mean.dtype)
+    moments = Moments(count, summary.mean, summary.m2)
+    if likelihood.task == "classification":
+        return _classification(moments, summary.mean_entropy)
+    return _regression(moments, summary.aleatoric_var if aleatoric_var is None else aleatoric_var)
+
+
+def _summary(outputs_of: Any, likelihood: Likelihood, *, n_samples: int, draws_at_once: int) -> _Summary:
+    """The moments of the draws `outputs_of(i)`, by streaming."""
+    is_classification = likelihood.task == "classification"
+
+    def of_draw(i: Any) -> tuple[Array, Array | None, Array | None]:
+        outputs = outputs_of(i)
+        mean, var = likelihood.moments(outputs)
+        if not is_classification:
+            return mean, var, None
+        return mean, var, entropy(jax.nn.log_softmax(at_least_float32(outputs), axis=-1))
+
+    def take(carry: Any, i: Any, part: Any) -> Any:
+        moments, averages = carry
+        mean, *rest = part
+        averages = jax.tree.map(lambda average, new: average + (new - average) / (i + 1), averages, rest)
+        return update_moments(moments, mean), averages
+
+    mean, *rest = jax.eval_shape(of_draw, 0)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), rest)
+    carry = (empty_moments(mean.shape, mean.dtype), zeros)
+    moments, (var, mean_entropy) = over_draws(take, carry, of_draw, n_samples=n_samples, at_once=draws_at_once)
+    return _Summary(moments.mean, moments.m2, var, mean_entropy)

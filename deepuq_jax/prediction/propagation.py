@@ -1,0 +1,37 @@
+"""Moment propagation: mean and variance carried through the model in closed form, in place of draws of its weights.
+
+Source: Wu et al. 2019, arXiv 1810.03958, in its diagonal form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax.functional.gaussian import at_least_float32
+from deepuq_jax.model.base import as_model
+from deepuq_jax.noise import FromKey, draw_key, normal_like
+
+
+def propagated_moments(model: Any, x: Any) -> tuple[Array, Array]:
+    """Mean and variance of the outputs over the weights, in at least float32.
+
+    Raises:
+        ValueError: a model that cannot propagate moments.
+    """
+    mean, var = as_model(model).propagate(x)
+    return at_least_float32(mean), at_least_float32(var)
+
+
+def propagated_outputs(model: Any, x: Any, source: FromKey) -> Callable[[Any], Any]:
+    """Draw i of the outputs, from Gaussians with the propagated moments, as a function of i."""
+    mean, var = as_model(model).propagate(x)
+
+    def outputs(i: Any) -> Array:
+        noise = normal_like(draw_key(source.key, i), mean).astype(mean.dtype)
+        return mean + jnp.sqrt(var) * noise
+
+    return outputs

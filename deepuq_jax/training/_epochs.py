@@ -1,0 +1,256 @@
+"""How the epochs of `fit` run: over arrays, in a loop or one step per call, or over batches as they come."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sized
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from deepuq_jax._checks import check_batch, check_count, expected
+from deepuq_jax.model.base import as_model
+from deepuq_jax.noise import draw_key
+from deepuq_jax.objectives.objective import VariationalObjective
+from deepuq_jax.objectives.targets import check_targets
+from deepuq_jax.training import _defaults as default
+from deepuq_jax.training.epoch import batches_of_epoch, train_epoch
+from deepuq_jax.training.state import TrainState
+from deepuq_jax.training.step import train_step
+from deepuq_jax.types import ELBOTerms
+
+_MEANS = ("loss", "nll", "kl")
+# Epochs shorter than this are batched: dispatch costs about 30 steps of a small network.
+_STEPS_PER_CALL = 250
+
+
+class EpochsRun(NamedTuple):
+    """What `Epochs.run` did.
+
+    Attributes:
+        state: after it.
+        count: epochs that were run.
+        means: arrays by name, averaged over the examples of each epoch; entries from `count` on mean nothing.
+    """
+
+    state: TrainState
+    count: Any
+    means: dict[str, Array]
+
+
+class Epochs(ABC):
+    """Passes over the data, with the objective and the optimizer that they train by."""
+
+    @abstractmethod
+    def run(self, state: TrainState, key: Array, first: int, last: int) -> EpochsRun:
+        """Run epochs from number `first` on, one or more of them, at most up to `last`; `state` may be donated.
+
+        Fewer are run after a step that is not finite.
+        """
+
+
+class Data(ABC):
+    """Training data, checked.
+
+    Attributes:
+        steps: of an epoch, or None where that is not known beforehand.
+    """
+
+    steps: int | None
+
+    @abstractmethod
+    def epochs(
+        self, model: Any, objective: VariationalObjective, optimizer: optax.GradientTransformation, *, one_by_one: bool
+    ) -> Epochs:
+        """Passes over these data; with `one_by_one` each call of `run` is one epoch."""
+
+
+class Arrays(Data):
+    """Arrays with a leading axis of examples.
+
+    Args:
+        x, y: the data.
+        batch_size: default 128, or all the data where that is less.
+    Raises:
+        ValueError, TypeError: what `check_batch` refuses, a batch size that cannot be.
+    """
+
+    def __init__(self, x: Any, y: Any, batch_size: int | None):
+        self.size = check_batch(x, y)
+        self.x, self.y = x, y
+        self.batch_size = min(default.BATCH_SIZE, self.size) if batch_size is None else batch_size
+        if check_count("batch_size", self.batch_size) > self.size:
+            raise ValueError(expected("batch_size", f"to be at most the {self.size} examples", f"{batch_size}"))
+        self.steps: int = -(-self.size // self.batch_size)
+
+    def epochs(
+        self, model: Any, objective: VariationalObjective, optimizer: optax.GradientTransformation, *, one_by_one: bool
+    ) -> Epochs:
+        """Passes over the arrays, once the targets are known to fit the outputs."""
+        check_against(model, self.x, self.y, objective)
+        kind = OneStepPerCall if is_slow_in_a_loop(model, self.x) else InALoop
+        x, y = jax.tree.map(jnp.asarray, (self.x, self.y))
+        per_call = 1 if one_by_one else max(1, _STEPS_PER_CALL // self.steps)
+        return kind(x, y, self.batch_size, per_call, objective.for_data(self.size), optimizer)
+
+
+class Batches(Data):
+    """An iterable of batches (x, y) that starts anew each epoch; each batch is checked as it comes.
+
+    Raises:
+        ValueError: no iterable, or a batch size beside it.
+    """
+
+    def __init__(self, batches: Any, batch_size: int | None):
+        if isinstance(batches, (jax.Array, np.ndarray)) or not isinstance(batches, Iterable):
+            raise ValueError(expected("y", "with an array x (or x an iterable of batches)", "None"))
+        if batch_size is not None:
+            raise ValueError(expected("batch_size", "to be set by the batches themselves", f"{batch_size}"))
+        self.batches = batches
+        self.steps = len(batches) if isinstance(batches, Sized) else None
+
+    def epochs(
+        self, model: Any, objective: VariationalObjective, optimizer: optax.GradientTransformation, *, one_by_one: bool
+    ) -> Epochs:
+        """Passes over the iterable, one per call of `run`."""
+        return OverBatches(self.batches, objective, optimizer)
+
+
+def check_against(model: Any, x: Any, y: Any, objective: VariationalObjective) -> None:
+    """Hold targets against the model's outputs, where the objective says how they are scored."""
+    score = objective.score_for(model)
+    if score is not None:
+        check_targets(model, x, y, score)
+
+
+def is_slow_in_a_loop(model: Any, x: Any) -> bool:
+    """Whether steps are better taken one per call than in a loop on the device. The one place of that choice.
+
+    A loop saves the way in and out of a call, a fraction of a millisecond. But XLA:CPU has no fast gradient of a
+    convolution in a loop (github.com/jax-ml/jax/issues/12868): 16-32-10 at batch 128 takes six times as long there.
+    """
+    if jax.default_backend() != "cpu" or all(np.ndim(leaf) < 3 for leaf in jax.tree.leaves(model)):
+        return False  # Without a kernel of a convolution's rank there is no need to trace, which takes 70 ms or more.
+    one = jax.tree.map(lambda leaf: leaf[:1], x)
+
+    def outputs(model: Any, x: Any, key: Array) -> Any:
+        return as_model(model).call_with_state(x, key=key)[0]
+
+    return "conv_general_dilated" in str(jax.make_jaxpr(outputs)(model, one, jax.random.key(0)))
+
+
+@dataclass(frozen=True)
+class _OverArrays(Epochs):
+    x: Any
+    y: Any
+    batch_size: int
+    per_call: int
+    objective: VariationalObjective
+    optimizer: optax.GradientTransformation
+
+
+class InALoop(_OverArrays):
+    """Epochs over arrays, several per call of one compiled program."""
+
+    def run(self, state: TrainState, key: Array, first: int, last: int) -> EpochsRun:
+        """Run `per_call` epochs, fewer at the end."""
+        sizes = dict(optimizer=self.optimizer, batch_size=self.batch_size, per_call=self.per_call)
+        return EpochsRun(*_run_in_a_loop(state, self.x, self.y, key, first, last, self.objective, **sizes))
+
+
+class OneStepPerCall(_OverArrays):
+    """Epochs over arrays, the steps of `train_epoch` one per call."""
+
+    def run(self, state: TrainState, key: Array, first: int, last: int) -> EpochsRun:
+        """Run one epoch."""
+        sizes = _sizes(self.x, self.batch_size)
+        batches, remainder, keys = _batches_of_epoch(draw_key(key, first), sum(sizes), self.batch_size)
+        rows = [*batches, remainder] if remainder.size else [*batches]
+        terms = []
+        for row, step_key in zip(rows, keys, strict=False):
+            state, step_terms = _step_on_rows(
+                state, self.x, self.y, row, step_key, self.objective, optimizer=self.optimizer
+            )
+            terms.append(step_terms)
+        return EpochsRun(state, 1, _means_of_one_epoch(terms, sizes))
+
+
+@dataclass(frozen=True)
+class OverBatches(Epochs):
+    """Epochs over an iterable of batches."""
+
+    batches: Iterable[Any]
+    objective: VariationalObjective
+    optimizer: optax.GradientTransformation
+
+    def run(self, state: TrainState, key: Array, first: int, last: int) -> EpochsRun:
+        """Run one epoch."""
+        key, terms, sizes = draw_key(key, first), [], []
+        for i, (x, y) in enumerate(self.batches):
+            x, y = jax.tree.map(np.asarray, (x, y))
+            sizes.append(check_batch(x, y))
+            check_against(state.model, x, y, self.objective)
+            state, step_terms = _step(state, x, y, draw_key(key, i), self.objective, optimizer=self.optimizer)
+            terms.append(step_terms)
+        if not terms:
+            raise ValueError("Expected an iterable that starts anew each epoch; got one without a batch.")
+        return EpochsRun(state, 1, _means_of_one_epoch(terms, sizes))
+
+
+@partial(jax.jit, static_argnames=("optimizer", "batch_size", "per_call"), donate_argnums=0)
+def _run_in_a_loop(state, x, y, key, first, last, objective, *, optimizer, batch_size, per_call):
+    """(state, epochs run, their means [per_call] by name): epochs from `first` on, until one is not finite."""
+    sizes = _sizes(x, batch_size)
+
+    def is_next(carry):
+        i, state, _ = carry
+        return (i < per_call) & (first + i < last) & (state.bad_step < 0)
+
+    def one_epoch(carry):
+        i, state, rows = carry
+        epoch_key = draw_key(key, first + i)
+        state, history = train_epoch(
+            state, x, y, key=epoch_key, objective=objective, optimizer=optimizer, batch_size=batch_size
+        )
+        means = _mean_over_examples(history, sizes)
+        return i + 1, state, {name: rows[name].at[i].set(means[name]) for name in rows}
+
+    rows = {name: jnp.zeros(per_call) for name in _MEANS}
+    count, state, rows = jax.lax.while_loop(is_next, one_epoch, (jnp.zeros((), jnp.int32), state, rows))
+    return state, count, rows
+
+
+_batches_of_epoch = jax.jit(batches_of_epoch, static_argnums=(1, 2))
+
+
+@partial(jax.jit, static_argnames="optimizer", donate_argnums=0)
+def _step(state, x, y, key, objective, *, optimizer):
+    return train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
+
+
+@partial(jax.jit, static_argnames="optimizer", donate_argnums=0)
+def _step_on_rows(state, x, y, rows, key, objective, *, optimizer):
+    x, y = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), (x, y))
+    return train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
+
+
+def _sizes(x: Any, batch_size: int) -> list[int]:
+    """Examples of each step of an epoch."""
+    steps, remainder = divmod(jax.tree.leaves(x)[0].shape[0], batch_size)
+    return [batch_size] * steps + [remainder] * bool(remainder)
+
+
+def _means_of_one_epoch(terms: list[ELBOTerms], sizes: list[int]) -> dict[str, Array]:
+    means = _mean_over_examples(jax.tree.map(lambda *values: jnp.stack(values), *terms), sizes)
+    return {name: mean[None] for name, mean in means.items()}
+
+
+def _mean_over_examples(history: ELBOTerms, sizes: list[int]) -> dict[str, Array]:
+    weights = jnp.asarray(sizes, history.nll.dtype)
+    return {name: jnp.average(getattr(history, name), weights=weights) for name in _MEANS}

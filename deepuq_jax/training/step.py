@@ -1,0 +1,88 @@
+"""One training step as a pure function: not jitted, not donating, so that the caller decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from deepuq_jax.functional.gaussian import at_least_float32, total
+from deepuq_jax.model.structure import combine
+from deepuq_jax.objectives.objective import Objective, as_objective
+from deepuq_jax.training.state import TrainState
+from deepuq_jax.types import ELBOTerms
+
+
+def train_step(
+    state: TrainState,
+    x: Any,
+    y: Any,
+    *,
+    key: Array,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, ELBOTerms]:
+    """One optimizer step on an objective.
+
+    Only the trained parameters are differentiated and optimised; carried state that the model updates (BatchNorm
+    statistics) is written back. Where the loss, the gradient or the learning rate is not finite the old state is kept
+    and the step is recorded. (An optimizer whose own arithmetic overflows on a finite gradient is found out one step
+    later.)
+
+    Args:
+        state: of `TrainState.create` or of the step before.
+        x, y: a batch.
+        key: of this step; not used again.
+        objective: `ELBO(num_data=N)`, `DocumentedELBO(num_batches=B)`, or any callable
+            (model, x, y, *, key, step) -> (loss, ELBOTerms).
+        optimizer: the one that `state` was made with.
+    Returns:
+        (the next state, ELBOTerms with the loss in it).
+
+    >>> import deepuq_jax as dq
+    >>> from flax import nnx
+    >>> adam, objective = optax.adam(1e-2), dq.ELBO(num_data=8)
+    >>> state = TrainState.create(dq.BayesByBackpropMLP(2, (8,), 3, rngs=nnx.Rngs(0)), adam)
+    >>> x, y, key = jnp.ones((8, 2)), jnp.zeros(8, int), jax.random.key(0)
+    >>> state, terms = train_step(state, x, y, key=key, objective=objective, optimizer=adam)
+    >>> int(state.step), bool(terms.loss > 0)
+    (1, True)
+    """
+    score = as_objective(objective)
+
+    def loss_of(params: Any) -> tuple[Array, ELBOTerms]:
+        return score(combine(params, state.rest), x, y, key=key, step=state.step)
+
+    (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+
+    def update(grads: Any, params: Any, opt_state: Any) -> tuple[Any, Any]:
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    def keep(grads: Any, params: Any, opt_state: Any) -> tuple[Any, Any]:
+        del grads
+        return params, opt_state
+
+    probe = _first_rows(update(grads, state.params, state.opt_state)[0])
+    is_good = jnp.isfinite(loss) & _all_finite(grads) & _all_finite(probe)
+    # A branch, not a selection: the optimizer writes over its moments where they are, with no copy of the old ones.
+    params, opt_state = jax.lax.cond(is_good, update, keep, grads, state.params, state.opt_state)
+    after = state.rest.with_state(terms.state).carried
+    carried = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), after, state.carried)
+    bad_step = jnp.where(is_good | (state.bad_step >= 0), state.bad_step, state.step)
+    state = TrainState(params, carried, opt_state, state.step + 1, bad_step, state.structure)
+    return state, terms._replace(state=None)
+
+
+def _all_finite(tree: Any) -> Array:
+    """Whether every entry is finite, told from their sum, which as a product takes a quarter of `all(isfinite)`."""
+    sums = jax.tree.map(lambda leaf: total(at_least_float32(leaf)), tree)
+    return jnp.isfinite(jax.tree.reduce(jnp.add, sums))
+
+
+def _first_rows(tree: Any) -> Any:
+    """The first row of every tensor, all that XLA then computes of it: a learning rate that is NaN shows in any."""
+    return jax.tree.map(lambda leaf: leaf[:1] if leaf.ndim else leaf, tree)
