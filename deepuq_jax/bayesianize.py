@@ -137,7 +137,7 @@ def moped(
     return bayesianize(net, sigma=sigma, prior=prior, centred=True, **options)
 
 
-class PriorCentre(nnx.Variable):
+class PriorCentre(nnx.Variable[Any]):
     """Where a prior lies: carried, not trained."""
 
 

@@ -53,7 +53,7 @@ class UQResult:
         return children, tuple(sorted(self.metadata.items()))
 
     @classmethod
-    def tree_unflatten(cls, metadata, children):
+    def tree_unflatten(cls, metadata: Any, children: Any) -> UQResult:
         """The inverse of flattening."""
         return cls(**dict(zip(_ARRAY_FIELDS, children, strict=True)), metadata=dict(metadata))
 

@@ -15,7 +15,7 @@ from deepuq_jax.adapters.protocol import Parts
 class FunctionNet:
     """outputs = apply(params, x)"""
 
-    apply: Callable
+    apply: Callable[..., Any]
 
     def __call__(self, weights: Any, carried: Any, x: Any, key: Array | None) -> tuple[Any, Any]:
         """Outputs of the function at these weights."""
@@ -26,6 +26,6 @@ class FunctionNet:
         return self
 
 
-def take_apart(apply: Callable, params: Any) -> Parts:
+def take_apart(apply: Callable[..., Any], params: Any) -> Parts:
     """The pair as its parts."""
     return Parts(FunctionNet(apply), params, {})

@@ -14,11 +14,11 @@ from deepuq_jax.model.state import own_variables, stream_key
 from deepuq_jax.model.variables import FixedWeight, VariableTree, copied, unwrap
 
 
-class CarriedState(nnx.Variable):
+class CarriedState(nnx.Variable[Any]):
     """State of a network that is no NNX module: carried, not trained."""
 
 
-class StreamKey(nnx.Variable):
+class StreamKey(nnx.Variable[Any]):
     """What the dropout of one fixed draw is drawn from."""
 
 

@@ -45,7 +45,7 @@ def take_apart(net: nnx.Module) -> Parts:
     return Parts(NNXNet(graphdef), nnx.to_pure_dict(params), carried, tuple(in_order), of_type)
 
 
-def _params_in_order(node: Any, seen: set[int]) -> Iterator[nnx.Param]:
+def _params_in_order(node: Any, seen: set[int]) -> Iterator[nnx.Param[Any]]:
     """The Params below `node`, each once, attributes in the order in which they were first set."""
     if id(node) in seen:
         return

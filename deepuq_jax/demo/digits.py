@@ -52,7 +52,7 @@ class Settings:
     """How the two networks are trained on the digits. `kl_weight` and the posterior play no part in the twin."""
 
     hidden_dims: tuple[int, ...] = (128, 128)
-    activation: Callable = nnx.relu
+    activation: Callable[..., Any] = nnx.relu
     epochs: int = 60
     patience: int = 20
     batch_size: int = 64
@@ -129,7 +129,7 @@ def build_net(settings: Settings, key: Array) -> nnx.Module:
     """The network of both: an ordinary MLP, 64 pixels to 8 logits."""
     rngs = nnx.Rngs(key)
     sizes = (64, *settings.hidden_dims, SEEN)
-    members: list[Callable] = []
+    members: list[Callable[..., Any]] = []
     for fan_in, fan_out in pairwise(sizes):
         members += [nnx.Linear(fan_in, fan_out, rngs=rngs), settings.activation]
     return nnx.Sequential(*members[:-1])
@@ -205,7 +205,7 @@ class Predictions(NamedTuple):
     noise: dq.UQResult
 
 
-def train_and_predict(build: Callable, learning_rate: float, data: Digits, settings: Settings) -> Predictions:
+def train_and_predict(build: Callable[..., Any], learning_rate: float, data: Digits, settings: Settings) -> Predictions:
     """Every seed trained and put to the test in one compiled program.
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count, check_key, expected
-from deepuq_jax.likelihoods.base import per_example
+from deepuq_jax.likelihoods.base import Likelihood, per_example
 from deepuq_jax.model.draw import draw
 from deepuq_jax.model.posteriors import with_kl_rule
 from deepuq_jax.model.structure import refuse_tied
@@ -91,7 +91,7 @@ def log_importance_weights(
 
 
 @partial(jax.jit, static_argnames="n_samples")
-def _log_q_over_p(model, key, *, n_samples):
+def _log_q_over_p(model: Any, key: Array, *, n_samples: int) -> Array:
     """log q(w) - log p(w), [n_samples]."""
 
     def of_draw(i: Any) -> Array:
@@ -101,7 +101,9 @@ def _log_q_over_p(model, key, *, n_samples):
 
 
 @partial(jax.jit, static_argnames=("likelihood", "n_samples"))
-def _log_likelihood_of_draws(model, x, y, key, *, likelihood, n_samples):
+def _log_likelihood_of_draws(
+    model: Any, x: Any, y: Any, key: Array, *, likelihood: Likelihood, n_samples: int
+) -> Array:
     """log p(y | x, w) summed over the examples, [n_samples]."""
 
     def of_draw(i: Any) -> Array:
@@ -143,7 +145,7 @@ def pareto_khat(log_weights: Any) -> float:
         return float(psislw(-values, r_eff=1.0)[1])
 
 
-def _psislw() -> Callable:
+def _psislw() -> Callable[..., Any]:
     try:
         from arviz_stats.base.array import array_stats
     except ImportError as error:

@@ -9,6 +9,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+# The linear map of a layer: (inputs, kernel) -> outputs.
+Op = Callable[[Any, Array], Array]
+
 
 class Estimator(ABC):
     """How a layer's noise enters its forward pass; hashable, and equal where it does the same.
@@ -18,11 +21,11 @@ class Estimator(ABC):
     """
 
     @abstractmethod
-    def draw_noise(self, op: Callable, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> Any:
+    def draw_noise(self, op: Op, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> Any:
         """The noise that a call on `x` takes."""
 
     @abstractmethod
-    def __call__(self, op: Callable, x: Array, kernel: Any, bias: Any | None, noise: Any) -> Array:
+    def __call__(self, op: Op, x: Array, kernel: Any, bias: Any | None, noise: Any) -> Array:
         """Outputs [..., out_features] under that noise, in the dtype of `op`."""
 
 

@@ -6,7 +6,6 @@ Source: Wen, Vicol, Ba, Tran & Grosse 2018, Flipout, arXiv 1803.04386.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax.estimators.base import Estimator, add_bias
+from deepuq_jax.estimators.base import Estimator, Op, add_bias
 from deepuq_jax.estimators.weight_sampling import weight_sampling
 from deepuq_jax.noise import draw_key
 
@@ -49,7 +48,7 @@ class Flipout(Estimator):
     Array([[2.]], dtype=float32)
     """
 
-    def draw_noise(self, op: Callable, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> dict[str, Array]:
+    def draw_noise(self, op: Op, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> dict[str, Array]:
         """The noise of `weight_sampling`, and signs for each example and channel, shared by positions."""
         outputs = jax.eval_shape(op, x, kernel.mu)
         in_shape, out_shape = _signs_shape(x), _signs_shape(outputs)
@@ -60,7 +59,7 @@ class Flipout(Estimator):
             "out_signs": signs[:, in_shape[-1] :].reshape(out_shape),
         }
 
-    def __call__(self, op: Callable, x: Array, kernel: Any, bias: Any | None, noise: dict[str, Array]) -> Array:
+    def __call__(self, op: Op, x: Array, kernel: Any, bias: Any | None, noise: dict[str, Array]) -> Array:
         """Outputs under that noise."""
         mean = op(x, kernel.mu)
         deviation = op(_signed(noise["in_signs"], x), kernel.sigma * noise["kernel"])

@@ -5,7 +5,6 @@ Source: Kingma, Salimans & Welling 2015, Variational Dropout and the Local Repar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import expected
-from deepuq_jax.estimators.base import Estimator, add_bias
+from deepuq_jax.estimators.base import Estimator, Op, add_bias
 from deepuq_jax.noise import normal_like
 
 
@@ -36,12 +35,12 @@ class ApproximateLocalReparameterization(Estimator):
     (1, 3, 1)
     """
 
-    def draw_noise(self, op: Callable, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> Array:
+    def draw_noise(self, op: Op, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> Array:
         """One standard normal per output."""
         del bias
         return normal_like(key, jax.eval_shape(op, x, kernel.mu))
 
-    def __call__(self, op: Callable, x: Array, kernel: Any, bias: Any | None, noise: Array) -> Array:
+    def __call__(self, op: Op, x: Array, kernel: Any, bias: Any | None, noise: Array) -> Array:
         """Outputs drawn from their own Gaussians."""
         mean = op(x, kernel.mu)
         variance = op(jnp.square(x), jnp.square(kernel.sigma))
@@ -82,12 +81,12 @@ class LocalReparameterization(ApproximateLocalReparameterization):
     Array([[2.]], dtype=float32)
     """
 
-    def draw_noise(self, op: Callable, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> Array:
+    def draw_noise(self, op: Op, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> Array:
         """One standard normal per output, once no weight is known to be shared."""
         _refuse_shared(x)
         return super().draw_noise(op, x, kernel, bias, key=key)
 
-    def __call__(self, op: Callable, x: Array, kernel: Any, bias: Any | None, noise: Array) -> Array:
+    def __call__(self, op: Op, x: Array, kernel: Any, bias: Any | None, noise: Array) -> Array:
         """Outputs drawn from their own Gaussians."""
         _refuse_shared(x)
         return super().__call__(op, x, kernel, bias, noise)

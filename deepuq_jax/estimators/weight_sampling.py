@@ -5,13 +5,12 @@ Source: Blundell et al. 2015, Weight Uncertainty in Neural Networks, arXiv 1505.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from jax import Array
 
-from deepuq_jax.estimators.base import Estimator, add_bias
+from deepuq_jax.estimators.base import Estimator, Op, add_bias
 from deepuq_jax.noise import normal_like
 
 
@@ -36,13 +35,13 @@ class WeightSampling(Estimator):
     Array([[2.]], dtype=float32)
     """
 
-    def draw_noise(self, op: Callable, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> dict[str, Array]:
+    def draw_noise(self, op: Op, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> dict[str, Array]:
         """One standard normal per weight, {"kernel": ..., "bias": ...}; `op` and `x` play no part."""
         del op, x
         like = {"kernel": kernel.mu} if bias is None else {"kernel": kernel.mu, "bias": bias.mu}
         return normal_like(key, like)
 
-    def __call__(self, op: Callable, x: Array, kernel: Any, bias: Any | None, noise: dict[str, Array]) -> Array:
+    def __call__(self, op: Op, x: Array, kernel: Any, bias: Any | None, noise: dict[str, Array]) -> Array:
         """Outputs under the weights of that noise."""
         outputs = op(x, kernel.sample(noise=noise["kernel"]))
         return outputs if bias is None else add_bias(outputs, bias.sample(noise=noise["bias"]))

@@ -7,6 +7,7 @@ an argument: nothing here knows of keys.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ def _softplus(rho: Array) -> Array:
 
 @_softplus.defjvp
 @one_program
-def _softplus_jvp(primals, tangents):
+def _softplus_jvp(primals: Any, tangents: Any) -> Any:
     numerator, denominator = logistic(primals[0])
     # As in `scale_from_rho`: the backward pass ends in the division.
     return _softplus(primals[0]), tangents[0] / denominator * numerator

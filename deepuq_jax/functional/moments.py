@@ -6,7 +6,7 @@ number of draws and a spread of 0.01 around 100 survives in float32.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ class Moments(NamedTuple):
     m2: Array
 
 
-def empty_moments(shape: tuple[int, ...], dtype) -> Moments:
+def empty_moments(shape: tuple[int, ...], dtype: Any) -> Moments:
     """Moments of nothing, for arrays of this shape; accumulated in at least float32.
 
     >>> empty_moments((2,), jnp.float32).count

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +91,7 @@ def scale_from_rho(rho: Array) -> Scale:
 
 @scale_from_rho.defjvp
 @one_program
-def _scale_from_rho_jvp(primals, tangents):
+def _scale_from_rho_jvp(primals: Any, tangents: Any) -> Any:
     scale = scale_from_rho(primals[0])
     sigma = scale.value
     numerator, denominator = logistic(primals[0])
@@ -110,7 +111,7 @@ def sigma_of_scale(scale: Scale) -> Array:
 
 
 @sigma_of_scale.defjvp
-def _sigma_of_scale_jvp(primals, tangents):
+def _sigma_of_scale_jvp(primals: Any, tangents: Any) -> Any:
     sigma, log_sigma_dot = primals[0].value, tangents[0].value
     return sigma, sigma * log_sigma_dot
 
@@ -124,7 +125,7 @@ def draw_at_scale(mu: Array, scale: Scale, noise: Array) -> Array:
 
 @draw_at_scale.defjvp
 @one_program
-def _draw_at_scale_jvp(primals, tangents):
+def _draw_at_scale_jvp(primals: Any, tangents: Any) -> Any:
     mu, scale, noise = primals
     mu_dot, scale_dot, noise_dot = tangents
     sigma, log_sigma_dot = scale.value, scale_dot.value
@@ -157,7 +158,7 @@ def kl_at_scale(mu: Array, scale: Scale, rho: Array, prior_mu: Array, prior_sigm
 
 @kl_at_scale.defjvp
 @one_program
-def _kl_at_scale_jvp(primals, tangents):
+def _kl_at_scale_jvp(primals: Any, tangents: Any) -> Any:
     mu, scale, _, prior_mu, prior_sigma = primals
     mu_dot, scale_dot, _, prior_mu_dot, prior_sigma_dot = tangents
     log_sigma_dot, inverse = scale_dot.value, 1.0 / prior_sigma

@@ -135,7 +135,7 @@ class AffineLayer(BaseModel, nnx.Module):
         return FixedAffine(kernel.sample(noise=noise["kernel"]), fixed_bias, self._op)
 
 
-def _affine(op: Callable, x: Any, kernel: Array, bias: Array | None) -> Array:
+def _affine(op: Callable[..., Any], x: Any, kernel: Array, bias: Array | None) -> Array:
     outputs = op(x, kernel)
     return outputs if bias is None else add_bias(outputs, bias)
 

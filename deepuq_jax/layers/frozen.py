@@ -9,7 +9,7 @@ from flax import nnx
 from deepuq_jax.model.variables import copied, unwrap
 
 
-class FrozenState(nnx.Variable):
+class FrozenState(nnx.Variable[Any]):
     """The arrays of a frozen network: carried, not trained."""
 
 

@@ -78,7 +78,7 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackp
         hidden_dims: Sequence[int] = (64, 64),
         output_dim: int = 1,
         *,
-        activation: Callable | str = "relu",
+        activation: Callable[..., Any] | str = "relu",
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):

@@ -59,7 +59,7 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
 
     def __init__(
         self,
-        feature_extractor: Callable,
+        feature_extractor: Callable[..., Any],
         feature_dim: int,
         output_dim: int,
         task: str = "regression",

@@ -48,7 +48,7 @@ class BayesByBackpropMLP(Sequential):
         hidden_dims: Sequence[int],
         output_dim: int,
         *,
-        activation: Callable | str = "relu",
+        activation: Callable[..., Any] | str = "relu",
         likelihood: Any = None,
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
@@ -57,7 +57,7 @@ class BayesByBackpropMLP(Sequential):
         output_dim = check_size("output_dim", output_dim)
         sizes = (input_dim, *check_sizes("hidden_dims", hidden_dims), output_dim)
         between = activation_function(activation)
-        members: list[Callable] = []
+        members: list[Callable[..., Any]] = []
         prior = options.get("prior", DEFAULT_PRIOR)
         for fan_in, fan_out in itertools.pairwise(sizes):
             own = options | LayerOptions(prior=below(prior, f"layers.{len(members)}"))

@@ -40,7 +40,7 @@ class Sequential(Stateful, BaseModel, nnx.Module):
     (5, 1)
     """
 
-    def __init__(self, *members: Callable, likelihood: Any = None):
+    def __init__(self, *members: Callable[..., Any], likelihood: Any = None):
         for i, member in enumerate(members):
             if not callable(member):
                 raise TypeError(expected(f"member {i}", "to be a layer or a callable", member))
@@ -76,11 +76,11 @@ class Sequential(Stateful, BaseModel, nnx.Module):
         keys = self._keys(key)
         return self._run(x, lambda i, member, x: member(x, key=keys[i]))
 
-    def draw_noise(self, x: Any, *, key: Array) -> tuple:
+    def draw_noise(self, x: Any, *, key: Array) -> tuple[Any]:
         """The noise of `model(x, key=key)`: one entry a Bayesian member."""
         noise, keys = [], self._keys(key)
 
-        def collect(i, member, x):
+        def collect(i: int, member: Any, x: Any) -> Any:
             noise.append(member.draw_noise(x, key=keys[i]))
             return member(x)
 
@@ -133,7 +133,7 @@ class Sequential(Stateful, BaseModel, nnx.Module):
         """The stack with every weight fixed at one draw, and with it the streams and statistics of its members."""
         keys = iter(self._keys(key))
 
-        def fix(member):
+        def fix(member: Any) -> Any:
             if is_bayesian(member):
                 return draw(member, key=next(keys))
             return Frozen(member) if isinstance(member, nnx.Module) else member

@@ -55,12 +55,12 @@ class _Slot:
 
     __slots__ = ("kind", "metadata", "path")
 
-    def __init__(self, path: Path, variable: nnx.Variable):
+    def __init__(self, path: Path, variable: nnx.Variable[Any]):
         self.path = path
         self.kind = type(variable)
         self.metadata = variable.get_metadata()
 
-    def variable(self, values: Any) -> nnx.Variable:
+    def variable(self, values: Any) -> nnx.Variable[Any]:
         """The Variable with its value out of nested dicts."""
         return self.kind.from_metadata(reduce(getitem, self.path, values), dict(self.metadata))
 
@@ -73,7 +73,7 @@ class Structure:
     microseconds and the same object a fraction of one, so identity is tried first.
     """
 
-    def __init__(self, graphdef: Any, params: nnx.State, carried: nnx.State):
+    def __init__(self, graphdef: Any, params: nnx.State[Any, Any], carried: nnx.State[Any, Any]):
         self._graphdef = graphdef
         self._params = tuple(_Slot(path, variable) for path, variable in nnx.to_flat_state(params))
         self._carried = tuple(_Slot(path, variable) for path, variable in nnx.to_flat_state(carried))
@@ -92,7 +92,7 @@ class Structure:
         return nnx.merge(self._graphdef, nnx.from_flat_state(items))
 
 
-def values_of(state: nnx.State) -> dict[Any, Any]:
+def values_of(state: nnx.State[Any, Any]) -> dict[Any, Any]:
     """The values of a state's Variables in nested dicts, plain containers that are quick to flatten."""
     values: dict[Any, Any] = {}
     for path, variable in nnx.to_flat_state(state):

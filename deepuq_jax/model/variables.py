@@ -13,19 +13,19 @@ from deepuq_jax._paths import dotted
 from deepuq_jax.priors.tree import PriorTree, priors_for
 
 
-class CarriedPrior(nnx.Variable):
+class CarriedPrior(nnx.Variable[Any]):
     """An array of a prior: carried through training, not trained."""
 
 
-class FixedWeight(nnx.Variable):
+class FixedWeight(nnx.Variable[Any]):
     """A weight that is not trained."""
 
 
-class PruneMask(nnx.Variable):
+class PruneMask(nnx.Variable[Any]):
     """Which weights are kept: booleans of the shape of a posterior's means; carried, not trained."""
 
 
-class ResolvedPosterior(nnx.Variable):
+class ResolvedPosterior(nnx.Variable[Any]):
     """A posterior as a value, in a copy of a model that one objective or prediction works with.
 
     It stands in the place of the `VariableTree` that holds the posterior's parameters: gradients flow through it.
@@ -47,7 +47,7 @@ class VariableTree(nnx.Module):
     (['a', 'b.0'], [Array([1.], dtype=float32)])
     """
 
-    def __init__(self, tree: Any, kind: type[nnx.Variable]):
+    def __init__(self, tree: Any, kind: type[nnx.Variable[Any]]):
         found, treedef = jax.tree_util.tree_flatten_with_path(tree)
         names = tuple(dotted(path) or "value" for path, _ in found)
         if len(set(names)) < len(names):

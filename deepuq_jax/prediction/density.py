@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count
-from deepuq_jax.likelihoods.base import per_example
+from deepuq_jax.likelihoods.base import Likelihood, per_example
 from deepuq_jax.model.structure import refuse_tied
-from deepuq_jax.noise import noise_source
+from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
 from deepuq_jax.prediction.draws import (
     check_batch_size,
@@ -68,7 +68,17 @@ def log_predictive_density(
 
 
 @partial(jax.jit, static_argnames=("likelihood", "n_samples", "batch_size", "draws_at_once"))
-def _log_density(model, x, y, source, *, likelihood, n_samples, batch_size, draws_at_once):
+def _log_density(
+    model: Any,
+    x: Any,
+    y: Any,
+    source: NoiseSource,
+    *,
+    likelihood: Likelihood,
+    n_samples: int,
+    batch_size: int | None,
+    draws_at_once: int,
+) -> Array:
     def of_batch(batch: Any) -> Array:
         x, y = batch
         outputs_of = outputs_of_draws(model, x, source)

@@ -184,7 +184,18 @@ class _Summary(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("likelihood", "by_moments", "n_samples", "batch_size", "draws_at_once"))
-def _predicted(model, x, source, aleatoric_var, *, likelihood, by_moments, n_samples, batch_size, draws_at_once):
+def _predicted(
+    model: Any,
+    x: Any,
+    source: Any,
+    aleatoric_var: Any,
+    *,
+    likelihood: Likelihood,
+    by_moments: bool,
+    n_samples: int,
+    batch_size: int | None,
+    draws_at_once: int,
+) -> dict[str, Any]:
     """The arrays of a `UQResult`, in one program: what is done eagerly after it costs as much as a small network."""
 
     def of_batch(x: Any) -> _Summary:

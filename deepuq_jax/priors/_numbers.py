@@ -40,7 +40,7 @@ class Numbers:
         return children, tuple(static)
 
     @classmethod
-    def tree_unflatten(cls, static, children) -> Self:
+    def tree_unflatten(cls, static: Any, children: Any) -> Self:
         """The inverse of flattening; past the checks, since a leaf may be a tracer or a placeholder."""
         children = iter(children)
         prior = object.__new__(cls)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def _mean_distance(d: Array, sigma: Array) -> Array:
 
 
 @_mean_distance.defjvp
-def _mean_distance_jvp(primals, tangents):
+def _mean_distance_jvp(primals: Any, tangents: Any) -> Any:
     # Its derivatives are erf(z / sqrt 2) and sqrt(2 / pi) exp(-z^2 / 2), z = d / sigma: bounded, where those of the
     # terms one by one are not.
     z = _ratio(*primals)

@@ -56,7 +56,7 @@ class LearnedPrior(Prior):
         return [(jax.tree_util.GetAttrKey("log_scales"), self.log_scales)], self.prior
 
     @classmethod
-    def tree_unflatten(cls, template, children):
+    def tree_unflatten(cls, template: Any, children: Any) -> LearnedPrior:
         """The inverse of flattening."""
         learned = object.__new__(cls)
         object.__setattr__(learned, "prior", template)

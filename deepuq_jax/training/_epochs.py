@@ -160,8 +160,20 @@ class InALoop(_OverArrays):
 
     def run(self, state: TrainState, key: Array, first: int, last: int) -> EpochsRun:
         """Run `per_call` epochs, fewer at the end."""
-        sizes = dict(optimizer=self.optimizer, batch_size=self.batch_size, per_call=self.per_call)
-        return EpochsRun(*_run_in_a_loop(state, self.x, self.y, key, first, last, self.objective, **sizes))
+        return EpochsRun(
+            *_run_in_a_loop(
+                state,
+                self.x,
+                self.y,
+                key,
+                first,
+                last,
+                self.objective,
+                optimizer=self.optimizer,
+                batch_size=self.batch_size,
+                per_call=self.per_call,
+            )
+        )
 
 
 class OneStepPerCall(_OverArrays):
@@ -203,16 +215,32 @@ class OverBatches(Epochs):
         return EpochsRun(state, 1, _means_of_one_epoch(terms, sizes))
 
 
+# Epochs run, the state, and their means by name.
+_Carry = tuple[Any, TrainState, dict[str, Array]]
+
+
 @partial(jax.jit, static_argnames=("optimizer", "batch_size", "per_call"), donate_argnums=0)
-def _run_in_a_loop(state, x, y, key, first, last, objective, *, optimizer, batch_size, per_call):
+def _run_in_a_loop(
+    state: TrainState,
+    x: Any,
+    y: Any,
+    key: Array,
+    first: Any,
+    last: Any,
+    objective: VariationalObjective,
+    *,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    per_call: int,
+) -> tuple[TrainState, Array, dict[str, Array]]:
     """(state, epochs run, their means [per_call] by name): epochs from `first` on, until one is not finite."""
     sizes = _sizes(x, batch_size)
 
-    def is_next(carry):
+    def is_next(carry: _Carry) -> Array:
         i, state, _ = carry
         return (i < per_call) & (first + i < last) & (state.bad_step < 0)
 
-    def one_epoch(carry):
+    def one_epoch(carry: _Carry) -> _Carry:
         i, state, rows = carry
         epoch_key = draw_key(key, first + i)
         state, history = train_epoch(
@@ -230,12 +258,29 @@ _batches_of_epoch = jax.jit(batches_of_epoch, static_argnums=(1, 2))
 
 
 @partial(jax.jit, static_argnames="optimizer", donate_argnums=0)
-def _step(state, x, y, key, objective, *, optimizer):
+def _step(
+    state: TrainState,
+    x: Any,
+    y: Any,
+    key: Array,
+    objective: VariationalObjective,
+    *,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, ELBOTerms]:
     return train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
 
 
 @partial(jax.jit, static_argnames="optimizer", donate_argnums=0)
-def _step_on_rows(state, x, y, rows, key, objective, *, optimizer):
+def _step_on_rows(
+    state: TrainState,
+    x: Any,
+    y: Any,
+    rows: Array,
+    key: Array,
+    objective: VariationalObjective,
+    *,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, ELBOTerms]:
     x, y = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), (x, y))
     return train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
 

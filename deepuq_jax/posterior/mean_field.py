@@ -18,64 +18,18 @@ from deepuq_jax._pytree import register
 from deepuq_jax.functional.gaussian import (
     at_least_float32,
     check_noise_shape,
-    gaussian_log_prob,
-    log_sigma,
     rho_from_sigma,
     sigma_from_rho,
 )
 from deepuq_jax.functional.scale import Scale, draw_at_scale, scale_from_rho, sigma_of_scale
 from deepuq_jax.noise import normal_like
+from deepuq_jax.posterior.kl_rules import IN_CLOSED_FORM, KLRule, log_density
 from deepuq_jax.priors.base import Prior
-from deepuq_jax.priors.tree import PriorTree, as_prior_or_tree, each_weight, prior_by_leaf
+from deepuq_jax.priors.tree import as_prior_or_tree, each_weight, prior_by_leaf
 
 
 class KeyRequiredError(ValueError):
     """A KL without a closed form was asked for without the noise to estimate it."""
-
-
-@dataclass(frozen=True)
-class KLRule:
-    """How the KL of a posterior is computed: in closed form wherever the prior has one."""
-
-    def needs_draw(self, prior: Prior | PriorTree) -> bool:
-        """Whether the KL to this prior is an estimate, log q(w) - log p(w) at a draw w."""
-        return not prior.has_closed_form_kl
-
-    def parameters_of_q(self, mu: Array, rho: Array) -> tuple[Array, Array]:
-        """The parameters of q in log q(w)."""
-        return mu, rho
-
-    @property
-    def reason(self) -> str:
-        """Why a draw is needed, for an error message."""
-        return "has no closed form"
-
-
-@dataclass(frozen=True)
-class AtDraw(KLRule):
-    """The KL is always the estimate at a draw."""
-
-    def needs_draw(self, prior: Prior | PriorTree) -> bool:
-        """It is."""
-        return True
-
-    @property
-    def reason(self) -> str:
-        """Why a draw is needed, for an error message."""
-        return "is estimated at a draw"
-
-
-@dataclass(frozen=True)
-class AlongPath(AtDraw):
-    """The estimate at a draw, whose gradient flows through the draw alone.
-
-    The gradient of log q with respect to its own parameters has mean 0 and is left out (Roeder, Wu & Duvenaud 2017,
-    arXiv 1703.09194).
-    """
-
-    def parameters_of_q(self, mu: Array, rho: Array) -> tuple[Array, Array]:
-        """The parameters of q, as constants."""
-        return jax.lax.stop_gradient((mu, rho))
 
 
 @register(static=("kl_rule",))
@@ -99,7 +53,7 @@ class MeanField:
     rho: Any
     mask: Any = None
     scale: Any = field(default=None, repr=False)
-    kl_rule: KLRule = KLRule()
+    kl_rule: KLRule = IN_CLOSED_FORM
 
     @classmethod
     def init(cls, params: Any, sigma: Any = 0.05) -> Self:
@@ -176,7 +130,7 @@ class MeanField:
 
     def log_prob(self, w: Any) -> Array:
         """log q(w) in nats, summed over the pytree (over the weights that are not masked)."""
-        log_q = jax.tree.map(_log_q, w, self.mu, self.rho)
+        log_q = jax.tree.map(log_density, w, self.mu, self.rho)
         sums = jax.tree.map(jnp.sum, log_q if self.mask is None else _keep(self.mask, log_q))
         return jax.tree.reduce(jnp.add, sums)
 
@@ -204,15 +158,19 @@ class MeanField:
         """
         parts = self._parts(prior)
         needs_draw = [self.kl_rule.needs_draw(part.prior) for part in parts]
-        draws: list[Any] = [None] * len(parts)
-        if any(needs_draw):
-            if key is None and noise is None:
+        if not any(needs_draw):
+            kls = [part.closed_kl() for part in parts]
+            return sum(kls[1:], kls[0])
+        check_one_of("key and noise", key, noise)
+        if noise is None:
+            if key is None:
                 name = parts[needs_draw.index(True)].prior.name
                 raise KeyRequiredError(expected("key", f"for the KL to {name}, which {self.kl_rule.reason}", "None"))
-            draws = jax.tree.leaves(self.sample(key=key, noise=noise))
+            noise = self.draw_noise(key=key)
+        draws = zip(jax.tree.leaves(self.sample(noise=noise)), jax.tree.leaves(noise), strict=True)
         kls = [
-            part.kl_at(w, self.kl_rule) if needs else part.closed_kl()
-            for part, w, needs in zip(parts, draws, needs_draw, strict=True)
+            part.kl_at(*draw, self.kl_rule) if needs else part.closed_kl()
+            for part, draw, needs in zip(parts, draws, needs_draw, strict=True)
         ]
         return sum(kls[1:], kls[0])
 
@@ -243,9 +201,9 @@ class _Tensor:
         each = each_weight(self.prior, lambda prior, mu, rho: prior.kl(mu, rho), self.mu, self.rho)
         return jnp.sum(_keep(self.mask, each))
 
-    def kl_at(self, w: Array, rule: KLRule) -> Array:
-        """log q(w) - log p(w), summed over the weights that are not masked."""
-        log_q = _log_q(w, *rule.parameters_of_q(self.mu, self.rho))
+    def kl_at(self, w: Array, noise: Array, rule: KLRule) -> Array:
+        """log q(w) - log p(w) at the draw w, summed over the weights that are not masked."""
+        log_q = rule.log_q(w, noise, self.mu, self.rho)
         if self.mask is None:
             return jnp.sum(log_q) - jnp.sum(self.prior.log_prob(w))
         log_p = each_weight(self.prior, lambda prior, w: jnp.sum(prior.log_prob(w)), w)
@@ -269,10 +227,6 @@ def _is_prior(node: Any) -> bool:
 def _keep(mask: Any, values: Any) -> Any:
     """Values where the mask is True, 0 elsewhere."""
     return jax.tree.map(lambda keep, value: jnp.where(keep, value, 0.0), mask, values)
-
-
-def _log_q(w: Array, mu: Array, rho: Array) -> Array:
-    return gaussian_log_prob(w, mu, sigma_from_rho(rho), log_sigma(rho))
 
 
 @register(static=("kl_rule",))

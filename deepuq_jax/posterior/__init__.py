@@ -1,0 +1,6 @@
+"""Mean-field Gaussian posteriors, over one tensor and over any pytree."""
+
+from deepuq_jax.posterior.kl_rules import AlongPath, AtDraw, KLRule
+from deepuq_jax.posterior.mean_field import GaussianPosterior, KeyRequiredError, MeanField
+
+__all__ = ["AlongPath", "AtDraw", "GaussianPosterior", "KLRule", "KeyRequiredError", "MeanField"]
