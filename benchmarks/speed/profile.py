@@ -21,7 +21,7 @@ import deepuq_jax as dq
 from benchmarks.markers import block, put
 from benchmarks.speed import environment
 from benchmarks.speed.contestant import Setting, load
-from benchmarks.speed.contestants import _jax, _torch, deepuq_jax, deepuq_torch, floor_jax, floor_torch
+from benchmarks.speed.contestants import deepuq_jax, deepuq_torch, floor_jax, floor_torch, jax_parts, torch_parts
 from benchmarks.speed.summary import NOTES
 from benchmarks.speed.table import micro
 from benchmarks.speed.workloads import MEDIUM, SMALL, Network, Train
@@ -52,8 +52,8 @@ def scanned_without(work: Train, part: str) -> Callable[[], Any]:
     """
     start = deepuq_jax.model_of(work.network, SETTING)
     params, rest = dq.partition(start)
-    optimizer = optax.sgd(1e-3) if part == "Adam" else _jax.OPTIMIZER
-    draw = start.draw_noise(_jax.data(work)[0][: work.batch], key=jax.random.key(5))
+    optimizer = optax.sgd(1e-3) if part == "Adam" else jax_parts.OPTIMIZER
+    draw = start.draw_noise(jax_parts.data(work)[0][: work.batch], key=jax.random.key(5))
     given: dict[str, Any] = {"noise": jax.tree.map(lambda leaf: leaf[None], draw)} if part == "noise" else {}
 
     def loss_of(params, x, y, key):
@@ -62,8 +62,8 @@ def scanned_without(work: Train, part: str) -> Callable[[], Any]:
             return -jnp.mean(model.likelihood(model(x, key=key), y))
         return dq.negative_elbo(model, x, y, num_data=work.network.num_data, **(given or {"key": key}))[0]
 
-    step = _jax.step_of(loss_of, optimizer)
-    run = _jax.scanned(_jax.epoch_of(step, work), (params, optimizer.init(params)), work)
+    step = jax_parts.step_of(loss_of, optimizer)
+    run = jax_parts.scanned(jax_parts.epoch_of(step, work), (params, optimizer.init(params)), work)
     return lambda: run(work.steps)
 
 
@@ -80,7 +80,7 @@ def scanned(work: Train) -> list[Part]:
 
 def called(work: Train) -> list[Part]:
     """deepuq_jax, weight sampling, one call a step: the program alone, and what Python does around it."""
-    state = dq.TrainState.create(deepuq_jax.model_of(work.network, SETTING), _jax.OPTIMIZER)
+    state = dq.TrainState.create(deepuq_jax.model_of(work.network, SETTING), jax_parts.OPTIMIZER)
     leaves, treedef = jax.tree.flatten(state)
     flat = _trainer(deepuq_jax, "deepuq_jax, weight sampling, a call a step, flat donated state", work)
     return [
@@ -98,7 +98,7 @@ def eager(work: Train) -> list[Part]:
     parameters = list(model.parameters())
     for parameter in parameters:
         parameter.grad = parameter.detach().clone()
-    adam = _torch.adam(parameters)
+    adam = torch_parts.adam(parameters)
     return [
         Part("the step", _trainer(deepuq_torch, "deepuq_torch, eager", work)),
         Part("noise", _repeated(model.draw_noise, work)),

@@ -13,7 +13,7 @@ import torch
 from benchmarks import timing
 from benchmarks.speed import check, command, contestants, environment, gpu, limits, memory, reference, results
 from benchmarks.speed.contestant import Contestant, Setting, Unsupported
-from benchmarks.speed.contestants import _jax, _torch, deepuq_jax
+from benchmarks.speed.contestants import deepuq_jax, jax_parts, torch_parts
 from benchmarks.speed.measure import measure
 from benchmarks.speed.workloads import CONV, SMALL, Predict, Train, mlp
 
@@ -40,11 +40,13 @@ def test_the_three_plain_networks_are_one(network):
     x = network.data(3)[0]
     expected = reference.forward(network.means(), x)
     assert expected.shape == (3, network.outputs)
-    np.testing.assert_allclose(_jax.forward(_jax.means(network), jnp.asarray(x), Setting()), expected, atol=1e-5)
-    inputs = _torch.inputs(Predict(network, inputs=3), Setting())
+    np.testing.assert_allclose(
+        jax_parts.forward(jax_parts.means(network), jnp.asarray(x), Setting()), expected, atol=1e-5
+    )
+    inputs = torch_parts.inputs(Predict(network, inputs=3), Setting())
     for outputs in (
-        _torch.forward(_torch.means(network, Setting()), inputs),
-        _torch.Net(network, Setting())(inputs).detach(),
+        torch_parts.forward(torch_parts.means(network, Setting()), inputs),
+        torch_parts.Net(network, Setting())(inputs).detach(),
     ):
         np.testing.assert_allclose(outputs, expected, atol=1e-5)
     np.testing.assert_allclose(deepuq_jax.model_of(network, Setting())(jnp.asarray(x)), expected, atol=1e-5)
@@ -148,8 +150,8 @@ def test_every_contestant_has_a_name_and_a_floor_of_its_own():
 
 def test_operations_are_those_that_the_compiler_counts():
     work = Predict(SMALL, draws=1, inputs=1000)
-    forward = functools.partial(_jax.forward, setting=Setting())
-    counted = jax.jit(forward).lower(_jax.means(SMALL), _jax.inputs(work)).compile().cost_analysis()["flops"]
+    forward = functools.partial(jax_parts.forward, setting=Setting())
+    counted = jax.jit(forward).lower(jax_parts.means(SMALL), jax_parts.inputs(work)).compile().cost_analysis()["flops"]
     # The compiler's count has biases and ReLU in it.
     elementwise = 2 * 1000 * sum(kernel[-1] for kernel in SMALL.kernels)
     operations = limits.work_of(work).operations
@@ -194,14 +196,14 @@ def test_the_backend_is_what_jax_has():
 
 
 def test_bfloat16_is_another_arithmetic():
-    x, weights = _jax.inputs(PREDICT), _jax.means(TINY)
-    exact, low = (_jax.forward(weights, x, Setting(precision=name)) for name in ("float32", "bfloat16"))
+    x, weights = jax_parts.inputs(PREDICT), jax_parts.means(TINY)
+    exact, low = (jax_parts.forward(weights, x, Setting(precision=name)) for name in ("float32", "bfloat16"))
     assert low.dtype == jnp.float32
     assert 0 < float(jnp.max(jnp.abs(exact - low))) < 0.1
     assert deepuq_jax.model_of(TINY, Setting(precision="bfloat16"))(x).dtype == jnp.bfloat16
-    net = _torch.Net(TINY, Setting())
-    with _torch.arithmetic(Setting(precision="bfloat16")):
-        assert net(_torch.inputs(PREDICT, Setting())).dtype == torch.bfloat16
+    net = torch_parts.Net(TINY, Setting())
+    with torch_parts.arithmetic(Setting(precision="bfloat16")):
+        assert net(torch_parts.inputs(PREDICT, Setting())).dtype == torch.bfloat16
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
-from operator import getitem
 from typing import Any
 
 import jax
@@ -47,25 +45,26 @@ def refuse_tied(model: Any) -> None:
         raise ValueError(f"Expected each module once in the model; got the same one at {names}. Use bayesianize(net).")
 
 
-Path = tuple[Any, ...]
-
-
 class _Slot:
     """Where a Variable is in a module, and what it is apart from its value."""
 
-    __slots__ = ("kind", "metadata", "path")
+    __slots__ = ("kind", "metadata", "name", "path")
 
-    def __init__(self, path: Path, variable: nnx.Variable[Any]):
+    def __init__(self, path: tuple[Any, ...], variable: nnx.Variable[Any]):
         self.path = path
+        self.name = _name(path)
         self.kind = type(variable)
         self.metadata = variable.get_metadata()
 
-    def variable(self, values: Any) -> nnx.Variable[Any]:
-        """The Variable with its value out of nested dicts."""
-        return self.kind.from_metadata(reduce(getitem, self.path, values), dict(self.metadata))
+    def variable(self, values: dict[str, Any]) -> nnx.Variable[Any]:
+        """The Variable with its value out of a dict by names."""
+        return self.kind.from_metadata(values[self.name], dict(self.metadata))
 
 
-@jax.tree_util.register_static
+def _name(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
+
+
 class Structure:
     """The static part of a Flax NNX module; equal for modules that are built alike.
 
@@ -86,21 +85,15 @@ class Structure:
         return self._hash
 
     def build(self, params: Any, carried: Any) -> Any:
-        """The module with these values, nested dicts as `values_of` makes them."""
+        """The module with these values, dicts as `values_of` makes them."""
         items = [(slot.path, slot.variable(params)) for slot in self._params]
         items += [(slot.path, slot.variable(carried)) for slot in self._carried]
         return nnx.merge(self._graphdef, nnx.from_flat_state(items))
 
 
-def values_of(state: nnx.State[Any, Any]) -> dict[Any, Any]:
-    """The values of a state's Variables in nested dicts, plain containers that are quick to flatten."""
-    values: dict[Any, Any] = {}
-    for path, variable in nnx.to_flat_state(state):
-        node = values
-        for name in path[:-1]:
-            node = node.setdefault(name, {})
-        node[path[-1]] = variable.get_raw_value()
-    return values
+def values_of(state: nnx.State[Any, Any]) -> dict[str, Any]:
+    """The values of a state's Variables by their dotted paths: one plain dict, which is quick to flatten."""
+    return {_name(path): variable.get_raw_value() for path, variable in nnx.to_flat_state(state)}
 
 
 @register(static=("structure",))
@@ -126,8 +119,8 @@ class Rest:
 def partition(model: Any) -> tuple[Any, Rest]:
     """Split a model into what is trained and all else.
 
-    In a Flax NNX module the `nnx.Param`s are trained; their values stand in nested dicts, so that an optimizer's state
-    and a compiled call see plain containers. In any other pytree the floating arrays are trained.
+    In a Flax NNX module the `nnx.Param`s are trained; their values stand in a plain dict by dotted paths, such as
+    "layers.0.kernel_posterior.mu". In any other pytree the floating arrays are trained.
 
     Args:
         model: a Bayesian model, or any module or pytree.
@@ -136,8 +129,8 @@ def partition(model: Any) -> tuple[Any, Rest]:
 
     >>> from deepuq_jax import BayesianLinear
     >>> params, rest = partition(BayesianLinear(2, 1, rngs=nnx.Rngs(0)))
-    >>> sorted(params), sorted(params["kernel_posterior"])
-    (['bias_posterior', 'kernel_posterior'], ['mu', 'rho'])
+    >>> list(params)
+    ['bias_posterior.mu', 'bias_posterior.rho', 'kernel_posterior.mu', 'kernel_posterior.rho']
     """
     if isinstance(model, nnx.Module):
         graphdef, params, carried = nnx.split(model, nnx.Param, ...)

@@ -1,5 +1,7 @@
 """The pure functions of training: what a step and an epoch do, under every transformation."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,7 +117,7 @@ def test_training_runs_sharded_over_devices(key):
 def test_kl_weight_takes_a_schedule_of_the_step(key):
     x, y = data()
     schedule = optax.linear_schedule(0.0, 1.0, 4)
-    state = dq.TrainState.create(mlp(), ADAM)._replace(step=jnp.asarray(2))
+    state = dataclasses.replace(dq.TrainState.create(mlp(), ADAM), step=jnp.asarray(2))
     options = dict(key=key, optimizer=ADAM)
     _, by_schedule = dq.train_step(state, x, y, objective=dq.ELBO(10, schedule), **options)
     _, by_number = dq.train_step(state, x, y, objective=dq.ELBO(10, 0.5), **options)

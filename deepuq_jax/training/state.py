@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -11,7 +14,14 @@ from jax import Array
 from deepuq_jax.model.structure import Rest, Structure, combine, partition, refuse_tied
 
 
-class TrainState(NamedTuple):
+# JAX's own registration, which flattens fields without a call of Python, unlike `_pytree.register`.
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("params", "carried", "opt_state", "step", "bad_step"),
+    meta_fields=("structure",),
+)
+@dataclass(frozen=True)
+class TrainState:
     """All that a training step reads and writes: arrays in plain containers, and the model's structure.
 
     A pytree; going in and out of a compiled call costs what it costs for plain optax.

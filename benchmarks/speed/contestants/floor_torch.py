@@ -5,25 +5,25 @@ from __future__ import annotations
 import torch
 
 from benchmarks.speed.contestant import FLOOR, Contestant, Predictor, Setting, Trainer
-from benchmarks.speed.contestants import _torch
+from benchmarks.speed.contestants import torch_parts
 from benchmarks.speed.workloads import Predict, Train
 
 PACKAGE, MODULE = FLOOR, "torch"
 
 
 def _train(work: Train, setting: Setting, compile: bool = False) -> Trainer:
-    model = _torch.Net(work.network, setting)
-    objective = lambda x, y: _torch.criterion(work.network, model(x), y)
-    objective = _torch.compiled(objective) if compile else objective
-    return _torch.loop(objective, model.parameters(), work, setting)
+    model = torch_parts.Net(work.network, setting)
+    objective = lambda x, y: torch_parts.criterion(work.network, model(x), y)
+    objective = torch_parts.compiled(objective) if compile else objective
+    return torch_parts.loop(objective, model.parameters(), work, setting)
 
 
 def _predict(work: Predict, setting: Setting, compile: bool = False) -> Predictor:
-    model, x = _torch.Net(work.network, setting), _torch.inputs(work, setting)
-    call = _torch.compiled(model) if compile else model
+    model, x = torch_parts.Net(work.network, setting), torch_parts.inputs(work, setting)
+    call = torch_parts.compiled(model) if compile else model
 
     def passes():
-        with torch.inference_mode(), _torch.arithmetic(setting):
+        with torch.inference_mode(), torch_parts.arithmetic(setting):
             total = call(x)
             for _ in range(work.draws - 1):
                 total = total + call(x)
