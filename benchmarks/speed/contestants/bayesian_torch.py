@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, load
-from benchmarks.speed.contestants import torch_parts
+from benchmarks.speed.contestants import torch_parts as parts
 from benchmarks.speed.workloads import CONV_PADDING, CONV_STRIDE, PRIOR_SIGMA, Network, Predict, Train
 
 PACKAGE, MODULE = "bayesian-torch", "bayesian_torch"
@@ -19,13 +19,11 @@ def _model(network: Network, setting: Setting) -> Any:
     found = load("bayesian_torch.layers")
     linear = partial(found.LinearReparameterization, prior_variance=PRIOR_SIGMA)  # named a variance, used as a std
     conv = partial(found.Conv2dReparameterization, stride=CONV_STRIDE, padding=CONV_PADDING, prior_variance=PRIOR_SIGMA)
-    model = torch_parts.stack(network, linear, conv).to(torch_parts.device(setting))
+    model = parts.stack(network, linear, conv).to(parts.device(setting))
     with torch.no_grad():
-        for layer, (kernel, bias) in zip(torch_parts.layers(model), torch_parts.means(network, setting), strict=True):
+        for layer, (kernel, bias) in zip(parts.layers(model), parts.means(network, setting), strict=True):
             layer.dnn_to_bnn_flag = True  # outputs alone, without the KL, as its conversion of a network sets it
-            for parameter, value in zip(
-                _parameters(layer), (kernel, torch_parts.RHO, bias, torch_parts.RHO), strict=True
-            ):
+            for parameter, value in zip(_parameters(layer), (kernel, parts.RHO, bias, parts.RHO), strict=True):
                 parameter.copy_(torch.as_tensor(value))
     return model
 
@@ -38,7 +36,7 @@ def _parameters(layer: Any) -> list[Tensor]:
 def _kl(model: Any) -> Tensor:
     """Sum over layers of its `kl_div`, a mean over a tensor, times the tensor's size."""
     total = torch.zeros((), device=next(model.parameters()).device)
-    for layer in torch_parts.layers(model):
+    for layer in parts.layers(model):
         mu, rho, mu_bias, rho_bias = _parameters(layer)
         for mean, raw, prior in ((mu, rho, "weight"), (mu_bias, rho_bias, "bias")):
             prior_mu, prior_sigma = getattr(layer, f"prior_{prior}_mu"), getattr(layer, f"prior_{prior}_sigma")
@@ -50,14 +48,14 @@ def _train(work: Train, setting: Setting) -> Trainer:
     model, network = _model(work.network, setting), work.network
 
     def objective(x, y):
-        nll = sum(torch_parts.criterion(network, model(x), y) for _ in range(work.mc_samples)) / work.mc_samples
+        nll = sum(parts.criterion(network, model(x), y) for _ in range(work.mc_samples)) / work.mc_samples
         return nll + _kl(model) / network.num_data
 
-    return torch_parts.loop(objective, model.parameters(), work, setting)
+    return parts.loop(objective, model.parameters(), work, setting)
 
 
 def _predict(work: Predict, setting: Setting) -> Predictor:
-    return torch_parts.predict_by_loop(_model(work.network, setting), work, setting)
+    return parts.predict_by_loop(_model(work.network, setting), work, setting)
 
 
 def contestants() -> list[Contestant]:

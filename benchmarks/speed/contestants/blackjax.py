@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, load
-from benchmarks.speed.contestants import jax_parts
+from benchmarks.speed.contestants import jax_parts as parts
 from benchmarks.speed.workloads import PRIOR_SIGMA, Network, Predict, Train
 
 PACKAGE = MODULE = "blackjax"
@@ -21,8 +21,8 @@ def _vi() -> Any:
 
 def _start(network: Network) -> Any:
     """A state at the common start: `init` alone would set the means to zero."""
-    mu, rho = jax_parts.means(network), jax_parts.log_sigmas(network)
-    return _vi().init(mu, jax_parts.OPTIMIZER)._replace(mu=mu, rho=rho)
+    mu, rho = parts.means(network), parts.log_sigmas(network)
+    return _vi().init(mu, parts.OPTIMIZER)._replace(mu=mu, rho=rho)
 
 
 def _log_prior(weights: Any) -> jax.Array:
@@ -35,33 +35,33 @@ def _step(work: Train, setting: Setting) -> Any:
 
     def step(state, x, y, key):
         def log_density(weights):
-            outputs = jax_parts.forward(weights, x, setting)
-            return network.num_data * jax_parts.log_likelihood(network, outputs, y) + _log_prior(weights)
+            outputs = parts.forward(weights, x, setting)
+            return network.num_data * parts.log_likelihood(network, outputs, y) + _log_prior(weights)
 
         # Since the batch is part of the density, the step is called rather than the algorithm of a fixed density.
-        state, info = vi.step(key, state, log_density, jax_parts.OPTIMIZER, num_samples=work.mc_samples)
+        state, info = vi.step(key, state, log_density, parts.OPTIMIZER, num_samples=work.mc_samples)
         return state, info.elbo / network.num_data
 
     return step
 
 
 def _train_call(work: Train, setting: Setting) -> Trainer:
-    return jax_parts.loop(jax.jit(_step(work, setting)), _start(work.network), work)
+    return parts.loop(jax.jit(_step(work, setting)), _start(work.network), work)
 
 
 def _train_scanned(work: Train, setting: Setting) -> Trainer:
-    return jax_parts.scanned(jax_parts.epoch_of(_step(work, setting), work), _start(work.network), work)
+    return parts.scanned(parts.epoch_of(_step(work, setting), work), _start(work.network), work)
 
 
 def _predict(work: Predict, setting: Setting) -> Predictor:
-    network, vi, x, keys = work.network, _vi(), jax_parts.inputs(work), jax_parts.key_cycle()
+    network, vi, x, keys = work.network, _vi(), parts.inputs(work), parts.key_cycle()
     state = _start(network)
 
     @jax.jit
     def predict(state, key, x):
         weights = vi.sample(key, state, work.draws)
-        one = lambda w: jax_parts.prediction_of(network, jax_parts.forward(w, x, setting))
-        draws = jax_parts.over_draws(one, weights, network)
+        one = lambda w: parts.prediction_of(network, parts.forward(w, x, setting))
+        draws = parts.over_draws(one, weights, network)
         return draws.mean(axis=0), jnp.var(draws, axis=0)
 
     return lambda: predict(state, next(keys), x)

@@ -11,7 +11,7 @@ from flax import nnx
 
 import deepuq_jax as dq
 from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, Unsupported
-from benchmarks.speed.contestants import jax_parts
+from benchmarks.speed.contestants import jax_parts as parts
 from benchmarks.speed.workloads import (
     CONV_PADDING,
     CONV_STRIDE,
@@ -44,10 +44,10 @@ def model_of(network: Network, setting: Setting, estimator: Any = dq.weight_samp
             layer = dq.BayesianConv(shape[2], shape[3], shape[:2], **conv, rngs=rngs, **options)
         else:
             layer = dq.BayesianLinear(*shape, rngs=rngs, **options)
-            members += [jax_parts.pool] if layers and network.is_convolutional else []
+            members += [parts.pool] if layers and network.is_convolutional else []
         members += [layer, nnx.relu]
         layers.append(layer)
-    for layer, (kernel, bias) in zip(layers, jax_parts.means(network), strict=True):
+    for layer, (kernel, bias) in zip(layers, parts.means(network), strict=True):
         for held, mu in ((layer.kernel_posterior, kernel), (layer.bias_posterior, bias)):
             held.mu.set_value(mu)
     likelihood = dq.Gaussian(NOISE_SIGMA) if network.is_regression else dq.Categorical()
@@ -59,21 +59,21 @@ def _objective(work: Train) -> dq.ELBO:
 
 
 def _state(work: Train, setting: Setting, estimator: Any) -> dq.TrainState:
-    return dq.TrainState.create(model_of(work.network, setting, estimator), jax_parts.OPTIMIZER)
+    return dq.TrainState.create(model_of(work.network, setting, estimator), parts.OPTIMIZER)
 
 
 def _train_scanned(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
-    x, y = jax_parts.data(work)
+    x, y = parts.data(work)
     objective = _objective(work)
 
     @jax.jit
     def epoch(state, key):
         state, history = dq.train_epoch(
-            state, x, y, key=key, objective=objective, optimizer=jax_parts.OPTIMIZER, batch_size=work.batch
+            state, x, y, key=key, objective=objective, optimizer=parts.OPTIMIZER, batch_size=work.batch
         )
         return state, history.loss
 
-    return jax_parts.scanned(epoch, _state(work, setting, estimator), work)
+    return parts.scanned(epoch, _state(work, setting, estimator), work)
 
 
 def _train_call(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
@@ -81,10 +81,10 @@ def _train_call(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
 
     @jax.jit
     def step(state, x, y, key):
-        state, terms = dq.train_step(state, x, y, key=key, objective=objective, optimizer=jax_parts.OPTIMIZER)
+        state, terms = dq.train_step(state, x, y, key=key, objective=objective, optimizer=parts.OPTIMIZER)
         return state, terms.loss
 
-    return jax_parts.loop(step, _state(work, setting, estimator), work)
+    return parts.loop(step, _state(work, setting, estimator), work)
 
 
 def _train_flat(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
@@ -94,15 +94,15 @@ def _train_flat(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
     @partial(jax.jit, donate_argnums=0)
     def step(leaves, x, y, key):
         state = jax.tree.unflatten(treedef, leaves)
-        state, terms = dq.train_step(state, x, y, key=key, objective=objective, optimizer=jax_parts.OPTIMIZER)
+        state, terms = dq.train_step(state, x, y, key=key, objective=objective, optimizer=parts.OPTIMIZER)
         return jax.tree.leaves(state), terms.loss
 
     # Donation frees the buffers, so each must stand there once and be ours.
-    return jax_parts.loop(step, [jnp.array(leaf, copy=True) for leaf in leaves], work)
+    return parts.loop(step, [jnp.array(leaf, copy=True) for leaf in leaves], work)
 
 
 def _predict(work: Predict, setting: Setting) -> Predictor:
-    model, x, keys = model_of(work.network, setting), jax_parts.inputs(work), jax_parts.key_cycle()
+    model, x, keys = model_of(work.network, setting), parts.inputs(work), parts.key_cycle()
 
     def predict():
         result = dq.predict_vi_uq(

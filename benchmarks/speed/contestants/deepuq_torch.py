@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, Unsupported, load
-from benchmarks.speed.contestants import torch_parts
+from benchmarks.speed.contestants import torch_parts as parts
 from benchmarks.speed.workloads import NOISE_SIGMA, PRIOR_SIGMA, Network, Predict, Train
 
 PACKAGE = MODULE = "deepuq_torch"
@@ -19,14 +19,12 @@ def documented_mlp(module: Any, network: Network, setting: Setting) -> Any:
         raise Unsupported("it has no convolution")
     sizes = [*network.input_shape, *(kernel[-1] for kernel in network.kernels)]
     model = module.BayesByBackpropMLP(sizes[0], sizes[1:-1], sizes[-1], prior_sigma=PRIOR_SIGMA)
-    model.to(torch_parts.device(setting))
+    model.to(parts.device(setting))
     with torch.no_grad():
-        for layer, (kernel, bias) in zip(
-            torch_parts.layers(model.layers), torch_parts.means(network, setting), strict=True
-        ):
+        for layer, (kernel, bias) in zip(parts.layers(model.layers), parts.means(network, setting), strict=True):
             for posterior, mu in ((layer.weight_posterior, kernel), (layer.bias_posterior, bias)):
                 posterior.mu.copy_(mu)
-                posterior.rho.fill_(torch_parts.RHO)
+                posterior.rho.fill_(parts.RHO)
     return model
 
 
@@ -40,23 +38,21 @@ def _train(work: Train, setting: Setting, compile: bool = False) -> Trainer:
             model, x, y, num_data=work.network.num_data, log_likelihood=density, mc_samples=work.mc_samples
         )[0]
 
-    return torch_parts.loop(
-        torch_parts.compiled(objective) if compile else objective, model.parameters(), work, setting
-    )
+    return parts.loop(parts.compiled(objective) if compile else objective, model.parameters(), work, setting)
 
 
 def predict_documented(module: Any, work: Predict, setting: Setting, compile: bool = False) -> Predictor:
     """`predict_vi_uq` of this module."""
-    model, x = documented_mlp(module, work.network, setting), torch_parts.inputs(work, setting)
+    model, x = documented_mlp(module, work.network, setting), parts.inputs(work, setting)
 
     def moments(x):
         result = module.predict_vi_uq(model, x, n_samples=work.draws, apply_softmax=not work.network.is_regression)
         return result.mean, result.epistemic_var
 
-    call = torch_parts.compiled(moments) if compile else moments
+    call = parts.compiled(moments) if compile else moments
 
     def predict():
-        with torch_parts.arithmetic(setting):
+        with parts.arithmetic(setting):
             return call(x)
 
     return predict

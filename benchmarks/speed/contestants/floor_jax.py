@@ -9,29 +9,27 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.speed.contestant import FLOOR, Contestant, Predictor, Setting, Trainer
-from benchmarks.speed.contestants import jax_parts
+from benchmarks.speed.contestants import jax_parts as parts
 from benchmarks.speed.workloads import Predict, Train
 
 PACKAGE, MODULE = FLOOR, "jax"
 
 
 def _step(work: Train, setting: Setting) -> Any:
-    return jax_parts.step_of(
-        lambda w, x, y, key: -jax_parts.log_likelihood(work.network, jax_parts.forward(w, x, setting), y)
-    )
+    return parts.step_of(lambda w, x, y, key: -parts.log_likelihood(work.network, parts.forward(w, x, setting), y))
 
 
 def _start(work: Train) -> Any:
-    weights = jax_parts.means(work.network)
-    return weights, jax_parts.OPTIMIZER.init(weights)
+    weights = parts.means(work.network)
+    return weights, parts.OPTIMIZER.init(weights)
 
 
 def _train_scanned(work: Train, setting: Setting) -> Trainer:
-    return jax_parts.scanned(jax_parts.epoch_of(_step(work, setting), work), _start(work), work)
+    return parts.scanned(parts.epoch_of(_step(work, setting), work), _start(work), work)
 
 
 def _train_call(work: Train, setting: Setting) -> Trainer:
-    return jax_parts.loop(jax.jit(_step(work, setting)), _start(work), work)
+    return parts.loop(jax.jit(_step(work, setting)), _start(work), work)
 
 
 def _train_flat(work: Train, setting: Setting) -> Trainer:
@@ -42,16 +40,16 @@ def _train_flat(work: Train, setting: Setting) -> Trainer:
         state, loss = _step(work, setting)(jax.tree.unflatten(treedef, leaves), x, y, key)
         return jax.tree.leaves(state), loss
 
-    return jax_parts.loop(step, leaves, work)
+    return parts.loop(step, leaves, work)
 
 
 def _predict(work: Predict, setting: Setting) -> Predictor:
-    weights, x = jax_parts.means(work.network), jax_parts.inputs(work)
+    weights, x = parts.means(work.network), parts.inputs(work)
 
     @jax.jit
     def passes(weights, x):
         # Inputs that change with the pass, or the compiler runs one pass for all.
-        one = lambda total, i: (total + jax_parts.forward(weights, x * (1 + 1e-6 * i), setting), None)
+        one = lambda total, i: (total + parts.forward(weights, x * (1 + 1e-6 * i), setting), None)
         total = jax.lax.scan(one, jnp.zeros((len(x), work.network.outputs)), jnp.arange(float(work.draws)))[0]
         return total / work.draws, jnp.zeros_like(total)
 

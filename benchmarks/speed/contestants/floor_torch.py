@@ -5,25 +5,25 @@ from __future__ import annotations
 import torch
 
 from benchmarks.speed.contestant import FLOOR, Contestant, Predictor, Setting, Trainer
-from benchmarks.speed.contestants import torch_parts
+from benchmarks.speed.contestants import torch_parts as parts
 from benchmarks.speed.workloads import Predict, Train
 
 PACKAGE, MODULE = FLOOR, "torch"
 
 
 def _train(work: Train, setting: Setting, compile: bool = False) -> Trainer:
-    model = torch_parts.Net(work.network, setting)
-    objective = lambda x, y: torch_parts.criterion(work.network, model(x), y)
-    objective = torch_parts.compiled(objective) if compile else objective
-    return torch_parts.loop(objective, model.parameters(), work, setting)
+    model = parts.Net(work.network, setting)
+    objective = lambda x, y: parts.criterion(work.network, model(x), y)
+    objective = parts.compiled(objective) if compile else objective
+    return parts.loop(objective, model.parameters(), work, setting)
 
 
 def _predict(work: Predict, setting: Setting, compile: bool = False) -> Predictor:
-    model, x = torch_parts.Net(work.network, setting), torch_parts.inputs(work, setting)
-    call = torch_parts.compiled(model) if compile else model
+    model, x = parts.Net(work.network, setting), parts.inputs(work, setting)
+    call = parts.compiled(model) if compile else model
 
     def passes():
-        with torch.inference_mode(), torch_parts.arithmetic(setting):
+        with torch.inference_mode(), parts.arithmetic(setting):
             total = call(x)
             for _ in range(work.draws - 1):
                 total = total + call(x)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, load
-from benchmarks.speed.contestants import torch_parts
+from benchmarks.speed.contestants import torch_parts as parts
 from benchmarks.speed.workloads import LEARNING_RATE, POSTERIOR_SIGMA, PRIOR_SIGMA, Network, Predict, Train
 
 PACKAGE, MODULE = "ivon-opt", "ivon"
@@ -29,7 +29,7 @@ def _optimizer(network: Network, model: Any, mc_samples: int = 1) -> Any:
 
 
 def _train(work: Train, setting: Setting) -> Trainer:
-    model, data = torch_parts.Net(work.network, setting), torch_parts.batches(work, setting)
+    model, data = parts.Net(work.network, setting), parts.batches(work, setting)
     optimizer = _optimizer(work.network, model, work.mc_samples)
 
     def run(steps: int):
@@ -39,8 +39,8 @@ def _train(work: Train, setting: Setting) -> Trainer:
             for _ in range(work.mc_samples):
                 with optimizer.sampled_params(train=True):
                     optimizer.zero_grad()
-                    with torch_parts.arithmetic(setting):
-                        loss = torch_parts.criterion(work.network, model(x), y)
+                    with parts.arithmetic(setting):
+                        loss = parts.criterion(work.network, model(x), y)
                     loss.backward()
                 total = total + loss.detach()
             optimizer.step()
@@ -51,14 +51,14 @@ def _train(work: Train, setting: Setting) -> Trainer:
 
 
 def _predict(work: Predict, setting: Setting) -> Predictor:
-    model = torch_parts.Net(work.network, setting)
+    model = parts.Net(work.network, setting)
     optimizer = _optimizer(work.network, model)
 
     def drawn(x):
         with optimizer.sampled_params():
             return model(x)
 
-    return torch_parts.predict_by_loop(drawn, work, setting)
+    return parts.predict_by_loop(drawn, work, setting)
 
 
 def contestants() -> list[Contestant]:

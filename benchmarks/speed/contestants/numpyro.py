@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, load
-from benchmarks.speed.contestants import jax_parts
+from benchmarks.speed.contestants import jax_parts as parts
 from benchmarks.speed.workloads import POSTERIOR_SIGMA, PRIOR_SIGMA, Network, Predict, Train
 
 PACKAGE = MODULE = "numpyro"
@@ -29,10 +29,10 @@ def _model(network: Network, setting: Setting) -> Any:
     def model(x, y=None):
         pairs = zip(_names(network), network.means(), strict=True)
         weights = [(draw(a, kernel), draw(b, bias)) for (a, b), (kernel, bias) in pairs]
-        outputs = jax_parts.forward(weights, x, setting)
+        outputs = parts.forward(weights, x, setting)
         if y is None:
-            return numpyro.deterministic("prediction", jax_parts.prediction_of(network, outputs))
-        numpyro.factor("data", network.num_data * jax_parts.log_likelihood(network, outputs, y))
+            return numpyro.deterministic("prediction", parts.prediction_of(network, outputs))
+        numpyro.factor("data", network.num_data * parts.log_likelihood(network, outputs, y))
 
     return model
 
@@ -40,7 +40,7 @@ def _model(network: Network, setting: Setting) -> Any:
 def _guide(network: Network, model: Any) -> Any:
     start = {
         name: value
-        for names, layer in zip(_names(network), jax_parts.means(network), strict=True)
+        for names, layer in zip(_names(network), parts.means(network), strict=True)
         for name, value in zip(names, layer, strict=True)
     }
     infer = load("numpyro.infer")
@@ -53,8 +53,8 @@ def _svi(work: Train, setting: Setting) -> tuple[Any, Any]:
     infer = load("numpyro.infer")
     model = _model(work.network, setting)
     elbo = infer.TraceMeanField_ELBO(num_particles=work.mc_samples)
-    svi = infer.SVI(model, _guide(work.network, model), jax_parts.OPTIMIZER, elbo)
-    x, y = jax_parts.data(work)
+    svi = infer.SVI(model, _guide(work.network, model), parts.OPTIMIZER, elbo)
+    x, y = parts.data(work)
     return svi, svi.init(jax.random.key(0), x[: work.batch], y[: work.batch])
 
 
@@ -68,21 +68,21 @@ def _step(svi: Any, work: Train) -> Any:
 
 def _train_call(work: Train, setting: Setting) -> Trainer:
     svi, state = _svi(work, setting)
-    return jax_parts.loop(jax.jit(_step(svi, work)), state, work)
+    return parts.loop(jax.jit(_step(svi, work)), state, work)
 
 
 def _train_scanned(work: Train, setting: Setting) -> Trainer:
     svi, state = _svi(work, setting)
-    return jax_parts.scanned(jax_parts.epoch_of(_step(svi, work), work), state, work)
+    return parts.scanned(parts.epoch_of(_step(svi, work), work), state, work)
 
 
 def _predict(work: Predict, setting: Setting) -> Predictor:
     infer = load("numpyro.infer")
     model = _model(work.network, setting)
-    guide, x, keys = _guide(work.network, model), jax_parts.inputs(work), jax_parts.key_cycle()
-    svi = infer.SVI(model, guide, jax_parts.OPTIMIZER, infer.Trace_ELBO())
+    guide, x, keys = _guide(work.network, model), parts.inputs(work), parts.key_cycle()
+    svi = infer.SVI(model, guide, parts.OPTIMIZER, infer.Trace_ELBO())
     params = svi.get_params(svi.init(jax.random.key(0), x))
-    at_once = work.network.size < jax_parts.FEW_WEIGHTS
+    at_once = work.network.size < parts.FEW_WEIGHTS
     predictive = infer.Predictive(
         model, guide=guide, params=params, num_samples=work.draws, return_sites=("prediction",), parallel=at_once
     )

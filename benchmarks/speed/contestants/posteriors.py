@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, load
-from benchmarks.speed.contestants import torch_parts
+from benchmarks.speed.contestants import torch_parts as parts
 from benchmarks.speed.workloads import LEARNING_RATE, POSTERIOR_SIGMA, PRIOR_SIGMA, Network, Predict, Train
 
 PACKAGE = MODULE = "posteriors"
@@ -17,7 +17,7 @@ PACKAGE = MODULE = "posteriors"
 
 def _model(network: Network, setting: Setting) -> tuple[Any, Any]:
     """A function of parameters and inputs, and the parameters."""
-    net = torch_parts.Net(network, setting)
+    net = parts.Net(network, setting)
     return load("posteriors").model_to_function(net), {name: p.detach() for name, p in net.named_parameters()}
 
 
@@ -29,7 +29,7 @@ def _transform(work: Train, function: Any) -> Any:
         x, y = batch
         outputs = function(params, x)
         log_prior = sum((-0.5 * (p / PRIOR_SIGMA).square() - log_scale).sum() for p in params.values())
-        return -torch_parts.criterion(network, outputs, y) + log_prior / network.num_data, outputs
+        return -parts.criterion(network, outputs, y) + log_prior / network.num_data, outputs
 
     return posteriors.vi.diag.build(
         log_posterior,
@@ -42,14 +42,14 @@ def _transform(work: Train, function: Any) -> Any:
 
 def _train(work: Train, setting: Setting) -> Trainer:
     function, params = _model(work.network, setting)
-    transform, data = _transform(work, function), torch_parts.batches(work, setting)
+    transform, data = _transform(work, function), parts.batches(work, setting)
     state = transform.init(params)
 
     def run(steps: int):
         nonlocal state
         losses = []
         for batch in itertools.islice(data, steps):
-            with torch_parts.arithmetic(setting):
+            with parts.arithmetic(setting):
                 state, _ = transform.update(state, batch)
             losses.append(state.nelbo)
         return torch.stack(losses)
@@ -59,14 +59,14 @@ def _train(work: Train, setting: Setting) -> Trainer:
 
 def _predict(work: Predict, setting: Setting) -> Predictor:
     function, params = _model(work.network, setting)
-    diag, x = load("posteriors").vi.diag, torch_parts.inputs(work, setting)
+    diag, x = load("posteriors").vi.diag, parts.inputs(work, setting)
     state = diag.init(params, load("torchopt").adam(lr=LEARNING_RATE), init_log_sds=math.log(POSTERIOR_SIGMA))
 
     def predict():
-        with torch.no_grad(), torch_parts.arithmetic(setting):
+        with torch.no_grad(), parts.arithmetic(setting):
             weights = diag.sample(state, torch.Size([work.draws]))
             outputs = torch.func.vmap(function, in_dims=(0, None))(weights, x)
-            return torch_parts.moments(work.network, outputs.float())
+            return parts.moments(work.network, outputs.float())
 
     return predict
 

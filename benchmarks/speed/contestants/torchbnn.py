@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, load
-from benchmarks.speed.contestants import torch_parts
+from benchmarks.speed.contestants import torch_parts as parts
 from benchmarks.speed.workloads import (
     CONV_PADDING,
     CONV_STRIDE,
@@ -26,11 +26,9 @@ PACKAGE = MODULE = "torchbnn"
 def _model(network: Network, setting: Setting) -> Any:
     found = load("torchbnn")
     conv = partial(found.BayesConv2d, 0.0, PRIOR_SIGMA, stride=CONV_STRIDE, padding=CONV_PADDING)
-    model = torch_parts.stack(network, partial(found.BayesLinear, 0.0, PRIOR_SIGMA), conv).to(
-        torch_parts.device(setting)
-    )
+    model = parts.stack(network, partial(found.BayesLinear, 0.0, PRIOR_SIGMA), conv).to(parts.device(setting))
     with torch.no_grad():
-        for layer, (kernel, bias) in zip(torch_parts.layers(model), torch_parts.means(network, setting), strict=True):
+        for layer, (kernel, bias) in zip(parts.layers(model), parts.means(network, setting), strict=True):
             layer.weight_mu.copy_(kernel)
             layer.bias_mu.copy_(bias)
             for log_sigma in (layer.weight_log_sigma, layer.bias_log_sigma):
@@ -43,14 +41,14 @@ def _train(work: Train, setting: Setting) -> Trainer:
     kl = load("torchbnn").BKLLoss(reduction="sum")
 
     def objective(x, y):
-        nll = sum(torch_parts.criterion(network, model(x), y) for _ in range(work.mc_samples)) / work.mc_samples
+        nll = sum(parts.criterion(network, model(x), y) for _ in range(work.mc_samples)) / work.mc_samples
         return nll + kl(model).squeeze() / network.num_data
 
-    return torch_parts.loop(objective, model.parameters(), work, setting)
+    return parts.loop(objective, model.parameters(), work, setting)
 
 
 def _predict(work: Predict, setting: Setting) -> Predictor:
-    return torch_parts.predict_by_loop(_model(work.network, setting), work, setting)
+    return parts.predict_by_loop(_model(work.network, setting), work, setting)
 
 
 def contestants() -> list[Contestant]:

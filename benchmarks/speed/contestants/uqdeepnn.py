@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, load
-from benchmarks.speed.contestants import torch_parts
+from benchmarks.speed.contestants import torch_parts as parts
 from benchmarks.speed.contestants.deepuq_torch import documented_mlp, predict_documented
 from benchmarks.speed.workloads import Predict, Train
 
@@ -15,7 +15,7 @@ PACKAGE, MODULE = "uqdeepnn", "deepuq"
 def _train(work: Train, setting: Setting) -> Trainer:
     vi = load("deepuq.methods.vi")
     model = documented_mlp(vi, work.network, setting)
-    criterion = partial(torch_parts.criterion, work.network)
+    criterion = partial(parts.criterion, work.network)
 
     def objective(x, y):
         # With the number of data in place of that of batches its loss is the ELBO per example.
@@ -23,7 +23,7 @@ def _train(work: Train, setting: Setting) -> Trainer:
             model, x, y, num_batches=work.network.num_data, criterion=criterion, mc_samples=work.mc_samples
         )[0]
 
-    return torch_parts.loop(objective, model.parameters(), work, setting)
+    return parts.loop(objective, model.parameters(), work, setting)
 
 
 def _predict(work: Predict, setting: Setting) -> Predictor:
