@@ -80,8 +80,8 @@ def bayesianize(
     parts = take_apart(net)
     if not jax.tree.leaves(parts.params):
         raise ValueError(expected("net", "to have parameters", "none"))
-    options: dict[str, Any] = dict(rest=rest, sigma=sigma, prior=prior, centred=centred, likelihood=likelihood)
-    return BayesianModule(parts, select(where, parts), **options)
+    chosen = select(where, parts)
+    return BayesianModule(parts, chosen, rest=rest, sigma=sigma, prior=prior, centred=centred, likelihood=likelihood)
 
 
 def relative(factor: float, *, each: bool = False, floor: float = DEFAULT_FLOOR) -> Callable[[str, Array], Array]:
@@ -113,7 +113,9 @@ def moped(
     delta: float = 0.1,
     prior: Prior | PriorRule = DEFAULT_PRIOR,
     floor: float = DEFAULT_FLOOR,
-    **options: Any,
+    where: Any = "all",
+    rest: str = "trained",
+    likelihood: Any = None,
 ) -> BayesianModule:
     """A Bayesian model that starts from a trained network: prior and posterior both lie around its weights w0.
 
@@ -124,7 +126,7 @@ def moped(
         delta: initial standard deviation as a fraction of each weight.
         prior: of the deviation from the network's weights, w - w0.
         floor: the least initial standard deviation: at delta |w0| = 0 the KL would be infinite.
-        options: `where`, `rest` and `likelihood` of `bayesianize`.
+        where, rest, likelihood: as in `bayesianize`.
     Returns:
         As `bayesianize`. At its means it is the network; `draw` gives functions around it.
     Source: Krishnan, Subedar & Tickoo 2020, arXiv 1906.05323 (MOPED).
@@ -134,7 +136,7 @@ def moped(
     True
     """
     sigma = relative(delta, each=True, floor=floor)
-    return bayesianize(net, sigma=sigma, prior=prior, centred=True, **options)
+    return bayesianize(net, where=where, rest=rest, sigma=sigma, prior=prior, centred=True, likelihood=likelihood)
 
 
 class PriorCentre(nnx.Variable[Any]):

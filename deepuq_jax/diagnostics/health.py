@@ -98,8 +98,9 @@ def diagnose(
     size = check_batch(x, y)
     temperature = effective_temperature(size, kl_weight=kl_weight, num_data=num_data, num_batches=num_batches)
     tensors = weight_tensors(model)
-    options: dict[str, Any] = dict(n_samples=n_samples, log_likelihood=log_likelihood, batch_size=batch_size)
-    log_weights = log_importance_weights(model, x, y, key=key, **options)
+    log_weights = log_importance_weights(
+        model, x, y, key=key, n_samples=n_samples, log_likelihood=log_likelihood, batch_size=batch_size
+    )
     whole = _layer("every layer", tensors)
     layers = tuple(_layer(path, list(group)) for path, group in groupby(tensors, lambda tensor: tensor.layer))
     return FitHealth(

@@ -32,17 +32,29 @@ def refuse_tied(model: Any) -> None:
     """Refuse a module or Variable reached by two paths: as a pytree it would become two, and its KL count twice.
 
     `bayesianize` ties by itself, so a tied network goes through there.
+
+    Raises:
+        ValueError: one reached by two paths.
     """
-    if not isinstance(model, nnx.Module):
-        return
-    # Going over the graph takes as long as a small prediction; mostly the arrays alone tell that none is tied.
-    leaves = jax.tree.leaves(model)
-    if leaves and len(set(map(id, leaves))) == len(leaves):
-        return
-    tied = [paths for paths in nnx.find_duplicates(model) if paths]
-    if tied:
-        names = " and ".join(".".join(map(str, path)) for path in tied[0])
-        raise ValueError(f"Expected each module once in the model; got the same one at {names}. Use bayesianize(net).")
+    flatten_untied(model)
+
+
+def flatten_untied(model: Any) -> tuple[list[Any], Any]:
+    """The leaves and the treedef of a model, once `refuse_tied` has let it pass.
+
+    Flattening a module takes as long as a small prediction, so that a compiled call is given its leaves and not the
+    module, which it would flatten again.
+    """
+    leaves, treedef = jax.tree.flatten(model)
+    # Going over the graph takes even longer; mostly the arrays alone tell that none is tied.
+    if isinstance(model, nnx.Module) and (not leaves or len(set(map(id, leaves))) < len(leaves)):
+        tied = [paths for paths in nnx.find_duplicates(model) if paths]
+        if tied:
+            names = " and ".join(".".join(map(str, path)) for path in tied[0])
+            raise ValueError(
+                f"Expected each module once in the model; got the same one at {names}. Use bayesianize(net)."
+            )
+    return leaves, treedef
 
 
 class _Slot:

@@ -11,7 +11,7 @@ from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count
 from deepuq_jax.likelihoods.base import Likelihood, per_example
-from deepuq_jax.model.structure import refuse_tied
+from deepuq_jax.model.structure import flatten_untied
 from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
 from deepuq_jax.prediction.draws import (
@@ -58,27 +58,38 @@ def log_predictive_density(
     source = noise_source(key, noise, n_samples)
     check_batch_size(batch_size, noise)
     check_batch(x, y, finite=False)
-    refuse_tied(model)
+    leaves, treedef = flatten_untied(model)
     likelihood = resolve_likelihood(model, log_likelihood)
     check_targets(model, x, y, partial(per_example, likelihood))
     at_once = resolve_draws_at_once(draws_at_once, n_samples)
     return _log_density(
-        model, x, y, source, likelihood=likelihood, n_samples=n_samples, batch_size=batch_size, draws_at_once=at_once
+        leaves,
+        x,
+        y,
+        source,
+        treedef=treedef,
+        likelihood=likelihood,
+        n_samples=n_samples,
+        batch_size=batch_size,
+        draws_at_once=at_once,
     )
 
 
-@partial(jax.jit, static_argnames=("likelihood", "n_samples", "batch_size", "draws_at_once"))
+@partial(jax.jit, static_argnames=("treedef", "likelihood", "n_samples", "batch_size", "draws_at_once"))
 def _log_density(
-    model: Any,
+    leaves: list[Any],
     x: Any,
     y: Any,
     source: NoiseSource,
     *,
+    treedef: Any,
     likelihood: Likelihood,
     n_samples: int,
     batch_size: int | None,
     draws_at_once: int,
 ) -> Array:
+    model = jax.tree.unflatten(treedef, leaves)
+
     def of_batch(batch: Any) -> Array:
         x, y = batch
         outputs_of = outputs_of_draws(model, x, source)

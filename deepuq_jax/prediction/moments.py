@@ -27,7 +27,7 @@ from deepuq_jax.functional.moments import (
 from deepuq_jax.likelihoods import Categorical, UnknownNoise
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.base import as_model, refuse_streams
-from deepuq_jax.model.structure import refuse_tied
+from deepuq_jax.model.structure import flatten_untied
 from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.prediction.draws import (
     check_batch_size,
@@ -102,17 +102,18 @@ def predict_vi_uq(
     source = _noise_source(method, key, noise, n_samples, antithetic, likelihood)
     check_batch_size(batch_size, noise)
     check_batch(x, (), finite=False)
-    refuse_tied(model)
+    leaves, treedef = flatten_untied(model)
     if antithetic:
         refuse_streams(model)
     is_regression = likelihood.task == "regression"
     is_given = is_regression and aleatoric_var is not None and not likelihood.predicts_noise
     n_samples = 0 if source is None else n_samples
     found = _predicted(
-        model,
+        leaves,
         x,
         source,
         _checked_variance(aleatoric_var) if is_given else None,
+        treedef=treedef,
         likelihood=likelihood,
         by_moments=method == "moments",
         n_samples=n_samples,
@@ -183,13 +184,14 @@ class _Summary(NamedTuple):
     mean_entropy: Array | None
 
 
-@partial(jax.jit, static_argnames=("likelihood", "by_moments", "n_samples", "batch_size", "draws_at_once"))
+@partial(jax.jit, static_argnames=("treedef", "likelihood", "by_moments", "n_samples", "batch_size", "draws_at_once"))
 def _predicted(
-    model: Any,
+    leaves: list[Any],
     x: Any,
     source: Any,
     aleatoric_var: Any,
     *,
+    treedef: Any,
     likelihood: Likelihood,
     by_moments: bool,
     n_samples: int,
@@ -197,6 +199,7 @@ def _predicted(
     draws_at_once: int,
 ) -> dict[str, Any]:
     """The arrays of a `UQResult`, in one program: what is done eagerly after it costs as much as a small network."""
+    model = jax.tree.unflatten(treedef, leaves)
 
     def of_batch(x: Any) -> _Summary:
         if source is None:
