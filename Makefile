@@ -5,8 +5,10 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 PEERS_VENV ?= .venv-bench
 PEERS_STAMP = $(PEERS_VENV)/.installed
+# Two workers: the tests compile, and each worker compiles for itself. One that is done takes over from the other.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test lint bench dist clean
+.PHONY: demo test check test-all lint bench dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,9 +19,17 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python -m deepuq_jax.demo --out demo_output
 
-# Two workers at most: the tests compile, and each worker compiles for itself. One that is done takes over from the other.
+# What CI runs: everything but what takes minutes by itself.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST)
+
+# For the loop of a day: style, types, and the tests that neither train long nor start programs.
+check: lint
+	$(PYTEST) -m 'not slow and not long'
+
+# Everything, what takes long included.
+test-all: $(STAMP)
+	$(PYTEST) -m ''
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -43,4 +53,4 @@ dist: $(STAMP)
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info
+	rm -rf $(VENV) $(PEERS_VENV) .jax-cache build dist *.egg-info

@@ -1,4 +1,7 @@
-"""Any network as a Bayesian model: a Gaussian posterior over its parameters, centred on the ones it has."""
+"""Turn any network into a Bayesian model.
+
+`bayesianize` puts a Gaussian posterior over the parameters of a network, centred on their present values.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from deepuq_jax.priors.base import Prior, PriorRule
 from deepuq_jax.priors.defaults import DEFAULT_PRIOR
 
 _REST = ("trained", "frozen")
-# The least standard deviation that `relative` gives: a weight of 0 has no scale to be relative to.
+# The smallest standard deviation that `relative` returns: a weight of 0 has no scale of its own.
 DEFAULT_FLOOR = 1e-3
 
 
@@ -39,33 +42,35 @@ def bayesianize(
     centred: bool = False,
     likelihood: Any = None,
 ) -> BayesianModule:
-    """A Bayesian model from a network: a chosen parameter w0 gets a posterior N(w0, sigma^2).
+    """Turn a network into a Bayesian model.
+
+    Each chosen parameter w0 gets the posterior N(w0, sigma^2).
 
     Args:
-        net: it is not changed. One of
-            a Flax NNX module: its `nnx.Param`s are parameters, its other Variables (BatchNorm statistics, dropout
-            streams) are carried;
-            a pair (module, variables) or (module.apply, variables) of Flax Linen: the collection "params" is
-            parameters, other collections are carried and updated, dropout is drawn from the key of the call;
-            an Equinox module, or a pair (module, state) of it and its `eqx.nn.State`: called on each example of the
-            batch with a key of its own; floating arrays are parameters;
+        net: the network, which is not changed. The accepted kinds are
+            a Flax NNX module: its `nnx.Param`s are the parameters, and its other Variables (BatchNorm statistics,
+            dropout streams) are carried;
+            a pair (module, variables) or (module.apply, variables) of Flax Linen: the collection "params" holds the
+            parameters, the other collections are carried and updated, and dropout is drawn from the key of the call;
+            an Equinox module, or a pair of the module and its `eqx.nn.State`: the module is called on each example of
+            the batch with a separate key, and its floating arrays are the parameters;
             a pair (apply, params) with outputs = apply(params, x).
-        where: which parameters are Bayesian: "all"; "kernels" (two axes or more, no biases); "last_layer", of the
-            layer defined last; a pattern of dotted paths such as "layers.*.kernel"; layer types, such as `nnx.Linear`,
-            one or a tuple; or a function (path, leaf) -> bool.
-        rest: what the others are: "trained" as ordinary parameters, without a prior, or "frozen".
-        sigma: initial standard deviation: a number; a function (path, leaf) of numbers or arrays, such as
-            `relative(0.1)`; or a pytree like the parameters with one a leaf.
-        prior: over every Bayesian parameter, or a rule (path, leaf) -> prior, as
-            `deepuq_jax.priors.by_path` makes them. Default N(0, 1).
-        centred: whether the prior lies around the network's own weights, p(w) = prior(w - w0): see `moped`.
-        likelihood: names the model's likelihood, used where none is passed.
+        where: selects the Bayesian parameters: "all"; "kernels" (two axes or more, no biases); "last_layer" (the layer
+            defined last); a pattern of dotted paths such as "layers.*.kernel"; a layer type such as `nnx.Linear`, or a
+            tuple of types; or a function (path, leaf) -> bool.
+        rest: treatment of the other parameters: "trained" (as ordinary parameters, without a prior) or "frozen".
+        sigma: initial standard deviation: a number; a function (path, leaf) that returns a number or an array, such as
+            `relative(0.1)`; or a pytree like the parameters with a number or an array per leaf.
+        prior: prior over every Bayesian parameter, or a rule (path, leaf) -> prior such as
+            `deepuq_jax.priors.by_path` returns. Default N(0, 1).
+        centred: centre the prior on the network's own weights, p(w) = prior(w - w0); see `moped`.
+        likelihood: the model's likelihood, used unless another is passed.
     Returns:
-        An `nnx.Module` under the model protocol: `model(x, key=k)`, `model(x)`, `model.kl()`. `model.train()` and
-        `model.eval()` reach the network; it starts in the mode in which the network is.
+        An `nnx.Module` that follows the model protocol: `model(x, key=k)`, `model(x)`, `model.kl()`. `model.train()`
+        and `model.eval()` reach the network, which starts in its present mode.
     Raises:
-        TypeError: no such network, or a parameter that is not a floating array. ValueError: a bad sigma, or a choice
-            that takes no parameter.
+        TypeError: the network is of another kind, or a parameter is not a floating array.
+        ValueError: `sigma` is invalid, or `where` selects no parameter.
 
     >>> model = bayesianize((lambda w, x: x @ w, jnp.ones((2, 1))), sigma=0.01)
     >>> model(jnp.ones((1, 2)))
@@ -85,14 +90,17 @@ def bayesianize(
 
 
 def relative(factor: float, *, each: bool = False, floor: float = DEFAULT_FLOOR) -> Callable[[str, Array], Array]:
-    """Initial standard deviations relative to the weights, as the `sigma` of `bayesianize`.
+    """Set initial standard deviations relative to the weights.
 
-    sigma = max(factor * rms(w), floor), one a tensor; with `each`, max(factor * |w|, floor) for each weight.
+    The result is meant for the argument `sigma` of `bayesianize`. Each tensor gets sigma = max(factor * rms(w), floor);
+    with `each`, every weight gets sigma = max(factor * |w|, floor).
 
     Args:
-        factor: above zero.
-        each: whether each weight has a scale of its own.
-        floor: the least sigma, for tensors or weights at 0.
+        factor: ratio of sigma to the size of the weights, above zero.
+        each: scale each weight separately instead of each tensor.
+        floor: the smallest sigma, for tensors or weights at 0.
+    Returns:
+        A function (path, leaf) -> sigma.
 
     >>> relative(0.1)("kernel", jnp.array([3.0, 4.0]))
     Array(0.353..., dtype=float32)
@@ -102,7 +110,9 @@ def relative(factor: float, *, each: bool = False, floor: float = DEFAULT_FLOOR)
 
     def sigma(path: str, leaf: Array) -> Array:
         size = jnp.abs(at_least_float32(leaf))
-        return jnp.maximum(factor * (size if each else jnp.sqrt(jnp.mean(jnp.square(size)))), floor)
+        if not each:
+            size = jnp.sqrt(jnp.mean(jnp.square(size)))
+        return jnp.maximum(factor * size, floor)
 
     return sigma
 
@@ -117,18 +127,20 @@ def moped(
     rest: str = "trained",
     likelihood: Any = None,
 ) -> BayesianModule:
-    """A Bayesian model that starts from a trained network: prior and posterior both lie around its weights w0.
+    """Start a Bayesian model from a trained network.
 
-    p(w) = N(w0, 1),  q(w) = N(w0, (delta |w0|)^2), and no sigma below `floor`
+    Prior and posterior are both centred on the network's weights w0. With the default prior
+
+    p(w) = N(w0, 1),  q(w) = N(w0, max(delta |w0|, floor)^2).
 
     Args:
-        net: as in `bayesianize`.
+        net: the network, as in `bayesianize`.
         delta: initial standard deviation as a fraction of each weight.
-        prior: of the deviation from the network's weights, w - w0.
-        floor: the least initial standard deviation: at delta |w0| = 0 the KL would be infinite.
+        prior: prior over the deviation from the network's weights, w - w0.
+        floor: the smallest initial standard deviation: at delta |w0| = 0 the KL would be infinite.
         where, rest, likelihood: as in `bayesianize`.
     Returns:
-        As `bayesianize`. At its means it is the network; `draw` gives functions around it.
+        A model as from `bayesianize`. At its means it equals the network, and `draw` returns functions near it.
     Source: Krishnan, Subedar & Tickoo 2020, arXiv 1906.05323 (MOPED).
 
     >>> net = nnx.Linear(3, 1, rngs=nnx.Rngs(0))
@@ -140,11 +152,15 @@ def moped(
 
 
 class PriorCentre(nnx.Variable[Any]):
-    """Where a prior lies: carried, not trained."""
+    """The centre of a prior: carried, not trained."""
 
 
 def _initial_sigmas(sigma: Any, params: Any, chosen: Any) -> Any:
-    """One sigma for each chosen parameter: by function, by number, or as given (then for each parameter)."""
+    """Resolve `sigma` for the chosen parameters.
+
+    A function is called on each chosen parameter, a pytree over all parameters loses the entries of the others, and
+    anything else is passed on.
+    """
     if callable(sigma):
         return jax.tree_util.tree_map_with_path(lambda path, leaf: sigma(dotted(path), leaf), chosen)
     if jax.tree.structure(sigma) == jax.tree.structure(params) != jax.tree.structure(0.0):
@@ -157,10 +173,11 @@ def _is_none(leaf: Any) -> bool:
 
 
 class BayesianModule(Stateful, BaseModel, NetModule):
-    """What `bayesianize` returns: a network and a mean-field posterior over its parameters.
+    """A network with a mean-field posterior over its parameters.
 
-    `posterior` holds a `MeanField` over the Bayesian parameters, a pytree like the network's (for an NNX module: nested
-    dicts, as in Flax) with None in place of the others; `rest` holds those, and `carried` the state.
+    `bayesianize` returns it. `posterior` holds a `MeanField` over the Bayesian parameters, a pytree like the network's
+    (nested dicts for an NNX module, as in Flax) with None in place of the other parameters. `rest` holds the other
+    parameters, and `carried` holds the state.
     """
 
     def __init__(self, parts: Parts, chosen: Any, *, rest: str, sigma: Any, prior: Any, centred: bool, likelihood: Any):
@@ -177,14 +194,14 @@ class BayesianModule(Stateful, BaseModel, NetModule):
         self.likelihood = nnx.static(likelihood)
 
     def bayesian_paths(self) -> list[str]:
-        """Dotted paths of the Bayesian parameters."""
+        """Return the dotted paths of the Bayesian parameters."""
         return [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(unwrap(self.posterior).mu)]
 
     def _means(self) -> Any:
         return self._weights(None, None)
 
     def _weights(self, key: Array | None, noise: Any) -> Any:
-        """One draw of the parameters, or their means, in the network's own dtypes."""
+        """Return a draw or the means, in the network's dtypes."""
         posterior = posterior_of(self, "posterior")
         is_draw = key is not None or noise is not None
         weights = posterior.sample(key=key, noise=noise) if is_draw else posterior.mean()
@@ -194,28 +211,38 @@ class BayesianModule(Stateful, BaseModel, NetModule):
         return weights if self.rest is None else join(weights, unwrap(self.rest))
 
     def _forward(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
-        """Outputs of the network under one draw of its parameters, or at their means; writes what it carries."""
+        """Run the network at a draw or at the means.
+
+        The call updates the carried state.
+        """
         return self._run(self._weights(key, noise), x, key)
 
     def draw_noise(self, x: Any, *, key: Array) -> Any:
-        """The noise of `model(x, key=key)`: a pytree like the parameters. Dropout is not part of it."""
+        """Draw the noise of `model(x, key=key)`, without dropout.
+
+        Returns:
+            A pytree like the parameters.
+        """
         return unwrap(self.posterior).draw_noise(key=key)
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """Whether that of every prior has one."""
+        """Whether every prior has a closed-form KL."""
         return posterior_of(self, "posterior").has_closed_form_kl(unwrap(self.prior))
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """KL(q || p) in nats; where the prior has no closed form, at the weights that `key` (or `noise`) draws."""
+        """Return KL(q || p) in nats.
+
+        Without a closed form, the KL is estimated at the weights that `key` (or `noise`) draws.
+        """
         key = None if noise is not None else key
         posterior = posterior_of(self, "posterior")
-        if self.centre is not None:  # p(w) = prior(w - w0): the KL is that of w - w0.
+        if self.centre is not None:  # Since p(w) = prior(w - w0), the KL is computed for w - w0.
             posterior = replace(posterior, mu=jax.tree.map(jnp.subtract, posterior.mu, unwrap(self.centre)))
         return posterior.kl(unwrap(self.prior), key=key, noise=noise)
 
     def draw(self, *, key: Array) -> FixedModule:
-        """The network with its parameters, and its dropout, fixed at one draw, under the model protocol."""
+        """Fix the network's parameters and dropout at a single draw."""
         check_key(key)
         carried = with_streams(self, key).carried
         return FixedModule(self.net, self._weights(key, None), carried, key, self.likelihood)

@@ -1,7 +1,8 @@
-"""Pictures of predictions: curves with their bands, images with their class probabilities.
+"""Plot predictions with their uncertainty.
 
-Matplotlib is imported when a plot is made, never before; figures are made without pyplot, so that nothing global is
-changed and no display is needed. Save one with ``axes.figure.savefig(...)`` or ``figure.savefig(...)``.
+Regressions are shown as curves with bands, classified images with their class probabilities. Matplotlib is imported
+when a plot is made, never earlier. Figures are made without pyplot, so no global state changes and no display is
+needed. Save them with ``axes.figure.savefig(...)`` or ``figure.savefig(...)``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette, told apart by colour-blind readers too.
+# The palette of Okabe & Ito, which colour-blind readers can tell apart too.
 BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
 INK, GREY, PALE = "#333333", "#999999", "#DDDDDD"
 SMALL = 8.5
@@ -33,7 +34,7 @@ def _figure_class() -> Callable[..., Figure]:
 
 
 def _column(name: str, values: Any, size: int | None = None) -> np.ndarray:
-    """[n] or [n, 1] as [n]."""
+    """Reshape values [n] or [n, 1] to [n]."""
     values = np.asarray(values)
     flat = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
     if flat.ndim != 1 or (size is not None and len(flat) != size):
@@ -45,23 +46,23 @@ def _column(name: str, values: Any, size: int | None = None) -> np.ndarray:
 def plot_regression(
     x: Any, result: UQResult, *, data: Any = None, truth: Any = None, level: float = 0.95, ax: Axes | None = None
 ) -> Axes:
-    """Predictive mean of one input with its epistemic band and its total band.
+    """Plot a predictive mean with its epistemic and total bands.
 
-    The bands are central intervals of Gaussians, mean -+ z sqrt(var): the inner one with the epistemic variance, the
-    outer one `result.interval(level)`. Where there is no aleatoric variance there is no outer band.
+    The bands are central intervals of Gaussians, mean -+ z sqrt(var): the inner band uses the epistemic variance, and
+    the outer band is `result.interval(level)`. Without an aleatoric variance the outer band is left out.
 
     Args:
         x: inputs [n] or [n, 1], in any order.
-        result: of `predict_vi_uq` at `x`, a regression with one output.
+        result: the result of `predict_vi_uq` at `x`, a regression with a single output.
         data: (x, y) of the observations, each [m] or [m, 1].
-        truth: the function without noise at `x`, [n] or [n, 1].
+        truth: the noise-free function at `x`, [n] or [n, 1].
         level: probability inside each band.
-        ax: axes to draw on; default those of a new figure.
+        ax: axes to draw on; default: the axes of a new figure.
     Returns:
         The axes.
     Raises:
-        ValueError: other shapes, a result without an epistemic variance, a level outside (0, 1).
-        ImportError: no matplotlib.
+        ValueError: the shapes differ, the result has no epistemic variance, or the level is outside (0, 1).
+        ImportError: matplotlib is not installed.
 
     >>> import jax.numpy as jnp
     >>> result = UQResult(mean=jnp.zeros(3), epistemic_var=jnp.ones(3))
@@ -69,28 +70,23 @@ def plot_regression(
     ['Mean']
     """
     if result.epistemic_var is None or result.probs is not None:
-        raise ValueError("Expected a regression result with an epistemic_var; got a result without one.")
+        raise ValueError("Expected a regression result with an epistemic_var; got another kind of result.")
     x = _column("x", x)
     order = np.argsort(x)
-    column = lambda name, values: _column(name, values, len(x))[order]
+
+    def column(name: str, values: Any) -> np.ndarray:
+        return _column(name, values, len(x))[order]
+
     mean = column("result.mean", result.mean)
     inner = UQResult(mean=result.mean, total_var=result.epistemic_var).interval(level)
-    ax = _figure_class()(figsize=(8, 4.6), layout="constrained").add_subplot() if ax is None else ax
+    if ax is None:
+        ax = _figure_class()(figsize=(8, 4.6), layout="constrained").add_subplot()
     percent = f", {100 * level:g} %"
     if result.aleatoric_var is not None:
-        total = [column("result.total_var", bound) for bound in result.interval(level)]
-        ax.fill_between(x[order], total[0], total[1], color=SKY, alpha=0.3, lw=0, label="Total" + percent, zorder=1)
-    epistemic = [column("result.epistemic_var", bound) for bound in inner]
-    ax.fill_between(
-        x[order],
-        epistemic[0],
-        epistemic[1],
-        color=BLUE,
-        alpha=0.35,
-        lw=0,
-        label="Epistemic" + percent,
-        zorder=2,
-    )
+        low, high = (column("result.total_var", bound) for bound in result.interval(level))
+        ax.fill_between(x[order], low, high, color=SKY, alpha=0.3, lw=0, label="Total" + percent, zorder=1)
+    low, high = (column("result.epistemic_var", bound) for bound in inner)
+    ax.fill_between(x[order], low, high, color=BLUE, alpha=0.35, lw=0, label="Epistemic" + percent, zorder=2)
     if data is not None:
         points = [_column(f"data[{i}]", values) for i, values in enumerate(data)]
         ax.scatter(*points, s=9, color=INK, alpha=0.55, lw=0, label="Data", zorder=3)
@@ -104,7 +100,7 @@ def plot_regression(
 
 
 def _tidy(ax: Axes) -> None:
-    """A frame on two sides, a legend without one."""
+    """Frame two sides of the axes, and add a legend."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.set(xlabel="x", ylabel="y")
     ax.margins(x=0)
@@ -114,20 +110,22 @@ def _tidy(ax: Axes) -> None:
 def plot_certainty(
     images: Any, result: UQResult, *, labels: Any = None, unseen: tuple[Any, UQResult] | None = None, count: int = 8
 ) -> Figure:
-    """The most and the least certain images of a batch, each over its class probabilities.
+    """Plot the most and the least certain images.
 
-    Certainty is by predictive entropy. With `unseen`, a third row has the first images of those, whatever they are.
+    Each image stands above its class probabilities. Images are ranked by predictive entropy. With `unseen`, a third
+    row shows the first unseen images, in their own order.
 
     Args:
-        images: [batch, height, width], grey values.
-        result: of `predict_vi_uq` at these images, a classification.
-        labels: true classes [batch]; where the prediction is another, both bars are coloured.
-        unseen: (images, result) of things that no class is meant for.
-        count: images a row.
+        images: grey values [batch, height, width].
+        result: the result of `predict_vi_uq` at these images, a classification.
+        labels: true classes [batch]; if the prediction misses the true class, both bars are coloured.
+        unseen: (images, result) of things that belong to no class.
+        count: images per row.
     Returns:
-        The figure, one row of images for each group.
+        The figure, with a row of images per group.
     Raises:
-        ValueError: a result without probabilities, or another number of images. ImportError: no matplotlib.
+        ValueError: the result has no probabilities, or the number of images differs from the result's.
+        ImportError: matplotlib is not installed.
 
     >>> probs = np.array([[0.9, 0.1], [0.5, 0.5]])
     >>> result = UQResult(mean=probs, probs=probs, predictive_entropy=np.array([0.33, 0.69]))
@@ -153,18 +151,18 @@ def plot_certainty(
 
 
 def _checked_images(name: str, images: Any, result: UQResult) -> tuple[np.ndarray, np.ndarray]:
-    """Images as [n, height, width], and the entropies [n] of the result."""
+    """Return the images [n, height, width] and their entropies [n]."""
     images = np.asarray(images)
     if result.probs is None or result.predictive_entropy is None:
-        raise ValueError("Expected a classification result, with probs and a predictive_entropy; got another.")
+        raise ValueError("Expected a classification result (probs, predictive_entropy); got another kind of result.")
     if images.ndim != 3 or len(images) != len(result.probs):
-        shape = f"[{len(result.probs)}, height, width], as result has"
+        shape = f"[{len(result.probs)}, height, width] to match result"
         raise ValueError(f"Expected {name} of shape {shape}; got {list(images.shape)}.")
     return images, np.asarray(result.predictive_entropy)
 
 
 def _add_key(part: Any, *, has_labels: bool) -> None:
-    """What the colours and the numbers mean, beside the title of the first row."""
+    """Explain the colours and numbers beside the first row's title."""
     from matplotlib.patches import Patch
 
     handles = [Patch(color=BLUE, label="predicted class")]
@@ -185,7 +183,7 @@ def _add_key(part: Any, *, has_labels: bool) -> None:
 
 
 def _plot_row(part: Any, title: str, images: Any, probs: Any, entropy: Any, labels: Any) -> None:
-    """One row of a figure: images above, bars below."""
+    """Plot a row of images above their bars."""
     part.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
     axes = part.subplots(2, len(images), squeeze=False, height_ratios=[1.5, 1], gridspec_kw={"hspace": 0.02})
     for i, image in enumerate(images):
@@ -198,14 +196,17 @@ def _plot_row(part: Any, title: str, images: Any, probs: Any, entropy: Any, labe
 
 
 def _plot_bars(ax: Axes, probs: np.ndarray, label: int | None, *, is_first: bool) -> None:
-    """Class probabilities as bars: the predicted class blue, a true class that it is not orange."""
+    """Plot class probabilities as bars.
+
+    The predicted class is blue, and the true class is orange if it was missed.
+    """
     predicted = int(probs.argmax())
     colours = [GREY] * len(probs)
     colours[predicted] = BLUE
     if label is not None and label != predicted:
         colours[label] = ORANGE
     ax.bar(range(len(probs)), probs, color=colours, width=0.8)
-    edge = 0.9  # Room at both sides, so that the bars of neighbours keep apart.
+    edge = 0.9  # Room at both sides keeps the bars of neighbouring images apart.
     ax.set(ylim=(0, 1), xlim=(-edge, len(probs) - 1 + edge), xticks=range(len(probs)), yticks=[0, 1])
     ax.tick_params(length=0, labelsize=7, colors=INK, pad=2, labelleft=is_first)
     ax.spines[["top", "right", "left"]].set_visible(False)

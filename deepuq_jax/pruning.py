@@ -1,4 +1,6 @@
-"""Pruning by signal to noise: weights whose mean is small beside their standard deviation are set to 0.
+"""Prune weights by their signal-to-noise ratio.
+
+Weights whose mean is small beside their standard deviation are set to 0.
 
 Source: Blundell et al. 2015, arXiv 1505.05424, section 5.1; Graves 2011, Practical Variational Inference for Neural
 Networks.
@@ -20,21 +22,23 @@ from deepuq_jax.functional.gaussian import sigma_from_rho
 from deepuq_jax.model.state import with_streams
 from deepuq_jax.model.variables import PruneMask, VariableTree, unwrap
 
-# 0.29 of 100 weights are 29, although the product is less.
+# In floating point 0.29 * 100 is 28.999999999999996; this slack makes it count as 29 weights.
 _ROUNDING = 1e-6
 
 
 def signal_to_noise_curve(model: Any, points: int = 101) -> tuple[Array, Array]:
-    """Signal to noise of the weights in rising order: what is lost when a fraction of them is pruned.
+    """Return the quantiles of the weights' signal-to-noise ratio.
+
+    The curve shows which ratios are lost when a fraction of the weights is pruned.
 
     Args:
-        model: any Bayesian model of mean-field posteriors.
+        model: any Bayesian model with mean-field posteriors.
         points: length of the curve.
     Returns:
-        (fractions from 0 to 1 [points], \\|mu\\| / sigma at those quantiles over all weights [points]); in decibel
-        20 log10 of the latter. `prune(model, fractions[i])` takes the weights below the i-th value.
+        (fractions from 0 to 1 [points], \\|mu\\| / sigma at those quantiles over all weights [points]). In decibels
+        the ratio is 20 log10(\\|mu\\| / sigma). `prune(model, fractions[i])` prunes the weights below the i-th ratio.
     Raises:
-        ValueError: no mean-field posterior in the model, a count that cannot be.
+        ValueError: the model has no mean-field posterior, or `points` is not a positive int.
 
     >>> from deepuq_jax import BayesianLinear
     >>> fractions, ratio = signal_to_noise_curve(BayesianLinear(3, 2, rngs=nnx.Rngs(0)), points=5)
@@ -48,21 +52,22 @@ def signal_to_noise_curve(model: Any, points: int = 101) -> tuple[Array, Array]:
 
 
 def prune(model: Any, fraction: float) -> Any:
-    """A copy of the model without the given fraction of its weights, those of the least \\|mu\\| / sigma.
+    """Copy a model without its weights of smallest signal-to-noise ratio.
 
-    A pruned weight is 0 in every draw and at the means, adds nothing to the KL, and has no gradient: the mask is
-    carried, and `fit` goes on training the rest. Pruning again counts what is pruned already.
+    The given fraction of the weights, those with the smallest \\|mu\\| / sigma, is pruned. A pruned weight is 0 in
+    every draw and at the means, adds nothing to the KL, and has no gradient. The mask is carried, and `fit` continues
+    to train the other weights. If the model was pruned before, the fraction includes the weights pruned already.
 
-    Plain `jax.grad` of the model itself refuses the mask's booleans; `nnx.grad`, `train_step` and `fit` leave them out.
+    Plain `jax.grad` of the model itself refuses the boolean masks; `nnx.grad`, `train_step` and `fit` leave them out.
 
     Args:
-        model: a layer, a model of layers, or one of `bayesianize`.
-        fraction: of all weights under a posterior, biases included, at least 0 and below 1; rounded down to a whole
-            number of weights.
+        model: a layer, a model of layers, or a model returned by `bayesianize`.
+        fraction: fraction of all weights under a posterior, biases included, at least 0 and below 1. The number of
+            pruned weights is rounded down.
     Returns:
         A model of the same kind.
     Raises:
-        ValueError: a fraction out of range; a model with a posterior that takes no mask, or without one.
+        ValueError: the fraction is out of range, or the model has no posterior, or a posterior that takes no mask.
 
     >>> from deepuq_jax import BayesianLinear, draw
     >>> layer = prune(BayesianLinear(3, 2, rngs=nnx.Rngs(0)), 0.5)
@@ -71,7 +76,7 @@ def prune(model: Any, fraction: float) -> Any:
     """
     if not 0 <= check_number("fraction", fraction) < 1:
         raise ValueError(expected("fraction", "to be at least 0 and below 1", f"{fraction!r}"))
-    weight_tensors(model)  # Refuses what has no posterior, or none that is finite.
+    weight_tensors(model)  # Refuse a model without a posterior, or with a posterior that is not finite.
     copy = jax.tree.map(_own, model, is_leaf=lambda node: isinstance(node, nnx.Module))
     owners: list[Any] = [owner for _, owner in weight_owners(copy)]
     for owner in owners:
@@ -88,7 +93,10 @@ def _own(node: Any) -> Any:
 
 
 def _signal_to_noise(owner: Any) -> dict[str, Any]:
-    """|mu| / sigma of each weight, by the name of its posterior; -1 for one that is pruned already."""
+    """Compute |mu| / sigma per weight, keyed by posterior name.
+
+    Weights that are already pruned get -1.
+    """
     masks = unwrap(owner.prune_mask)
     ratios = {}
     for name, posterior in posteriors_of(owner).items():
@@ -100,10 +108,14 @@ def _signal_to_noise(owner: Any) -> dict[str, Any]:
 
 
 def _keep_largest(ratios: Any, fraction: float) -> Any:
-    """Booleans like `ratios`, False for that fraction of all entries with the least, and for those below 0."""
+    """Mark the weights to keep.
+
+    Returns:
+        Booleans like `ratios`, False for the given fraction of entries with the smallest ratios and for ratios below 0.
+    """
     leaves, treedef = jax.tree.flatten(ratios)
     flat = jnp.concatenate([leaf.ravel() for leaf in leaves])
-    # By rank, so that ties (biases at 0) are pruned in part, and the count is what was asked for.
+    # Select by rank: ties (biases at 0) are then pruned in part, and the count is the requested count.
     rank = jnp.argsort(jnp.argsort(flat))
     kept = (rank >= math.floor(fraction * flat.size + _ROUNDING)) & (flat >= 0)
     masks, start = [], 0

@@ -1,4 +1,7 @@
-"""Networks of other libraries, one library a file: what is parameters, what is carried, how they are called."""
+"""Adapters for networks of other libraries.
+
+Each library has a file. An adapter says which arrays are parameters, which are carried, and how the network is called.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,19 @@ __all__ = ["Net", "Parts", "is_foreign", "select", "take_apart"]
 
 
 def is_foreign(net: Any) -> bool:
-    """Whether `net` is an Equinox module, or one of the pairs that `take_apart` takes."""
+    """Whether `net` is an Equinox module or a network pair.
+
+    The pairs are those that `take_apart` accepts.
+    """
     is_pair = isinstance(net, tuple) and len(net) == 2 and callable(net[0])
     return equinox.is_equinox(net) or linen.is_linen(net) or is_pair
 
 
 def take_apart(net: Any) -> Parts:
-    """A network as its parameters, its carried state, and a static part that calls it at given ones.
+    """Split a network into its parts.
+
+    The parts are the parameters, the carried state, and a static part that calls the network at given parameters and a
+    given state.
 
     >>> take_apart(nnx.Linear(2, 1, rngs=nnx.Rngs(0))).params["kernel"].shape
     (2, 1)

@@ -1,6 +1,7 @@
-"""Equinox modules: floating arrays are parameters, other arrays and `eqx.nn.State` are carried, the rest is static.
+"""Adapt Equinox modules.
 
-Equinox is looked for among the modules that are imported already, never imported.
+Floating arrays are parameters, other arrays and `eqx.nn.State` are carried, and the rest is static. This file never
+imports Equinox: it looks for it among the modules that are already imported.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ _DEFAULT_AXIS = "batch"
 
 @dataclass(frozen=True)
 class EquinoxNet:
-    """What is no array in a module: leaves and their place among all, None standing for an array."""
+    """The static part of an Equinox module.
+
+    `static` holds the leaves that are not arrays, with None in place of each array, and `treedef` the structure of all.
+    """
 
     static: tuple[Any, ...]
     treedef: Any
@@ -37,24 +41,26 @@ class EquinoxNet:
         return _equinox().combine(weights, arrays, static)
 
     def __call__(self, weights: Any, carried: Any, x: Any, key: Array | None) -> tuple[Any, Any]:
-        """Outputs of the module, called on each example with a key of its own, and the state after them."""
+        """Call the module on each example with a separate key.
+
+        Returns:
+            (outputs, state after the call)
+        """
         net = self._rebuild(weights, carried["arrays"])
         size = jax.tree.leaves(x)[0].shape[0]
         keys = jax.random.split(key, size) if key is not None and self.takes_key else None
-        options = (lambda k: {}) if keys is None else (lambda k: {"key": k})
+
+        def call(x: Any, k: Array | None, *state: Any) -> Any:
+            return net(x, *state) if k is None else net(x, *state, key=k)
+
         if not self.has_state:
-            return jax.vmap(lambda x, k: net(x, **options(k)), axis_name=self.axis_name)(x, keys), carried
-        stateful = jax.vmap(
-            lambda x, k, state: net(x, state, **options(k)),
-            in_axes=(0, 0, None),
-            out_axes=(0, None),
-            axis_name=self.axis_name,
-        )
+            return jax.vmap(call, axis_name=self.axis_name)(x, keys), carried
+        stateful = jax.vmap(call, in_axes=(0, 0, None), out_axes=(0, None), axis_name=self.axis_name)
         outputs, state = stateful(x, keys, carried["state"])
         return outputs, {**carried, "state": state}
 
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> EquinoxNet:
-        """With every `inference` flag at that value."""
+        """Set every `inference` flag to `value`."""
         net = self._rebuild(weights, carried["arrays"])
         net = _equinox().nn.inference_mode(net, value)
         return replace(self, static=_static(net)[0])
@@ -65,7 +71,7 @@ def _equinox() -> Any:
 
 
 def is_equinox(net: Any) -> bool:
-    """Whether `net` is an Equinox module, or a pair of one and its state."""
+    """Whether `net` is an Equinox module or (module, state)."""
     if "equinox" not in sys.modules:
         return False
     eqx = _equinox()
@@ -75,7 +81,7 @@ def is_equinox(net: Any) -> bool:
 
 
 def take_apart(net: Any) -> Parts:
-    """The module as its parts, in the mode in which it is."""
+    """Split the module into its parts, in its present mode."""
     eqx = _equinox()
     module, state = net if isinstance(net, tuple) else (net, None)
     if not callable(module):
@@ -83,12 +89,12 @@ def take_apart(net: Any) -> Parts:
     if state is None and any(isinstance(node, eqx.nn.StateIndex) for node in _nodes(module, eqx.nn.StateIndex)):
         what = "to be a pair (module, state) of `eqx.nn.make_with_state`, since the module has state"
         raise ValueError(expected("net", what, type(module).__name__))
-    # A NumPy array is data too.
+    # Turn NumPy arrays into JAX arrays, so that they count as data and not as static leaves.
     module = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, module)
     params, rest = eqx.partition(module, eqx.is_inexact_array)
     carried = {"arrays": eqx.filter(rest, eqx.is_array)}
     if state is not None:
-        # A copy: Equinox lets each state be used once.
+        # Copy the state, since Equinox allows each state to be used only once.
         carried["state"] = jax.tree.map(lambda leaf: leaf, state)
     static, treedef = _static(module)
     takes_key = "key" in inspect.signature(type(module).__call__).parameters
@@ -96,28 +102,35 @@ def take_apart(net: Any) -> Parts:
     in_order = tuple(dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(params))
 
     def of_type(types: Any) -> list[str]:
-        is_one = lambda node: isinstance(node, types)
-        nodes = jax.tree_util.tree_leaves_with_path(params, is_leaf=is_one)
-        below = lambda path, node: [path + own for own, _ in jax.tree_util.tree_leaves_with_path(node)]
-        return [dotted(full) for path, node in nodes if is_one(node) for full in below(path, node)]
+        def is_of_type(node: Any) -> bool:
+            return isinstance(node, types)
+
+        paths: list[str] = []
+        for path, node in jax.tree_util.tree_leaves_with_path(params, is_leaf=is_of_type):
+            if is_of_type(node):
+                paths += [dotted(path + below) for below, _ in jax.tree_util.tree_leaves_with_path(node)]
+        return paths
 
     return Parts(adapter, params, carried, in_order, of_type)
 
 
 def _static(module: Any) -> tuple[tuple[Any, ...], Any]:
-    """Leaves that are no arrays, None for those that are, and the treedef of all."""
+    """Return the static leaves and the treedef.
+
+    Arrays are replaced by None.
+    """
     eqx = _equinox()
     leaves, treedef = jax.tree.flatten(module)
     return tuple(None if eqx.is_array(leaf) else leaf for leaf in leaves), treedef
 
 
 def _nodes(module: Any, kind: type) -> list[Any]:
-    is_one = lambda node: isinstance(node, kind)
-    return [node for node in jax.tree.leaves(module, is_leaf=is_one) if is_one(node)]
+    leaves = jax.tree.leaves(module, is_leaf=lambda node: isinstance(node, kind))
+    return [leaf for leaf in leaves if isinstance(leaf, kind)]
 
 
 def _axis_name(module: Any) -> str:
-    """The name that the module's batch norms have for the batch axis."""
+    """Find the batch axis name of the batch norms."""
     names = {node.axis_name for node in _nodes(module, _equinox().nn.BatchNorm)}
     names = {name for name in names if isinstance(name, str)}
     if len(names) > 1:

@@ -1,4 +1,4 @@
-"""A function of parameters and inputs; it carries nothing."""
+"""Adapt functions of parameters and inputs, which carry no state."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from deepuq_jax.adapters.protocol import Parts
 
 @dataclass(frozen=True)
 class FunctionNet:
-    """outputs = apply(params, x)"""
+    """A network given by a function: outputs = apply(params, x)."""
 
     apply: Callable[..., Any]
 
     def __call__(self, weights: Any, carried: Any, x: Any, key: Array | None) -> tuple[Any, Any]:
-        """Outputs of the function at these weights."""
+        """Return the function's outputs at these weights."""
         return self.apply(weights, x), carried
 
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> FunctionNet:
-        """Itself: a function has no modes."""
+        """Return the network itself, since functions have no modes."""
         return self
 
 
 def take_apart(apply: Callable[..., Any], params: Any) -> Parts:
-    """The pair as its parts."""
+    """Split the pair into its parts."""
     return Parts(FunctionNet(apply), params, {})

@@ -1,4 +1,7 @@
-"""Flax Linen modules with their variables: the collection "params" is parameters, every other collection is carried."""
+"""Adapt Flax Linen modules with their variables.
+
+The collection "params" holds the parameters; every other collection is carried.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from jax import Array
 from deepuq_jax._checks import expected
 from deepuq_jax.adapters.protocol import Parts
 
-# What Linen modules call the argument that says in which mode they are, and its value in evaluation.
+# The names under which Linen modules take their mode as an argument, and the argument's value in evaluation.
 _MODE_ARGUMENTS = {
     "train": False,
     "training": False,
@@ -25,17 +28,21 @@ _MODE_ARGUMENTS = {
 
 @dataclass(frozen=True)
 class LinenNet:
-    """The module and the mode that its call is told."""
+    """A Linen module and its train/eval arguments."""
 
     module: linen.Module
     arguments: tuple[tuple[str, bool], ...]
 
     def __hash__(self):
-        # A module with a list among its fields cannot be hashed, but compared.
+        # A module with a list among its fields cannot be hashed, although it can be compared.
         return hash((type(self.module), self.arguments))
 
     def __call__(self, weights: Any, carried: Any, x: Any, key: Array | None) -> tuple[Any, Any]:
-        """Outputs, and the carried collections with what the module wrote to them; `key` serves every stream."""
+        """Apply the module, with every random stream drawn from `key`.
+
+        Returns:
+            (outputs, carried collections as updated by the module)
+        """
         variables = {"params": weights, **carried}
         options: dict[str, Any] = dict(self.arguments)
         if key is not None:
@@ -46,13 +53,16 @@ class LinenNet:
         return outputs, {**carried, **written}
 
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> LinenNet:
-        """With the argument of the module's call that says so."""
+        """Set the mode arguments that the module's call takes."""
         chosen = ((argument, _MODE_ARGUMENTS[argument] == value) for argument, _ in self.arguments)
         return replace(self, arguments=tuple(chosen))
 
 
 def is_linen(net: Any) -> bool:
-    """Whether `net` is a pair of a Linen module, or its `apply`, and variables."""
+    """Whether `net` is a pair of Linen module and variables.
+
+    The module's `apply` may take its place.
+    """
     return isinstance(net, tuple) and len(net) == 2 and _module(net[0]) is not None
 
 
@@ -62,9 +72,12 @@ def _module(net: Any) -> linen.Module | None:
 
 
 def take_apart(net: Any, variables: Any) -> Parts:
-    """The module as its parts: in the mode that is its call's default, else in training."""
+    """Split the module into its parts.
+
+    The mode is the default of the module's call, or training if the call has no default.
+    """
     module = _module(net)
-    assert module is not None  # for the type checker: `is_linen` said so
+    assert module is not None  # For the type checker: `is_linen` has tested it.
     if not isinstance(variables, Mapping) or "params" not in variables:
         raise TypeError(expected("variables", 'to be a mapping with the collection "params"', type(variables).__name__))
     collections = {name: _as_dicts(collection) for name, collection in variables.items()}
@@ -73,7 +86,10 @@ def take_apart(net: Any, variables: Any) -> Parts:
 
 
 def _as_dicts(collection: Any) -> Any:
-    """Plain dicts, frozen or not: what `apply` returns has to be of the type that it took."""
+    """Convert mappings, frozen or not, to plain dicts.
+
+    The state that goes into `apply` then has the same type as the state that comes out.
+    """
     if isinstance(collection, Mapping):
         return {name: _as_dicts(value) for name, value in collection.items()}
     return collection

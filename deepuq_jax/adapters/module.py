@@ -1,4 +1,4 @@
-"""Flax NNX modules around a network of any library: what they hold of it, and how it is called."""
+"""Flax NNX modules that hold networks of any library."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from deepuq_jax.model.variables import FixedWeight, VariableTree, copied, unwrap
 
 
 class CarriedState(nnx.Variable[Any]):
-    """State of a network that is no NNX module: carried, not trained."""
+    """The state of a non-NNX network: carried, not trained."""
 
 
 class StreamKey(nnx.Variable[Any]):
-    """What the dropout of one fixed draw is drawn from."""
+    """The key for the dropout of a fixed draw."""
 
 
 class NetModule(nnx.Module):
-    """Holds the static part of a network and its state, and passes the mode on; a subclass holds the weights."""
+    """A module that holds a network and its state.
+
+    It passes train/eval modes on to the network. A subclass holds the weights.
+    """
 
     net: Net
     carried: Any
@@ -33,15 +36,18 @@ class NetModule(nnx.Module):
         self.carried = nnx.data(carried if isinstance(carried, nnx.State) else CarriedState(carried))
 
     def _means(self) -> Any:
-        """The weights that stand for the network."""
+        """Return the network's weights, or their means."""
         raise NotImplementedError
 
     def _state(self) -> Any:
-        """The carried state, in Variables that the network may write to."""
+        """Return the carried state in writable Variables."""
         return unwrap(self.carried) if isinstance(self.carried, nnx.Variable) else own_variables(self.carried)
 
     def _run(self, weights: Any, x: Any, key: Array | None) -> Any:
-        """Outputs at these weights, with streams from `key`; writes what the network carries."""
+        """Return the outputs at these weights.
+
+        The call updates the carried state. Streams such as dropout derive from `key`.
+        """
         is_variable = isinstance(self.carried, nnx.Variable)
         outputs, carried = self.net(weights, self._state(), x, None if key is None else stream_key(key))
         if jax.tree.leaves(carried):
@@ -51,11 +57,11 @@ class NetModule(nnx.Module):
     def _set_mode(self, name: str, value: bool) -> None:
         self.net = nnx.static(self.net.in_mode(name, value, self._means(), self._state()))
 
-    # `train()`, `eval()` and `set_attributes` of this module, or of one around it, look for these two by name.
+    # `train()`, `eval()` and `set_attributes`, of this module or of a module around it, look for these two by name.
 
     @property
     def deterministic(self) -> None:
-        """Setting it switches dropout off (True) or on."""
+        """Write-only: switches dropout off (True) or on (False)."""
 
     @deterministic.setter
     def deterministic(self, value: bool) -> None:
@@ -63,7 +69,10 @@ class NetModule(nnx.Module):
 
     @property
     def use_running_average(self) -> None:
-        """Setting it makes BatchNorm use its statistics (True) or those of the batch."""
+        """Write-only: whether BatchNorm uses its running statistics.
+
+        True selects the running statistics, False the statistics of the batch.
+        """
 
     @use_running_average.setter
     def use_running_average(self, value: bool) -> None:
@@ -71,7 +80,9 @@ class NetModule(nnx.Module):
 
 
 class PlainModule(NetModule):
-    """A network of another library as an NNX module: its parameters are `nnx.Param`s, and nothing is Bayesian.
+    """A network of another library as a plain NNX module.
+
+    Its parameters are `nnx.Param`s, and nothing is Bayesian.
 
     >>> import jax.numpy as jnp
     >>> PlainModule(Parts(lambda w, carried, x, key: (x @ w, carried), jnp.ones((2, 1)), {}))(jnp.ones((1, 2)))
@@ -86,16 +97,19 @@ class PlainModule(NetModule):
         return unwrap(self.weights)
 
     def __call__(self, x: Any, *, key: Array | None = None) -> Any:
-        """Outputs of the network, with dropout from `key`."""
+        """Return the network's outputs, with dropout from `key`."""
         return self._run(self._means(), x, key)
 
     def draw(self, *, key: Array) -> FixedModule:
-        """The network as it is, with its dropout fixed."""
+        """Fix the network's weights and dropout."""
         return FixedModule(self.net, self._means(), self.carried, key)
 
 
 class FixedModule(FixedModel, NetModule):
-    """A network at given weights, and with given dropout: it ignores keys, forgets what it writes, and has no KL."""
+    """A network with fixed weights and fixed dropout.
+
+    It ignores keys, forgets its changes of state, and has a KL of 0.
+    """
 
     def __init__(self, net: Net, weights: Any, carried: Any, key: Array, likelihood: Any = None):
         self._hold(net, unwrap(carried))
@@ -107,5 +121,5 @@ class FixedModule(FixedModel, NetModule):
         return unwrap(self.weights)
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
-        """Outputs of the network."""
+        """Return the network's outputs."""
         return self.net(self._means(), self._state(), x, unwrap(self.stream_key))[0]

@@ -1,4 +1,7 @@
-"""Flax NNX modules: `nnx.Param`s are parameters, every other Variable is carried."""
+"""Adapt Flax NNX modules.
+
+The `nnx.Param`s are parameters; every other Variable is carried.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,37 @@ from deepuq_jax.adapters.protocol import Parts
 
 @dataclass(frozen=True)
 class NNXNet:
-    """Rebuilds the module from its static part, so that tied parameters stay one."""
+    """The static part of an NNX module.
+
+    Rebuilding the module from it keeps tied parameters tied.
+    """
 
     graphdef: Any
 
     def __call__(self, weights: Any, carried: Any, x: Any, key: Array | None) -> tuple[Any, Any]:
-        """Outputs of the module, and its Variables after them; its streams are among `carried`."""
+        """Rebuild and call the module, whose streams are among `carried`.
+
+        Returns:
+            (outputs, carried Variables after the call)
+        """
         net = nnx.merge(self.graphdef, weights, carried)
         return net(x), nnx.state(net, nnx.Not(nnx.Param))
 
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> NNXNet:
-        """With the attribute set on every submodule that has it."""
+        """Set the attribute `name` on every submodule that has it."""
         net = nnx.merge(self.graphdef, weights, carried)
         net.set_attributes(raise_if_not_found=False, **{name: value})
         return NNXNet(nnx.split(net)[0])
 
 
 def take_apart(net: nnx.Module) -> Parts:
-    """The module as its parts; its parameters are nested dicts."""
+    """Split the module into its parts.
+
+    The parameters are nested dicts.
+    """
     graphdef, params, carried = nnx.split(net, nnx.Param, ...)
     names = {path: ".".join(map(str, path)) for path, _ in nnx.to_flat_state(params)}
-    # A tied parameter has several paths in the graph; the split knows it by one.
+    # A tied parameter has several paths in the graph, of which the split keeps a single path.
     name_of = {id(node): names[path] for path, node in nnx.iter_graph(net) if path in names}
     in_order = [name_of[id(param)] for param in _params_in_order(net, set())]
 
@@ -46,7 +59,10 @@ def take_apart(net: nnx.Module) -> Parts:
 
 
 def _params_in_order(node: Any, seen: set[int]) -> Iterator[nnx.Param[Any]]:
-    """The Params below `node`, each once, attributes in the order in which they were first set."""
+    """Yield each Param below `node` once.
+
+    Attributes come in the order in which they were first set.
+    """
     if id(node) in seen:
         return
     seen.add(id(node))

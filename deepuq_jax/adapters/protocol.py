@@ -1,4 +1,4 @@
-"""What a network of any library is to `bayesianize`."""
+"""The parts of a network of any library."""
 
 from __future__ import annotations
 
@@ -9,26 +9,37 @@ from jax import Array
 
 
 class Net(Protocol):
-    """The static part of a network: hashable, and equal where the network is built alike."""
+    """The static part of a network.
+
+    It is hashable, and networks that are built alike have equal static parts.
+    """
 
     def __call__(self, weights: Any, carried: Any, x: Any, key: Array | None) -> tuple[Any, Any]:
-        """Outputs, and the carried state after the call; `key` is what dropout and the like are drawn from."""
+        """Call the network, with all streams drawn from `key`.
+
+        Returns:
+            (outputs, carried state after the call)
+        """
         ...
 
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> Net:
-        """The same in evaluation (True) or training (False); `name` is the attribute that Flax NNX has for it."""
+        """Return the network in evaluation (True) or training (False) mode.
+
+        `name` is the attribute that Flax NNX uses for the mode.
+        """
         ...
 
 
 class Parts(NamedTuple):
-    """A network taken apart.
+    """The parts of a network.
 
     Attributes:
-        net: its static part.
-        params: its parameters, a pytree of floating arrays.
-        carried: what else it holds (an `nnx.State`, or a pytree of arrays).
-        in_order: dotted paths of the parameters in the order of definition; () where there is no such order.
-        of_type: gives the dotted paths of the layers of a type, or of one of several; None where layers have no types.
+        net: the static part.
+        params: the parameters, a pytree of floating arrays.
+        carried: everything else that the network holds (an `nnx.State`, or a pytree of arrays).
+        in_order: dotted paths of the parameters in the order of definition; () if there is no such order.
+        of_type: returns the dotted paths of the parameters in layers of a given type or tuple of types; None if layers
+            have no types.
     """
 
     net: Net

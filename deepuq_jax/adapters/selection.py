@@ -1,4 +1,4 @@
-"""Which parameters of a network are Bayesian."""
+"""Select the Bayesian parameters of a network."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ WORDS = ("all", "kernels", "last_layer")
 
 
 def select(where: Any, parts: Parts) -> Any:
-    """A pytree like the parameters, with True where `where` chooses.
+    """Select parameters by the argument `where` of `bayesianize`.
 
     Args:
         where: as in `bayesianize`.
-        parts: of the network.
+        parts: the parts of the network.
+    Returns:
+        A pytree like the parameters, with True for each selected parameter.
     Raises:
-        ValueError: none chosen; a choice by order or type in a network that has none. TypeError: no such choice.
+        ValueError: no parameter is selected, or the network has no order or no types to select by.
+        TypeError: the selection is of another kind.
     """
     chooses = _chooser(where, parts)
     chosen = jax.tree_util.tree_map_with_path(lambda path, leaf: chooses(dotted(path), leaf), parts.params)
@@ -57,10 +60,14 @@ def _chooser(where: Any, parts: Parts) -> Callable[[str, Any], object]:
 
 def _is_types(where: Any) -> bool:
     types = where if isinstance(where, tuple) else (where,)
-    return bool(types) and all(isinstance(one, type) for one in types)
+    return bool(types) and all(isinstance(kind, type) for kind in types)
 
 
 def _is_kernel(path: str, leaf: Any) -> bool:
-    """Two axes or more, and no bias: those of attention have two axes too."""
+    """Whether the parameter is a kernel.
+
+    A kernel has two axes or more and does not bear the name of a bias. The name is tested since the biases of attention
+    have two axes.
+    """
     name = path.rpartition(".")[2]
     return leaf.ndim >= 2 and name != "b" and "bias" not in name

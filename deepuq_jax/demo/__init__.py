@@ -1,1 +1,1 @@
-"""The demo: a user of the public names."""
+"""The demo, which uses only the public names."""

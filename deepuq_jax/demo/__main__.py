@@ -1,4 +1,7 @@
-"""``python -m deepuq_jax.demo [--out DIR] [--seeds 5]``: one table and two pictures, in under a minute on two cores."""
+"""Run the demo, which makes a table and two pictures.
+
+``python -m deepuq_jax.demo [--out DIR] [--seeds 5]`` takes under a minute on two cores.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ DPI = 160
 
 
 def save_curve(path: Path, curve: Curve) -> None:
-    """The picture of the regression."""
+    """Save the picture of the regression."""
     ax = plot_regression(curve.x, curve.result, data=curve.data, truth=curve_truth(curve.x))
     ax.set(ylim=(-1.2, 2.0), xlim=(curve.x[0], curve.x[-1]))
     ax.set_title("Sure where there are data, unsure where there are none", loc="left", fontweight="bold")
@@ -36,20 +39,21 @@ def save_curve(path: Path, curve: Curve) -> None:
 
 
 def save_digits(path: Path, predictions: Predictions, data: Digits) -> None:
-    """The picture of the digits, as the network of the first seed sees them."""
+    """Save the picture of the first seed's predictions on digits."""
     test, unseen, _ = jax.tree.map(lambda leaf: leaf[0], predictions)
-    images = lambda x: x.reshape(-1, 8, 8)
-    figure = plot_certainty(images(data.test[0]), test, labels=data.test[1], unseen=(images(data.unseen), unseen))
+    images, unseen_images = data.test[0].reshape(-1, 8, 8), data.unseen.reshape(-1, 8, 8)
+    figure = plot_certainty(images, test, labels=data.test[1], unseen=(unseen_images, unseen))
     figure.savefig(path, dpi=DPI)
 
 
 def run_demo(out: Path, *, seeds: int = 5, settings: Settings = Settings(), curve_epochs: int = 300) -> str:
-    """Train, measure, draw.
+    """Train the networks, measure them, and save the pictures.
 
     Args:
-        out: folder that gets curve.png and digits.png; made if need be.
-        seeds: networks of each kind.
-        settings: of the digits. curve_epochs: of the curve.
+        out: folder for curve.png and digits.png; it is created if necessary.
+        seeds: number of networks of each kind.
+        settings: settings of the training on digits.
+        curve_epochs: training epochs on the curve.
     Returns:
         The table.
     """
@@ -63,10 +67,10 @@ def run_demo(out: Path, *, seeds: int = 5, settings: Settings = Settings(), curv
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the demo from the command line."""
     parser = argparse.ArgumentParser(prog="python -m deepuq_jax.demo", description=str(__doc__).splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder of the pictures")
-    parser.add_argument("--seeds", type=int, default=5, help="networks of each kind")
+    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for the pictures")
+    parser.add_argument("--seeds", type=int, default=5, help="number of networks of each kind")
     arguments = parser.parse_args(argv)
     start = time.perf_counter()
     table = run_demo(arguments.out, seeds=arguments.seeds)

@@ -1,4 +1,7 @@
-"""Whether a fit can be trusted: its health, importance weights, and simulation-based calibration of the inference."""
+"""Tools that tell whether a fit can be trusted.
+
+They measure the health of a fit, compute importance weights of the posterior, and calibrate an inference by simulation.
+"""
 
 from deepuq_jax.diagnostics.findings import FitHealth, LayerHealth
 from deepuq_jax.diagnostics.health import diagnose, effective_temperature

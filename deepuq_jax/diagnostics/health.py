@@ -1,4 +1,8 @@
-"""The health of a fit: how near q is to the posterior, what each layer has learned, and what is off, in words."""
+"""Diagnose the health of a fit.
+
+`diagnose` measures how near q is to the posterior and how much each layer has learned, and describes the problems in
+words.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +18,32 @@ from deepuq_jax.diagnostics.importance import khat_threshold, log_importance_wei
 from deepuq_jax.diagnostics.weights import WeightTensor, kl_per_weight, weight_tensors
 from deepuq_jax.model.base import as_model
 
-# A weight that has learned less than this, in nats, is still at the prior: its mean is within 0.45 prior standard
-# deviations of the prior's, its scale within a factor of 1.4. The jitter of Adam alone leaves about 0.04.
+# A weight whose KL is below this, in nats, is still at the prior: its mean is within 0.45 prior standard deviations of
+# the prior's mean, and its standard deviation within a factor of 1.4. The jitter of Adam alone leaves about 0.04 nats.
 PRIOR_KL = 0.1
-# Draws below which the fit of a tail says nothing.
+# With fewer draws, the fit of a tail says nothing.
 MIN_SAMPLES = 100
 
 
 def effective_temperature(
     size: int, *, kl_weight: float = 1.0, num_data: Any = None, num_batches: int | None = None
 ) -> float:
-    """Weight of the KL in an objective, over that of the exact ELBO: 1 is Bayes, less a cold posterior.
+    """Return the temperature of a training objective.
 
-    The exact per-example ELBO has KL / size. `negative_elbo` has kl_weight KL / num_data, so T = kl_weight size /
-    num_data; `vi_elbo_step` with a criterion averaged over the batch has kl_weight KL / num_batches, so T = kl_weight
-    size / num_batches: the batch size, unless kl_weight says otherwise.
+    The temperature T is the weight of the KL in the objective over its weight in the exact ELBO. T = 1 gives the
+    Bayesian posterior, T < 1 a cold posterior.
+
+    The exact ELBO per example contains KL / size. `negative_elbo` contains kl_weight KL / num_data, so
+    T = kl_weight size / num_data. `vi_elbo_step` with a criterion averaged over the batch contains
+    kl_weight KL / num_batches, so T = kl_weight size / num_batches, which for kl_weight = 1 is the batch size.
 
     Args:
-        size: number of examples trained on.
-        kl_weight: as it was at the end of training.
-        num_data: as passed to `negative_elbo`; default `size`, as in `fit`.
-        num_batches: as passed to `vi_elbo_step`, where that was the objective.
+        size: number of training examples.
+        kl_weight: its value at the end of training.
+        num_data: the argument of `negative_elbo`; default `size`, as in `fit`.
+        num_batches: the argument of `vi_elbo_step`, if this was the objective.
     Raises:
-        ValueError: both of the last two, or numbers that cannot be.
+        ValueError: both `num_data` and `num_batches` are given, or a number is invalid.
     Source: Wenzel et al. 2020, arXiv 2002.02405.
 
     >>> effective_temperature(1000, num_batches=10), effective_temperature(1000, num_batches=10, kl_weight=0.01)
@@ -64,22 +71,26 @@ def diagnose(
     n_samples: int = 1000,
     batch_size: int | None = None,
 ) -> FitHealth:
-    """How healthy a fit is: distance to the posterior, what each layer has learned, the temperature trained at.
+    """Diagnose the health of a fit.
+
+    The diagnosis measures the distance of q to the posterior, how much each layer has learned, and the temperature of
+    the training objective.
 
     Args:
-        model: as trained; dropout and BatchNorm in evaluation mode.
-        x, y: the whole of the training data, arrays with a leading axis.
-        key: one key of `jax.random.key`.
+        model: the trained model, with dropout and BatchNorm in evaluation mode.
+        x, y: the whole training data, arrays with a leading axis of examples.
+        key: a single key of `jax.random.key`.
         log_likelihood: (outputs, y) -> [batch], nats. Default: the model's `likelihood`, else `Categorical()`.
-        kl_weight, num_data, num_batches: what the objective was given, for its temperature: `effective_temperature`.
-            Not needed after a plain `fit`.
-        n_samples: draws, 100 or more; each is a pass over the data.
-        batch_size: examples taken at a time.
+        kl_weight, num_data, num_batches: the arguments of the objective, which determine its temperature; see
+            `effective_temperature`. They are not needed after a plain `fit`.
+        n_samples: number of draws, 100 or more; each draw is a pass over the data.
+        batch_size: examples processed at a time.
     Returns:
         FitHealth; `print` it.
     Raises:
-        ValueError, TypeError: bad arguments, no mean-field posterior in the model, one that is not finite.
-        ImportError: no arviz-stats (extra `diagnostics`).
+        ValueError, TypeError: an argument is invalid, the model has no mean-field posterior, or a posterior is not
+            finite.
+        ImportError: arviz-stats is not installed (extra `diagnostics`).
     Source: Yao et al. 2018, arXiv 1802.02538 (k-hat of a variational fit); Blundell et al. 2015, arXiv 1505.05424,
         section 5.1 (signal to noise); Trippe & Turner 2018, arXiv 1801.06230 (over-pruning).
 
@@ -101,7 +112,7 @@ def diagnose(
     log_weights = log_importance_weights(
         model, x, y, key=key, n_samples=n_samples, log_likelihood=log_likelihood, batch_size=batch_size
     )
-    whole = _layer("every layer", tensors)
+    whole = _layer("all layers", tensors)
     layers = tuple(_layer(path, list(group)) for path, group in groupby(tensors, lambda tensor: tensor.layer))
     return FitHealth(
         khat=pareto_khat(log_weights),

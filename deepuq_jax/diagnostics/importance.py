@@ -1,4 +1,6 @@
-"""Importance weights of the exact posterior against q, and the Pareto k-hat of their tail.
+"""Importance weights and their Pareto k-hat.
+
+The weights compare the exact posterior with q, from which the draws come; k-hat describes their tail.
 
 Source: Yao, Vehtari, Simpson & Gelman 2018, arXiv 1802.02538; Vehtari et al. 2024, arXiv 1507.02646.
 """
@@ -25,11 +27,12 @@ from deepuq_jax.objectives.kl import kl_divergence
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
 from deepuq_jax.posterior import AtDraw
 
-# Examples at a time: sums of so many in float32 keep their hundredths of a nat; the rest is added in float64.
+# Examples per batch. Sums over so many examples in float32 are right to hundredths of a nat; batches are summed in
+# float64.
 _BATCH = 1024
-# Draws at a time: as good as a plain loop for large networks, and several times as fast for small ones.
+# Draws per batch: as fast as a plain loop for large networks, and several times as fast for small networks.
 _DRAWS = 10
-# Weights within a thousandth of each other have no tail to fit.
+# Weights that differ by less than a thousandth have no tail to fit.
 _NO_SPREAD = 1e-3
 
 
@@ -43,24 +46,25 @@ def log_importance_weights(
     log_likelihood: Any = None,
     batch_size: int | None = None,
 ) -> np.ndarray:
-    """Log importance weights of the posterior against q, up to the evidence; their mean is the ELBO of the data.
+    """Compute log importance weights of the posterior against q.
 
-    log r_i = log p(y | x, w_i) + log p(w_i) - log q(w_i),  w_i of draw(model, key=fold_in(key, i))
+    log r_i = log p(y | x, w_i) + log p(w_i) - log q(w_i), with w_i the weights of draw(model, key=fold_in(key, i))
 
-    Where q is the posterior they are all log p(y | x). What is not Bayesian in the model (BatchNorm statistics, plain
-    parameters) stays as it is; put dropout and BatchNorm into evaluation mode first.
+    The weights are not normalised by the evidence p(y | x). The mean of log r_i estimates the ELBO of the data. If q is
+    the exact posterior, every log r_i is log p(y | x). The parts of the model that are not Bayesian (BatchNorm
+    statistics, plain parameters) stay fixed. Put dropout and BatchNorm into evaluation mode first.
 
     Args:
-        model: a Bayesian model of mean-field posteriors.
-        x, y: the whole of the training data, arrays with a leading axis.
-        key: one key of `jax.random.key`.
+        model: a Bayesian model with mean-field posteriors.
+        x, y: the whole training data, arrays with a leading axis of examples.
+        key: a single key of `jax.random.key`.
         n_samples: number of draws.
         log_likelihood: (outputs, y) -> [batch], nats. Default: the model's `likelihood`, else `Categorical()`.
-        batch_size: examples taken at a time.
+        batch_size: examples processed at a time.
     Returns:
-        [n_samples], nats, in float64.
+        Log weights [n_samples] in nats, in float64.
     Raises:
-        ValueError, TypeError: bad counts, data or shapes; a model whose `kl` does not look at the key.
+        ValueError, TypeError: a count, the data or a shape is invalid, or the model's `kl` ignores the key.
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
@@ -79,8 +83,8 @@ def log_importance_weights(
     at_draws = with_kl_rule(model, AtDraw())
     ratios = np.asarray(_log_q_over_p(at_draws, key, n_samples=n_samples), np.float64)
     if n_samples > 1 and np.ptp(ratios) == 0:
-        what = "to look at the key, as that of the MeanField in the model does, or of a dataclasses.replace of it"
-        raise ValueError(expected("model.kl(key)", what, "one number"))
+        fix = "Return the kl of the model's MeanField, or of a copy of it made by dataclasses.replace."
+        raise ValueError(expected("model.kl(key)", "to depend on the key", "the same value for all keys") + f" {fix}")
     total = -ratios
     for start in range(0, size, batch_size):
         rows = slice(start, start + batch_size)
@@ -92,7 +96,7 @@ def log_importance_weights(
 
 @partial(jax.jit, static_argnames="n_samples")
 def _log_q_over_p(model: Any, key: Array, *, n_samples: int) -> Array:
-    """log q(w) - log p(w), [n_samples]."""
+    """Compute log q(w) - log p(w) per draw, [n_samples]."""
 
     def of_draw(i: Any) -> Array:
         return kl_divergence(model, key=draw_key(key, i))
@@ -104,7 +108,7 @@ def _log_q_over_p(model: Any, key: Array, *, n_samples: int) -> Array:
 def _log_likelihood_of_draws(
     model: Any, x: Any, y: Any, key: Array, *, likelihood: Likelihood, n_samples: int
 ) -> Array:
-    """log p(y | x, w) summed over the examples, [n_samples]."""
+    """Compute log p(y | x, w), summed over examples, [n_samples]."""
 
     def of_draw(i: Any) -> Array:
         return per_example(likelihood, draw(model, key=draw_key(key, i))(x), y).sum()
@@ -113,17 +117,19 @@ def _log_likelihood_of_draws(
 
 
 def pareto_khat(log_weights: Any) -> float:
-    """Shape of the generalised Pareto distribution fitted to the largest importance weights, by arviz-stats.
+    """Fit the Pareto shape of the largest weights.
 
-    Below 0.5 the weights have a finite variance; above about 0.7 (`khat_threshold`) importance sampling from q does
-    not reach the target, whatever the number of draws.
+    k-hat is the shape of a generalised Pareto distribution that arviz-stats fits to the tail of the importance weights.
+    Below 0.5 the weights have a finite variance. Above about 0.7 (`khat_threshold`) importance sampling from q does not
+    reach the target with any number of draws.
 
     Args:
         log_weights: [draws], nats, up to a constant.
     Returns:
-        k-hat; -inf where the weights are equal to within a thousandth: no tail at all.
+        k-hat; -inf if the weights are equal to within a thousandth and so have no tail.
     Raises:
-        ValueError: fewer than 25 draws, NaN or +infinity among them. ImportError: no arviz-stats.
+        ValueError: there are fewer than 25 draws, or NaN or +infinity among them, or no finite weight.
+        ImportError: arviz-stats is not installed.
     Source: Vehtari et al. 2024, arXiv 1507.02646.
 
     >>> gaussian = np.random.default_rng(0).normal(size=2000)
@@ -133,15 +139,16 @@ def pareto_khat(log_weights: Any) -> float:
     psislw = _psislw()
     values = np.asarray(log_weights, np.float64)
     if values.ndim != 1 or values.size < 25:
-        raise ValueError(f"Expected log_weights to have shape [draws], 25 or more; got {list(values.shape)}.")
+        raise ValueError(f"Expected log_weights of shape [draws], with 25 draws or more; got {list(values.shape)}.")
     if np.isnan(values).any() or values.max() in (np.inf, -np.inf):
-        raise ValueError("Expected log_weights to be below infinity, one of them finite; got another.")
-    # A weight of exactly 0 is far from the tail that is fitted.
+        got = "NaN, infinity or no finite value"
+        raise ValueError(f"Expected log_weights to be below infinity and not all -infinity; got {got}.")
+    # Weights of exactly 0 are far from the fitted tail, so they may be replaced by the smallest positive weight.
     values = np.maximum(values, values[np.isfinite(values)].min())
     if np.ptp(values) < _NO_SPREAD:
         return -np.inf
     with np.errstate(all="ignore"):
-        # arviz-stats takes logs of the reciprocal weights, as leave-one-out has them.
+        # arviz-stats takes logs of the reciprocal weights, as in leave-one-out cross-validation.
         return float(psislw(-values, r_eff=1.0)[1])
 
 
@@ -154,7 +161,9 @@ def _psislw() -> Callable[..., Any]:
 
 
 def khat_threshold(n_samples: int) -> float:
-    """Above it the estimates of so many draws are not to be trusted: min(1 - 1 / log10(S), 0.7).
+    """Return the largest trustworthy k-hat.
+
+    It is min(1 - 1 / log10(S), 0.7). With S = `n_samples` draws, estimates with a larger k-hat should not be trusted.
 
     >>> round(khat_threshold(1000), 2), khat_threshold(10_000)
     (0.67, 0.7)

@@ -1,4 +1,6 @@
-"""Simulation-based calibration: whether an inference gets back what it is given.
+"""Simulation-based calibration of an inference.
+
+The parameters behind simulated data are ranked among the draws that the inference makes from the data.
 
 Source: Talts, Betancourt, Simpson, Vehtari & Gelman 2018, arXiv 1804.06788.
 """
@@ -17,35 +19,45 @@ from deepuq_jax.noise import draw_key
 
 
 class CalibrationRanks(NamedTuple):
-    """Ranks of true parameters among their posterior draws; uniform on 0 ... n_draws where the inference is right.
+    """Ranks of true parameters among their posterior draws.
 
-    A heap at both ends says that the posterior is too narrow, one in the middle too wide, a slope that it is biased.
+    If the inference is right, the ranks are uniform on 0 ... n_draws. A heap at both ends means that the posterior is
+    too narrow, a heap in the middle that it is too wide, and a slope that it is biased.
 
     Attributes:
         ranks: integers, a pytree like the parameters with a leading axis of simulations.
-        n_draws: of each posterior.
+        n_draws: number of draws from each posterior.
     """
 
     ranks: Any
     n_draws: int
 
     def histogram(self, bins: int = 10) -> Any:
-        """How many simulations fall into each bin of ranks, a pytree like the parameters with a leading axis of bins.
+        """Count the simulations per bin of ranks.
 
+        Returns:
+            A pytree like the parameters with a leading axis of bins.
         Raises:
-            ValueError: bins that do not hold as many ranks each: `bins` must divide n_draws + 1.
+            ValueError: `bins` does not divide n_draws + 1, so that the bins would hold unequal numbers of ranks.
         """
         if (self.n_draws + 1) % check_count("bins", bins):
             raise ValueError(expected("bins", f"to divide n_draws + 1 = {self.n_draws + 1}", f"{bins}"))
-        bin_of = lambda ranks: ranks * bins // (self.n_draws + 1)
-        count = lambda ranks: jnp.stack([jnp.sum(bin_of(ranks) == b, axis=0) for b in range(bins)])
+
+        def count(ranks: Array) -> Array:
+            bin_of_rank = ranks * bins // (self.n_draws + 1)
+            return jnp.stack([jnp.sum(bin_of_rank == b, axis=0) for b in range(bins)])
+
         return jax.tree.map(count, self.ranks)
 
     def p_value(self, bins: int = 10) -> Any:
-        """Chi-square test that the ranks are uniform: a probability for each parameter, a pytree like them.
+        """Test by chi-square whether the ranks are uniform.
 
-        X^2 = sum_b (count_b - expected)^2 / expected ~ chi-square of bins - 1 degrees, for 5 or more expected a bin.
-        With many parameters look at the least of them times their number.
+        X^2 = sum_b (count_b - expected)^2 / expected follows a chi-square distribution with bins - 1 degrees of
+        freedom, if 5 or more simulations are expected per bin. With many parameters, look at the smallest p-value times
+        the number of parameters.
+
+        Returns:
+            A p-value per parameter, in a pytree like the parameters.
         """
 
         def of_counts(counts: Array) -> Array:
@@ -65,23 +77,26 @@ def simulation_based_calibration(
     n_draws: int = 99,
     batch_size: int = 100,
 ) -> CalibrationRanks:
-    """Rank true parameters among posterior draws, over data simulated from the prior.
+    """Rank true parameters among posterior draws in simulations.
 
     w ~ p(w), y ~ p(y | w), w_1 ... w_S ~ q(w | y):  rank = number of w_s below w
 
-    The ranks are uniform for the exact posterior, for every one-dimensional parameter or function of parameters.
+    For the exact posterior, the ranks of every scalar parameter, or scalar function of the parameters, are uniform.
 
     Args:
-        simulate: key -> (parameters, data): parameters from the prior, a pytree of arrays, and data given them.
-        infer: (data, key=, n_draws=) -> draws of the parameters, a pytree like them with a leading axis [n_draws]. It
-            is traced and vmapped: `train_epoch` or `train_step` under `lax.scan` and the posterior's `sample`, say.
-        key: one key of `jax.random.key`; simulation i uses fold_in(key, i).
-        n_simulations, n_draws: sizes; n_draws + 1 with many divisors gives a choice of bins.
-        batch_size: simulations at a time, in one vmap.
+        simulate: key -> (parameters, data): draws parameters, a pytree of arrays, from the prior, and data given the
+            parameters.
+        infer: (data, key=, n_draws=) -> draws of the parameters, a pytree like the parameters with a leading axis
+            [n_draws]. It is traced and vmapped; for example, it may run `train_epoch` or `train_step` under `lax.scan`
+            and return the posterior's `sample`.
+        key: a single key of `jax.random.key`; simulation i uses fold_in(key, i).
+        n_simulations: number of simulations.
+        n_draws: number of posterior draws; if n_draws + 1 has many divisors, there is a choice of bins.
+        batch_size: simulations per vmap.
     Returns:
         CalibrationRanks.
     Raises:
-        ValueError: bad sizes, draws of another structure or shape than the parameters.
+        ValueError: a size is invalid, or the draws differ from the parameters in structure or shape.
 
     >>> def simulate(key):  # w ~ N(0, 1), y ~ N(w, 1)
     ...     w, noise = jax.random.normal(key, 2)

@@ -1,4 +1,7 @@
-"""The weights of a model one by one: where they are, their posterior, their prior, and what each has learned."""
+"""List weights with their posteriors and priors.
+
+`kl_per_weight` measures how much each weight has learned.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,20 @@ from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors.base import Prior
 from deepuq_jax.priors.tree import each_weight, prior_by_leaf
 
-# Gauss-Hermite nodes for a prior without a closed-form KL: exact for log densities that are polynomials up to degree
-# 63, and within a few hundredths of a nat for those with a kink.
+# Number of Gauss-Hermite nodes for a prior without a closed-form KL. The quadrature is exact for log densities that are
+# polynomials up to degree 63, and right to a few hundredths of a nat for log densities with a kink.
 _NODES = 32
 
 
 class WeightTensor(NamedTuple):
-    """One tensor of Gaussian weights.
+    """A tensor of Gaussian weights.
 
     Attributes:
-        path: where it is in the model, such as "layers.0.kernel".
-        mu, rho: arrays of one shape; the standard deviation is softplus(rho).
-        prior: over it, or where it has a centre, over its deviation from that.
-        centre: where the prior lies, an array of the same shape, or 0.
-        mask: None, or booleans of the same shape, False for weights that are pruned.
+        path: dotted path in the model, such as "layers.0.kernel".
+        mu, rho: arrays of the same shape; the standard deviation is softplus(rho).
+        prior: prior over the weights' deviation from `centre`.
+        centre: centre of the prior, an array of the same shape, or 0.
+        mask: None, or booleans of the same shape, False for pruned weights.
     """
 
     path: str
@@ -45,18 +48,22 @@ class WeightTensor(NamedTuple):
 
     @property
     def layer(self) -> str:
-        """The path without its last part; "model" where nothing is left."""
+        """The path without its last part; "model" if empty."""
         return self.path.rpartition(".")[0] or "model"
 
     @property
     def signal_to_noise(self) -> Array:
-        """|mu| / sigma of each weight, 0 of one that is pruned."""
+        """|mu| / sigma per weight; 0 for pruned weights."""
         ratio = jnp.abs(self.mu) / sigma_from_rho(self.rho)
         return ratio if self.mask is None else jnp.where(self.mask, ratio, 0.0)
 
 
 def weight_owners(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, object) for every object that holds a posterior and its prior, the model itself first."""
+    """Yield every object that holds a posterior and its prior.
+
+    Yields:
+        (dotted path, object), the model itself first.
+    """
     if posteriors_of(model):
         yield path, model
     for below, node in bayesian_nodes(model):
@@ -64,13 +71,14 @@ def weight_owners(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def weight_tensors(model: Any) -> list[WeightTensor]:
-    """Every tensor of weights under a mean-field posterior.
+    """List the weight tensors under mean-field posteriors.
 
-    A posterior is found as an attribute of a Bayesian layer or model, as in `BayesianLinear.kernel_posterior`; its
-    prior is the attribute `prior` beside it, around the attribute `centre` (a pytree like the means) if there is one.
+    A posterior is found as an attribute of a Bayesian layer or model, as in `BayesianLinear.kernel_posterior`. Its
+    prior is the attribute `prior` of the same object. If this object has an attribute `centre` (a pytree like the
+    means), the prior is centred there.
 
     Raises:
-        ValueError: no posterior in the model, or one with a mean or scale that is not finite.
+        ValueError: the model has no posterior, or a posterior with a mean or a scale that is not finite.
 
     >>> from flax import nnx
     >>> from deepuq_jax import BayesByBackpropMLP
@@ -91,7 +99,8 @@ def _tensors_of(path: str, owner: Any) -> list[WeightTensor]:
     posteriors = posteriors_of(owner)
     names = {name: name.removesuffix("posterior").removesuffix("_") for name in posteriors}
     means = {names[name]: posterior.mu for name, posterior in posteriors.items()}
-    # A model's one posterior is a pytree of parameters by itself; a layer's are the parameters, by name.
+    # The single posterior of a model is itself a pytree of parameters; the posteriors of a layer are its parameters,
+    # keyed by name.
     priors = prior_by_leaf(unwrap(owner.prior), means.get("", means))
     masks, centre = unwrap(getattr(owner, "prune_mask", None)), unwrap(getattr(owner, "centre", None))
     tensors = []
@@ -118,7 +127,10 @@ def _is_prior(node: Any) -> bool:
 
 
 def posteriors_of(owner: Any) -> dict[str, MeanField]:
-    """The posteriors among an object's attributes, by name; none where no prior is beside them."""
+    """Return an object's posteriors, keyed by attribute name.
+
+    Without an attribute `prior` there are none.
+    """
     attributes = getattr(owner, "__dict__", {})
     if "prior" not in attributes:
         return {}
@@ -127,14 +139,16 @@ def posteriors_of(owner: Any) -> dict[str, MeanField]:
 
 
 def _join(*paths: str) -> str:
-    """Dotted paths as one; any may be empty."""
+    """Join dotted paths, some possibly empty."""
     return ".".join(filter(None, paths))
 
 
 def kl_per_weight(tensor: WeightTensor) -> Array:
-    """KL(q || p) of each weight in nats, the shape of the tensor: what the data have told of it.
+    """Compute KL(q || p) per weight in nats.
 
-    In closed form where the prior has one; else by Gauss-Hermite quadrature, E_q[log q(w)] - E_q[log p(w)].
+    The result has the shape of the tensor. The KL of a weight tells how much the weight has learned from the data. It
+    is computed in closed form if the prior has a closed form, else as E_q[log q(w)] - E_q[log p(w)] by Gauss-Hermite
+    quadrature.
 
     >>> from deepuq_jax import GaussianPrior
     >>> rho = jnp.full(2, jnp.log(jnp.expm1(0.5)))

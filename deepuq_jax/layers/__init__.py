@@ -1,4 +1,7 @@
-"""Flax NNX layers, one family a file."""
+"""Bayesian layers and models as Flax NNX modules.
+
+Each family of layers has a file.
+"""
 
 from deepuq_jax.layers.conv import BayesianConv
 from deepuq_jax.layers.embed import BayesianEmbed

@@ -1,4 +1,4 @@
-"""Activations by their documented names."""
+"""Activation functions and their documented names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from deepuq_jax._checks import expected
 
 
 def gelu(x: Array) -> Array:
-    """x Phi(x) with the Gaussian's own distribution function, as documented; `nnx.gelu` takes an approximation to it.
+    """Compute the exact GELU, x Phi(x).
+
+    As documented, Phi is the exact Gaussian distribution function; `nnx.gelu` uses an approximation.
 
     >>> round(float(gelu(jnp.array(1.0))), 6)
     0.841345
@@ -31,10 +33,13 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def activation_function(activation: Any) -> Callable[..., Any]:
-    """The function of this name, upper or lower case; a callable as it is.
+    """Look up an activation by its name.
+
+    The name may be in upper or lower case. A callable is returned as it is.
 
     Raises:
-        ValueError: an unknown name. TypeError: neither a name nor a callable.
+        ValueError: the name is unknown.
+        TypeError: the argument is neither a name nor a callable.
 
     >>> activation_function("tanh") is jnp.tanh
     True

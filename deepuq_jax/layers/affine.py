@@ -1,4 +1,8 @@
-"""What layers with a Bayesian kernel and bias share: a linear map of input and kernel, posteriors, KL, draws."""
+"""The base of the Bayesian affine layers.
+
+It holds the posteriors and implements calls, moment propagation, KL and draws for a map that is linear in input and
+kernel.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,10 @@ DEFAULT_SIGMA_INIT = 0.05
 
 
 class AffineLayer(BaseModel, nnx.Module):
-    """y = op(x, W) + b with a Gaussian posterior over W and b; a layer names its op and says what an input is."""
+    """An affine layer with Gaussian posteriors over kernel and bias.
+
+    y = op(x, W) + b. A subclass defines the operation `_op` and checks its inputs in `_checked`.
+    """
 
     def __init__(
         self,
@@ -56,11 +63,14 @@ class AffineLayer(BaseModel, nnx.Module):
     @property
     @abstractmethod
     def _op(self) -> Callable[[Any, Array], Array]:
-        """A hashable function of x and a kernel, linear in each, that casts both to the compute dtype `self.dtype`."""
+        """The operation, a hashable function of x and kernel.
+
+        It is linear in each argument and casts both to the compute dtype `self.dtype`.
+        """
 
     @abstractmethod
     def _checked(self, x: Any) -> Any:
-        """The input as `op` takes it, once it is known to be sound."""
+        """Check the input and convert it for `_op`."""
 
     def _posteriors(self) -> tuple[GaussianPosterior, GaussianPosterior | None]:
         return posterior_of(self, "kernel_posterior"), posterior_of(self, "bias_posterior")
@@ -70,7 +80,11 @@ class AffineLayer(BaseModel, nnx.Module):
         return {"kernel": kernel.mu} if bias is None else {"kernel": kernel.mu, "bias": bias.mu}
 
     def __call__(self, x: Array, *, key: Array | None = None, noise: Any = None) -> Array:
-        """Outputs [..., out_features]: one draw from `key` or `noise`, else at the means."""
+        """Return the outputs at a draw or the means.
+
+        The outputs are [..., out_features]. `key` or `noise` selects the draw; without either, the weights are the
+        posterior means.
+        """
         check_one_of("key and noise", key, noise)
         x = self._checked(x)
         kernel, bias = self._posteriors()
@@ -81,21 +95,25 @@ class AffineLayer(BaseModel, nnx.Module):
         return self.estimator(self._op, x, kernel, bias, noise)
 
     def propagate(self, mean: Array, var: Array | None = None) -> tuple[Array, Array]:
-        """Mean and variance of the outputs over the weights, for inputs of independent units with `mean` and `var`.
+        """Compute the outputs' mean and variance over the weights.
+
+        The units of the input are taken as independent, with the given mean and variance:
 
         E = op(mean, mu_W) + mu_b,  V = op(mean^2, sigma_W^2) + op(var, mu_W^2 + sigma_W^2) + sigma_b^2
 
-        Exact for each output of one layer without `var`; between layers the covariances of units are lost.
+        Without `var`, the moments of each output of a single layer are exact. Between layers, the covariances of units
+        are lost.
 
         Args:
-            mean: [batch, ..., in_features]. var: variances, that shape, or None for inputs that are certain.
+            mean: means of the input, [batch, ..., in_features].
+            var: variances of the input, of the same shape, or None if the inputs are known exactly.
         Returns:
             (mean, variance), each [batch, ..., out_features].
         """
         mean = self._checked(mean)
         kernel, bias = self._posteriors()
         kernel_var = jnp.square(kernel.sigma)
-        # Indices (of an embedding) select rows; they are no numbers to be squared.
+        # The indices of an embedding select rows; squaring them would select other rows.
         square = mean if jnp.issubdtype(mean.dtype, jnp.integer) else jnp.square(mean)
         out_var = self._op(square, kernel_var)
         if var is not None:
@@ -105,7 +123,10 @@ class AffineLayer(BaseModel, nnx.Module):
         return _affine(self._op, mean, kernel.mu, None if bias is None else bias.mu), out_var
 
     def draw_noise(self, x: Array, *, key: Array) -> Any:
-        """The noise of `layer(x, key=key)`, so that layer(x, noise=layer.draw_noise(x, key=key)) equals it."""
+        """Draw the noise of `layer(x, key=key)`.
+
+        The noise reproduces the call: layer(x, noise=layer.draw_noise(x, key=key)) equals layer(x, key=key).
+        """
         return self.estimator.draw_noise(self._op, self._checked(x), *self._posteriors(), key=key)
 
     def _weight_noise(self, key: Array | None) -> Any:
@@ -113,14 +134,22 @@ class AffineLayer(BaseModel, nnx.Module):
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """Whether both priors have one."""
+        """Whether the priors have a closed-form KL."""
         prior = unwrap(self.prior)
         return all(q is None or q.has_closed_form_kl(prior) for q in self._posteriors())
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """KL(q || p) in nats, a scalar; where there is no closed form, at the weights that `key` (or `noise`) draws."""
+        """Return KL(q || p), a scalar in nats.
+
+        For a Gaussian prior p = N(mu_p, sigma_p^2) and a posterior q = N(mu_q, sigma_q^2), each component contributes
+
+        log(sigma_p / sigma_q) + (sigma_q^2 + (mu_q - mu_p)^2) / (2 sigma_p^2) - 1/2
+
+        and the sum runs over all components of weight and bias. For a prior without a closed form, the KL is estimated
+        at the weights that `key` (or `noise`) draws.
+        """
         noise = self._weight_noise(key) if noise is None else noise
-        # Without noise, or with noise of outputs, there are no weights to estimate at.
+        # Without noise, or with noise for outputs instead of weights, there is no draw of the weights to use.
         of_weights = noise if isinstance(noise, dict) else dict.fromkeys(("kernel", "bias"))
         kernel, bias = self._posteriors()
         prior = prior_by_leaf(unwrap(self.prior), self._means())
@@ -128,7 +157,7 @@ class AffineLayer(BaseModel, nnx.Module):
         return kl if bias is None else kl + bias.kl(prior["bias"], noise=of_weights["bias"])
 
     def draw(self, *, key: Array) -> FixedAffine:
-        """The layer with its weights fixed at one draw."""
+        """Fix the layer's weights at a single draw."""
         noise = self._weight_noise(key)
         kernel, bias = self._posteriors()
         fixed_bias = None if bias is None else bias.sample(noise=noise["bias"])
@@ -141,7 +170,10 @@ def _affine(op: Callable[..., Any], x: Any, kernel: Array, bias: Array | None) -
 
 
 class FixedAffine(FixedModel, nnx.Module):
-    """An affine layer with given weights: it ignores noise and has no KL."""
+    """An affine layer with fixed weights.
+
+    It ignores noise, and its KL is 0.
+    """
 
     def __init__(self, kernel: Array, bias: Array | None, op: Callable[[Any, Array], Array]):
         self.kernel = FixedWeight(kernel)
@@ -149,9 +181,9 @@ class FixedAffine(FixedModel, nnx.Module):
         self._op = nnx.static(op)
 
     def __call__(self, x: Array, *, key: Array | None = None, noise: Any = None) -> Array:
-        """Outputs [..., out_features]."""
+        """Return the outputs [..., out_features]."""
         return _affine(self._op, x, unwrap(self.kernel), unwrap(self.bias))
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """0 nats: nothing is random."""
+        """Return 0 nats, since nothing is random."""
         return jnp.zeros((), jnp.promote_types(unwrap(self.kernel).dtype, jnp.float32))

@@ -1,4 +1,4 @@
-"""The convolution with Bayesian kernel and bias.
+"""The Bayesian convolution.
 
 Source: Blundell et al. 2015, arXiv 1505.05424; Shridhar, Laumann & Liwicki 2019, arXiv 1901.02731, for convolutions.
 """
@@ -26,7 +26,10 @@ _WORDS = ("SAME", "VALID", "CAUSAL", *_PADDED_BY)
 
 @dataclass(frozen=True)
 class Convolution:
-    """Convolution of x [batch, ..., *positions, in] with a kernel [*kernel_size, in / groups, out]."""
+    """The convolution of an input with a kernel.
+
+    The input is [batch, ..., *positions, in], the kernel [*kernel_size, in / groups, out].
+    """
 
     strides: tuple[int, ...]
     padding: str | tuple[tuple[int, int], ...]
@@ -52,7 +55,11 @@ class Convolution:
         return outputs.reshape(*batch, *outputs.shape[1:])
 
     def _pad(self, x: Array, size: tuple[int, ...]) -> tuple[Array, Any]:
-        """The input, padded by what lax does not know, and the padding that is left to lax."""
+        """Apply the paddings that `jax.lax` does not know.
+
+        Returns:
+            (padded input, padding left to `jax.lax`)
+        """
         reach = [(n - 1) * d for n, d in zip(size, self.dilation, strict=True)]
         if self.padding in _PADDED_BY:
             widths = [(0, 0), *((r // 2, r - r // 2) for r in reach), (0, 0)]
@@ -61,25 +68,26 @@ class Convolution:
 
 
 class BayesianConv(AffineLayer):
-    """Convolution in one to three dimensions with a Gaussian posterior over kernel and bias, channels last.
+    """Convolution with a Gaussian posterior over kernel and bias.
 
-    y = x * W + b,  W, b ~ q(w) = N(mu, softplus(rho)^2);  kl() = KL(q || p), nats, summed over W and b.
+    y = x * W + b,  W, b ~ q(w) = N(mu, softplus(rho)^2);  kl() = KL(q || p) in nats, summed over W and b.
 
-    The posteriors are `kernel_posterior` [*kernel_size, in_features / feature_group_count, out_features] and
-    `bias_posterior` [out_features]. Every position sees the same weights: an estimator that draws noise for each
-    output on its own has its variances, but not the covariances between positions.
+    Inputs have one to three dimensions of positions, with channels last. The posteriors are `kernel_posterior`
+    [*kernel_size, in_features / feature_group_count, out_features] and `bias_posterior` [out_features]. Every position
+    sees the same weights. Estimators that draw separate noise for each output reproduce the variances of the outputs,
+    but not the covariances between positions.
 
     Args:
-        in_features, out_features: channels, positive ints, multiples of feature_group_count.
-        kernel_size: one to three positive ints; an int is one dimension.
-        strides, kernel_dilation: an int, or one for each dimension.
-        padding: "SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL" (one dimension: before the sequence only), an int, or
-            for each dimension an int or a pair (before, after).
+        in_features, out_features: numbers of channels, positive ints, multiples of feature_group_count.
+        kernel_size: one to three positive ints; a plain int means a single dimension.
+        strides, kernel_dilation: an int for all dimensions, or an int per dimension.
+        padding: "SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL" (a single dimension, padded before the sequence only),
+            an int, or per dimension an int or a pair (before, after).
         feature_group_count: number of groups of channels that do not see each other.
-        use_bias: whether there is a bias.
+        use_bias: whether to add a bias.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
-        ValueError, TypeError: a size or a padding that cannot be, and as `BayesianLinear`.
+        ValueError, TypeError: a size or a padding is invalid, and as in `BayesianLinear`.
 
     >>> layer = BayesianConv(3, 8, (3, 3), strides=2, rngs=nnx.Rngs(0))
     >>> layer(jnp.ones((5, 8, 8, 3)), key=jax.random.key(1)).shape
@@ -130,7 +138,10 @@ class BayesianConv(AffineLayer):
 
 
 def _sizes(name: str, value: Any, rank: int | None = None) -> tuple[int, ...]:
-    """One positive int for each dimension, `rank` of them or as many as there are; an int stands for all (for one)."""
+    """Check sizes, and return a positive int per dimension.
+
+    A plain int is repeated `rank` times; without a rank, it means a single dimension.
+    """
     if isinstance(value, (int, np.integer)):
         return (check_size(name, value),) * (rank or 1)
     sizes = check_sizes(name, value)

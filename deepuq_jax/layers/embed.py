@@ -1,4 +1,4 @@
-"""The embedding with a Bayesian table.
+"""The Bayesian embedding.
 
 Source: Blundell et al. 2015, arXiv 1505.05424.
 """
@@ -25,7 +25,10 @@ _default_table_init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal",
 
 @dataclass(frozen=True)
 class Lookup:
-    """Rows of a table [num_embeddings, features]: by index, or for one-hot rows [..., num_embeddings] a product."""
+    """The lookup of rows in a table [num_embeddings, features].
+
+    Integer inputs select rows by index; one-hot rows [..., num_embeddings] are multiplied with the table.
+    """
 
     dtype: Any = None
 
@@ -39,16 +42,17 @@ class Lookup:
 class BayesianEmbed(AffineLayer):
     """Embedding with a Gaussian posterior over its table.
 
-    y = W[x],  W ~ q(w) = N(mu, softplus(rho)^2);  kl() = KL(q || p), nats, summed over the table.
+    y = W[x],  W ~ q(w) = N(mu, softplus(rho)^2);  kl() = KL(q || p) in nats, summed over the table.
 
-    The posterior is `kernel_posterior` [num_embeddings, features]. Weight sampling looks rows up; any other estimator
-    takes the indices as one-hot rows, at the cost of a product with the whole table.
+    The posterior is `kernel_posterior` [num_embeddings, features]. Weight sampling looks up rows. Every other estimator
+    receives the indices as one-hot rows, at the cost of a product with the whole table.
 
     Args:
-        num_embeddings, features: sizes, positive ints.
+        num_embeddings, features: numbers of rows and columns of the table, positive ints.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
-        ValueError, TypeError: as `BayesianLinear`; indices that are no integers or, where concrete, out of range.
+        ValueError, TypeError: as in `BayesianLinear`; also if the indices are not integers or, unless traced, are out
+            of range.
 
     >>> layer = BayesianEmbed(10, 4, rngs=nnx.Rngs(0))
     >>> layer(jnp.array([[1, 2, 1]]), key=jax.random.key(1)).shape

@@ -1,4 +1,4 @@
-"""A network that is called and never changed."""
+"""Networks that are called but never change."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ class FrozenState(nnx.Variable[Any]):
 
 
 class Frozen(nnx.Module):
-    """A Flax NNX module with its weights, statistics and streams as they are now; what a call changes is forgotten.
+    """A frozen copy of a Flax NNX module.
 
-    Its mode alone may change: `eval()` and `train()`, of a module around it too, reach it.
+    It keeps the weights, statistics and streams that the module has now, and forgets the changes that a call makes.
+    Only its mode may change: `eval()` and `train()`, also of a module around it, reach it.
 
     >>> import jax.numpy as jnp
     >>> net = Frozen(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
@@ -28,14 +29,14 @@ class Frozen(nnx.Module):
         graphdef, state = nnx.split(net)
         self.graphdef = nnx.static(graphdef)
         values = [variable.get_value() for _, variable in nnx.to_flat_state(state)]
-        # A copy: training donates its buffers, and the caller keeps the network.
+        # Training donates its buffers; the copy preserves the caller's network.
         self.state = FrozenState(copied(values))
 
     def _net(self) -> Any:
         return nnx.merge(self.graphdef, unwrap(self.state))
 
     def __call__(self, x: Any) -> Any:
-        """Outputs of the network."""
+        """Return the network's outputs."""
         return self._net()(x)
 
     def _set_mode(self, **attributes: bool) -> None:
@@ -43,11 +44,11 @@ class Frozen(nnx.Module):
         net.set_attributes(raise_if_not_found=False, **attributes)
         self.graphdef = nnx.static(nnx.split(net)[0])
 
-    # `train()`, `eval()` and `set_attributes` of this module, or of one around it, look for these two by name.
+    # `train()`, `eval()` and `set_attributes`, of this module or of a module around it, look for these two by name.
 
     @property
     def deterministic(self) -> None:
-        """Setting it switches dropout off (True) or on."""
+        """Write-only: switches dropout off (True) or on (False)."""
 
     @deterministic.setter
     def deterministic(self, value: bool) -> None:
@@ -55,7 +56,10 @@ class Frozen(nnx.Module):
 
     @property
     def use_running_average(self) -> None:
-        """Setting it makes BatchNorm use its statistics (True) or those of the batch."""
+        """Write-only: whether BatchNorm uses its running statistics.
+
+        True selects the running statistics, False the statistics of the batch.
+        """
 
     @use_running_average.setter
     def use_running_average(self, value: bool) -> None:

@@ -1,4 +1,4 @@
-"""Input-dependent Gaussian noise: outputs that hold a mean and a raw variance for each target."""
+"""Outputs with a mean and a raw variance per target."""
 
 from __future__ import annotations
 
@@ -10,15 +10,22 @@ from deepuq_jax.functional.likelihood import heteroscedastic_nll, variance_from_
 
 
 class HeteroscedasticOutputs:
-    """What a model with `output_dim` means and as many raw variances can do with its outputs."""
+    """Methods for outputs of means and raw variances.
+
+    A prediction holds `output_dim` means, then as many raw variances.
+    """
 
     output_dim: int
 
     def split_prediction(self, prediction: Array) -> tuple[Array, Array]:
-        """Means and raw variances, each [..., output_dim], of outputs [..., 2 output_dim].
+        """Split outputs into means and raw variances.
 
+        Args:
+            prediction: [..., 2 output_dim].
+        Returns:
+            (means, raw variances), each [..., output_dim].
         Raises:
-            ValueError: a last axis of another size.
+            ValueError: the last axis has another size.
         """
         size = 2 * self.output_dim
         if jnp.ndim(prediction) < 1 or prediction.shape[-1] != size:
@@ -28,18 +35,23 @@ class HeteroscedasticOutputs:
         return mean, raw_var
 
     def predictive_variance(self, raw_var: Array) -> Array:
-        """Variance of the noise (not a std), softplus(raw_var) + 1e-6, of the same shape."""
+        """Compute the noise variance softplus(raw_var) + 1e-6.
+
+        The result is a variance, not a standard deviation, and has the shape of `raw_var`.
+        """
         return variance_from_raw(raw_var)
 
     def nll(self, prediction: Array, target: Array) -> Array:
-        """1/2 ((y - m)^2 / v + log v), summed over targets, mean over the rest: a scalar, as `vi_elbo_step` takes it.
+        """Compute the documented Gaussian negative log likelihood, a scalar.
 
-        It is 1/2 log(2 pi) a target short of nats; `negative_elbo` has that in.
+        1/2 ((y - m)^2 / v + log v), summed over targets and averaged over the other axes, as `vi_elbo_step` takes it.
+        It leaves out the constant 1/2 log(2 pi) nats per target, which `negative_elbo` includes.
 
         Args:
-            prediction: [..., 2 output_dim]. target: [..., output_dim].
+            prediction: [..., 2 output_dim].
+            target: [..., output_dim].
         Raises:
-            ValueError: another shape of either; nothing is broadcast.
+            ValueError: a shape differs; nothing is broadcast.
         """
         self.split_prediction(prediction)
         return heteroscedastic_nll(prediction, target)

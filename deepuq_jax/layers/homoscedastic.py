@@ -1,4 +1,4 @@
-"""Learned Gaussian noise that is the same everywhere: a raw variance for each target, trained along.
+"""Regression with learned noise that is constant over the inputs.
 
 Source: Blundell et al. 2015, arXiv 1505.05424, for the network; the noise is a maximum-likelihood parameter beside it.
 """
@@ -20,19 +20,20 @@ from deepuq_jax.layers.mlp import BayesByBackpropMLP
 from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.likelihoods import HomoscedasticGaussian
 
-# softplus(raw) + MIN_VARIANCE = 1: noise of standardised targets of which nothing is known yet.
+# Solves softplus(raw) + MIN_VARIANCE = 1, the noise of standardised targets before anything is known about them.
 INITIAL_RAW_VARIANCE = math.log(math.expm1(1.0 - MIN_VARIANCE))
 
 
 class LearnedNoise(nnx.Module):
-    """Appends to means [..., output_dim] a raw variance for each target, the same for every input, and trained.
+    """Append a trained raw variance per target to the means.
 
-    y_d ~ N(m_d, softplus(raw_var_d) + 1e-6), as `HomoscedasticGaussian` reads it; the variance starts at 1. The last
-    member of a `Sequential` whose members before it give the means. It has no posterior, and the KL leaves it out.
+    y_d ~ N(m_d, softplus(raw_var_d) + 1e-6), as `HomoscedasticGaussian` reads the outputs. The raw variances are the
+    same for every input, and the variance starts at 1. Use this layer as the last member of a `Sequential` whose other
+    members compute the means. It has no posterior and does not enter the KL.
 
     Args:
         output_dim: number of targets.
-        param_dtype: of `raw_var` [output_dim].
+        param_dtype: dtype of `raw_var` [output_dim].
 
     >>> LearnedNoise(2)(jnp.zeros((5, 2))).shape
     (5, 4)
@@ -43,26 +44,27 @@ class LearnedNoise(nnx.Module):
         self.raw_var = nnx.Param(jnp.full(self.output_dim, INITIAL_RAW_VARIANCE, param_dtype))
 
     def __call__(self, means: Array) -> Array:
-        """Means and raw variances, [..., 2 output_dim]."""
+        """Return means and raw variances, [..., 2 output_dim]."""
         check_last_axis("means", means, self.output_dim)
         raw_var = jnp.broadcast_to(self.raw_var[...].astype(means.dtype), means.shape)
         return jnp.concatenate([means, raw_var], axis=-1)
 
 
 class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackpropMLP):
-    """MLP of Bayesian layers with real targets whose noise it learns: y_d ~ N(m_d, softplus(raw_var_d) + 1e-6).
+    """Bayesian MLP for regression with learned, constant noise.
 
-    The outputs are the means and after them the raw variances, [batch, 2 output_dim], which are the same for every
-    input. `raw_var` is an ordinary parameter: no posterior, no part in the KL. The variance starts at 1.
+    y_d ~ N(m_d, softplus(raw_var_d) + 1e-6). The outputs are the means followed by the raw variances,
+    [batch, 2 output_dim]. The raw variances are the same for every input. `raw_var` is an ordinary parameter: it has no
+    posterior and does not enter the KL. The variance starts at 1.
 
     Args:
         input_dim: size of x's last axis.
-        hidden_dims: sizes of the hidden layers; () is one affine layer.
+        hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         output_dim: number of targets.
         activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
-        ValueError, TypeError: as `BayesByBackpropMLP`.
+        ValueError, TypeError: as in `BayesByBackpropMLP`.
 
     >>> import jax
     >>> from deepuq_jax import predict_vi_uq

@@ -1,4 +1,4 @@
-"""A Bayesian affine head over features of any network.
+"""A Bayesian head over the features of any network.
 
 Source of the idea: Harrison, Willes & Snoek 2024, arXiv 2404.11599.
 """
@@ -28,26 +28,31 @@ from deepuq_jax.priors.rules import below
 
 
 class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs, nnx.Module):
-    """Deterministic features under a Bayesian affine head: the KL is the head's alone.
+    """A Bayesian affine head over deterministic features.
 
     y = features(x) W + b,  W, b ~ q(w) = N(mu, softplus(rho)^2)
 
-    A network as the feature extractor is trained along: its parameters are ordinary ones, without a prior, and its
-    state (BatchNorm statistics, dropout streams) is carried. A Flax NNX module is held as it is, not copied.
-    Features without dropout are the same in every draw: compiled, `predict_vi_uq` computes them once.
+    The KL includes only the head. If the feature extractor is a network, it is trained together with the head: its
+    parameters are ordinary parameters without a prior, and its state (BatchNorm statistics, dropout streams) is
+    carried. A Flax NNX module is held as it is, not copied. Features without dropout are the same in every draw, and a
+    compiled `predict_vi_uq` computes them once.
 
     Args:
-        feature_extractor: from x to [..., feature_dim]: a network as `bayesianize` takes it (a Flax NNX or Equinox
+        feature_extractor: maps x to [..., feature_dim]: a network as `bayesianize` takes it (a Flax NNX or Equinox
             module, a pair of a Linen module and its variables, a pair (apply, params)), or any other callable.
-        feature_dim, output_dim: sizes, positive ints; `output_dim` counts targets or classes.
+        feature_dim: size of the last axis of the features, a positive int.
+        output_dim: number of targets or classes, a positive int.
         task: "regression" or "classification".
-        heteroscedastic: also predict a raw variance for each target; without effect in classification.
-        likelihood: `Gaussian(sigma)` where the noise of a regression is known. Default: by task.
-        frozen: keep a copy of the extractor as it is now, not trained (of another library: in evaluation mode).
-        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: of the head, as in `BayesianLinear`.
+        heteroscedastic: also predict a raw variance per target; no effect in classification.
+        likelihood: `Gaussian(sigma)` if the noise of a regression is known. The default follows from the task.
+        frozen: keep a copy of the extractor as it is now, and do not train it. An extractor of another library is
+            frozen in evaluation mode.
+        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: options of the head, as in
+            `BayesianLinear`.
     Raises:
-        ValueError: an unknown task, a likelihood of another task, an extractor with Bayesian layers (their KL would
-            not count) or tied ones; features of another size than `feature_dim`. TypeError: no callable.
+        ValueError: the task is unknown; the likelihood belongs to another task; the extractor has Bayesian layers
+            (their KL would not count) or tied layers; or the size of the features differs from `feature_dim`.
+        TypeError: the extractor cannot be called.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -73,7 +78,7 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         named_likelihood = _likelihood(_checked_task(task), heteroscedastic, likelihood)
         if is_foreign(feature_extractor):
             feature_extractor = PlainModule(take_apart(feature_extractor))
-            if frozen:  # Its dropout would need keys, which what is frozen is not given.
+            if frozen:  # In training mode its dropout would need keys, and a frozen extractor receives none.
                 feature_extractor.eval()
         _check_extractor(feature_extractor)
         self.feature_dim = check_size("feature_dim", feature_dim)
@@ -90,14 +95,16 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         refuse_tied(self)
 
     def _forward(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Array:
-        """Outputs [..., output_dim], twice that if heteroscedastic."""
+        """Return outputs [..., output_dim], or [..., 2 output_dim] if heteroscedastic."""
         return self.head(self.features(x, key=key), key=key, noise=noise)
 
     def features(self, x: Any, *, key: Array | None = None) -> Array:
-        """Output of the feature extractor, [..., feature_dim]; `key` is for the dropout of Linen and Equinox.
+        """Return the output of the feature extractor, [..., feature_dim].
+
+        `key` drives the dropout of extractors from other libraries, such as Linen and Equinox.
 
         Raises:
-            ValueError: a last axis of another size.
+            ValueError: the last axis has another size.
         """
         extractor = self.feature_extractor
         features = extractor(x, key=key) if isinstance(extractor, PlainModule) else extractor(x)
@@ -107,26 +114,35 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         return features
 
     def propagate(self, mean: Any, var: Array | None = None) -> tuple[Array, Array]:
-        """Mean and variance of the outputs over the head's weights: exact, since the features are certain."""
+        """Compute the outputs' mean and variance over the head's weights.
+
+        The moments are exact, since the features are deterministic.
+
+        Raises:
+            ValueError: `var` is not None.
+        """
         if var is not None:
-            raise ValueError(expected("var", "to be None: an extractor takes inputs that are certain", var))
+            raise ValueError(expected("var", "to be None: an extractor takes inputs without a variance", var))
         return self.head.propagate(self.features(mean))
 
     def draw_noise(self, x: Any, *, key: Array) -> Any:
-        """The noise of `model(x, key=key)`: the head's. Dropout streams are not part of it."""
+        """Draw the head's noise in `model(x, key=key)`, without dropout."""
         return apply_to_copy(lambda model: model.head.draw_noise(model.features(x, key=key), key=key), self, key)[0]
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """Whether the head's has one."""
+        """Whether the head's KL has a closed form."""
         return self.head.has_closed_form_kl
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """KL(q || p) of the head in nats; where there is no closed form, at the weights of `key` (or `noise`)."""
+        """Return the head's KL(q || p) in nats.
+
+        Without a closed form, the KL is estimated at the weights that `key` (or `noise`) draws.
+        """
         return self.head.kl(key, noise=noise)
 
     def draw(self, *, key: Array) -> Sequential:
-        """The model with its head, and its extractor's streams, fixed at one draw."""
+        """Fix head and extractor at a single draw."""
         head = self.head.draw(key=key)
         extractor = with_streams(self, key).feature_extractor
         if isinstance(extractor, PlainModule):
@@ -136,12 +152,22 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         return Sequential(extractor, head, likelihood=self.likelihood)
 
     def split_prediction(self, prediction: Array) -> tuple[Array, Array]:
-        """Means and raw variances; RuntimeError if the model is not heteroscedastic."""
+        """Split outputs into means and raw variances.
+
+        Raises:
+            RuntimeError: the model is not heteroscedastic.
+        """
         self._need_noise("split_prediction")
         return super().split_prediction(prediction)
 
     def nll(self, prediction: Array, target: Array) -> Array:
-        """1/2 ((y - m)^2 / v + log v), a scalar; RuntimeError if the model is not heteroscedastic."""
+        """Compute the documented Gaussian negative log likelihood, a scalar.
+
+        1/2 ((y - m)^2 / v + log v), as in `HeteroscedasticOutputs.nll`.
+
+        Raises:
+            RuntimeError: the model is not heteroscedastic.
+        """
         self._need_noise("nll")
         return super().nll(prediction, target)
 
@@ -165,7 +191,7 @@ def _checked_task(task: str) -> Task:
 
 
 def _likelihood(task: Task, heteroscedastic: bool, likelihood: Any) -> Likelihood:
-    """The likelihood that the model names: the caller's where the task leaves it open."""
+    """Resolve the likelihood from task and caller's choice."""
     predicts_noise = heteroscedastic and task == "regression"
     if likelihood is None:
         if task == "classification":

@@ -1,4 +1,4 @@
-"""The affine layer with Bayesian weight and bias.
+"""The Bayesian affine layer.
 
 Source: Blundell et al. 2015, arXiv 1505.05424.
 """
@@ -20,7 +20,7 @@ from deepuq_jax.layers.options import LayerOptions
 
 @dataclass(frozen=True)
 class Dot:
-    """The product of the last axis of x [..., in] with a kernel [in, out]."""
+    """The product of x [..., in] and kernel [in, out]."""
 
     dtype: Any = None
 
@@ -32,23 +32,23 @@ class Dot:
 class BayesianLinear(AffineLayer):
     """Affine layer with a Gaussian posterior over weight and bias.
 
-    y = x W + b,  W, b ~ q(w) = N(mu, softplus(rho)^2);  kl() = KL(q || p), nats, summed over W and b.
+    y = x W + b,  W, b ~ q(w) = N(mu, softplus(rho)^2);  kl() = KL(q || p) in nats, summed over W and b.
 
     The posteriors are `kernel_posterior` [in_features, out_features] and `bias_posterior` [out_features].
 
     Args:
-        in_features, out_features: sizes, positive ints.
-        use_bias: whether there is a bias.
-        prior: anything with `log_prob(w)`; a closed-form KL is used where it has one. Or a rule (path, means) -> prior
-            over "kernel" and "bias", as `deepuq_jax.priors.by_path` makes them. Default N(0, 1).
-        estimator: how noise enters the forward pass, one of `deepuq_jax.estimators`.
-        kernel_init: initializer of the means of W (those of b start at 0).
+        in_features, out_features: sizes of the last axis of x and of y, positive ints.
+        use_bias: whether to add a bias.
+        prior: any object with `log_prob(w)`, or a rule (path, means) -> prior for the paths "kernel" and "bias", such
+            as `deepuq_jax.priors.by_path` returns. A prior's closed-form KL is used if it has one. Default N(0, 1).
+        estimator: the way noise enters the forward pass, a member of `deepuq_jax.estimators`.
+        kernel_init: initializer of the means of W; the means of b start at 0.
         sigma_init: initial standard deviation of every weight.
         param_dtype: dtype of the posteriors, float32 or float64.
         dtype: dtype of the computation and the outputs; None infers it from inputs and posteriors.
-        rngs: Flax key streams for the initial means. None is stored.
+        rngs: Flax key streams for the initial means; the layer does not store them.
     Raises:
-        ValueError, TypeError: a size, a sigma or a dtype that cannot be.
+        ValueError, TypeError: a size, a standard deviation or a dtype is invalid.
 
     >>> import jax.numpy as jnp
     >>> layer = BayesianLinear(3, 2, rngs=nnx.Rngs(0))

@@ -1,4 +1,4 @@
-"""The multilayer perceptron of Bayesian layers."""
+"""The Bayesian multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from deepuq_jax.priors.rules import below
 
 
 class BayesByBackpropMLP(Sequential):
-    """MLP of Bayesian affine layers with an activation between.
+    """MLP of Bayesian affine layers and activations.
 
-    h_0 = x,  h_l = activation(h_{l-1} W_l + b_l),  y = h_{L-1} W_L + b_L, every W and b with a Gaussian posterior.
+    h_0 = x,  h_l = activation(h_{l-1} W_l + b_l),  y = h_{L-1} W_L + b_L
 
-    `layers` holds the activations too, so the Bayesian layers are 0, 2, 4, ... as in the documented API.
+    Every W and b has a Gaussian posterior. `layers` also holds the activations, so the Bayesian layers have the indices
+    0, 2, 4, ... as in the documented API.
 
     Args:
-        input_dim, output_dim: sizes, positive ints.
-        hidden_dims: sizes of the hidden layers; () is one affine layer.
-        likelihood: names the model's likelihood (`Categorical()`, `Gaussian(sigma)`, ...), used where none is passed.
-        activation: between the layers: "relu", "gelu", "tanh", "silu" or a callable; give a named function, since a
-            fresh lambda recompiles.
-        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`; a rule for priors
-            sees "layers.0.kernel", "layers.0.bias", "layers.2.kernel" and so on.
+        input_dim, output_dim: sizes of the last axis of x and of y, positive ints.
+        hidden_dims: sizes of the hidden layers; () gives a single affine layer.
+        likelihood: the model's likelihood (`Categorical()`, `Gaussian(sigma)`, ...), used unless another is passed.
+        activation: the activation between layers: "relu", "gelu", "tanh", "silu" or a callable. Pass a named function,
+            since every new lambda causes a recompilation.
+        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`. A rule for priors
+            receives the paths "layers.0.kernel", "layers.0.bias", "layers.2.kernel" and so on.
     Raises:
-        ValueError, TypeError: sizes that are not positive ints, an unknown activation, and as `BayesianLinear`.
+        ValueError, TypeError: a size is not a positive int, the activation is unknown, and as in `BayesianLinear`.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -65,5 +66,5 @@ class BayesByBackpropMLP(Sequential):
         super().__init__(*members[:-1], likelihood=likelihood)
 
 
-# The name that later releases document for the same class.
+# Later releases document the same class under this name.
 BayesByBackpropRegressor = BayesByBackpropMLP

@@ -1,4 +1,4 @@
-"""What a model hands on to its Bayesian layers."""
+"""Options that a model passes to its layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from deepuq_jax.priors.base import Prior, PriorRule
 
 
 class LayerOptions(TypedDict, total=False):
-    """Keywords of `BayesianLinear` that every model of such layers takes; the defaults are that layer's."""
+    """Keyword arguments that models pass to their layers.
+
+    Meaning and defaults are as in `BayesianLinear`.
+    """
 
     prior: Prior | PriorRule
     estimator: Estimator

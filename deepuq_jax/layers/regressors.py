@@ -1,4 +1,4 @@
-"""Bayesian regressors: several targets, noise that depends on the input, or both.
+"""Bayesian regressors for several targets and input-dependent noise.
 
 Source: Blundell et al. 2015, arXiv 1505.05424; for the noise Kendall & Gal 2017, arXiv 1703.04977.
 """
@@ -18,20 +18,21 @@ from deepuq_jax.likelihoods import HeteroscedasticGaussian, UnknownNoise
 
 
 class MultiOutputBayesByBackpropRegressor(BayesByBackpropMLP):
-    """MLP of Bayesian layers with several real targets, and noise that is the same everywhere.
+    """Bayesian MLP for several real targets with constant noise.
 
-    y = f(x, w) + noise: the outputs are the means, [batch, output_dim].
+    y = f(x, w) + noise. The outputs are the means, [batch, output_dim].
 
-    Unless the noise is named, `vi_elbo_step` takes mean squared error, and `negative_elbo` and `fit` ask for it.
+    Unless a likelihood is given, `vi_elbo_step` uses the mean squared error, and `negative_elbo` and `fit` ask for a
+    likelihood.
 
     Args:
-        input_dim, output_dim: sizes, positive ints.
-        hidden_dims: sizes of the hidden layers; () is one affine layer.
+        input_dim, output_dim: sizes of the last axis of x and of y, positive ints.
+        hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
-        likelihood: `Gaussian(sigma)` where the noise is known.
+        likelihood: `Gaussian(sigma)` if the noise is known.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
-        ValueError, TypeError: as `BayesByBackpropMLP`.
+        ValueError, TypeError: as in `BayesByBackpropMLP`.
 
     >>> import jax.numpy as jnp
     >>> model = MultiOutputBayesByBackpropRegressor(3, 2, (8,), rngs=nnx.Rngs(0))
@@ -56,18 +57,18 @@ class MultiOutputBayesByBackpropRegressor(BayesByBackpropMLP):
 
 
 class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackpropMLP):
-    """MLP of Bayesian layers with several real targets, and the noise of each predicted.
+    """Bayesian MLP that predicts several targets and their noise.
 
-    y_d ~ N(m_d, softplus(v_d) + 1e-6): the outputs are the means and after them the raw variances v,
+    y_d ~ N(m_d, softplus(v_d) + 1e-6). The outputs are the means followed by the raw variances v,
     [batch, 2 output_dim].
 
     Args:
-        input_dim, output_dim: sizes, positive ints; `output_dim` counts targets.
-        hidden_dims: sizes of the hidden layers; () is one affine layer.
+        input_dim, output_dim: size of x's last axis and number of targets, positive ints.
+        hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
-        ValueError, TypeError: as `BayesByBackpropMLP`.
+        ValueError, TypeError: as in `BayesByBackpropMLP`.
 
     >>> import jax.numpy as jnp
     >>> model = HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 2, (8,), rngs=nnx.Rngs(0))
@@ -94,18 +95,19 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
 
 
 class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticMultiOutputBayesByBackpropRegressor):
-    """MLP of Bayesian layers with a real target whose noise it predicts: y ~ N(m, softplus(v) + 1e-6).
+    """Bayesian MLP with predicted noise, by default for one target.
 
-    The outputs are the mean and after it the raw variance v, [batch, 2 output_dim].
+    y_d ~ N(m_d, softplus(v_d) + 1e-6). The outputs are the means followed by the raw variances v,
+    [batch, 2 output_dim].
 
     Args:
         input_dim: size of x's last axis.
-        hidden_dims: sizes of the hidden layers; () is one affine layer.
+        hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         output_dim: number of targets.
         activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
-        ValueError, TypeError: as `BayesByBackpropMLP`.
+        ValueError, TypeError: as in `BayesByBackpropMLP`.
 
     >>> import jax
     >>> import jax.numpy as jnp

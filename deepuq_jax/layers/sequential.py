@@ -1,4 +1,4 @@
-"""A stack of layers that hands each Bayesian member a key of its own."""
+"""A stack of layers with a key per Bayesian member."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from deepuq_jax.model.structure import is_bayesian, refuse_tied
 
 
 class Sequential(Stateful, BaseModel, nnx.Module):
-    """Members called one after the other, Bayesian ones with noise.
+    """A stack of members, called in turn.
 
-    y = f_n(... f_1(x)): Bayesian member i (counted among the Bayesian ones) gets split(key, n)[i]; plain callables
-    (activations, `nnx.Linear`, `nnx.BatchNorm`, `nnx.Dropout`) are called as they are; dropout follows the key.
-    `nnx.Sequential` hands the key to its first member only, so that the rest would run on their means.
+    y = f_n(... f_1(x)). The i-th of n Bayesian members gets the key split(key, n)[i]. Plain callables (activations,
+    `nnx.Linear`, `nnx.BatchNorm`, `nnx.Dropout`) are called without a key, and dropout streams derive from the key of
+    the call. `nnx.Sequential` would pass the key only to its first member, so that the others would use their means.
 
     Args:
         members: layers and callables.
-        likelihood: names the model's likelihood, used where none is passed.
+        likelihood: the model's likelihood, used unless another is passed.
     Raises:
-        TypeError: a member that cannot be called. ValueError: the same module twice (its KL would count twice).
+        TypeError: a member cannot be called.
+        ValueError: the same module occurs twice (its KL would count twice).
 
     >>> import jax
     >>> from deepuq_jax import BayesianLinear
@@ -52,12 +53,15 @@ class Sequential(Stateful, BaseModel, nnx.Module):
         return [member for member in self.layers if is_bayesian(member)]
 
     def _keys(self, key: Array) -> list[Array]:
-        """A key for each Bayesian member, by one split: cheaper than a fold-in each."""
+        """Return a key per Bayesian member.
+
+        A single split is cheaper than a fold-in per member.
+        """
         check_key(key)
         return list(jax.random.split(key, len(self._bayesian())))
 
     def _run(self, x: Any, bayesian_call: Callable[[int, Any, Any], Any]) -> Any:
-        """Run the stack; `bayesian_call(i, member, x)` calls the i-th Bayesian member."""
+        """Run the stack with `bayesian_call(i, member, x)` per Bayesian member."""
         i = 0
         for member in self.layers:
             if is_bayesian(member):
@@ -77,27 +81,34 @@ class Sequential(Stateful, BaseModel, nnx.Module):
         return self._run(x, lambda i, member, x: member(x, key=keys[i]))
 
     def draw_noise(self, x: Any, *, key: Array) -> tuple[Any]:
-        """The noise of `model(x, key=key)`: one entry a Bayesian member."""
+        """Draw the noise of `model(x, key=key)`.
+
+        Returns:
+            A tuple with an entry per Bayesian member.
+        """
         noise, keys = [], self._keys(key)
 
         def collect(i: int, member: Any, x: Any) -> Any:
             noise.append(member.draw_noise(x, key=keys[i]))
             return member(x)
 
-        # A member's noise may have the shape of its input, so the stack is run, at the means.
+        # The shape of a member's noise may depend on its input, so the stack runs at the means to compute the inputs.
         apply_to_copy(lambda stack: stack._run(x, collect), self, key)
         return tuple(noise)
 
     def propagate(self, mean: Any, var: Array | None = None) -> tuple[Array, Array]:
-        """Mean and variance of the outputs by moment propagation, member by member, units taken as independent.
+        """Compute the outputs' mean and variance by moment propagation.
+
+        The moments pass through the stack member by member, with units taken as independent.
 
         Args:
-            mean: inputs. var: their variances, or None where they are certain; then any member may stand before the
-                first Bayesian one.
+            mean: means of the inputs.
+            var: variances of the inputs, or None if the inputs are known exactly. In the latter case, any kind of
+                member may precede the first Bayesian member.
         Returns:
-            (mean, variance), each the shape of the outputs.
+            (mean, variance), each of the shape of the outputs.
         Raises:
-            ValueError: after the first Bayesian member, one that is neither Bayesian with `propagate` nor a ReLU.
+            ValueError: a member that receives a variance is neither a ReLU nor Bayesian with a method `propagate`.
         """
         for i, member in enumerate(self.layers):
             if is_bayesian(member):
@@ -114,11 +125,14 @@ class Sequential(Stateful, BaseModel, nnx.Module):
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """Whether every member's has one."""
+        """Whether every member has a closed-form KL."""
         return all(as_model(member).has_closed_form_kl for member in self._bayesian())
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """Sum of the members' KL, nats; `key` or `noise` only where a prior has no closed form."""
+        """Return the members' summed KL in nats.
+
+        `key` or `noise` is needed only for priors without a closed form.
+        """
         members = self._bayesian()
         if not members:
             raise ValueError(expected("Sequential", "to hold a Bayesian layer", "none"))
@@ -130,7 +144,7 @@ class Sequential(Stateful, BaseModel, nnx.Module):
         return jnp.sum(jnp.stack(parts))
 
     def draw(self, *, key: Array) -> Sequential:
-        """The stack with every weight fixed at one draw, and with it the streams and statistics of its members."""
+        """Fix the weights, streams and statistics at a single draw."""
         keys = iter(self._keys(key))
 
         def fix(member: Any) -> Any:

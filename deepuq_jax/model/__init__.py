@@ -1,1 +1,5 @@
-"""The model protocol: its contract, what a model holds, how it is split, called with state, and drawn."""
+"""The protocol of Bayesian models.
+
+The modules state the contract, hold a model's variables, partition and combine models, call them with state, and draw
+functions from them.
+"""

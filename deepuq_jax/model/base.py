@@ -1,4 +1,7 @@
-"""What a Bayesian model offers, and how a class of a user's own becomes one."""
+"""The contract of a Bayesian model.
+
+`BaseModel` states the contract, and `as_model` adapts classes that users write to it.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,16 @@ from deepuq_jax.posterior import KeyRequiredError
 
 
 class BaseModel:
-    """A Bayesian model: the contract, with its defaults.
+    """The contract of a Bayesian model, with defaults.
 
     Attributes:
-        likelihood: how its outputs are scored, where no other likelihood is passed; or None.
+        likelihood: scores the outputs unless another likelihood is passed; or None.
     """
 
     likelihood: Any = None
 
     def named_likelihood(self) -> Likelihood | None:
-        """The likelihood that the model names, or None."""
+        """Return the model's likelihood, or None."""
         return None if self.likelihood is None else as_likelihood(self.likelihood)
 
     @property
@@ -39,76 +42,97 @@ class BaseModel:
 
     @abstractmethod
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
-        """Outputs of one draw from `key` or `noise`, else at the posterior means."""
+        """Return the outputs at a draw or the means.
+
+        `key` or `noise` selects the draw; without either, the weights are the posterior means.
+        """
 
     @abstractmethod
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """KL(q || p) in nats, a scalar; where there is no closed form, at the weights that `key` (or `noise`) draws."""
+        """Return KL(q || p) in nats, a scalar.
+
+        Without a closed form, the KL is estimated at the weights that `key` (or `noise`) draws.
+        """
 
     @abstractmethod
     def draw(self, *, key: Array) -> Any:
-        """The model with its weights fixed at the draw of `key`: f(x) = model(x, key=key) under weight sampling."""
+        """Fix the weights at the draw of `key`.
+
+        The result f satisfies f(x) = model(x, key=key) under weight sampling.
+        """
 
     @abstractmethod
     def draw_noise(self, x: Any, *, key: Array) -> Any:
-        """The noise of `model(x, key=key)`, so that model(x, noise=model.draw_noise(x, key=key)) equals it."""
+        """Draw the noise of `model(x, key=key)`.
+
+        The noise reproduces the call: model(x, noise=model.draw_noise(x, key=key)) equals model(x, key=key).
+        """
 
     def propagate(self, mean: Any, var: Array | None = None) -> tuple[Array, Array]:
-        """Mean and variance of the outputs over the weights, in closed form, for inputs with `mean` and `var`.
+        """Compute the outputs' mean and variance over the weights.
+
+        The moments are in closed form, for inputs with the given mean and variance.
 
         Raises:
-            ValueError: a model without it.
+            ValueError: the model has no closed form.
         """
         del mean, var
         what = "to have propagate(mean, var) for method='moments'"
         raise ValueError(expected("model", what, type(self).__name__))
 
     def call_with_state(self, x: Any, *, key: Array | None = None, noise: Any = None) -> tuple[Any, Any]:
-        """The outputs, and the carried state as the call left it (BatchNorm statistics in training mode)."""
+        """Return the outputs and the carried state after the call.
+
+        In training mode, the state holds the updated BatchNorm statistics.
+        """
         return apply_to_copy(lambda fresh: fresh(x, key=key, noise=noise), self, key)
 
 
 class FixedModel(BaseModel):
-    """A model whose weights are fixed: it ignores noise and has no KL. A subclass gives the call."""
+    """A model with fixed weights.
+
+    It ignores noise, and its KL is 0. A subclass implements the call.
+    """
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """It has: 0."""
+        """True: the KL is 0."""
         return True
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """0 nats: nothing is random."""
+        """Return 0 nats, since nothing is random."""
         return jnp.zeros(())
 
     def draw_noise(self, x: Any, *, key: Array) -> tuple[()]:
-        """No noise."""
+        """Return no noise."""
         return ()
 
     def draw(self, *, key: Array) -> Self:
-        """Itself."""
+        """Return the model itself."""
         return self
 
 
 @register()
 @dataclass(frozen=True)
 class OwnModel(BaseModel):
-    """A class of a user's own under the whole contract: what it lacks is made of the Bayesian nodes in it.
+    """A user's own class, adapted to the whole contract.
 
-    The one place that looks at what such a class has.
+    Methods that the class lacks are built from the Bayesian nodes in it. Only this adapter asks which methods such a
+    class has.
     """
 
     model: Any
 
     def named_likelihood(self) -> Likelihood | None:
-        """Its attribute `likelihood`, or None."""
+        """Return the class's attribute `likelihood`, or None."""
         likelihood = getattr(self.model, "likelihood", None)
         return None if likelihood is None else as_likelihood(likelihood)
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """Whether its own `kl()`, or that of every node, answers without a key."""
+        """Whether its `kl()`, or every node's, needs no key."""
         if hasattr(self.model, "kl"):
-            try:  # A class of a user's own cannot be asked, so it is tried: only shapes are computed.
+            try:  # A user's own class cannot be asked, so its `kl` is tried. Only shapes are computed.
                 jax.eval_shape(self.model.kl)
             except KeyRequiredError:
                 return False
@@ -122,18 +146,24 @@ class OwnModel(BaseModel):
         return nodes
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
-        """Its own call."""
+        """Call the user's model."""
         return self.model(x, key=key) if noise is None else self.model(x, noise=noise)
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """Its own `kl`, or the sum over the nodes, each with a key of its own."""
+        """Call its own `kl`, or sum over its nodes.
+
+        Each node gets a separate key.
+        """
         if hasattr(self.model, "kl"):
             return self.model.kl(key) if noise is None else self.model.kl(noise=noise)
         parts = [node.kl(None if key is None else draw_key(key, i)) for i, node in enumerate(self._nodes())]
         return jnp.sum(jnp.stack(parts))
 
     def draw(self, *, key: Array) -> Any:
-        """Its own `draw`, or a copy with every node drawn, each with a key of its own."""
+        """Call its own `draw`, or draw every node.
+
+        Each node gets a separate key.
+        """
         check_key(key)
         if hasattr(self.model, "draw"):
             return self.model.draw(key=key)
@@ -145,24 +175,28 @@ class OwnModel(BaseModel):
         return jax.tree.map(fix, self.model, is_leaf=lambda node: id(node) in number)
 
     def draw_noise(self, x: Any, *, key: Array) -> Any:
-        """Its own `draw_noise`.
+        """Call its own `draw_noise`.
 
         Raises:
-            ValueError: it has none.
+            ValueError: the class has no `draw_noise`.
         """
         if not hasattr(self.model, "draw_noise"):
             raise ValueError(expected("model", "to have draw_noise(x, key=...)", type(self.model).__name__))
         return self.model.draw_noise(x, key=key)
 
     def propagate(self, mean: Any, var: Array | None = None) -> tuple[Array, Array]:
-        """Its own `propagate`, if it has one."""
+        """Call its own `propagate`.
+
+        Raises:
+            ValueError: the class has no `propagate`.
+        """
         if not hasattr(self.model, "propagate"):
             what = "to have propagate(mean, var) for method='moments'"
             raise ValueError(expected("model", what, type(self.model).__name__))
         return self.model.propagate(mean, var)
 
     def call_with_state(self, x: Any, *, key: Array | None = None, noise: Any = None) -> tuple[Any, Any]:
-        """Its own `call_with_state`, or its call on a copy."""
+        """Call its own `call_with_state`, or call a copy."""
         if hasattr(self.model, "call_with_state"):
             if noise is None:
                 return self.model.call_with_state(x, key=key)
@@ -171,15 +205,17 @@ class OwnModel(BaseModel):
 
 
 def as_model(model: Any) -> BaseModel:
-    """`model` under the whole contract: itself, or wrapped if it is a class of a user's own."""
+    """Wrap `model` in `OwnModel` unless it is a `BaseModel`."""
     return model if isinstance(model, BaseModel) else OwnModel(model)
 
 
 def refuse_streams(model: Any) -> None:
-    """Refuse a model with dropout where draws come in opposite pairs: a stream has no opposite.
+    """Refuse a model with dropout for antithetic draws.
+
+    Antithetic draws come in opposite pairs, and a dropout stream has no opposite.
 
     Raises:
-        ValueError: streams in the model.
+        ValueError: the model holds streams.
     """
     if has_streams(model):
         what = "to have no dropout, for antithetic draws"

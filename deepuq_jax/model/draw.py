@@ -1,4 +1,4 @@
-"""One function drawn from the posterior."""
+"""Draw a function from the posterior."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from deepuq_jax.model.base import as_model
 
 
 def draw(model: Any, *, key: Array) -> Any:
-    """The same model with every weight fixed at one draw.
+    """Fix a model's weights at a single draw.
 
-    f = draw(model, key=k) has f(x) = model(x, key=k) for every x under weight sampling, and f.kl() = 0: one
-    deterministic function, for Thompson sampling or rollouts.
+    f = draw(model, key=k) is a deterministic function, as needed for Thompson sampling or rollouts. Under weight
+    sampling f(x) = model(x, key=k) for every x, and f.kl() = 0.
 
     Args:
-        model: with a method `draw(key=...)`, or any pytree of Bayesian layers (each then gets a key of its own).
-        key: one key of `jax.random.key`.
+        model: a model with a method `draw(key=...)`, or any pytree of Bayesian layers, each of which then gets a
+            separate key.
+        key: a single key of `jax.random.key`.
     Returns:
-        A model that ignores the key it is called with.
+        A model that ignores the key of its calls.
     Raises:
-        ValueError: no Bayesian layer in the model.
+        ValueError: the model has no Bayesian layer.
 
     >>> import jax
     >>> import jax.numpy as jnp

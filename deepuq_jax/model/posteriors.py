@@ -1,4 +1,7 @@
-"""Copies of a model whose posteriors are changed, for the time of one objective or prediction."""
+"""Copy models with changed posteriors.
+
+An objective or a prediction works with such a copy while it runs.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,14 @@ from deepuq_jax.posterior import KLRule, MeanField
 
 
 def with_posteriors(model: Any, change: Callable[[MeanField], MeanField]) -> Any:
-    """A copy of a model with `change` of each posterior in it; what an NNX module holds twice stays one."""
+    """Copy a model with changed posteriors.
+
+    `change` is applied to each posterior. An object that an NNX module holds twice remains a single object in the copy.
+    """
     if not isinstance(model, nnx.Module):
         return _changed_leaves(model, change)
     graphdef, state = nnx.split(model)
-    # Posteriors that a Variable of a user's own holds as a value.
+    # A user's own Variable may hold a posterior as its value.
     copy = nnx.merge(graphdef, _changed_leaves(state, change))
     for _, module in nnx.iter_modules(copy):
         for name, attribute in list(vars(module).items()):
@@ -40,15 +46,18 @@ def _is_posterior(node: Any) -> bool:
 
 
 def with_scales(model: Any) -> Any:
-    """A copy whose posteriors have computed their standard deviations, so that no draw and no KL does it again."""
+    """Copy a model with its standard deviations computed in advance.
+
+    Draws and KL then use the stored values instead of computing them again.
+    """
     return with_posteriors(model, MeanField.with_scale)
 
 
 def with_kl_rule(model: Any, rule: KLRule) -> Any:
-    """A copy whose posteriors compute their KL by this rule.
+    """Copy a model whose posteriors compute their KL by `rule`.
 
     Raises:
-        ValueError: no `MeanField` in the model.
+        ValueError: the model holds no `MeanField`.
     """
     found: list[MeanField] = []
 
@@ -63,7 +72,10 @@ def with_kl_rule(model: Any, rule: KLRule) -> Any:
 
 
 def with_drawn_weights(model: Any) -> Any:
-    """A copy whose layers all draw their weights, so that each draw is one function of x, whatever they train with."""
+    """Copy a model with weight sampling in every layer.
+
+    Each draw is then a function of x, whichever estimators the layers use in training.
+    """
 
     def change(node: Any) -> Any:
         if not isinstance(node, nnx.Module):

@@ -1,4 +1,4 @@
-"""Models from outside: find the Bayesian nodes, and split off what is trained."""
+"""Find Bayesian nodes, and partition models."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from deepuq_jax._pytree import register
 
 
 def is_bayesian(node: Any) -> bool:
-    """Whether `node` can be called and has a KL. (A Variable forwards attributes, so it would seem to.)"""
+    """Whether `node` can be called and has a KL.
+
+    Variables are excluded: they forward attributes and would otherwise seem to have a KL.
+    """
     return callable(node) and hasattr(node, "kl") and not isinstance(node, (nnx.Variable, type))
 
 
 def bayesian_nodes(model: Any) -> list[tuple[str, Any]]:
-    """The topmost Bayesian nodes of a pytree with their dotted paths, each once however many paths reach it."""
+    """Find the topmost Bayesian nodes of a pytree.
+
+    Returns:
+        (dotted path, node) per node. A node that several paths reach is listed once, under its first path.
+    """
     found = jax.tree_util.tree_leaves_with_path(model, is_leaf=lambda node: is_bayesian(node) and node is not model)
     unique: dict[int, tuple[str, Any]] = {}
     for path, node in found:
@@ -29,24 +36,28 @@ def bayesian_nodes(model: Any) -> list[tuple[str, Any]]:
 
 
 def refuse_tied(model: Any) -> None:
-    """Refuse a module or Variable reached by two paths: as a pytree it would become two, and its KL count twice.
+    """Refuse models in which two paths reach one object.
 
-    `bayesianize` ties by itself, so a tied network goes through there.
+    As a pytree, a module or Variable reached by two paths would become two, and its KL would count twice.
+    `bayesianize` keeps tied parameters tied, so tied networks should go through it.
 
     Raises:
-        ValueError: one reached by two paths.
+        ValueError: two paths reach the same module or Variable.
     """
     flatten_untied(model)
 
 
 def flatten_untied(model: Any) -> tuple[list[Any], Any]:
-    """The leaves and the treedef of a model, once `refuse_tied` has let it pass.
+    """Flatten a model, unless `refuse_tied` refuses it.
 
-    Flattening a module takes as long as a small prediction, so that a compiled call is given its leaves and not the
+    Flattening a module takes as long as a small prediction. A compiled call therefore takes the leaves instead of the
     module, which it would flatten again.
+
+    Returns:
+        (leaves, treedef)
     """
     leaves, treedef = jax.tree.flatten(model)
-    # Going over the graph takes even longer; mostly the arrays alone tell that none is tied.
+    # Searching the graph takes even longer, and usually the arrays alone show that nothing is tied.
     if isinstance(model, nnx.Module) and (not leaves or len(set(map(id, leaves))) < len(leaves)):
         tied = [paths for paths in nnx.find_duplicates(model) if paths]
         if tied:
@@ -58,7 +69,7 @@ def flatten_untied(model: Any) -> tuple[list[Any], Any]:
 
 
 class _Slot:
-    """Where a Variable is in a module, and what it is apart from its value."""
+    """The path, type and metadata of a module's Variable."""
 
     __slots__ = ("kind", "metadata", "name", "path")
 
@@ -69,7 +80,7 @@ class _Slot:
         self.metadata = variable.get_metadata()
 
     def variable(self, values: dict[str, Any]) -> nnx.Variable[Any]:
-        """The Variable with its value out of a dict by names."""
+        """Build the Variable with its value in `values`."""
         return self.kind.from_metadata(values[self.name], dict(self.metadata))
 
 
@@ -78,10 +89,11 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 class Structure:
-    """The static part of a Flax NNX module; equal for modules that are built alike.
+    """The static part of a Flax NNX module.
 
-    A compiled call compares it with the one it was compiled for. Comparing two graph definitions takes several
-    microseconds and the same object a fraction of one, so identity is tried first.
+    Modules that are built alike have equal structures. A compiled call compares the structure it is given with the
+    structure it was compiled for. Comparing two graph definitions takes several microseconds, and comparing identities
+    a fraction of a microsecond, so identity is tried first.
     """
 
     def __init__(self, graphdef: Any, params: nnx.State[Any, Any], carried: nnx.State[Any, Any]):
@@ -97,21 +109,26 @@ class Structure:
         return self._hash
 
     def build(self, params: Any, carried: Any) -> Any:
-        """The module with these values, dicts as `values_of` makes them."""
+        """Build the module from dicts as returned by `values_of`."""
         items = [(slot.path, slot.variable(params)) for slot in self._params]
         items += [(slot.path, slot.variable(carried)) for slot in self._carried]
         return nnx.merge(self._graphdef, nnx.from_flat_state(items))
 
 
 def values_of(state: nnx.State[Any, Any]) -> dict[str, Any]:
-    """The values of a state's Variables by their dotted paths: one plain dict, which is quick to flatten."""
+    """Return a state's values, keyed by dotted path.
+
+    A plain dict is quick to flatten.
+    """
     return {_name(path): variable.get_raw_value() for path, variable in nnx.to_flat_state(state)}
 
 
 @register(static=("structure",))
 @dataclass(frozen=True)
 class Rest:
-    """What `partition` leaves beside the trained parameters; a pytree.
+    """The part of a model beside its trained parameters.
+
+    A pytree that `partition` returns.
 
     Attributes:
         carried: arrays that are not trained: BatchNorm statistics, dropout streams, frozen weights, masks.
@@ -122,22 +139,25 @@ class Rest:
     structure: Structure | None
 
     def with_state(self, state: Any) -> Rest:
-        """The rest with the state that a call handed out, as in `ELBOTerms.state`; itself where that is None."""
+        """Update the carried state after a call.
+
+        `state` is the state that a call returned, as in `ELBOTerms.state`. If it is None, the rest stays unchanged.
+        """
         if state is None:
             return self
         return Rest(values_of(state) if isinstance(state, nnx.State) else state, self.structure)
 
 
 def partition(model: Any) -> tuple[Any, Rest]:
-    """Split a model into what is trained and all else.
+    """Split a model into trained parameters and rest.
 
-    In a Flax NNX module the `nnx.Param`s are trained; their values stand in a plain dict by dotted paths, such as
-    "layers.0.kernel_posterior.mu". In any other pytree the floating arrays are trained.
+    In a Flax NNX module the `nnx.Param`s are trained; their values are returned in a plain dict keyed by dotted path,
+    such as "layers.0.kernel_posterior.mu". In any other pytree the floating arrays are trained.
 
     Args:
         model: a Bayesian model, or any module or pytree.
     Returns:
-        (params, rest), two pytrees; `combine` puts them together.
+        (params, rest), two pytrees that `combine` joins again.
 
     >>> from deepuq_jax import BayesianLinear
     >>> params, rest = partition(BayesianLinear(2, 1, rngs=nnx.Rngs(0)))
@@ -153,9 +173,9 @@ def partition(model: Any) -> tuple[Any, Rest]:
 
 
 def combine(params: Any, rest: Rest) -> Any:
-    """The model of these parameters and the rest, as `partition` split them.
+    """Join the parts that `partition` returned.
 
-    What is not trained enters through `stop_gradient`, so that no gradient step can change it.
+    The arrays in the rest pass through `stop_gradient`, so no gradient step can change them.
 
     >>> from deepuq_jax import BayesianLinear
     >>> layer = BayesianLinear(2, 1, rngs=nnx.Rngs(0))
@@ -173,5 +193,8 @@ def _is_trained(leaf: Any) -> bool:
 
 
 def join(params: Any, carried: Any) -> Any:
-    """Two pytrees as one, each with None where the other has a leaf."""
+    """Join two pytrees with complementary leaves.
+
+    Each has None in place of the other's leaves.
+    """
     return jax.tree.map(lambda p, c: c if p is None else p, params, carried, is_leaf=lambda leaf: leaf is None)

@@ -1,4 +1,7 @@
-"""What modules hold: arrays in Variables that say whether they are trained, and pytrees of them."""
+"""The Variables of modules, and pytrees of them.
+
+The type of a Variable says whether its array is trained.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from deepuq_jax.priors.tree import PriorTree, priors_for
 
 
 class CarriedPrior(nnx.Variable[Any]):
-    """An array of a prior: carried through training, not trained."""
+    """An array in a prior: carried, not trained."""
 
 
 class FixedWeight(nnx.Variable[Any]):
@@ -22,25 +25,30 @@ class FixedWeight(nnx.Variable[Any]):
 
 
 class PruneMask(nnx.Variable[Any]):
-    """Which weights are kept: booleans of the shape of a posterior's means; carried, not trained."""
+    """Booleans shaped like a posterior's means, True for kept weights.
+
+    They are carried, not trained.
+    """
 
 
 class ResolvedPosterior(nnx.Variable[Any]):
-    """A posterior as a value, in a copy of a model that one objective or prediction works with.
+    """A posterior's value in a temporary model copy.
 
-    It stands in the place of the `VariableTree` that holds the posterior's parameters: gradients flow through it.
+    An objective or a prediction works with the copy. The value replaces the `VariableTree` of the posterior's
+    parameters, and gradients flow through it.
     """
 
 
 class VariableTree(nnx.Module):
-    """A pytree of arrays as a module: one Variable per array, an attribute named by its dotted path.
+    """A module that holds a pytree of Variables.
 
-    Every transformation and optimizer of Flax sees plain Variables, and the pytree is put together again when it is
-    asked for: a `Param` that holds a dataclass would break `nnx.Optimizer`.
+    Each Variable is an attribute named by the dotted path of its array. Every transformation and optimizer of Flax
+    therefore sees plain Variables, and `get_value` rebuilds the pytree. (A `Param` that holds a dataclass would break
+    `nnx.Optimizer`.)
 
     Args:
         tree: the pytree.
-        kind: the type of Variable, which says whether the arrays are trained.
+        kind: the type of the Variables, which says whether the arrays are trained.
 
     >>> held = VariableTree({"a": jnp.zeros(2), "b": [jnp.ones(1)]}, nnx.Param)
     >>> list(nnx.state(held)), held.get_value()["b"]
@@ -58,20 +66,23 @@ class VariableTree(nnx.Module):
             setattr(self, name, kind(leaf))
 
     def __getattr__(self, name: str) -> Any:
-        """An attribute of the pytree, such as `sigma` of a posterior; Variables forward theirs in the same way."""
+        """Forward to the pytree's attributes, such as a posterior's `sigma`.
+
+        Variables forward attributes in the same way.
+        """
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self.get_value(), name)
 
     def get_value(self) -> Any:
-        """The pytree."""
+        """Return the pytree."""
         return self._treedef.unflatten([getattr(self, name).get_value() for name in self._names])
 
     def set_value(self, tree: Any) -> None:
-        """Write another pytree of the same structure.
+        """Write a pytree of the same structure.
 
         Raises:
-            ValueError: another structure.
+            ValueError: the structure differs.
         """
         leaves, treedef = jax.tree.flatten(tree)
         if treedef != self._treedef:
@@ -81,23 +92,32 @@ class VariableTree(nnx.Module):
 
 
 def unwrap(attribute: Any) -> Any:
-    """The value of a Variable or of a `VariableTree`; anything else as it is."""
+    """Return the value of a Variable or `VariableTree`.
+
+    Anything else is returned as it is.
+    """
     return attribute.get_value() if isinstance(attribute, (nnx.Variable, VariableTree)) else attribute
 
 
 def copied(tree: Any) -> Any:
-    """The same arrays in buffers of their own: training donates its buffers, and the caller keeps the network."""
+    """Copy a pytree's arrays into new buffers.
+
+    Training donates its buffers; the copy preserves the caller's network.
+    """
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
 
 
 def hold_prior(prior: Any, means: Any) -> Any:
-    """The argument `prior` of a layer as an attribute of it: static without arrays, else Variables of its own.
+    """Turn a layer's argument `prior` into an attribute.
+
+    A prior without arrays becomes static, and a prior with arrays is held in Variables.
 
     Args:
         prior: a prior, or a rule (path, leaf) -> prior.
-        means: of the posteriors under it.
+        means: the means of the posteriors that the prior applies to.
     Raises:
-        TypeError: no prior, or one that is neither hashable nor a pytree. ValueError: arrays beside a learned prior.
+        TypeError: `prior` is not a prior, or is neither hashable nor a pytree.
+        ValueError: a rule mixes a learned prior with priors that hold arrays.
     """
     held = priors_for(prior, means)
     if held.is_learned:
@@ -115,6 +135,10 @@ def hold_prior(prior: Any, means: Any) -> Any:
 
 
 def posterior_of(owner: Any, name: str) -> Any:
-    """The posterior that is the attribute `name`, under the prune mask beside it; None where there is none."""
+    """Return the posterior at attribute `name`, masked by `prune_mask`.
+
+    Returns:
+        The posterior, or None if the attribute is None.
+    """
     posterior, mask = unwrap(getattr(owner, name)), unwrap(owner.prune_mask)
     return posterior if posterior is None or mask is None else posterior.masked(mask[name])

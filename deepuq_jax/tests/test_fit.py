@@ -19,8 +19,13 @@ def data(n=50):
     return x, x**2
 
 
-def mlp(**options):
-    return dq.BayesByBackpropMLP(1, (8,), 1, rngs=nnx.Rngs(0), likelihood=GAUSSIAN, **options)
+def with_square(x):
+    return jnp.concatenate([x, jnp.square(x)], axis=1)
+
+
+def parabola():
+    """A model that can fit the data with one layer: each test compiles a training program, whose cost is per tensor."""
+    return dq.Sequential(with_square, dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0)), likelihood=GAUSSIAN)
 
 
 class Counting:
@@ -40,12 +45,12 @@ def test_one_compilation_for_the_whole_run_and_for_a_second_run(key):
     counting = Counting()
     optimizer = optax.adam(1e-2)
     options = dict(key=key, optimizer=optimizer, batch_size=16)
-    dq.fit(mlp(), x, y, objective=dq.ELBO(log_likelihood=counting), epochs=1, **options)
+    dq.fit(parabola(), x, y, objective=dq.ELBO(log_likelihood=counting), epochs=1, **options)
     first = list(counting.traces)
     # The check of the targets looks at all 50; the program holds the full batches and the remainder, and no more.
     assert set(first) == {(50, 1), (16, 1), (2, 1)}
     counting.traces.clear()
-    dq.fit(mlp(), x, y, objective=dq.ELBO(kl_weight=0.5, log_likelihood=counting), epochs=3, **options)
+    dq.fit(parabola(), x, y, objective=dq.ELBO(kl_weight=0.5, log_likelihood=counting), epochs=3, **options)
     assert counting.traces == [(50, 1)]
 
 
@@ -54,15 +59,17 @@ def test_a_schedule_compiles_once(key):
     counting, schedule = Counting(), optax.linear_schedule(0.0, 1.0, 10)
     objective = dq.ELBO(kl_weight=schedule, log_likelihood=counting)
     options = dict(key=key, objective=objective, optimizer=optax.adam(1e-2), batch_size=25)
-    dq.fit(mlp(), x, y, epochs=1, **options)
+    dq.fit(parabola(), x, y, epochs=1, **options)
     counting.traces.clear()
-    dq.fit(mlp(), x, y, epochs=4, **options)
+    dq.fit(parabola(), x, y, epochs=4, **options)
     assert counting.traces == [(50, 1)]
 
 
 def test_history_is_arrays_by_epoch_and_the_loss_falls(key):
     x, y = data()
-    result = dq.fit(mlp(), x, y, key=key, objective=dq.ELBO(), epochs=60, batch_size=10, optimizer=optax.adam(1e-2))
+    result = dq.fit(
+        parabola(), x, y, key=key, objective=dq.ELBO(), epochs=60, batch_size=10, optimizer=optax.adam(1e-2)
+    )
     assert set(result.history) == {"loss", "nll", "kl"}
     assert all(isinstance(v, np.ndarray) and v.shape == (60,) for v in result.history.values())
     assert result.history["loss"][-1] < 0.5 * result.history["loss"][0]
@@ -73,22 +80,22 @@ def test_history_is_arrays_by_epoch_and_the_loss_falls(key):
 
 def test_same_key_same_result_and_the_callers_model_survives(key):
     x, y = data()
-    model = mlp()
+    model = parabola()
     before = jax.tree.map(np.array, nnx.state(model))
     one = dq.fit(model, x, y, key=key, epochs=3)
     two = dq.fit(model, x, y, key=key, epochs=3)
     jax.tree.map(np.testing.assert_array_equal, nnx.state(one.model), nnx.state(two.model))
     jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
     other = dq.fit(model, x, y, key=jax.random.key(1), epochs=3)
-    assert not np.allclose(one.model.layers[0].kernel_posterior.mu, other.model.layers[0].kernel_posterior.mu)
+    assert not np.array_equal(one.model.layers[1].kernel_posterior.mu, other.model.layers[1].kernel_posterior.mu)
 
 
 def test_fit_is_the_pure_functions_in_a_loop(key):
     x, y = data()
     optimizer = optax.adam(1e-2)
-    result = dq.fit(mlp(), x, y, key=key, objective=dq.ELBO(), epochs=2, batch_size=16, optimizer=optimizer)
+    result = dq.fit(parabola(), x, y, key=key, objective=dq.ELBO(), epochs=2, batch_size=16, optimizer=optimizer)
     train_key, _ = jax.random.split(key)
-    state = dq.TrainState.create(mlp(), optimizer)
+    state = dq.TrainState.create(parabola(), optimizer)
     run = jax.jit(lambda state, key: dq.train_epoch(state, x, y, key=key, batch_size=16, optimizer=optimizer)[0])
     for epoch in range(2):
         state = run(state, jax.random.fold_in(train_key, epoch))
@@ -100,7 +107,7 @@ def test_early_stopping_returns_the_best_model(key):
     x, y = data()
     # Validation targets that training moves away from: the best epoch is an early one.
     result = dq.fit(
-        mlp(), x, y, key=key, epochs=200, patience=3, validation_data=(x, -y - 1), optimizer=optax.adam(3e-2)
+        parabola(), x, y, key=key, epochs=200, patience=3, validation_data=(x, -y - 1), optimizer=optax.adam(3e-2)
     )
     scores = result.history["val_nll"]
     assert len(scores) < 200
@@ -112,14 +119,14 @@ def test_early_stopping_returns_the_best_model(key):
 
 def test_validation_without_patience_only_scores(key):
     x, y = data()
-    result = dq.fit(mlp(), x, y, key=key, epochs=4, validation_data=(x, y))
+    result = dq.fit(parabola(), x, y, key=key, epochs=4, validation_data=(x, y))
     assert result.history["val_nll"].shape == (4,)
 
 
 def test_progress_shows_epochs(key, capsys):
     pytest.importorskip("tqdm")
     x, y = data()
-    dq.fit(mlp(), x, y, key=key, epochs=3, progress=True)
+    dq.fit(parabola(), x, y, key=key, epochs=3, progress=True)
     assert "3/3" in capsys.readouterr().err
 
 
@@ -138,7 +145,7 @@ def test_batches_from_an_iterable_compile_once_a_shape(key):
     x, y = data()
     counting = Counting()
     options = dict(key=key, objective=dq.ELBO(50, log_likelihood=counting), optimizer=optax.adam(1e-2))
-    result = dq.fit(mlp(), Loader(x, y, 16), epochs=30, **options)
+    result = dq.fit(parabola(), Loader(x, y, 16), epochs=30, **options)
     # Each batch is also held against the outputs once as it comes; beyond that, one program for 16 and one for 2.
     checks = 30 * 4
     assert len(counting.traces) - checks <= 2 * 2
@@ -149,14 +156,14 @@ def test_batches_from_an_iterable_compile_once_a_shape(key):
 def test_an_exhausted_iterator_is_named(key):
     x, y = data()
     with pytest.raises(ValueError, match="starts anew each epoch"):
-        dq.fit(mlp(), iter([(x, y)]), key=key, objective=dq.ELBO(50), epochs=2)
+        dq.fit(parabola(), iter([(x, y)]), key=key, objective=dq.ELBO(50), epochs=2)
 
 
 def test_a_bad_batch_is_refused_as_it_comes(key):
     x, y = data()
     batches = [(x, y), (x * np.nan, y)]
     with pytest.raises(ValueError, match="Expected x to be finite"):
-        dq.fit(mlp(), batches, key=key, objective=dq.ELBO(50), epochs=1)
+        dq.fit(parabola(), batches, key=key, objective=dq.ELBO(50), epochs=1)
 
 
 def test_a_loss_that_blows_up_stops_with_the_step_and_the_last_good_model(key):
@@ -164,7 +171,9 @@ def test_a_loss_that_blows_up_stops_with_the_step_and_the_last_good_model(key):
     exploding = lambda outputs, y: GAUSSIAN(outputs, y) + jnp.where(jnp.abs(outputs[:, 0]) > 3.0, jnp.nan, 0.0)
     objective = dq.ELBO(kl_weight=dq.schedules.linear(188), log_likelihood=exploding)
     with pytest.raises(dq.NonFiniteError, match="at step") as caught:
-        dq.fit(mlp(), x, y * 1e4, key=key, objective=objective, epochs=50, batch_size=10, optimizer=optax.sgd(1e-3))
+        dq.fit(
+            parabola(), x, y * 1e4, key=key, objective=objective, epochs=50, batch_size=10, optimizer=optax.sgd(1e-3)
+        )
     error = caught.value
     assert error.step >= 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(error.result.model))
@@ -223,25 +232,25 @@ def test_bad_input_is_refused_before_training(change, error, message, key):
     x, y = data()
     arguments = dict(x=x, y=y, key=key, epochs=1) | change
     with pytest.raises(error, match=message):
-        dq.fit(mlp(), arguments.pop("x"), arguments.pop("y"), **arguments)
+        dq.fit(parabola(), arguments.pop("x"), arguments.pop("y"), **arguments)
 
 
 def test_with_nothing_set_the_steps_are_set_and_the_rate_falls_to_zero(key, monkeypatch):
     monkeypatch.setattr(_defaults, "STEPS", 6)
     monkeypatch.setattr(_defaults, "EPOCHS", 3)
     x, y = data(256)  # Two batches of the default size.
-    default = dq.fit(mlp(), x, y, key=key)
+    default = dq.fit(parabola(), x, y, key=key)
     assert len(default.history["loss"]) == 3
     optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, 6))
-    named = dq.fit(mlp(), x, y, key=key, optimizer=optimizer, epochs=3)
+    named = dq.fit(parabola(), x, y, key=key, optimizer=optimizer, epochs=3)
     jax.tree.map(np.testing.assert_array_equal, nnx.state(default.model), nnx.state(named.model))
     batches = [(x[:128], y[:128]), (x[128:], y[128:])]
-    told = dq.fit(mlp(), batches, key=key, objective=dq.ELBO(256))
+    told = dq.fit(parabola(), batches, key=key, objective=dq.ELBO(256))
     assert len(told.history["loss"]) == 3
-    untold = dq.fit(mlp(), Untold(batches), key=key, objective=dq.ELBO(256))
+    untold = dq.fit(parabola(), Untold(batches), key=key, objective=dq.ELBO(256))
     # Its length is not known beforehand, so its rate stays: the last steps are larger.
     moved = lambda fitted: np.abs(
-        fitted.model.layers[0].kernel_posterior.mu - mlp().layers[0].kernel_posterior.mu
+        fitted.model.layers[1].kernel_posterior.mu - parabola().layers[1].kernel_posterior.mu
     ).sum()
     assert len(untold.history["loss"]) == 3
     assert moved(untold) > moved(told)
@@ -250,8 +259,8 @@ def test_with_nothing_set_the_steps_are_set_and_the_rate_falls_to_zero(key, monk
 def test_with_nothing_set_the_weight_of_the_kl_rises_over_three_quarters_of_the_steps(key):
     x, y = data()
     options = dict(key=key, epochs=8, batch_size=25, optimizer=optax.adam(1e-2))
-    default = dq.fit(mlp(), x, y, **options)
-    named = dq.fit(mlp(), x, y, objective=dq.ELBO(kl_weight=dq.schedules.linear(12)), **options)
+    default = dq.fit(parabola(), x, y, **options)
+    named = dq.fit(parabola(), x, y, objective=dq.ELBO(kl_weight=dq.schedules.linear(12)), **options)
     for a, b in zip(jax.tree.leaves(default.model), jax.tree.leaves(named.model), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     loss, nll, kl = (default.history[name] for name in ("loss", "nll", "kl"))
@@ -264,7 +273,7 @@ def test_with_nothing_set_the_weight_of_the_kl_rises_over_three_quarters_of_the_
 def test_the_weight_of_the_kl_is_one_throughout_where_the_end_is_not_known(key):
     x, y = data()
     options = dict(key=key, epochs=2, batch_size=25, optimizer=optax.adam(1e-2))
-    history = dq.fit(mlp(), x, y, patience=2, validation_data=(x, y), **options).history
+    history = dq.fit(parabola(), x, y, patience=2, validation_data=(x, y), **options).history
     np.testing.assert_allclose(history["loss"], history["nll"] + history["kl"] / 50, rtol=1e-5)
 
 
@@ -288,7 +297,7 @@ def test_convolutions_on_a_cpu_take_a_call_a_step_and_end_where_the_loop_does(ke
     members = (dq.BayesianConv(1, 2, (3, 3), rngs=rngs), lambda h: h.mean((1, 2)), dq.BayesianLinear(2, 3, rngs=rngs))
     model = dq.Sequential(*members, likelihood=dq.Categorical())
     assert _epochs.is_slow_in_a_loop(model, images) == (jax.default_backend() == "cpu")
-    assert not _epochs.is_slow_in_a_loop(mlp(), data()[0])
+    assert not _epochs.is_slow_in_a_loop(parabola(), data()[0])
     options = dict(key=key, epochs=3, batch_size=4, optimizer=optax.adam(1e-2))
     fitted = {}
     for is_slow in (True, False):

@@ -14,7 +14,7 @@ import deepuq_jax as dq
 from deepuq_jax import objectives
 from deepuq_jax.training import _epochs
 
-ADAM = optax.adam(1e-2)
+OPTIMIZER = optax.sgd(1e-2, momentum=0.9)
 NOISE = dq.Gaussian(0.5)
 
 
@@ -23,8 +23,9 @@ def data(n=12):
     return x, x[:, :1] - 0.5 * x[:, 1:2]
 
 
-def mlp(**options):
-    return dq.BayesByBackpropMLP(3, (4,), 1, likelihood=NOISE, rngs=nnx.Rngs(0), **options)
+def linear(likelihood=NOISE):
+    """The smallest network that has a KL: each test compiles a training program, and most of that is per tensor."""
+    return dq.Sequential(dq.BayesianLinear(3, 1, use_bias=False, rngs=nnx.Rngs(0)), likelihood=likelihood)
 
 
 def own_function(model, x, y, *, key, step=0):
@@ -64,12 +65,12 @@ def by_hand(objective, key, batch_size=4):
     x, y = data()
     order_key, step_key = jax.random.split(key)
     order = np.asarray(jax.random.permutation(order_key, len(x))).reshape(-1, batch_size)
-    model, opt_state = mlp(), ADAM.init(mlp())
+    model, opt_state = linear(), OPTIMIZER.init(linear())
     for step, (rows, k) in enumerate(zip(order, jax.random.split(step_key, len(order) + 1), strict=False)):
         grads = jax.grad(lambda m, rows=rows, k=k, step=step: objective(m, x[rows], y[rows], key=k, step=step)[0])(
             model
         )
-        updates, opt_state = ADAM.update(grads, opt_state)
+        updates, opt_state = OPTIMIZER.update(grads, opt_state)
         model = optax.apply_updates(model, updates)
     return model
 
@@ -82,9 +83,9 @@ def assert_close(a, b):
 @objective_contract
 def test_the_loss_of_a_step_is_the_objectives_to_the_last_bit(objective, key):
     x, y = data()
-    loss, terms = objective(mlp(), x, y, key=key)
-    state = dq.TrainState.create(mlp(), ADAM)
-    _, of_step = dq.train_step(state, x, y, key=key, objective=objective, optimizer=ADAM)
+    loss, terms = objective(linear(), x, y, key=key)
+    state = dq.TrainState.create(linear(), OPTIMIZER)
+    _, of_step = dq.train_step(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER)
     np.testing.assert_array_equal(of_step.loss, loss)
     np.testing.assert_array_equal((of_step.nll, of_step.kl), (terms.nll, terms.kl))
 
@@ -92,8 +93,8 @@ def test_the_loss_of_a_step_is_the_objectives_to_the_last_bit(objective, key):
 @objective_contract
 def test_an_epoch_is_optax_on_the_objective(objective, key):
     x, y = data()
-    state = dq.TrainState.create(mlp(), ADAM)
-    state, history = dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=ADAM, batch_size=4)
+    state = dq.TrainState.create(linear(), OPTIMIZER)
+    state, history = dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4)
     assert_close(state.model, by_hand(objective, key))
     assert history.loss.shape == (3,)
 
@@ -101,16 +102,16 @@ def test_an_epoch_is_optax_on_the_objective(objective, key):
 @objective_contract
 def test_it_trains_through_fit_by_arrays_and_by_batches_in_every_way(objective, key, monkeypatch):
     x, y = data()
-    options = dict(key=key, objective=objective, optimizer=ADAM, epochs=3)
-    looped = dq.fit(mlp(), x, y, batch_size=4, **options)
+    options = dict(key=key, objective=objective, optimizer=OPTIMIZER, epochs=3)
+    looped = dq.fit(linear(), x, y, batch_size=4, **options)
     assert set(looped.history) == {"loss", "nll", "kl"}
     monkeypatch.setattr(_epochs, "is_slow_in_a_loop", lambda *_: True)
-    stepped = dq.fit(mlp(), x, y, batch_size=4, **options)
+    stepped = dq.fit(linear(), x, y, batch_size=4, **options)
     assert_close(looped.model, stepped.model)
     assert_close(looped.history, stepped.history)
-    batched = dq.fit(mlp(), [(x[:8], y[:8]), (x[8:], y[8:])], **options)
+    batched = dq.fit(linear(), [(x[:8], y[:8]), (x[8:], y[8:])], **options)
     assert int(batched.state.step) == 6
-    scored = dq.fit(mlp(), x, y, batch_size=4, validation_data=(x, y), **options)
+    scored = dq.fit(linear(), x, y, batch_size=4, validation_data=(x, y), **options)
     assert_close(scored.model, looped.model)
     assert scored.history["val_nll"].shape == (3,)
 
@@ -120,8 +121,8 @@ def test_it_trains_many_seeds_in_one_program(objective, key):
     x, y = data()
 
     def one_seed(key):
-        state = dq.TrainState.create(mlp(), ADAM)
-        return dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=ADAM, batch_size=4)[0]
+        state = dq.TrainState.create(linear(), OPTIMIZER)
+        return dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4)[0]
 
     keys = jax.random.split(key, 2)
     many = jax.jit(jax.vmap(one_seed))(keys)
@@ -143,8 +144,8 @@ def counted(step):
 
 def test_other_numbers_and_other_warm_ups_are_one_trace_and_other_draws_one_more(key):
     x, y = data()
-    run, traces = counted(lambda s, o, k: dq.train_step(s, x, y, key=k, objective=o, optimizer=ADAM)[1].loss)
-    state = dq.TrainState.create(mlp(), ADAM)
+    run, traces = counted(lambda s, o, k: dq.train_step(s, x, y, key=k, objective=o, optimizer=OPTIMIZER)[1].loss)
+    state = dq.TrainState.create(linear(), OPTIMIZER)
     for first, second in (
         (dq.ELBO(12), dq.ELBO(77, 0.5)),
         (dq.ELBO(12, dq.schedules.linear(7)), dq.ELBO(77, dq.schedules.linear(9, temperature=0.5))),
@@ -153,7 +154,7 @@ def test_other_numbers_and_other_warm_ups_are_one_trace_and_other_draws_one_more
     ):
         traces.clear()
         for objective in (first, second):
-            np.testing.assert_allclose(run(state, objective, key), objective(mlp(), x, y, key=key)[0], rtol=1e-6)
+            np.testing.assert_allclose(run(state, objective, key), objective(linear(), x, y, key=key)[0], rtol=1e-6)
         assert len(traces) == 1
     traces.clear()
     for mc_samples in (1, 2, 2, 1):
@@ -170,11 +171,11 @@ def test_another_warm_up_or_weight_does_not_recompile_fit(key):
             traces.append(outputs.shape)
         return NOISE(outputs, y)
 
-    options = dict(key=key, optimizer=ADAM, epochs=2, batch_size=4)
+    options = dict(key=key, optimizer=OPTIMIZER, epochs=2, batch_size=4)
     for first, second in ((1.0, 0.5), (dq.schedules.linear(5), dq.schedules.linear(6))):
-        dq.fit(mlp(), x, y, objective=dq.ELBO(kl_weight=first, log_likelihood=log_likelihood), **options)
+        dq.fit(linear(), x, y, objective=dq.ELBO(kl_weight=first, log_likelihood=log_likelihood), **options)
         traces.clear()
-        dq.fit(mlp(), x, y, objective=dq.ELBO(kl_weight=second, log_likelihood=log_likelihood), **options)
+        dq.fit(linear(), x, y, objective=dq.ELBO(kl_weight=second, log_likelihood=log_likelihood), **options)
         assert traces == [(12, 1)]  # The check of the targets; no program.
 
 
@@ -182,8 +183,8 @@ def test_a_sweep_over_the_weight_and_the_size_is_vmapped(key):
     x, y = data()
 
     def train(kl_weight, num_data):
-        state, objective = dq.TrainState.create(mlp(), ADAM), dq.ELBO(num_data, kl_weight)
-        return dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=ADAM, batch_size=4)[1].loss
+        state, objective = dq.TrainState.create(linear(), OPTIMIZER), dq.ELBO(num_data, kl_weight)
+        return dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4)[1].loss
 
     weights, sizes = jnp.array([0.1, 1.0]), jnp.array([12.0, 50.0])
     swept = jax.vmap(train)(weights, sizes)
@@ -193,34 +194,36 @@ def test_a_sweep_over_the_weight_and_the_size_is_vmapped(key):
 
 def test_the_number_of_examples_is_filled_in_from_arrays_and_refused_elsewhere(key):
     x, y = data()
-    state = dq.TrainState.create(mlp(), ADAM)
-    epoch = lambda objective: dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=ADAM, batch_size=4)
+    state = dq.TrainState.create(linear(), OPTIMIZER)
+    epoch = lambda objective: dq.train_epoch(
+        state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4
+    )
     np.testing.assert_array_equal(epoch(dq.ELBO())[1].loss, epoch(dq.ELBO(12))[1].loss)
     assert not np.allclose(epoch(dq.ELBO(50))[1].loss, epoch(dq.ELBO(12))[1].loss)
     with pytest.raises(ValueError, match=r"Expected num_data .* as in ELBO\(num_data=N\); got None"):
-        dq.ELBO()(mlp(), x, y, key=key)
+        dq.ELBO()(linear(), x, y, key=key)
     with pytest.raises(ValueError, match="Expected num_data"):
-        dq.train_step(state, x, y, key=key, objective=dq.ELBO(), optimizer=ADAM)
+        dq.train_step(state, x, y, key=key, objective=dq.ELBO(), optimizer=OPTIMIZER)
 
 
 def test_validation_is_scored_by_the_objectives_likelihood_else_by_the_models(key):
     x, y = data()
-    options = dict(key=key, optimizer=ADAM, epochs=1, validation_data=(x, y))
+    options = dict(key=key, optimizer=OPTIMIZER, epochs=1, validation_data=(x, y))
     wide = dq.Gaussian(5.0)
     _, score_key = jax.random.split(key)
     for objective, likelihood in ((dq.ELBO(log_likelihood=wide), wide), (dq.ELBO(), NOISE), (own_function, NOISE)):
-        result = dq.fit(mlp(), x, y, objective=objective, **options)
+        result = dq.fit(linear(), x, y, objective=objective, **options)
         density = dq.log_predictive_density(result.model, x, y, key=score_key, n_samples=10, log_likelihood=likelihood)
         np.testing.assert_allclose(result.history["val_nll"], -density.mean(), rtol=1e-5)
-    nameless = dq.BayesByBackpropMLP(3, (4,), 1, rngs=nnx.Rngs(0))
+    nameless = linear(likelihood=None)
     with pytest.raises(ValueError, match="Expected objective with validation_data to name a likelihood"):
         dq.fit(nameless, x, y, objective=own_function, **options)
 
 
 def test_what_is_no_objective_is_refused(key):
     x, y = data()
-    state = dq.TrainState.create(mlp(), ADAM)
-    step = lambda objective: dq.train_step(state, x, y, key=key, objective=objective, optimizer=ADAM)
+    state = dq.TrainState.create(linear(), OPTIMIZER)
+    step = lambda objective: dq.train_step(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER)
     with pytest.raises(TypeError, match=r"Expected objective to return \(loss, ELBOTerms\); got"):
         step(lambda model, x, y, *, key, step: model.kl())
     with pytest.raises(TypeError, match="Expected objective to be an instance, such as ELBO"):
@@ -254,6 +257,6 @@ def test_fields_that_cannot_be_are_refused_where_they_are_given(make, error, mes
 def test_a_schedule_needs_a_step_and_a_function_of_it_has_none(key):
     x, y = data()
     with pytest.raises(TypeError, match="Expected kl_weight to be a number"):
-        dq.negative_elbo(mlp(), x, y, key=key, num_data=12, kl_weight=dq.schedules.linear(5))
+        dq.negative_elbo(linear(), x, y, key=key, num_data=12, kl_weight=dq.schedules.linear(5))
     with pytest.raises(TypeError, match="Expected kl_weight to be a number"):
-        dq.vi_elbo_step(mlp(), x, y, 3, key=key, kl_weight=dq.schedules.linear(5))
+        dq.vi_elbo_step(linear(), x, y, 3, key=key, kl_weight=dq.schedules.linear(5))

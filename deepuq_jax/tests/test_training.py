@@ -22,8 +22,9 @@ def data(n=10):
     return jnp.asarray(x), jnp.asarray(x[:, :1] - 0.5 * x[:, 1:2])
 
 
-def mlp(seed=0):
-    return dq.BayesByBackpropMLP(3, (4,), 1, rngs=nnx.Rngs(seed), likelihood=GAUSSIAN)
+def linear(seed=0):
+    """A small model: each test compiles a training program, whose cost is per tensor."""
+    return dq.Sequential(dq.BayesianLinear(3, 1, rngs=nnx.Rngs(seed)), likelihood=GAUSSIAN)
 
 
 def leaves_close(a, b, rtol=1e-5):
@@ -33,12 +34,12 @@ def leaves_close(a, b, rtol=1e-5):
 
 def test_a_step_is_the_optimizers_step_on_the_objective(key):
     x, y = data()
-    state = dq.TrainState.create(mlp(), ADAM)
+    state = dq.TrainState.create(linear(), ADAM)
     new, terms = dq.train_step(state, x, y, key=key, objective=OBJECTIVE, optimizer=ADAM)
     loss = lambda model: dq.negative_elbo(model, x, y, key=key, num_data=10)[0]
-    value, grads = jax.value_and_grad(loss)(mlp())
-    updates, _ = ADAM.update(grads, ADAM.init(mlp()))
-    leaves_close(new.model, optax.apply_updates(mlp(), updates))
+    value, grads = jax.value_and_grad(loss)(linear())
+    updates, _ = ADAM.update(grads, ADAM.init(linear()))
+    leaves_close(new.model, optax.apply_updates(linear(), updates))
     np.testing.assert_array_equal(terms.loss, value)
     assert (int(new.step), int(new.bad_step)) == (1, -1)
 
@@ -51,7 +52,7 @@ def test_an_epoch_sees_every_example_once_and_steps_on_the_remainder(key):
         return GAUSSIAN(outputs, y)
 
     x, y = data()
-    state = dq.TrainState.create(mlp(), ADAM)
+    state = dq.TrainState.create(linear(), ADAM)
     state, history = jax.jit(
         lambda s, k: dq.train_epoch(
             s, x, y, key=k, objective=dq.ELBO(log_likelihood=log_likelihood), optimizer=ADAM, batch_size=4
@@ -67,7 +68,7 @@ def test_an_epoch_sees_every_example_once_and_steps_on_the_remainder(key):
 def test_epochs_shuffle_anew(key):
     x, y = data(64)
     still = optax.sgd(0.0)
-    state = dq.TrainState.create(mlp(), still)
+    state = dq.TrainState.create(linear(), still)
     epoch = jax.jit(lambda k: dq.train_epoch(state, x, y, key=k, optimizer=still, batch_size=16)[1].nll)
     assert not np.isclose(epoch(key), epoch(jax.random.key(1))).any()
 
@@ -76,14 +77,14 @@ def test_a_step_scans_and_vmaps_over_seeds(key):
     x, y = data()
     keys = jax.random.split(key, 3)
     step = lambda state, k: dq.train_step(state, x, y, key=k, objective=OBJECTIVE, optimizer=ADAM)
-    scanned, _ = jax.jit(lambda s: jax.lax.scan(step, s, keys))(dq.TrainState.create(mlp(), ADAM))
-    looped = dq.TrainState.create(mlp(), ADAM)
+    scanned, _ = jax.jit(lambda s: jax.lax.scan(step, s, keys))(dq.TrainState.create(linear(), ADAM))
+    looped = dq.TrainState.create(linear(), ADAM)
     for k in keys:
         looped, _ = step(looped, k)
     leaves_close(scanned, looped)
 
     def train(seed_key):
-        model = dq.BayesByBackpropMLP(3, (4,), 1, rngs=nnx.Rngs(seed_key), likelihood=GAUSSIAN)
+        model = linear(seed_key)
         return dq.train_epoch(dq.TrainState.create(model, ADAM), x, y, key=seed_key, batch_size=4, optimizer=ADAM)[0]
 
     many = jax.jit(jax.vmap(train))(keys)
@@ -95,7 +96,8 @@ def test_priors_sweep_under_vmap(key):
 
     def train(scale):
         prior = dq.GaussianPrior(0.0, scale)
-        model = dq.BayesByBackpropMLP(3, (4,), 1, prior=prior, likelihood=GAUSSIAN, rngs=nnx.Rngs(0))
+        layer = dq.BayesianLinear(3, 1, prior=prior, rngs=nnx.Rngs(0))
+        model = dq.Sequential(layer, likelihood=GAUSSIAN)
         state, history = dq.train_epoch(dq.TrainState.create(model, ADAM), x, y, key=key, batch_size=5, optimizer=ADAM)
         return history.kl, state.model.layers[0].prior.sigma
 
@@ -110,14 +112,14 @@ def test_training_runs_sharded_over_devices(key):
     objective = dq.ELBO(num_data=16)
     step = jax.jit(lambda s, x, y: dq.train_step(s, x, y, key=key, objective=objective, optimizer=ADAM))
     leaves_close(
-        step(dq.TrainState.create(mlp(), ADAM), x, y)[0], step(dq.TrainState.create(mlp(), ADAM), *data(16))[0]
+        step(dq.TrainState.create(linear(), ADAM), x, y)[0], step(dq.TrainState.create(linear(), ADAM), *data(16))[0]
     )
 
 
 def test_kl_weight_takes_a_schedule_of_the_step(key):
     x, y = data()
     schedule = optax.linear_schedule(0.0, 1.0, 4)
-    state = dataclasses.replace(dq.TrainState.create(mlp(), ADAM), step=jnp.asarray(2))
+    state = dataclasses.replace(dq.TrainState.create(linear(), ADAM), step=jnp.asarray(2))
     options = dict(key=key, optimizer=ADAM)
     _, by_schedule = dq.train_step(state, x, y, objective=dq.ELBO(10, schedule), **options)
     _, by_number = dq.train_step(state, x, y, objective=dq.ELBO(10, 0.5), **options)
@@ -130,7 +132,7 @@ def test_a_step_that_is_not_finite_is_not_taken_and_the_first_is_recorded(key):
     bad = lambda outputs, y: GAUSSIAN(outputs, y) * jnp.where(y[0, 0] > 1e6, jnp.nan, 1.0)
     objective = dq.ELBO(10, log_likelihood=bad)
     step = jax.jit(lambda s, y: dq.train_step(s, x, y, key=key, objective=objective, optimizer=ADAM)[0])
-    first = step(dq.TrainState.create(mlp(), ADAM), y)
+    first = step(dq.TrainState.create(linear(), ADAM), y)
     second = step(first, y + 1e7)
     leaves_close(second.model, first.model, rtol=0)
     leaves_close(second.opt_state, first.opt_state, rtol=0)
@@ -144,7 +146,7 @@ def test_a_learning_rate_or_a_gradient_that_is_not_finite_keeps_the_state(key):
     # A square root at 0: the loss is finite, its gradient is not.
     kinked = lambda outputs, y: GAUSSIAN(outputs, y) + jnp.sqrt(0.0 * outputs[:, 0] ** 2)
     for optimizer, log_likelihood in ((wild, GAUSSIAN), (ADAM, kinked)):
-        state, objective = dq.TrainState.create(mlp(), optimizer), dq.ELBO(10, log_likelihood=log_likelihood)
+        state, objective = dq.TrainState.create(linear(), optimizer), dq.ELBO(10, log_likelihood=log_likelihood)
         after, terms = dq.train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
         assert np.isfinite(terms.loss)
         assert int(after.bad_step) == 0
@@ -161,6 +163,6 @@ def test_only_params_get_optimizer_state():
 def test_a_batch_larger_than_the_data_is_refused(key):
     x, y = data()
     with pytest.raises(ValueError, match="Expected batch_size to be at most the 10 examples; got 11"):
-        dq.train_epoch(dq.TrainState.create(mlp(), ADAM), x, y, key=key, batch_size=11, optimizer=ADAM)
+        dq.train_epoch(dq.TrainState.create(linear(), ADAM), x, y, key=key, batch_size=11, optimizer=ADAM)
     with pytest.raises(ValueError, match="Expected batch_size to be a positive int"):
-        dq.train_epoch(dq.TrainState.create(mlp(), ADAM), x, y, key=key, batch_size=0, optimizer=ADAM)
+        dq.train_epoch(dq.TrainState.create(linear(), ADAM), x, y, key=key, batch_size=0, optimizer=ADAM)

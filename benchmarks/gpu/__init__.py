@@ -1,0 +1,1 @@
+"""One session on a GPU: what the card can do, whether results are right there, and how long things take."""

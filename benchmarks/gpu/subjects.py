@@ -1,0 +1,104 @@
+"""What is measured: networks, their data, training states and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import deepuq_jax as dq
+from benchmarks.speed.contestant import Setting
+from benchmarks.speed.contestants import deepuq_jax as ours
+from benchmarks.speed.contestants import jax_parts
+from benchmarks.speed.workloads import LARGE, MEDIUM, SMALL, Network, mlp
+
+# What XLA reads and writes per weight and step at the least: means, rhos and two moments of each, four bytes each way.
+BYTES_PER_WEIGHT = 4 * 12
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network with its batch size.
+
+    Attributes:
+        steps: in one scanned epoch.
+    """
+
+    network: Network
+    batch: int
+    steps: int
+
+    @property
+    def name(self) -> str:
+        """The sizes of the network."""
+        return self.network.name
+
+    def data(self, rows: int) -> tuple[jax.Array, jax.Array]:
+        """Inputs and targets on the default device."""
+        return jax.device_put(self.network.data(rows))
+
+    def model(self, estimator: Any = dq.weight_sampling) -> dq.Sequential:
+        """The Bayesian network."""
+        return ours.model_of(self.network, Setting(), estimator)
+
+
+SUBJECTS = (Subject(LARGE, 128, 50), Subject(MEDIUM, 128, 50), Subject(SMALL, 32, 200))
+DRY = (Subject(mlp(6, 5, 3, num_data=100), 4, 3),)
+
+
+def subjects(dry: bool) -> tuple[Subject, ...]:
+    """The networks of a session, the largest first: it matters most, should the time run out."""
+    return DRY if dry else SUBJECTS
+
+
+class Step:
+    """A training step of deepuq_jax whose state is a donated list of arrays, the quickest form of a call.
+
+    Args:
+        subject: what is trained.
+        estimator: of its layers.
+        objective: default the ELBO of one draw.
+    """
+
+    def __init__(self, subject: Subject, *, estimator: Any = dq.weight_sampling, objective: Any = None):
+        score = dq.ELBO(subject.network.num_data) if objective is None else objective
+        leaves, treedef = jax.tree.flatten(dq.TrainState.create(subject.model(estimator), jax_parts.OPTIMIZER))
+        # Donated buffers are written over: they must be the step's own.
+        self.start = [jnp.array(leaf, copy=True) for leaf in leaves]
+        self.treedef = treedef
+
+        def step(leaves: list[Any], x: Any, y: Any, key: Any) -> tuple[list[Any], Any]:
+            state = jax.tree.unflatten(treedef, leaves)
+            state, terms = dq.train_step(state, x, y, key=key, objective=score, optimizer=jax_parts.OPTIMIZER)
+            return jax.tree.leaves(state), terms.loss
+
+        self.jitted = jax.jit(step, donate_argnums=0)
+
+
+def repeated(program: Callable[..., Any], start: list[Any], x: Any, y: Any) -> Callable[[], Any]:
+    """A call that goes on from the state that the one before left, with prepared keys."""
+    keys = list(jax.random.split(jax.random.key(0), 64))
+    state, count = start, 0
+
+    def call() -> Any:
+        nonlocal state, count
+        state, loss = program(state, x, y, keys[count % len(keys)])
+        count += 1
+        return loss
+
+    return call
+
+
+def relative_error(one: Any, other: Any) -> float:
+    """Norm of the difference of two pytrees over that of the second, floating leaves only."""
+
+    def flat(tree: Any) -> np.ndarray:
+        leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in leaves])
+
+    a, b = flat(one), flat(other)
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))

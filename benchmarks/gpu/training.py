@@ -1,0 +1,90 @@
+"""Training steps of deepuq_jax beside the deterministic network: one call per step, and scanned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+import deepuq_jax as dq
+from benchmarks.gpu.clock import Clock, compile_together
+from benchmarks.gpu.record import Record
+from benchmarks.gpu.subjects import BYTES_PER_WEIGHT, Step, Subject, repeated, subjects
+from benchmarks.speed.contestant import Setting
+from benchmarks.speed.contestants import jax_parts
+
+
+def run(record: Record, clock: Clock, dry: bool) -> None:
+    """Add the rows of every network."""
+    for i, subject in enumerate(subjects(dry)):
+        _measure(record, clock, subject, variants=i == 0)
+
+
+def run_without_command_buffers(record: Record, clock: Clock, dry: bool) -> None:
+    """Add the rows of the largest network; the caller has set the flag of XLA for this process."""
+    _measure(record, clock, subjects(dry)[0], variants=False)
+
+
+def _measure(record: Record, clock: Clock, subject: Subject, *, variants: bool) -> None:
+    x, y = subject.data(subject.batch)
+    key = jax.random.key(0)
+    steps = _steps(subject, variants)
+    lowered = {name: program.lower(start, x, y, key) for name, (program, start) in steps.items()}
+    epoch, state = _epoch(subject)
+    lowered["scanned"] = epoch.lower(state, key)
+    programs = compile_together(lowered)
+    bytes_moved = BYTES_PER_WEIGHT * subject.network.size
+    for name, (_, start) in steps.items():
+        call = repeated(programs[name], start, x, y)
+        times = clock.timed(call)
+        queued = clock.queued(call)
+        # A flop count would say little: a step moves weights.
+        rate = bytes_moved / queued / 1e3
+        record.add(f"train {subject.name}, {name}", queued_us=queued, GB_per_s_at_least=rate, **times)
+    scanned = programs["scanned"]
+    times = clock.timed(lambda: scanned(state, key)[1], units=subject.steps)
+    record.add(f"train {subject.name}, scanned, one of {subject.steps} steps", **times)
+
+
+def _steps(subject: Subject, variants: bool) -> dict[str, tuple[Any, list[Any]]]:
+    """The steps by name: a jitted function, and the donated arrays that it starts from."""
+    size = subject.network.num_data
+    chosen = {"one call per step": Step(subject)}
+    if variants:
+        chosen["four draws"] = Step(subject, objective=dq.ELBO(size, mc_samples=4))
+        chosen["local reparameterization"] = Step(subject, estimator=dq.local_reparameterization)
+    found = {name: (step.jitted, step.start) for name, step in chosen.items()}
+    return {**found, "the deterministic network": _plain_step(subject)}
+
+
+def _plain_step(subject: Subject) -> tuple[Any, list[Any]]:
+    def loss_of(weights: Any, x: Any, y: Any, key: Any) -> Any:
+        outputs = jax_parts.forward(weights, x, Setting())
+        return -jax_parts.log_likelihood(subject.network, outputs, y)
+
+    weights = jax_parts.means(subject.network)
+    leaves, treedef = jax.tree.flatten((weights, jax_parts.OPTIMIZER.init(weights)))
+    plain = jax_parts.step_of(loss_of)
+
+    def step(leaves: list[Any], x: Any, y: Any, key: Any) -> tuple[list[Any], Any]:
+        state, loss = plain(jax.tree.unflatten(treedef, leaves), x, y, key)
+        return jax.tree.leaves(state), loss
+
+    return jax.jit(step, donate_argnums=0), [leaf.copy() for leaf in leaves]
+
+
+def _epoch(subject: Subject) -> tuple[Any, dq.TrainState]:
+    x, y = subject.data(subject.batch * subject.steps)
+    objective = dq.ELBO(subject.network.num_data)
+
+    def epoch(state: dq.TrainState, key: Any) -> tuple[dq.TrainState, Any]:
+        state, history = dq.train_epoch(
+            state, x, y, key=key, objective=objective, optimizer=jax_parts.OPTIMIZER, batch_size=subject.batch
+        )
+        return state, history.loss
+
+    return jax.jit(epoch), dq.TrainState.create(subject.model(), jax_parts.OPTIMIZER)
+
+
+Runner = Callable[[Record, Clock, bool], None]

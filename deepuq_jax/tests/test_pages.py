@@ -1,0 +1,39 @@
+"""The programs of the README and of the pages in docs/ run as they stand, one after the other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "docs/training.md", "docs/trust.md"]
+
+
+def programs(page):
+    """The Python programs on a page, in order."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+
+
+@pytest.fixture
+def lenient_rank_promotion():
+    import jax
+
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="an installed package has no docs beside it")
+@pytest.mark.usefixtures("lenient_rank_promotion")
+@pytest.mark.parametrize("name", PAGES[1:])
+def test_every_program_of_a_page_runs(name, capsys):
+    names: dict = {}
+    for program in programs(ROOT / name):
+        exec(compile(program, name, "exec"), names)
+    if name == "docs/trust.md":
+        assert 0.8 <= float(names["coverage"]) <= 1.0
+        assert float(names["nll"]) < 0.0
+        assert float(names["auroc"]) > 0.9
+        assert "k-hat" in capsys.readouterr().out
+    else:
+        assert names["result"].history["loss"].shape == (20,)
+        assert names["results"].mean.shape == (3, 96, 1)
