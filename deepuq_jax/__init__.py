@@ -1,7 +1,9 @@
-"""Bayesian neural networks by mean-field variational inference, as pure functions over pytrees.
+"""Bayesian neural networks by mean-field variational inference in JAX.
 
-A Bayesian model is a pytree that can be called as ``model(x, key=k)`` (a draw) or ``model(x)`` (posterior means) and
-has ``.kl()``. Layers are, MLPs are, and `bayesianize(net)` makes any network one.
+A Bayesian model is a pytree with two calls and a method: ``model(x, key=k)`` evaluates a draw of the weights,
+``model(x)`` evaluates the posterior means, and ``model.kl()`` returns the KL divergence from the prior. The layers and
+MLPs of this package are Bayesian models, and `bayesianize(net)` turns any other network into a Bayesian model. All
+functions over them are pure.
 """
 
 from deepuq_jax import diagnostics, estimators, functional, layers, likelihoods, metrics, objectives, priors

@@ -1,4 +1,4 @@
-"""Argument checks, in one wording: ``Expected <name> ...; got <value>.``"""
+"""Argument checks with one wording: ``Expected <name> ...; got <value>.``"""
 
 from __future__ import annotations
 
@@ -13,31 +13,39 @@ from jax.core import Tracer
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether `value` is data (an array with values), not a tracer, a shape or a placeholder."""
+    """Whether `value` is an array with values, not a tracer."""
     return isinstance(value, (jax.Array, np.ndarray)) and not isinstance(value, Tracer)
 
 
 def describe(value: Any) -> str:
-    """A short account of `value` for an error message."""
+    """Describe `value` briefly for an error message."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
     return f"{type(value).__name__} {value!r}"
 
 
 def expected(name: str, what: str, value: Any) -> str:
-    """The wording of every error at the public boundary."""
+    """Word the error message about an argument."""
     return f"Expected {name} {what}; got {value if isinstance(value, str) else describe(value)}."
 
 
 def check_count(name: str, value: Any) -> int:
-    """`value`, if it is a positive int; ValueError for everything else, floats and bools included."""
+    """Return `value` if it is a positive int.
+
+    Raises:
+        ValueError: `value` is anything else, a float or a bool included.
+    """
     if not _is_integer(value) or value <= 0:
         raise ValueError(expected(name, "to be a positive int", f"{value!r}"))
     return int(value)
 
 
 def check_size(name: str, value: Any) -> int:
-    """The size of an axis, a positive int; TypeError for what is no integer, floats and bools included."""
+    """Return the size of an axis if it is positive.
+
+    Raises:
+        TypeError: `value` is not an integer; floats and bools are not. ValueError: it is not positive.
+    """
     if not _is_integer(value):
         raise TypeError(expected(name, "to be an integer", f"{value!r}"))
     return check_count(name, value)
@@ -48,14 +56,21 @@ def _is_integer(value: Any) -> bool:
 
 
 def check_number(name: str, value: Any) -> Any:
-    """`value`, if it is a number or an array; TypeError for everything else, bools included; tracers pass."""
+    """Return a number, an array or a tracer unchanged.
+
+    Raises:
+        TypeError: `value` is anything else, a bool included.
+    """
     if isinstance(value, (bool, str)) or not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
         raise TypeError(expected(name, "to be a number", value))
     return value
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Refuse a number, or an array with an entry, that is not finite and above zero; tracers pass."""
+    """Require a finite, positive number or array.
+
+    Every entry of an array is checked; a tracer passes unchecked.
+    """
     if isinstance(check_number(name, value), Tracer):
         return
     values = np.asarray(value, dtype=np.float64)
@@ -65,7 +80,10 @@ def check_positive(name: str, value: Any) -> None:
 
 
 def check_finite_number(name: str, value: Any) -> None:
-    """Refuse a number, or an array with an entry, that is NaN or infinite; tracers pass."""
+    """Require a finite number or array.
+
+    Every entry of an array is checked; a tracer passes unchecked.
+    """
     if isinstance(check_number(name, value), Tracer):
         return
     if not np.isfinite(np.asarray(value, dtype=np.float64)).all():
@@ -73,21 +91,24 @@ def check_finite_number(name: str, value: Any) -> None:
 
 
 def check_sizes(name: str, sizes: Any) -> tuple[int, ...]:
-    """`sizes` as a tuple of positive ints."""
+    """Return `sizes` as a tuple of positive ints."""
     if isinstance(sizes, str) or not isinstance(sizes, Iterable):
         raise TypeError(expected(name, "to be a sequence of positive ints", sizes))
     return tuple(check_size(f"{name}[{i}]", size) for i, size in enumerate(sizes))
 
 
 def check_param_dtype(param_dtype: Any) -> None:
-    """Posteriors are kept in at least float32: a sigma of 1e-3 beside a mean of 1 is lost in bfloat16."""
+    """Require a dtype of at least float32 for posteriors.
+
+    In bfloat16, a standard deviation of 1e-3 is lost beside a mean of 1.
+    """
     if not jnp.issubdtype(param_dtype, jnp.floating) or jnp.finfo(param_dtype).bits < 32:
         name = jnp.dtype(param_dtype).name
         raise ValueError(expected("param_dtype", "to be float32 or float64 (dtype= sets the compute type)", name))
 
 
 def check_key(key: Any) -> None:
-    """Refuse what is not one `jax.random` key."""
+    """Require a single `jax.random` key."""
     if isinstance(key, (jax.Array, np.ndarray)):
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0:
             return
@@ -97,13 +118,13 @@ def check_key(key: Any) -> None:
 
 
 def check_one_of(names: str, first: Any, second: Any) -> None:
-    """Refuse two sources of noise at once."""
+    """Require at most one of two alternative arguments."""
     if first is not None and second is not None:
         raise ValueError(f"Expected only one of {names}; got both.")
 
 
 def check_last_axis(name: str, x: Any, size: int) -> None:
-    """Refuse an array whose last axis is not `size`."""
+    """Require an array whose last axis has length `size`."""
     if not hasattr(x, "shape"):
         raise TypeError(expected(name, f"to be an array [..., {size}]", x))
     if x.ndim < 1 or x.shape[-1] != size:
@@ -111,9 +132,14 @@ def check_last_axis(name: str, x: Any, size: int) -> None:
 
 
 def check_batch(x: Any, y: Any, *, finite: bool = True) -> int:
-    """The number of examples in `x` and `y` (pytrees of arrays with a leading batch axis).
+    """Check a batch and return its number of examples.
 
-    Refuses empty data, unequal lengths and, where `finite` is set and the arrays are concrete, NaN and infinity.
+    Args:
+        x, y: pytrees of arrays with a leading batch axis.
+        finite: also check that concrete arrays hold no NaN or infinity.
+    Raises:
+        ValueError: there is no array or no example, the lengths differ, or an entry is NaN or infinite.
+        TypeError: a leaf is not an array.
     """
     leaves = [(name, leaf) for name, tree in (("x", x), ("y", y)) for leaf in jax.tree.leaves(tree)]
     if not leaves:
@@ -136,14 +162,14 @@ def check_batch(x: Any, y: Any, *, finite: bool = True) -> int:
 
 def _check_finite_data(name: str, leaf: Any) -> None:
     all_finite = jnp.isfinite(leaf).all()
-    if isinstance(all_finite, Tracer):  # Inside a trace even a concrete array is staged: look at it here.
+    if isinstance(all_finite, Tracer):  # Inside a trace, JAX stages even a concrete array; NumPy reads its values.
         all_finite = np.isfinite(np.asarray(leaf).astype(np.float64)).all()
     if not all_finite:
         raise ValueError(expected(name, "to be finite", "NaN or infinity among its entries"))
 
 
 def check_range(name: str, what: str, values: Any, size: int) -> None:
-    """Refuse integers outside of 0 ... size - 1, where they are concrete."""
+    """Require concrete integers from 0 to size - 1."""
     if is_concrete(values) and values.size:
         low, high = int(np.asarray(values).min()), int(np.asarray(values).max())
         if low < 0 or high >= size:
@@ -151,7 +177,7 @@ def check_range(name: str, what: str, values: Any, size: int) -> None:
 
 
 def check_num_data(num_data: Any) -> None:
-    """Refuse a number of examples that is not one number above zero; tracers of one pass."""
+    """Require a positive number of examples; a 0-d tracer passes."""
     if np.shape(check_number("num_data", num_data)) != ():
         raise ValueError(expected("num_data", "to be a number or a 0-d array", num_data))
     check_positive("num_data", num_data)

@@ -1,4 +1,4 @@
-"""Words for parameters: dotted paths, as ``layers.0.kernel``, and patterns over them."""
+"""Dotted paths of parameters, such as ``layers.0.kernel``, and their patterns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def dotted(path: tuple[Any, ...]) -> str:
-    """A key path of `jax.tree_util` as words with dots between.
+    """Join a key path of `jax.tree_util` with dots.
 
     >>> import jax
     >>> [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path({"layers": [{"kernel": 1}]})]
@@ -24,7 +24,7 @@ def _word(entry: Any) -> str:
 
 
 def path_matches(pattern: str, path: str) -> bool:
-    """Whether `path` matches `pattern`, in which ``*`` stands for anything, dots included.
+    """Whether `path` matches `pattern`; ``*`` matches anything, dots included.
 
     >>> path_matches("layers.*.kernel", "layers.0.kernel"), path_matches("*.bias", "layers.0.kernel")
     (True, False)

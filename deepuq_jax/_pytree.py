@@ -1,4 +1,4 @@
-"""Frozen dataclasses as pytrees, and plain functions as static leaves of them."""
+"""Frozen dataclasses as pytrees, and plain functions as static pytrees."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ T = TypeVar("T")
 
 
 def register(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
-    """Register a frozen dataclass as a pytree; `static` names the fields that are not children.
+    """Register a frozen dataclass as a pytree.
 
-    Unflattening bypasses `__init__`, and with it `__post_init__`: the checks there are for a user's values, and a leaf
-    may be a tracer or a placeholder.
+    Unflattening bypasses `__init__`, and with it `__post_init__`: its checks are for values that a user passes, but a
+    leaf may be a tracer or a placeholder.
+
+    Args:
+        static: names of the fields that are not children.
 
     >>> @register(static=("name",))
     ... @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def register(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
 
 
 def is_opaque(value: Any) -> bool:
-    """Whether JAX sees a single leaf in `value`: an object of a class that is not registered as a pytree."""
+    """Whether JAX treats `value` as a single leaf."""
     leaves = jax.tree.leaves(value)
     return len(leaves) == 1 and leaves[0] is value
 
@@ -61,9 +64,10 @@ def is_opaque(value: Any) -> bool:
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class StaticFunction:
-    """A function as a pytree without leaves: a compiled program is kept for this very function.
+    """A function as a pytree without leaves.
 
-    Another function object compiles anew, even if it has the same text: define it once, outside of a loop.
+    JAX keeps the compiled program for this function object. Another function object compiles again, even if its source
+    text is the same, so define the function once, outside of a loop.
 
     >>> jax.jit(lambda f, x: f(x))(StaticFunction(abs), -2.0)
     Array(2., dtype=float32, weak_type=True)
@@ -77,10 +81,10 @@ class StaticFunction:
 
 
 def as_pytree(name: str, function: Any) -> Any:
-    """`function` itself if it is a pytree, else a `StaticFunction` around it.
+    """Wrap a function that is not a pytree in `StaticFunction`.
 
     Raises:
-        TypeError: not callable, or neither a pytree nor hashable.
+        TypeError: `function` is not callable, or is neither a pytree nor hashable.
     """
     if not callable(function):
         raise TypeError(expected(name, "to be a callable", function))

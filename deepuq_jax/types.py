@@ -1,4 +1,4 @@
-"""What functions return, and what a Bayesian model is."""
+"""Result types, and the protocol of a Bayesian model."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from deepuq_jax._checks import check_positive, expected
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True, eq=False)
 class UQResult:
-    """Predictive moments of a batch; the documented fields first, then two that the JAX side adds.
+    """Predictive moments of a batch.
 
-    A pytree whose arrays are the children and whose `metadata` is static. Every field but `mean` may be None.
+    The result is a pytree: the arrays are its children, and `metadata` is static. Every field but `mean` may be None.
+    The fields after `metadata` are additions of `deepuq_jax` to the documented fields.
 
     Attributes:
         mean: predictive mean, [batch, ...].
-        epistemic_var: variance over draws of the model, the biased one.
+        epistemic_var: biased variance (divided by n) over draws of the model.
         aleatoric_var: variance of the noise, averaged over draws.
-        total_var: their sum.
+        total_var: the sum of the two variances.
         probs: class probabilities [batch, classes], in classification.
-        probs_var: their variance over draws.
-        metadata: `method`, `n_samples`, `task` and, in regression, `heteroscedastic`; a dict of this result's own.
-        predictive_entropy: entropy of `probs` [batch], nats; None in regression.
-        mutual_information: between label and weights [batch], nats (BALD; Houlsby et al. 2011, arXiv 1112.5745): the
-            epistemic part of `predictive_entropy`; None in regression.
+        probs_var: variance of the class probabilities over draws.
+        metadata: a dict with `method`, `n_samples`, `task` and, in regression, `heteroscedastic`; each result has its
+            own copy.
+        predictive_entropy: entropy of `probs` [batch], in nats; None in regression.
+        mutual_information: mutual information of label and weights [batch], in nats (BALD; Houlsby et al. 2011,
+            arXiv 1112.5745). It is the epistemic part of `predictive_entropy`; None in regression.
     """
 
     mean: Array
@@ -48,26 +50,29 @@ class UQResult:
         object.__setattr__(self, "metadata", dict(self.metadata))
 
     def tree_flatten_with_keys(self):
-        """Arrays with their names, and the metadata as a sorted tuple: equal results share a treedef."""
+        """Flatten into named arrays and sorted metadata.
+
+        Sorting makes results with equal metadata share a treedef.
+        """
         children = [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in _ARRAY_FIELDS]
         return children, tuple(sorted(self.metadata.items()))
 
     @classmethod
     def tree_unflatten(cls, metadata: Any, children: Any) -> UQResult:
-        """The inverse of flattening."""
+        """Rebuild the result from its metadata and arrays."""
         return cls(**dict(zip(_ARRAY_FIELDS, children, strict=True)), metadata=dict(metadata))
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Central interval of a Gaussian with the predictive mean and the total variance.
+        """Central interval of the Gaussian with the predictive moments.
 
-        mean -+ z sqrt(total_var), with P(\\|Z\\| < z) = level.
+        The bounds are mean -+ z sqrt(total_var), with P(\\|Z\\| < z) = level for a standard normal Z.
 
         Args:
-            level: probability inside, between 0 and 1.
+            level: probability inside the interval, between 0 and 1.
         Returns:
-            (lower, upper), each the shape of `mean`.
+            (lower, upper), each of the shape of `mean`.
         Raises:
-            ValueError: a level outside (0, 1), a classification result, or one with no total variance.
+            ValueError: `level` is outside (0, 1), the task is classification, or the result has no total variance.
 
         >>> result = UQResult(mean=jnp.zeros(1), total_var=jnp.ones(1))
         >>> [round(float(bound[0]), 2) for bound in result.interval(0.95)]
@@ -88,13 +93,13 @@ _ARRAY_FIELDS = tuple(f.name for f in fields(UQResult) if f.name != "metadata")
 
 
 class ELBOTerms(NamedTuple):
-    """The parts of an objective.
+    """The terms of an objective.
 
     Attributes:
-        nll: -E log p(y|x,w), nats per example, averaged over the batch and the draws.
-        kl: KL(q||p) in nats: the whole of it in `ELBO`, KL / num_batches in `DocumentedELBO`.
-        state: carried state as the model left it (BatchNorm statistics in training), or None.
-        loss: the objective itself, so that a training step can log it.
+        nll: -E log p(y|x,w), in nats per example, averaged over the batch and the draws.
+        kl: KL(q||p) in nats: the whole KL in `ELBO`, KL / num_batches in `DocumentedELBO`.
+        state: carried state after the call (such as BatchNorm statistics in training), or None.
+        loss: the value of the objective, so that a training step can log it.
     """
 
     nll: Array
@@ -105,7 +110,11 @@ class ELBOTerms(NamedTuple):
 
 @runtime_checkable
 class BayesianModel(Protocol):
-    """A pytree that is called as ``model(x, key=k)`` (a draw) or ``model(x)`` (posterior means) and has ``kl()``."""
+    """A pytree with weights that follow a posterior distribution.
+
+    ``model(x, key=k)`` evaluates a draw of the weights, ``model(x)`` evaluates the posterior means, and ``model.kl()``
+    returns KL(q||p) in nats.
+    """
 
     def __call__(self, x: Any, *, key: Array | None = None) -> Array: ...
 

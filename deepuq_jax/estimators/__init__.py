@@ -1,4 +1,4 @@
-"""Forward estimators, given to a layer as ``estimator=``; one family per file."""
+"""Forward estimators, which a layer takes as ``estimator=``."""
 
 from deepuq_jax.estimators.flipout import flipout
 from deepuq_jax.estimators.local_reparameterization import (

@@ -1,4 +1,4 @@
-"""What a forward estimator is: how the noise of a layer enters its outputs."""
+"""The base class of forward estimators."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-# The linear map of a layer: (inputs, kernel) -> outputs.
+# A layer's linear map, (inputs, kernel) -> outputs.
 Op = Callable[[Any, Array], Array]
 
 
 class Estimator(ABC):
-    """How a layer's noise enters its forward pass; hashable, and equal where it does the same.
+    """How a layer's noise enters its forward pass.
 
-    `op(x, w)` is the layer's linear map of its input and a kernel, so that one estimator serves every layer; `kernel`
-    and `bias` are posteriors, and `bias` may be None.
+    Estimators are hashable, and estimators that do the same are equal. `op(x, w)` is the layer's linear map of its
+    input and a kernel, so an estimator works for every layer. `kernel` and `bias` are posteriors, and `bias` may be
+    None.
     """
 
     @abstractmethod
     def draw_noise(self, op: Op, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> Any:
-        """The noise that a call on `x` takes."""
+        """Draw the noise for a call on `x`."""
 
     @abstractmethod
     def __call__(self, op: Op, x: Array, kernel: Any, bias: Any | None, noise: Any) -> Array:
-        """Outputs [..., out_features] under that noise, in the dtype of `op`."""
+        """Compute outputs [..., out_features] in the dtype of `op`."""
 
 
 def add_bias(outputs: Array, bias: Array) -> Array:
-    """Outputs [..., out_features] plus a bias [out_features], in the outputs' dtype."""
+    """Add a bias [out_features] in the dtype of the outputs."""
     return outputs + jnp.broadcast_to(bias.astype(outputs.dtype), outputs.shape)

@@ -1,4 +1,4 @@
-"""Local reparameterization: noise on a layer's outputs in place of its weights.
+"""Local reparameterization: noise on a layer's outputs.
 
 Source: Kingma, Salimans & Welling 2015, Variational Dropout and the Local Reparameterization Trick, arXiv 1506.02557.
 """
@@ -19,15 +19,16 @@ from deepuq_jax.noise import normal_like
 
 @dataclass(frozen=True)
 class ApproximateLocalReparameterization(Estimator):
-    """`local_reparameterization` where weights are shared over positions (convolutions, sequences): an approximation.
+    """Approximate local reparameterization for weights shared over positions.
 
-    Each output has its exact mean and variance; the covariances between positions of one example, which shared weights
-    have, are lost (Shridhar, Laumann & Liwicki 2019, arXiv 1901.02731, do this). `flipout` keeps them.
+    It extends `local_reparameterization` to convolutions and sequences. Each output has its exact mean and variance.
+    The covariances between positions of an example, which shared weights cause, are lost; `flipout` keeps them.
 
     Args:
-        op, x, kernel, bias, noise: as in `local_reparameterization`; `x` may have any axes.
+        op, x, kernel, bias, noise: as in `local_reparameterization`, but `x` may have any axes.
     Returns:
-        outputs [..., out_features], in the dtype of op.
+        outputs [..., out_features], in the dtype of `op`.
+    Source: Shridhar, Laumann & Liwicki 2019, arXiv 1901.02731.
 
     >>> from deepuq_jax import GaussianPosterior
     >>> q = GaussianPosterior(jnp.ones((2, 1)), jnp.zeros((2, 1)))
@@ -36,12 +37,12 @@ class ApproximateLocalReparameterization(Estimator):
     """
 
     def draw_noise(self, op: Op, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> Array:
-        """One standard normal per output."""
+        """Draw a standard normal number per output."""
         del bias
         return normal_like(key, jax.eval_shape(op, x, kernel.mu))
 
     def __call__(self, op: Op, x: Array, kernel: Any, bias: Any | None, noise: Array) -> Array:
-        """Outputs drawn from their own Gaussians."""
+        """Draw the outputs with the given noise."""
         mean = op(x, kernel.mu)
         variance = op(jnp.square(x), jnp.square(kernel.sigma))
         if bias is not None:
@@ -49,7 +50,8 @@ class ApproximateLocalReparameterization(Estimator):
             variance = add_bias(variance, jnp.square(bias.sigma))
         if noise.shape != mean.shape:
             raise ValueError(expected("noise", f"of shape {list(mean.shape)}, one number per output", noise))
-        # The square root has no slope at 0, where a row of zeros without a bias is: its gradient there is 0.
+        # The square root has no slope at 0. The variance is 0 for an input row of zeros without a bias, and the
+        # gradient there is set to 0.
         is_random = variance > 0.0
         std = jnp.where(is_random, jnp.sqrt(jnp.where(is_random, variance, 1.0)), 0.0)
         return mean + std * noise.astype(mean.dtype)
@@ -57,23 +59,24 @@ class ApproximateLocalReparameterization(Estimator):
 
 @dataclass(frozen=True)
 class LocalReparameterization(ApproximateLocalReparameterization):
-    """Outputs drawn from their own Gaussians, each example for itself: training gradients of less variance.
+    """Outputs drawn from their Gaussian distribution, per example.
 
     y ~ N(op(x, mu_W) + mu_b, op(x^2, sigma_W^2) + sigma_b^2)
 
-    Exact in law where a weight meets an example once, a dense layer on [batch, in_features]; anything else is refused.
-    A draw is no function of x: equal rows of a batch get different outputs. `predict_vi_uq` and `draw` therefore draw
-    weights instead, whose outputs have the same law at each single x.
+    The variance of the training gradients is lower than with shared weight draws. The outputs are exact in distribution
+    if each weight meets an example once, as in a dense layer on [batch, in_features]; other inputs are refused. A draw
+    is not a function of x, since equal rows of a batch get different outputs. `predict_vi_uq` and `draw` therefore draw
+    weights instead, whose outputs have the same distribution at each single x.
 
     Args:
         op: the layer's linear map of `x` and a kernel, which casts both to the compute dtype.
         x: inputs [batch, in_features].
         kernel, bias: posteriors; `bias` may be None.
-        noise: the shape of the outputs.
+        noise: standard normal numbers, of the shape of the outputs.
     Returns:
-        outputs [batch, out_features], in the dtype of op.
+        outputs [batch, out_features], in the dtype of `op`.
     Raises:
-        ValueError: an `x` of more axes.
+        ValueError: `x` has more than two axes.
 
     >>> from deepuq_jax import GaussianPosterior
     >>> q = GaussianPosterior(jnp.ones((2, 1)), jnp.zeros((2, 1)))
@@ -82,12 +85,12 @@ class LocalReparameterization(ApproximateLocalReparameterization):
     """
 
     def draw_noise(self, op: Op, x: Any, kernel: Any, bias: Any | None, *, key: Array) -> Array:
-        """One standard normal per output, once no weight is known to be shared."""
+        """Draw a standard normal number per output."""
         _refuse_shared(x)
         return super().draw_noise(op, x, kernel, bias, key=key)
 
     def __call__(self, op: Op, x: Array, kernel: Any, bias: Any | None, noise: Array) -> Array:
-        """Outputs drawn from their own Gaussians."""
+        """Draw the outputs with the given noise."""
         _refuse_shared(x)
         return super().__call__(op, x, kernel, bias, noise)
 
@@ -97,10 +100,13 @@ approximate_local_reparameterization = ApproximateLocalReparameterization()
 
 
 def _refuse_shared(x: Array) -> None:
-    """Refuse an input with more axes than [batch, in_features]: each further axis shares the weights."""
+    """Require inputs [batch, in_features].
+
+    Any further axis would share the weights.
+    """
     if x.ndim > 2:
         what = (
-            "to have shape [batch, in_features] with local_reparameterization (where weights are shared over "
-            "positions, flipout is exact and approximate_local_reparameterization has the variances alone)"
+            "to have shape [batch, in_features] with local_reparameterization (if weights are shared over "
+            "positions, flipout is exact, and approximate_local_reparameterization keeps only the variances)"
         )
         raise ValueError(expected("x", what, x))

@@ -1,4 +1,4 @@
-"""Pure maths on arrays: noise is an argument; no keys, no modules."""
+"""Pure functions on arrays, which take noise as an argument."""
 
 from deepuq_jax.functional.gaussian import (
     gaussian_kl,

@@ -1,7 +1,7 @@
-"""Gaussians with a standard deviation sigma = softplus(rho): the maths, on arrays.
+"""Functions of Gaussians with standard deviation sigma = softplus(rho).
 
-Everything is computed in at least float32, is finite for every finite rho, and has the right gradient there. Noise is
-an argument: nothing here knows of keys.
+Every result is computed in at least float32 and is finite, with the right gradient, for every finite rho. Functions
+that need noise take it as an argument.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LOG_SIGMA_TAIL = -18.0
 
 
 def at_least_float32(value: ArrayLike) -> Array:
-    """`value` as a floating array of 32 bits or more."""
+    """Convert `value` to an array of at least float32."""
     value = jnp.asarray(value)
     return value.astype(jnp.promote_types(value.dtype, jnp.float32))
 
@@ -38,7 +38,7 @@ def _softplus(rho: Array) -> Array:
 @one_program
 def _softplus_jvp(primals: Any, tangents: Any) -> Any:
     numerator, denominator = logistic(primals[0])
-    # As in `scale_from_rho`: the backward pass ends in the division.
+    # The order of the operations makes the backward pass end in the division, as in `scale_from_rho`.
     return _softplus(primals[0]), tangents[0] / denominator * numerator
 
 
@@ -46,12 +46,13 @@ def sigma_from_rho(rho: ArrayLike) -> Array:
     """Standard deviation of a posterior.
 
     sigma = softplus(rho) = log(1 + exp(rho)), evaluated as max(rho, 0) + log1p(exp(-\\|rho\\|)), which neither
-    overflows nor loses the small values (Blundell et al. 2015, arXiv 1505.05424, section 3.2).
+    overflows nor loses small values.
 
     Args:
-        rho: any shape.
+        rho: an array of any shape.
     Returns:
-        sigma, a standard deviation, the shape of `rho`, in at least float32.
+        sigma, a standard deviation, of the shape of `rho`, in at least float32.
+    Source: Blundell et al. 2015, arXiv 1505.05424, section 3.2.
 
     >>> float(sigma_from_rho(0.0))  # log 2
     0.6931...
@@ -63,12 +64,12 @@ def sigma_from_rho(rho: ArrayLike) -> Array:
 def rho_from_sigma(sigma: ArrayLike) -> Array:
     """The rho whose softplus is `sigma`.
 
-    rho = log(exp(sigma) - 1) = sigma + log(-expm1(-sigma)): no overflow, and small sigma are kept.
+    rho = log(exp(sigma) - 1), evaluated as sigma + log(-expm1(-sigma)), which neither overflows nor loses small values.
 
     Args:
-        sigma: standard deviations above zero, any shape.
+        sigma: positive standard deviations, any shape.
     Returns:
-        rho, the shape of `sigma`, in at least float32.
+        rho, of the shape of `sigma`, in at least float32.
 
     >>> round(float(sigma_from_rho(rho_from_sigma(0.05))), 5)
     0.05
@@ -79,21 +80,21 @@ def rho_from_sigma(sigma: ArrayLike) -> Array:
 
 @one_program
 def log_sigma(rho: ArrayLike) -> Array:
-    """Logarithm of the standard deviation, right where sigma itself underflows.
+    """Logarithm of the standard deviation, accurate even if sigma underflows.
 
-    log sigma = log softplus(rho), and rho - exp(rho)/2 in the lower tail.
+    log sigma = log softplus(rho), evaluated as rho - exp(rho)/2 in the lower tail.
 
     Args:
-        rho: any shape.
+        rho: an array of any shape.
     Returns:
-        log sigma in nats, the shape of `rho`, in at least float32.
+        log sigma in nats, of the shape of `rho`, in at least float32.
 
     >>> float(log_sigma(-1000.0))  # sigma is 0 in every float type
     -1000.0
     """
     rho = at_least_float32(rho)
     in_tail = rho < _LOG_SIGMA_TAIL
-    # Each branch gets an argument that is harmless to it: the gradient of the branch not taken must be finite too.
+    # Each branch gets a harmless argument, since the gradient of the branch that is not taken must be finite too.
     tail = jnp.where(in_tail, rho, _LOG_SIGMA_TAIL)
     body = jnp.where(in_tail, 0.0, rho)
     return jnp.where(in_tail, tail - 0.5 * jnp.exp(tail), jnp.log(sigma_from_rho(body)))
@@ -101,7 +102,9 @@ def log_sigma(rho: ArrayLike) -> Array:
 
 @one_program
 def total(values: Array) -> Array:
-    """Sum of every entry, as a product with ones: XLA on a CPU runs a reduction fused with what it sums one by one.
+    """Sum of every entry, computed as a product with ones.
+
+    XLA on a CPU runs a reduction one entry at a time if it is fused with the computation of its terms.
 
     >>> float(total(jnp.ones((3, 2))))
     6.0
@@ -113,17 +116,18 @@ def total(values: Array) -> Array:
 
 
 def reparameterize(mu: ArrayLike, sigma: ArrayLike, noise: ArrayLike) -> Array:
-    """A draw as a differentiable function of its parameters.
+    """Draw weights as a differentiable function of their parameters.
 
-    w = mu + sigma * noise, with noise ~ N(0, 1) (Kingma & Welling 2014, arXiv 1312.6114).
+    w = mu + sigma * noise, with noise ~ N(0, 1)
 
     Args:
-        mu, sigma: means and standard deviations, any one shape.
-        noise: that shape, or with leading axes for several draws.
+        mu, sigma: means and standard deviations, of the same shape.
+        noise: standard normal numbers of that shape, with leading axes for several draws.
     Returns:
-        w, the shape of `noise`.
+        w, of the shape of `noise`.
     Raises:
-        ValueError: noise of another shape.
+        ValueError: the last axes of `noise` differ from the shape of `mu`.
+    Source: Kingma & Welling 2014, arXiv 1312.6114.
 
     >>> float(reparameterize(1.0, 0.5, 2.0))
     2.0
@@ -134,7 +138,7 @@ def reparameterize(mu: ArrayLike, sigma: ArrayLike, noise: ArrayLike) -> Array:
 
 
 def check_noise_shape(mu: ArrayLike, noise: ArrayLike) -> None:
-    """Refuse noise that is not of the shape of `mu`, with leading axes for several draws."""
+    """Require noise shaped like `mu`, apart from leading axes."""
     shape = jnp.shape(noise)
     if shape[max(len(shape) - jnp.ndim(mu), 0) :] != jnp.shape(mu):
         raise ValueError(expected("noise", f"of shape [..., {', '.join(map(str, jnp.shape(mu)))}]", jnp.asarray(noise)))
@@ -142,22 +146,22 @@ def check_noise_shape(mu: ArrayLike, noise: ArrayLike) -> None:
 
 @one_program
 def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: ArrayLike | None = None) -> Array:
-    """Logarithm of a Gaussian density, element by element.
+    """Log density of a Gaussian, element by element.
 
     log N(x; mu, sigma^2) = -((x - mu) / sigma)^2 / 2 - log sigma - log(2 pi) / 2
 
     Args:
-        x, mu: any shapes that broadcast.
+        x, mu: arrays of any shapes that broadcast.
         sigma: standard deviation.
-        log_sigma: its logarithm, where the caller knows it better than log(sigma) does.
+        log_sigma: logarithm of `sigma`, for a caller who knows it more accurately than log(sigma).
     Returns:
-        nats, the broadcast shape, in at least float32.
+        log density in nats, of the broadcast shape, in at least float32.
 
     >>> float(gaussian_log_prob(0.0, 0.0, 1.0))
     -0.9189...
     """
     delta = at_least_float32(jnp.subtract(x, mu))
-    # Where sigma has underflowed to 0 a draw equals its mean: 0/0 stands for an exact 0, in value and gradient.
+    # If sigma has underflowed to 0, a draw equals its mean, and 0/0 has to give an exact 0 in value and gradient.
     z = delta / jnp.where(delta == 0.0, 1.0, sigma)
     if log_sigma is None:
         log_sigma = jnp.log(at_least_float32(sigma))
@@ -165,19 +169,19 @@ def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: 
 
 
 def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma: ArrayLike) -> Array:
-    """KL divergence between Gaussians, element by element, without cancellation.
+    """KL divergence between Gaussians, element by element.
 
-    KL(q || p) = log(sigma_p / sigma_q) + (sigma_q^2 + (mu_q - mu_p)^2) / (2 sigma_p^2) - 1/2, sigma_q = softplus(rho).
+    KL(q || p) = log(sigma_p / sigma_q) + (sigma_q^2 + (mu_q - mu_p)^2) / (2 sigma_p^2) - 1/2, sigma_q = softplus(rho)
 
-    With d = sigma_q / sigma_p - 1 the part of the scales is d^2/2 + (d - log1p(d)): both terms are small where q is
-    near p, so nothing cancels there, where the textbook form has no digit right. Its gradient is written by hand,
-    (s^2 - 1) d log s with s = 1 + d, and holds where sigma_q underflows.
+    In floating point, this form has no correct digit near q = p. With d = sigma_q / sigma_p - 1, the terms of the
+    scales are therefore evaluated as d^2/2 + (d - log1p(d)), whose two summands are small near q = p. The gradient is
+    written by hand as (s^2 - 1) d log s with s = 1 + d, and is right even if sigma_q underflows.
 
     Args:
-        mu, rho: parameters of q, any one shape.
-        prior_mu, prior_sigma: mean and standard deviation of p; anything that broadcasts.
+        mu, rho: parameters of q, of the same shape.
+        prior_mu, prior_sigma: mean and standard deviation of p, of any shapes that broadcast.
     Returns:
-        nats, never negative, the broadcast shape, in at least float32.
+        KL in nats, never negative, of the broadcast shape, in at least float32.
     Source: Blundell et al. 2015, arXiv 1505.05424.
 
     >>> float(gaussian_kl(0.1, rho_from_sigma(0.2), 0.1, 0.2)) < 1e-12
@@ -188,7 +192,7 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
 
 
 def gaussian_kl_at_scale(mu: Array, scale: Scale, rho: Array, prior_mu: ArrayLike, prior_sigma: ArrayLike) -> Array:
-    """`gaussian_kl` with the `scale_from_rho(rho)` of a step that has computed it already."""
+    """`gaussian_kl` for a caller who already has `scale_from_rho(rho)`."""
 
     def as_wide(value: ArrayLike) -> Array:
         return jnp.asarray(value, jnp.promote_types(rho.dtype, jnp.result_type(value)))

@@ -1,6 +1,6 @@
-"""Log-likelihoods of targets under a model's outputs, as functions on arrays: nats per example.
+"""Log-likelihoods of targets given outputs, in nats per example.
 
-The likelihoods that a model carries, in `deepuq_jax.likelihoods`, are made of these.
+The likelihoods of `deepuq_jax.likelihoods`, which a model can carry, are built from these functions on arrays.
 """
 
 from __future__ import annotations
@@ -12,33 +12,37 @@ from jax import Array
 from deepuq_jax._checks import check_range, expected, is_concrete
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32, sigma_from_rho
 
-# The floor under a learned variance, as documented: softplus(v) + 1e-6.
+# The documented lower bound of a learned variance, which is softplus(v) + 1e-6.
 MIN_VARIANCE = 1e-6
 
 
 def sum_per_example(values: Array) -> Array:
-    """Sum over all axes but the first: [batch, ...] -> [batch]."""
+    """Sum [batch, ...] to [batch]."""
     return values.sum(axis=tuple(range(1, values.ndim)))
 
 
 def _check_target_shape(y: Array, shape: tuple[int, ...]) -> None:
-    """A target [B] beside outputs [B, 1] would broadcast to [B, B] in silence."""
+    """Require targets of the given shape.
+
+    Without this check, a target [B] and outputs [B, 1] would silently broadcast to [B, B].
+    """
     if jnp.shape(y) != shape:
         raise ValueError(expected("y", f"of shape [{', '.join(map(str, shape))}], as the outputs have", y))
 
 
 def categorical_log_likelihood(outputs: Array, y: Array) -> Array:
-    """Log-probability of integer labels under logits.
+    """Log probability of integer labels given logits.
 
     log p(y | x, w) = log softmax(outputs)[y]
 
     Args:
-        outputs: logits [batch, classes], or [batch, ..., classes] with labels [batch, ...], which are summed.
-        y: integer labels in 0 ... classes - 1.
+        outputs: logits [batch, classes] or [batch, ..., classes].
+        y: integer labels from 0 to classes - 1, [batch] or [batch, ...].
     Returns:
-        [batch], nats.
+        log probability in nats, [batch]; it is summed over any further axes of the labels.
     Raises:
-        TypeError: labels that are not integers. ValueError: wrong shape or, on concrete arrays, labels out of range.
+        TypeError: the labels are not integers. ValueError: the shapes do not match, or a label of a concrete array is
+            out of range.
 
     >>> categorical_log_likelihood(jnp.zeros((1, 2)), jnp.array([1]))
     Array([-0.6931...], dtype=float32)
@@ -51,23 +55,23 @@ def categorical_log_likelihood(outputs: Array, y: Array) -> Array:
     _check_target_shape(y, outputs.shape[:-1])
     check_range("y", "labels", y, outputs.shape[-1])
     log_probs = jax.nn.log_softmax(at_least_float32(outputs), axis=-1)
-    # One-hot rather than a gather: the gradient is then a product, not a scatter.
+    # With a one-hot mask instead of a gather, the gradient is a product and not a scatter.
     is_label = jax.nn.one_hot(y, outputs.shape[-1], dtype=bool)
     return sum_per_example(jnp.where(is_label, log_probs, 0.0).sum(axis=-1))
 
 
 def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> Array:
-    """Log-density of real targets around the outputs, with known noise.
+    """Log density of real targets with known Gaussian noise.
 
     log p(y | x, w) = sum_d log N(y_d; outputs_d, sigma^2)
 
     Args:
-        outputs, y: [batch] or [batch, ...], the same shape.
+        outputs, y: arrays of the same shape, [batch] or [batch, ...].
         sigma: standard deviation of the noise, in units of `y`.
     Returns:
-        [batch], nats.
+        log density in nats, [batch].
     Raises:
-        ValueError: `y` of another shape than `outputs`.
+        ValueError: `y` and `outputs` have different shapes.
 
     >>> gaussian_log_likelihood(jnp.zeros((1, 1)), jnp.zeros((1, 1)), 1.0)
     Array([-0.9189...], dtype=float32)
@@ -79,16 +83,16 @@ def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> A
 
 
 def mean_squared_error(outputs: Array, y: Array) -> Array:
-    """Mean squared error that refuses to broadcast.
+    """Mean squared error between arrays of the same shape.
 
-    mean over every entry of (y - outputs)^2
+    It is the mean over every entry of (y - outputs)^2.
 
     Args:
-        outputs, y: [batch, ...], the same shape.
+        outputs, y: arrays of the same shape, [batch, ...]; they do not broadcast.
     Returns:
         A scalar, in squared units of `y`.
     Raises:
-        ValueError: `y` of another shape than `outputs`.
+        ValueError: `y` and `outputs` have different shapes.
 
     >>> mean_squared_error(jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1)))
     Array(5., dtype=float32)
@@ -98,7 +102,9 @@ def mean_squared_error(outputs: Array, y: Array) -> Array:
 
 
 def variance_from_raw(raw_var: Array) -> Array:
-    """Variance (not a std) of a raw output: softplus(raw_var) + 1e-6, in at least float32.
+    """Variance (not a std) from a raw output.
+
+    The variance is softplus(raw_var) + 1e-6, in at least float32.
 
     >>> float(variance_from_raw(jnp.array(0.0)))
     0.6931...
@@ -107,16 +113,16 @@ def variance_from_raw(raw_var: Array) -> Array:
 
 
 def split_mean_variance(outputs: Array) -> tuple[Array, Array]:
-    """Means and variances from the two halves of the last axis.
+    """Split outputs into means and variances.
 
     variance = softplus(raw) + 1e-6
 
     Args:
-        outputs: [..., 2 d]: d means, then d raw variances.
+        outputs: d means, then d raw variances, [..., 2 d].
     Returns:
         (mean, variance), each [..., d], in at least float32.
     Raises:
-        ValueError: a last axis of odd size.
+        ValueError: the size of the last axis is odd or zero.
 
     >>> mean, var = split_mean_variance(jnp.array([[3.0, 0.0]]))
     >>> float(mean[0, 0]), float(var[0, 0])
@@ -129,16 +135,17 @@ def split_mean_variance(outputs: Array) -> tuple[Array, Array]:
 
 
 def heteroscedastic_log_likelihood(outputs: Array, y: Array) -> Array:
-    """Log-density of real targets with noise that the model predicts.
+    """Log density of real targets with predicted noise.
 
     log p(y | x, w) = sum_d log N(y_d; m_d, v_d),  (m, v) = split_mean_variance(outputs)
 
     Args:
-        outputs: [batch, 2 d]. y: [batch, d].
+        outputs: d means, then d raw variances, [batch, 2 d].
+        y: targets, [batch, d].
     Returns:
-        [batch], nats.
+        log density in nats, [batch].
     Raises:
-        ValueError: `y` not [batch, d].
+        ValueError: `y` does not have shape [batch, d].
     Source: Nix & Weigend 1994; Kendall & Gal 2017, arXiv 1703.04977.
 
     >>> heteroscedastic_log_likelihood(jnp.zeros((1, 2)), jnp.zeros((1, 1)))
@@ -148,16 +155,18 @@ def heteroscedastic_log_likelihood(outputs: Array, y: Array) -> Array:
 
 
 def heteroscedastic_nll(outputs: Array, y: Array) -> Array:
-    """The documented score of outputs that hold their own noise: the Gaussian one without its constant.
+    """Documented Gaussian score with predicted noise, without its constant.
 
-    sum_d 1/2 ((y_d - m_d)^2 / v_d + log v_d), mean over the rest;  (m, v) = split_mean_variance(outputs)
+    It is sum_d 1/2 ((y_d - m_d)^2 / v_d + log v_d), averaged over all other axes, with
+    (m, v) = split_mean_variance(outputs).
 
     Args:
-        outputs: [..., 2 d]. y: [..., d].
+        outputs: d means, then d raw variances, [..., 2 d].
+        y: targets, [..., d].
     Returns:
-        A scalar: short of nats per example by 1/2 log(2 pi) a target.
+        A scalar. It is less than the negative log density in nats per example by log(2 pi) / 2 per target.
     Raises:
-        ValueError: `y` not [..., d].
+        ValueError: `y` does not have shape [..., d].
 
     >>> heteroscedastic_nll(jnp.zeros((1, 2)), jnp.zeros((1, 1)))
     Array(-0.1832..., dtype=float32)
@@ -166,14 +175,20 @@ def heteroscedastic_nll(outputs: Array, y: Array) -> Array:
 
 
 def _heteroscedastic_nll(outputs: Array, y: Array) -> Array:
-    """[..., d]: the score of each target, without the constant."""
+    """Score each target without the constant, [..., d]."""
     mean, var = split_mean_variance(outputs)
     _check_target_shape(y, mean.shape)
     return nll_up_to_constant(at_least_float32(y) - mean, var)
 
 
 def nll_up_to_constant(deviation: Array, var: Array) -> Array:
-    """1/2 (deviation^2 / var + log var), element by element: minus log N(y; y - deviation, var) but for log(2 pi) / 2.
+    """Gaussian negative log density up to log(2 pi) / 2.
+
+    It is (deviation^2 / var + log var) / 2, element by element.
+
+    Args:
+        deviation: target minus mean.
+        var: variance (not a std), of the shape of `deviation`.
 
     >>> nll_up_to_constant(jnp.array([2.0]), jnp.array([1.0]))
     Array([2.], dtype=float32)

@@ -1,7 +1,7 @@
-"""Streaming moments over Monte Carlo draws, and what is made of them.
+"""Streaming moments over Monte Carlo draws, and entropies.
 
-Welford's update and Chan's merge keep a mean and a sum of squared deviations, so the memory does not grow with the
-number of draws and a spread of 0.01 around 100 survives in float32.
+Welford's update and Chan's merge keep a mean and a sum of squared deviations. The memory therefore does not grow with
+the number of draws, and float32 keeps a spread of 0.01 around 100.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from deepuq_jax.functional.gaussian import at_least_float32
 
 
 class Moments(NamedTuple):
-    """Running moments of a stream of arrays of one shape.
+    """Running moments of a stream of arrays.
 
     Attributes:
-        count: number of arrays seen, a float scalar.
-        mean: their mean.
-        m2: sum of the squared deviations from that mean.
+        count: number of arrays so far, a float scalar.
+        mean: mean of the arrays, of their common shape.
+        m2: sum of the squared deviations from `mean`.
     """
 
     count: Array
@@ -30,7 +30,11 @@ class Moments(NamedTuple):
 
 
 def empty_moments(shape: tuple[int, ...], dtype: Any) -> Moments:
-    """Moments of nothing, for arrays of this shape; accumulated in at least float32.
+    """Moments of an empty stream of arrays.
+
+    Args:
+        shape: shape of the arrays to come.
+        dtype: their dtype; the moments are kept in at least float32.
 
     >>> empty_moments((2,), jnp.float32).count
     Array(0., dtype=float32)
@@ -40,7 +44,7 @@ def empty_moments(shape: tuple[int, ...], dtype: Any) -> Moments:
 
 
 def update_moments(moments: Moments, value: Array) -> Moments:
-    """Take one more array into the moments.
+    """Add an array to the moments.
 
     mean' = mean + (x - mean) / n,  m2' = m2 + (x - mean) (x - mean')      (Welford 1962)
 
@@ -56,7 +60,7 @@ def update_moments(moments: Moments, value: Array) -> Moments:
 
 
 def merge_moments(a: Moments, b: Moments) -> Moments:
-    """The moments of two streams taken together.
+    """Merge the moments of two streams.
 
     m2 = m2_a + m2_b + (mean_b - mean_a)^2 n_a n_b / n      (Chan, Golub & LeVeque 1979)
 
@@ -72,7 +76,7 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
 
 
 def variance(moments: Moments) -> Array:
-    """The biased variance (divided by n, as documented), shape of the mean.
+    """Biased variance, divided by n as documented.
 
     >>> float(variance(empty_moments((), jnp.float32)))
     0.0
@@ -81,14 +85,14 @@ def variance(moments: Moments) -> Array:
 
 
 def entropy(log_probs: Array) -> Array:
-    """Shannon entropy of categorical distributions, in nats.
+    """Shannon entropy of categorical distributions in nats.
 
     H = -sum_c p_c log p_c over the last axis, with 0 log 0 = 0.
 
     Args:
-        log_probs: normalised log-probabilities [..., classes].
+        log_probs: normalised log probabilities, [..., classes].
     Returns:
-        [...], between 0 and log(classes).
+        entropy in nats, [...], between 0 and log(classes).
 
     >>> float(entropy(jnp.log(jnp.array([0.5, 0.5]))))
     0.693...
@@ -99,7 +103,14 @@ def entropy(log_probs: Array) -> Array:
 
 
 def entropy_of_probs(probs: Array) -> Array:
-    """Shannon entropy in nats of probabilities [..., classes]: sum of -p log p, with 0 log 0 = 0.
+    """Shannon entropy in nats, from probabilities.
+
+    H = -sum_c p_c log p_c over the last axis, with 0 log 0 = 0.
+
+    Args:
+        probs: class probabilities, [..., classes].
+    Returns:
+        entropy in nats, [...], between 0 and log(classes).
 
     >>> float(entropy_of_probs(jnp.array([1.0, 0.0])))
     0.0

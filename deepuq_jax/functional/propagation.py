@@ -1,4 +1,6 @@
-"""Mean and variance through a layer in closed form, units taken as independent Gaussians.
+"""Closed-form mean and variance through an activation.
+
+The units of a layer are treated as independent Gaussians.
 
 Source: Wu, Nowozin, Meeds, Turner, Hernández-Lobato & Gaunt 2019, Deterministic Variational Inference for Robust
 Bayesian Neural Networks, arXiv 1810.03958, in its diagonal form.
@@ -12,17 +14,19 @@ from jax import Array
 
 
 def relu_moments(mean: Array, var: Array) -> tuple[Array, Array]:
-    """Mean and variance of max(h, 0) for h ~ N(mean, var), element by element.
+    """Mean and variance of max(h, 0), element by element.
 
-    With s = sqrt(var), a = mean / s, Phi and phi of the standard normal, and Q = 1 - Phi:
-    E = mean Phi(a) + s phi(a),  V = var (Phi + a^2 Phi Q + a phi (Q - Phi) - phi^2)
+    For h ~ N(mean, var), let s = sqrt(var) and a = mean / s, let Phi and phi be the distribution function and the
+    density of the standard normal, and let Q = 1 - Phi. Then
+    E = mean Phi(a) + s phi(a),  V = var (Phi + a^2 Phi Q + a phi (Q - Phi) - phi^2).
 
-    V is E[h^2] - E^2 multiplied out, so that nothing cancels where a is large.
+    V is the difference of the second moment and E^2, multiplied out so that nothing cancels for large a.
 
     Args:
-        mean: any shape. var: variances (not stds), that shape; 0 gives (max(mean, 0), 0).
+        mean: means, any shape.
+        var: variances (not stds), of the shape of `mean`; a variance of 0 gives (max(mean, 0), 0).
     Returns:
-        (mean, variance), that shape.
+        (mean, variance), each of the shape of `mean`.
 
     >>> mean, var = relu_moments(jnp.zeros(()), jnp.ones(()))
     >>> round(float(mean), 4), round(float(var), 4)  # 1 / sqrt(2 pi), 1/2 - 1 / (2 pi)

@@ -1,8 +1,9 @@
-"""The standard deviation sigma = softplus(rho) of a training step: computed once, used by the draw and by the KL.
+"""Standard deviations sigma = softplus(rho) that draws and KL share.
 
-A `Scale` holds sigma, and its tangents and cotangents are those of log sigma. In these units the derivative of a draw
-is sigma * noise and that of the KL is (sigma / sigma_p)^2 - 1, so their sum meets d log sigma / d rho once, at the end,
-and nothing is divided by a sigma that underflows. The functions of this file take a `Scale`; `sigma_of_scale` turns one
+A training step computes sigma once, as a `Scale`. A `Scale` holds sigma, but its tangents and cotangents refer to
+log sigma. With respect to log sigma, the derivative of a draw is sigma * noise and the derivative of the KL is
+(sigma / sigma_p)^2 - 1. The backward pass multiplies their sum by d log sigma / d rho once, at the end, and never
+divides by a sigma that has underflowed. The functions of this file take a `Scale`, and `sigma_of_scale` turns a `Scale`
 into an ordinary array.
 """
 
@@ -19,12 +20,13 @@ from jax import Array
 
 from deepuq_jax._pytree import register
 
-# Called outside of `jit`, each function is one compiled program instead of one per operation; within a caller's program
-# it is inlined and leaves no trace.
+# Outside of `jit`, each decorated function runs as a single compiled program instead of a program per operation. Inside
+# a caller's program it is inlined.
 one_program = partial(jax.jit, inline=True)
 
-# log(1 + e) / e for 0 <= e <= 1 as a ratio of polynomials, lowest power first: equal to it at the seven Chebyshev nodes
-# of [0, 1], and within a relative 3e-9, a twentieth of a float32 ulp, between. A test solves for them again.
+# A ratio of polynomials, lowest power first, that approximates log(1 + e) / e for 0 <= e <= 1. It is exact at the
+# seven Chebyshev nodes of [0, 1]; between them its relative error is at most 3e-9, a twentieth of a float32 ulp. A
+# test solves for the coefficients again.
 LOG1P_NUMERATOR = (0.999999997006, 1.05361572789, 0.23098594933, 0.00320732984196)
 LOG1P_DENOMINATOR = (1.0, 1.55361542833, 0.674465637571, 0.0725296378416)
 
@@ -32,31 +34,33 @@ LOG1P_DENOMINATOR = (1.0, 1.55361542833, 0.674465637571, 0.0725296378416)
 @register()
 @dataclass(frozen=True)
 class Scale:
-    """Standard deviations that are differentiated by their logarithm: the tangent of `value` is d log sigma.
+    """Standard deviations with derivatives in log sigma.
 
     Attributes:
-        value: sigma, any shape.
+        value: sigma, of any shape; its tangent is d log sigma.
     """
 
     value: Array
 
     def broadcast_to(self, shape: tuple[int, ...]) -> Scale:
-        """The same scale in a larger shape."""
+        """Broadcast the scale to a larger shape."""
         return Scale(jnp.broadcast_to(self.value, shape))
 
 
 @one_program
 def softplus(rho: Array) -> Array:
-    """log(1 + exp(rho)), of a floating array; it has no derivative of its own.
+    """Compute log(1 + exp(rho)) of a floating array.
 
-    In float32 log1p is a ratio of polynomials: half the time of XLA's, and since it ends in a division XLA on a CPU
-    keeps the result instead of computing it anew wherever it is used.
+    It has no derivative rule; its callers define the derivative. In float32, a ratio of polynomials replaces log1p. It
+    takes half the time of XLA's log1p, and since it ends in a division, XLA on a CPU keeps the result instead of
+    computing it again at each use.
 
     >>> softplus(jnp.float32(0.0))  # log 2
     Array(0.6931..., dtype=float32)
     """
     power = jnp.exp(-jnp.abs(rho))
-    # A subnormal sigma has few digits, and its inverse square overflows: it counts as 0 everywhere, as a CPU has it.
+    # A subnormal sigma has few digits, and its inverse square overflows. It counts as 0 on every device, because a CPU
+    # treats it as 0.
     power = jnp.where(power < jnp.finfo(rho.dtype).tiny, 0.0, power)
     if rho.dtype != jnp.float32:
         return jnp.maximum(rho, 0.0) + jnp.log1p(power)
@@ -69,19 +73,22 @@ def softplus(rho: Array) -> Array:
 
 @one_program
 def logistic(rho: Array) -> tuple[Array, Array]:
-    """The derivative of softplus, 1 / (1 + exp(-rho)), as a fraction: it keeps its digits where it is small."""
+    """Derivative of softplus as a fraction.
+
+    The derivative is 1 / (1 + exp(-rho)). The numerator and the denominator keep all digits of a small derivative.
+    """
     power = jnp.exp(-jnp.abs(rho))
     return jnp.where(rho >= 0.0, 1.0, power), 1.0 + power
 
 
 @jax.custom_jvp
 def scale_from_rho(rho: Array) -> Scale:
-    """The scale sigma = softplus(rho).
+    """Compute the scale sigma = softplus(rho).
 
-    Its tangent is d log sigma = rho_dot / (1 + exp(-rho)) / sigma, and rho_dot where sigma vanishes.
+    Its tangent is d log sigma = rho_dot / (1 + exp(-rho)) / sigma, which is rho_dot in the limit of a vanishing sigma.
 
     Args:
-        rho: any shape, float32 or more.
+        rho: an array of any shape, in at least float32.
 
     >>> jax.jvp(scale_from_rho, (jnp.float32(-200.0),), (jnp.float32(1.0),))[1]
     Scale(value=Array(1., dtype=float32))
@@ -95,18 +102,21 @@ def _scale_from_rho_jvp(primals: Any, tangents: Any) -> Any:
     scale = scale_from_rho(primals[0])
     sigma = scale.value
     numerator, denominator = logistic(primals[0])
-    # Where sigma is below an ulp of 1 the slope is 1 - sigma / 2, which is 1; a product with so small a numerator could
+    # If sigma is below an ulp of 1, the slope 1 - sigma / 2 rounds to 1, and a product with the tiny numerator could
     # underflow.
     is_large = sigma > jnp.finfo(sigma.dtype).eps / 16
     numerator, denominator = jnp.where(is_large, numerator, 1.0), jnp.where(is_large, denominator * sigma, 1.0)
-    # Divided before it is multiplied: so the backward pass multiplies first and ends in the division, after which XLA
-    # on a CPU keeps the gradient instead of computing it anew in each of the optimizer's moments.
+    # Dividing before multiplying makes the backward pass multiply first and end in the division. XLA on a CPU then
+    # keeps the gradient instead of computing it again for each moment of the optimizer.
     return scale, Scale(tangents[0] / denominator * numerator)
 
 
 @jax.custom_jvp
 def sigma_of_scale(scale: Scale) -> Array:
-    """The standard deviations as an ordinary array, d sigma = sigma d log sigma."""
+    """Convert a scale to an array of standard deviations.
+
+    The tangents are d sigma = sigma d log sigma.
+    """
     return scale.value
 
 
@@ -119,7 +129,10 @@ def _sigma_of_scale_jvp(primals: Any, tangents: Any) -> Any:
 @jax.custom_jvp
 @one_program
 def draw_at_scale(mu: Array, scale: Scale, noise: Array) -> Array:
-    """w = mu + sigma * noise, all of one shape."""
+    """Draw w = mu + sigma * noise.
+
+    All arguments have the same shape.
+    """
     return mu + scale.value * noise
 
 
@@ -135,22 +148,25 @@ def _draw_at_scale_jvp(primals: Any, tangents: Any) -> Any:
 @jax.custom_jvp
 @one_program
 def kl_at_scale(mu: Array, scale: Scale, rho: Array, prior_mu: Array, prior_sigma: Array) -> Array:
-    """KL(N(mu, sigma^2) || N(prior_mu, prior_sigma^2)), element by element, in nats; see `gaussian.gaussian_kl`.
+    """KL divergence between Gaussians, for a given scale.
 
-    d^2/2 + (d - log(1 + d)) + z^2/2,  d = sigma / prior_sigma - 1,  z = (mu - prior_mu) / prior_sigma
+    KL(q || p) = log(sigma_p / sigma_q) + (sigma_q^2 + (mu_q - mu_p)^2) / (2 sigma_p^2) - 1/2 in nats, element by
+    element, evaluated as in `gaussian.gaussian_kl`:
+    d^2/2 + (d - log(1 + d)) + z^2/2,  d = sigma_q / sigma_p - 1,  z = (mu_q - mu_p) / sigma_p
 
     Args:
-        mu, scale: of q, any one shape.
-        rho: the one that `scale` was computed from, which gives log sigma where sigma has underflowed; it gets no
+        mu, scale: mean and standard deviation of q, of the same shape.
+        rho: the array that `scale` was computed from. It stands for log sigma if sigma has underflowed, and gets no
             gradient.
-        prior_mu, prior_sigma: anything that broadcasts.
+        prior_mu, prior_sigma: mean and standard deviation of p, of any shapes that broadcast.
     """
     sigma, inverse = scale.value, 1.0 / prior_sigma
     d, z, ratio = (sigma - prior_sigma) * inverse, (mu - prior_mu) * inverse, sigma * inverse
-    # log1p(d) as log(u) d / (u - 1) for the u nearest to 1 + d (Kahan): one logarithm serves s near 1 and s near 0.
+    # log1p(d) is log(u) d / (u - 1) for the floating-point u nearest to 1 + d (Kahan), so a single logarithm serves
+    # ratios near 1 and near 0.
     is_near = ratio == 1.0
     log_ratio = jnp.where(is_near, d, jnp.log(ratio) * (d / jnp.where(is_near, 1.0, ratio - 1.0)))
-    # Where the ratio has underflowed, or has lost its digits to being subnormal, log sigma is rho itself.
+    # If the ratio has underflowed, or is subnormal and has lost digits, log sigma equals rho.
     is_normal = ratio >= jnp.finfo(ratio.dtype).tiny
     log_ratio = jnp.where(is_normal, log_ratio, rho - jnp.log(prior_sigma))
     return 0.5 * (jnp.square(d) + jnp.square(z)) + jnp.maximum(d - log_ratio, 0.0)
@@ -163,7 +179,7 @@ def _kl_at_scale_jvp(primals: Any, tangents: Any) -> Any:
     mu_dot, scale_dot, _, prior_mu_dot, prior_sigma_dot = tangents
     log_sigma_dot, inverse = scale_dot.value, 1.0 / prior_sigma
     d, z = (scale.value - prior_sigma) * inverse, (mu - prior_mu) * inverse
-    excess = d * (2.0 + d)  # s^2 - 1, without its cancellation
+    excess = d * (2.0 + d)  # ratio^2 - 1, without cancellation
     log_prior_sigma_dot = prior_sigma_dot * inverse
     tangent = excess * (log_sigma_dot - log_prior_sigma_dot) + z * (
         (mu_dot - prior_mu_dot) * inverse - z * log_prior_sigma_dot

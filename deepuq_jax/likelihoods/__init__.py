@@ -1,4 +1,4 @@
-"""Likelihoods: how a model's outputs are scored against targets, and what they predict; one per file."""
+"""Likelihoods of targets given a model's outputs."""
 
 from deepuq_jax.likelihoods.categorical import Categorical
 from deepuq_jax.likelihoods.gaussian import Gaussian

@@ -1,4 +1,4 @@
-"""What a likelihood offers, and how a plain function becomes one."""
+"""The base class of likelihoods, and a wrapper for functions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ Task = Literal["classification", "regression"]
 
 
 class Likelihood(ABC):
-    """p(y | outputs): the contract, with its defaults.
+    """Density p(y | outputs) of targets given a model's outputs.
 
-    A subclass gives `log_prob` and `moments`. It is hashable, a frozen dataclass of plain numbers, so that a model can
-    carry it as a static part; noise that is learned belongs to the model's outputs.
+    A subclass defines `log_prob` and `moments`. It is a frozen dataclass of plain numbers and thereby hashable, so a
+    model can carry it as a static part. Learned noise belongs to the model's outputs.
 
     Attributes:
-        task: what is predicted, labels or real numbers.
-        predicts_noise: whether the outputs hold the noise too, so that nobody else is asked for it.
-        heteroscedastic: whether that noise depends on the input.
-        has_density: whether `log_prob` is there; without it the noise has to be named to train in nats.
-        has_fixed_noise: whether the mean is the output itself and the variance does not depend on it, so that moments
-            of the outputs are all that a prediction needs.
+        task: "classification" for labels, "regression" for real targets.
+        predicts_noise: whether the outputs hold the noise too. If they do, a `criterion` or an `aleatoric_var` that a
+            caller passes has no effect.
+        heteroscedastic: whether the predicted noise depends on the input.
+        has_density: whether `log_prob` is defined. If it is not, training in nats needs a likelihood with a noise.
+        has_fixed_noise: whether the mean is the output itself and the variance does not depend on the output. If so, a
+            prediction needs only the moments of the outputs.
     """
 
     task: Task = "regression"
@@ -39,38 +40,51 @@ class Likelihood(ABC):
 
     @abstractmethod
     def log_prob(self, outputs: Any, y: Any) -> Array:
-        """log p(y | outputs), [batch], nats per example."""
+        """Compute log p(y | outputs) in nats per example, [batch]."""
 
     @abstractmethod
     def moments(self, outputs: Any) -> tuple[Array, Array | None]:
-        """The mean that the outputs predict (class probabilities, for labels), and the noise's variance or None."""
+        """Return the predicted mean, and the variance of the noise.
+
+        For labels, the mean is the class probabilities. The variance (not a std) is None if there is none.
+        """
 
     def criterion(self, outputs: Any, y: Any) -> Array:
-        """The scalar that `vi_elbo_step` scores by: the mean negative log-likelihood, unless documented otherwise."""
+        """Return the scalar score that `vi_elbo_step` uses.
+
+        The default is the mean negative log-likelihood in nats per example. A subclass overrides it to return another
+        documented score.
+        """
         return -jnp.mean(per_example(self, outputs, y))
 
     @final
     def __call__(self, outputs: Any, y: Any) -> Array:
-        """`log_prob`."""
+        """Call `log_prob`."""
         return self.log_prob(outputs, y)
 
 
 @dataclass(frozen=True)
 class OwnLikelihood(Likelihood):
-    """A function of a user's own, (outputs, y) -> [batch] in nats; an object with `moments` can also predict."""
+    """A likelihood around a user's function.
+
+    Args:
+        function: (outputs, y) -> log p(y | outputs), [batch], in nats. An object that also has a method `moments` can
+            serve predictions too.
+        task: "classification" or "regression".
+    """
 
     function: Callable[..., Any]
     task: Task = "regression"
 
     def log_prob(self, outputs: Any, y: Any) -> Array:
-        """The function's own value."""
+        """Return the value of the function."""
         return self.function(outputs, y)
 
     def moments(self, outputs: Any) -> tuple[Array, Array | None]:
-        """The object's own moments.
+        """Return the moments that the user's object defines.
 
         Raises:
-            ValueError: a plain function, which has none.
+            ValueError: the object is a plain function, without `moments`.
         """
         if not hasattr(self.function, "moments"):
             what = "to say what the outputs predict, by moments(outputs) -> (mean, variance or None)"
@@ -79,15 +93,15 @@ class OwnLikelihood(Likelihood):
 
 
 def as_likelihood(value: Any, name: str = "likelihood", *, task: Task = "regression") -> Likelihood:
-    """`value` as a `Likelihood`: itself, or wrapped if it is a function of a user's own.
+    """Convert a likelihood or any other callable to a `Likelihood`.
 
     Args:
         value: a likelihood, or a function (outputs, y) -> [batch].
-        name: what an error message calls it.
-        task: of a function that does not say.
+        name: name of the argument in an error message.
+        task: the task of a function without an attribute `task`.
 
     Raises:
-        TypeError: no callable.
+        TypeError: `value` is not callable.
     """
     if isinstance(value, Likelihood):
         return value
@@ -97,10 +111,13 @@ def as_likelihood(value: Any, name: str = "likelihood", *, task: Task = "regress
 
 
 def per_example(likelihood: Likelihood, outputs: Any, y: Any) -> Array:
-    """log p(y | outputs), [batch] in nats.
+    """Compute log p(y | outputs) in nats per example.
+
+    Returns:
+        [batch]; the shape is checked.
 
     Raises:
-        ValueError: a likelihood that returns another shape, whose mean would have other units.
+        ValueError: the likelihood returns another shape; its mean would have other units than nats per example.
     """
     values = likelihood.log_prob(outputs, y)
     batch = jax.tree.leaves(outputs)[0].shape[:1]

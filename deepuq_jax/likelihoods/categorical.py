@@ -1,4 +1,4 @@
-"""Labels under logits."""
+"""Likelihood of integer labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from deepuq_jax.likelihoods.base import Likelihood
 
 @dataclass(frozen=True)
 class Categorical(Likelihood):
-    """Integer labels under logits [batch, classes]: log p(y | outputs) = log softmax(outputs)[y].
+    """Likelihood of integer labels, given logits.
+
+    log p(y | outputs) = log softmax(outputs)[y], with outputs [batch, classes].
 
     >>> import jax.numpy as jnp
     >>> Categorical()(jnp.zeros((1, 2)), jnp.array([0]))
@@ -24,9 +26,9 @@ class Categorical(Likelihood):
     task = "classification"
 
     def log_prob(self, outputs: Array, y: Array) -> Array:
-        """Log-probability of the labels [batch], nats."""
+        """Log probability of the labels in nats, [batch]."""
         return categorical_log_likelihood(outputs, y)
 
     def moments(self, outputs: Array) -> tuple[Array, None]:
-        """Class probabilities [batch, classes]; labels have no variance beside them."""
+        """Class probabilities [batch, classes], and None for a variance."""
         return jax.nn.softmax(at_least_float32(outputs), axis=-1), None

@@ -1,4 +1,4 @@
-"""Real targets with known Gaussian noise."""
+"""Likelihood of real targets with known Gaussian noise."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from deepuq_jax.likelihoods.base import Likelihood
 
 @dataclass(frozen=True)
 class Gaussian(Likelihood):
-    """Real targets with known noise: log p(y | outputs) = sum_d log N(y_d; outputs_d, sigma^2).
+    """Likelihood of real targets with known noise.
 
-    `sigma` is a Python number, since a likelihood is a static part of a model. Noise that is traced or learned goes
-    through `functional.gaussian_log_likelihood` in a function of your own, or through `HeteroscedasticGaussian`.
+    log p(y | outputs) = sum_d log N(y_d; outputs_d, sigma^2)
+
+    `sigma` is a Python number, since a likelihood is a static part of a model. For traced noise, call
+    `functional.gaussian_log_likelihood` in a function of your own; for learned noise, use `HeteroscedasticGaussian`.
 
     Args:
         sigma: standard deviation of the noise, in units of `y`.
     Raises:
-        TypeError: an array. ValueError: not finite and above zero.
+        TypeError: sigma is an array. ValueError: sigma is not finite and positive.
 
     >>> Gaussian(sigma=0.5).moments(jnp.array([[2.0]]))
     (Array([[2.]], dtype=float32), Array([[0.25]], dtype=float32))
@@ -39,9 +41,9 @@ class Gaussian(Likelihood):
         check_positive("sigma", self.sigma)
 
     def log_prob(self, outputs: Array, y: Array) -> Array:
-        """Log-density of the targets [batch], nats."""
+        """Log density of the targets in nats, [batch]."""
         return gaussian_log_likelihood(outputs, y, self.sigma)
 
     def moments(self, outputs: Array) -> tuple[Array, Array]:
-        """The outputs, and sigma^2 for each."""
+        """The outputs as means, and sigma^2 as their variances."""
         return outputs, jnp.full_like(at_least_float32(outputs), math.pow(self.sigma, 2))

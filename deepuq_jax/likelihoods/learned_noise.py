@@ -1,4 +1,4 @@
-"""Real targets with Gaussian noise that the model's outputs hold beside the means."""
+"""Likelihoods of real targets with Gaussian noise in the outputs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from deepuq_jax.likelihoods.base import Likelihood
 
 
 class LearnedNoiseGaussian(Likelihood):
-    """Real targets [batch, d] under outputs [batch, 2 d]: d means, then d raw variances.
+    """Gaussian likelihood with means and variances in the outputs.
 
     log p(y | outputs) = sum_d log N(y_d; m_d, softplus(v_d) + 1e-6)
+
+    The targets are [batch, d]. The outputs are [batch, 2 d]: d means m, then d raw variances v.
     """
 
     predicts_noise = True
 
     def log_prob(self, outputs: Array, y: Array) -> Array:
-        """Log-density of the targets [batch], nats."""
+        """Log density of the targets in nats, [batch]."""
         return heteroscedastic_log_likelihood(outputs, y)
 
     def moments(self, outputs: Array) -> tuple[Array, Array]:
@@ -27,13 +29,18 @@ class LearnedNoiseGaussian(Likelihood):
         return split_mean_variance(outputs)
 
     def criterion(self, outputs: Array, y: Array) -> Array:
-        """1/2 ((y - m)^2 / v + log v), summed over targets, mean over the batch."""
+        """Return the documented score with predicted noise.
+
+        It is sum_d 1/2 ((y_d - m_d)^2 / v_d + log v_d), averaged over the batch, with variances v.
+        """
         return heteroscedastic_nll(outputs, y)
 
 
 @dataclass(frozen=True)
 class HeteroscedasticGaussian(LearnedNoiseGaussian):
-    """Real targets [batch, d] whose noise the model predicts: outputs [batch, 2 d], means then raw variances.
+    """Gaussian likelihood with noise that depends on the input.
+
+    The targets are [batch, d], and the outputs [batch, 2 d] hold means, then raw variances.
 
     >>> import jax.numpy as jnp
     >>> mean, var = HeteroscedasticGaussian().moments(jnp.zeros((4, 6)))
@@ -46,7 +53,10 @@ class HeteroscedasticGaussian(LearnedNoiseGaussian):
 
 @dataclass(frozen=True)
 class HomoscedasticGaussian(LearnedNoiseGaussian):
-    """Real targets [batch, d] with learned noise that is the same for every input, as `LearnedNoise` appends it.
+    """Gaussian likelihood with the same learned noise for every input.
+
+    The targets are [batch, d], and the outputs [batch, 2 d] hold means, then the raw variances that `LearnedNoise`
+    appends.
 
     >>> HomoscedasticGaussian().heteroscedastic, HomoscedasticGaussian().predicts_noise
     (False, True)

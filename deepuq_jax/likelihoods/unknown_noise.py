@@ -1,4 +1,4 @@
-"""Real targets whose noise nobody has named."""
+"""Likelihood of real targets with unspecified noise."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from deepuq_jax.likelihoods.base import Likelihood
 
 @dataclass(frozen=True)
 class UnknownNoise(Likelihood):
-    """Real targets around the outputs, with unnamed noise: a mean squared error and no density.
+    """Real targets with unspecified noise, which have no density.
 
-    Regressors name it by default. `vi_elbo_step` scores it by mean squared error, as documented, and `predict_vi_uq`
-    gives it no aleatoric variance; an objective in nats asks for the noise.
+    It is the default likelihood of regressors. With it, `vi_elbo_step` scores by mean squared error, as documented, and
+    `predict_vi_uq` returns no aleatoric variance. An objective in nats refuses it and names the alternatives.
 
     >>> import jax.numpy as jnp
     >>> UnknownNoise().criterion(jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1)))
@@ -27,18 +27,18 @@ class UnknownNoise(Likelihood):
     has_fixed_noise = True
 
     def log_prob(self, outputs: Array, y: Array) -> Array:
-        """Refused.
+        """Refuse to compute a density.
 
         Raises:
-            ValueError: always; name the noise.
+            ValueError: always, since the density needs a noise.
         """
         what = "for a regression model that does not name its noise, such as Gaussian(sigma)"
         raise ValueError(expected("log_likelihood", what, "None"))
 
     def moments(self, outputs: Array) -> tuple[Array, None]:
-        """The outputs; their noise is unknown."""
+        """The outputs as means, and None for a variance."""
         return outputs, None
 
     def criterion(self, outputs: Array, y: Array) -> Array:
-        """Mean squared error."""
+        """Return the mean squared error."""
         return mean_squared_error(outputs, y)

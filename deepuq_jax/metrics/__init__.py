@@ -1,6 +1,7 @@
-"""How good predictions and their uncertainties are: pure functions over a `UQResult`, or over plain arrays.
+"""Metrics of predictions and their uncertainties.
 
-All of it is JAX: it works under jit, grad and vmap (over seeds, splits, levels), and needs no other library.
+They are pure JAX functions of a `UQResult` or of plain arrays, and work under jit, grad and vmap (over seeds, splits or
+levels). They need no other library.
 """
 
 from deepuq_jax.metrics.calibration import Reliability, expected_calibration_error, reliability

@@ -1,4 +1,4 @@
-"""What a metric takes as a prediction, turned into arrays and checked."""
+"""Conversion of predictions to checked arrays."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from deepuq_jax.types import UQResult
 
 
 def is_classification(prediction: Any) -> bool:
-    """Whether a prediction is of classes: a result with `probs`, or an array of probabilities."""
+    """Whether a prediction is a classification.
+
+    It is if it is a result with `probs` or an array of probabilities.
+    """
     if isinstance(prediction, UQResult):
         return prediction.probs is not None
     return not isinstance(prediction, tuple)
 
 
 def class_probs(prediction: Any) -> Array:
-    """Class probabilities [batch, classes] of a classification result, or of the array itself."""
+    """Extract class probabilities [batch, classes].
+
+    Args:
+        prediction: `UQResult` of a classification, or the probabilities.
+    """
     probs: Any = prediction.probs if isinstance(prediction, UQResult) else prediction
     if probs is None:
         raise ValueError("Expected a classification result, with probs; got one without.")
@@ -34,17 +41,21 @@ def class_probs(prediction: Any) -> Array:
 
 
 def class_labels(y: Any, probs: Array) -> Array:
-    """Integer labels [batch]."""
+    """Check integer labels [batch]."""
     if not hasattr(y, "dtype") or not jnp.issubdtype(y.dtype, jnp.integer):
         raise TypeError(expected("y", "to be integer labels [batch]", y))
     if y.shape != probs.shape[:1]:
-        raise ValueError(expected("y", f"to have shape [{probs.shape[0]}], a label a prediction", y))
+        raise ValueError(expected("y", f"to have shape [{probs.shape[0]}], one label per prediction", y))
     check_range("y", "labels", y, probs.shape[1])
     return jnp.asarray(y)
 
 
 def gaussian_moments(prediction: Any) -> tuple[Array, Array]:
-    """Mean and total variance of a regression result, or of the pair itself, in one shape."""
+    """Extract the mean and the total variance.
+
+    Args:
+        prediction: `UQResult` of a regression, or the pair (mean, var).
+    """
     if isinstance(prediction, UQResult):
         if prediction.probs is not None or prediction.total_var is None:
             raise ValueError("Expected a regression result, with a total_var; got one without.")
@@ -60,17 +71,21 @@ def gaussian_moments(prediction: Any) -> tuple[Array, Array]:
 
 
 def real_targets(y: Any, mean: Array) -> Array:
-    """Targets of the mean's own shape: [B] beside [B, 1] would broadcast to [B, B] in silence."""
+    """Check that targets have the shape of the mean.
+
+    Without this check, targets [B] and a mean [B, 1] would silently broadcast to [B, B].
+    """
     if jnp.shape(y) != mean.shape:
         raise ValueError(expected("y", f"of the shape of the mean, {list(mean.shape)}", jnp.asarray(y)))
     return at_least_float32(jnp.asarray(y)).astype(mean.dtype)
 
 
 def uncertainty(prediction: Any) -> Array:
-    """One score an example, [batch], higher where the model is less sure.
+    """Extract an uncertainty score per example, [batch].
 
-    Scores as they are; of a `UQResult` the predictive entropy in classification, and in regression the epistemic
-    variance, summed over targets: what grows away from the data.
+    Scores are higher for examples of which the model is less sure. The score of a `UQResult` is the predictive entropy
+    in classification and the epistemic variance, summed over targets, in regression: this part of the variance grows
+    away from the data. Plain scores are returned as they are.
     """
     if not isinstance(prediction, UQResult):
         scores = at_least_float32(jnp.asarray(prediction))

@@ -1,4 +1,7 @@
-"""Calibration of class probabilities: whether a confidence of 0.8 is right eight times in ten."""
+"""Calibration of class probabilities.
+
+A calibrated model is right in eight of ten predictions that it makes with confidence 0.8.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,15 @@ BINNINGS = ("width", "mass")
 
 
 class Reliability(NamedTuple):
-    """What a reliability diagram shows; bin b holds the confidences in (edges[b], edges[b + 1]].
+    """The data of a reliability diagram.
+
+    Bin b holds the examples with a confidence in (edges[b], edges[b + 1]].
 
     Attributes:
-        confidence: mean confidence of each bin [bins]; NaN where it is empty.
-        accuracy: share of right predictions in each bin [bins]; NaN where it is empty.
-        count: examples in each bin [bins].
-        edges: of the bins, [bins + 1], ascending.
+        confidence: mean confidence of each bin [bins]; NaN for an empty bin.
+        accuracy: share of right predictions in each bin [bins]; NaN for an empty bin.
+        count: number of examples in each bin [bins].
+        edges: edges of the bins [bins + 1], ascending.
     """
 
     confidence: Array
@@ -31,24 +36,30 @@ class Reliability(NamedTuple):
 
     @property
     def error(self) -> Array:
-        """The expected calibration error, sum_b count_b / n |accuracy_b - confidence_b|, from 0 to 1."""
+        """Expected calibration error, from 0 to 1.
+
+        It is sum_b count_b / n |accuracy_b - confidence_b|.
+        """
         gap = jnp.where(self.count > 0, jnp.abs(self.accuracy - self.confidence), 0.0)
         return jnp.sum(self.count / self.count.sum() * gap)
 
 
 def reliability(prediction: Any, y: Any, *, bins: int = 15, binning: str = "width") -> Reliability:
-    """Confidence and accuracy in bins of confidence, the highest class probability.
+    """Confidence and accuracy in bins of confidence.
+
+    The confidence of a prediction is its highest class probability.
 
     Args:
         prediction: `UQResult` of a classification, or probabilities [batch, classes].
         y: integer labels [batch].
-        bins: their number.
-        binning: "width", edges k / bins; or "mass", edges at the quantiles of the confidences, so that bins hold about
-            as many examples each (equal confidences stay together).
+        bins: number of bins.
+        binning: "width" puts the edges at k / bins; "mass" puts them at the quantiles of the confidences, so that bins
+            hold similar numbers of examples (equal confidences stay together).
     Returns:
-        Reliability, [bins].
+        Reliability, with arrays [bins].
     Raises:
-        ValueError, TypeError: other shapes, labels that are not integers, a bad number of bins, an unknown binning.
+        ValueError, TypeError: the shapes do not match, the labels are not integers, `bins` is not a positive int, or
+            `binning` is unknown.
     Source: Guo et al. 2017, arXiv 1706.04599; equal mass: Nixon et al. 2019, arXiv 1904.01685.
 
     >>> data = reliability(jnp.array([[0.9, 0.1], [0.3, 0.7]]), jnp.array([0, 0]), bins=2)
@@ -66,21 +77,27 @@ def reliability(prediction: Any, y: Any, *, bins: int = 15, binning: str = "widt
     if binning == "mass":
         edges = jnp.quantile(confidence, edges)
     bin_of = jnp.searchsorted(edges[1:-1], confidence, side="left")
-    total = lambda values: jax.ops.segment_sum(values, bin_of, num_segments=bins)
+
+    def total(values: Array) -> Array:
+        return jax.ops.segment_sum(values, bin_of, num_segments=bins)
+
     count = total(jnp.ones_like(bin_of))
-    mean = lambda values: jnp.where(count > 0, total(values) / jnp.maximum(count, 1), jnp.nan)
+
+    def mean(values: Array) -> Array:
+        return jnp.where(count > 0, total(values) / jnp.maximum(count, 1), jnp.nan)
+
     return Reliability(mean(confidence), mean(is_right), count, edges)
 
 
 def expected_calibration_error(prediction: Any, y: Any, *, bins: int = 15, binning: str = "width") -> Array:
-    """Mean gap between confidence and accuracy over bins of confidence, weighted by their counts.
+    """Mean gap between confidence and accuracy.
 
-    sum_b n_b / n |accuracy_b - confidence_b|
+    It is sum_b n_b / n |accuracy_b - confidence_b| over bins of confidence.
 
     Args:
         prediction, y, bins, binning: as in `reliability`.
     Returns:
-        A scalar from 0 to 1. It is biased upwards by about sqrt(bins / n): compare at equal n.
+        A scalar from 0 to 1. It is biased upwards by about sqrt(bins / n), so compare models at equal n.
     Source: Guo et al. 2017, arXiv 1706.04599.
 
     >>> probs = jnp.array([[0.9, 0.1], [0.3, 0.7]])

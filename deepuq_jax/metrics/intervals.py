@@ -1,4 +1,4 @@
-"""Predictive intervals: how often they hold the target, and how wide they are."""
+"""Coverage and width of predictive intervals."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from deepuq_jax.types import UQResult
 
 
 def _interval(prediction: Any, level: Any) -> tuple[Array, Array, Array]:
-    """The mean, and both ends of its central interval."""
+    """Return the mean and both ends of its central interval."""
     mean, var = gaussian_moments(prediction)
     return mean, *UQResult(mean=mean, total_var=var).interval(level)
 
 
 def interval_coverage(prediction: Any, y: Any, *, level: Any = 0.95) -> Array:
-    """Share of the targets inside of their central interval; `level` where the model is calibrated.
+    """Share of the targets inside their central intervals.
+
+    The share equals `level` for a calibrated model.
 
     Args:
         prediction: `UQResult` of a regression, or a pair (mean, var).
         y: real targets of the shape of the mean.
-        level: probability inside, between 0 and 1.
+        level: probability inside the interval, between 0 and 1.
     Returns:
         A scalar from 0 to 1, over every target.
     Raises:
-        ValueError, TypeError: other shapes, a level outside (0, 1), a result without a variance.
+        ValueError, TypeError: the shapes do not match, `level` is outside (0, 1), or the result has no variance.
 
     >>> y = jnp.array([0.0, 1.0, -1.5, 3.0])
     >>> interval_coverage((jnp.zeros(4), jnp.ones(4)), y, level=0.95)
@@ -39,7 +41,9 @@ def interval_coverage(prediction: Any, y: Any, *, level: Any = 0.95) -> Array:
 
 
 def interval_width(prediction: Any, *, level: Any = 0.95) -> Array:
-    """Mean width of the central intervals: sharpness, to be compared between models of equal coverage.
+    """Mean width of the central intervals.
+
+    It measures sharpness. Compare it between models of equal coverage.
 
     Args:
         prediction, level: as in `interval_coverage`.

@@ -1,4 +1,7 @@
-"""Whether uncertainty is where it should be: on errors, and on inputs of another kind than the data."""
+"""Metrics that test whether uncertainty ranks examples correctly.
+
+Uncertainty should be high for wrong predictions and for inputs unlike the training data.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,18 @@ from deepuq_jax.metrics._predictions import class_labels, class_probs, uncertain
 
 
 def auroc(scores: Any, is_positive: Any) -> Array:
-    """Area under the ROC curve: how likely a positive example has a higher score than a negative one.
+    """Area under the ROC curve.
 
-    P(s+ > s-) + 1/2 P(s+ = s-), over all pairs, by sorting.
+    It is P(s+ > s-) + 1/2 P(s+ = s-) over all pairs of a positive and a negative example, computed by sorting.
 
     Args:
-        scores: [batch], higher for what should be positive; or a `UQResult`, for its uncertainty: predictive entropy,
-            or in regression the epistemic variance.
+        scores: scores [batch] that should be higher for positive examples; or a `UQResult`, whose uncertainty is the
+            score: the predictive entropy, or the epistemic variance in regression.
         is_positive: bools [batch].
     Returns:
-        A scalar from 0 to 1; NaN where one of the two kinds is absent.
+        A scalar from 0 to 1; NaN if there is no positive or no negative example.
     Raises:
-        ValueError, TypeError: other shapes, not bools.
+        ValueError, TypeError: the shapes do not match, or `is_positive` is not an array of bools.
 
     >>> auroc(jnp.array([0.1, 0.4, 0.4, 0.8]), jnp.array([False, False, True, True]))
     Array(0.875, dtype=float32)
@@ -38,7 +41,8 @@ def auroc(scores: Any, is_positive: Any) -> Array:
         raise ValueError(expected("is_positive", f"of the shape of the scores, {list(scores.shape)}", is_positive))
     order = jnp.argsort(scores)
     ordered, negative = scores[order], ~is_positive[order]
-    # Negatives below each place, exact in integers; ties count half, from both ends of their run.
+    # The numbers of negatives below each place are exact, since they are integers. Averaging over both ends of a run of
+    # equal scores counts ties as half.
     negatives = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(negative, dtype=jnp.int32)])
     first, last = (jnp.searchsorted(ordered, ordered, side=side) for side in ("left", "right"))
     share_below = 0.5 * (negatives[first] / negatives[-1] + negatives[last] / negatives[-1])
@@ -46,10 +50,11 @@ def auroc(scores: Any, is_positive: Any) -> Array:
 
 
 def ood_auroc(seen: Any, unseen: Any) -> Array:
-    """How well uncertainty tells inputs of another kind from those like the training data: `auroc` of the two.
+    """Area under the ROC curve for detecting unfamiliar inputs.
 
     Args:
-        seen, unseen: each a `UQResult`, or scores of your own [batch], higher for the unseen.
+        seen: `UQResult` or scores [batch] for inputs like the training data.
+        unseen: `UQResult` or scores [batch] for other inputs, which should have higher scores.
     Returns:
         A scalar from 0 to 1; 0.5 is chance.
     Source: Hendrycks & Gimpel 2017, arXiv 1610.02136.
@@ -63,14 +68,14 @@ def ood_auroc(seen: Any, unseen: Any) -> Array:
 
 
 def error_auroc(prediction: Any, y: Any, *, scores: Any = None) -> Array:
-    """How well uncertainty tells wrong class predictions from right ones: `auroc` of the two.
+    """Area under the ROC curve for detecting wrong class predictions.
 
     Args:
         prediction: `UQResult` of a classification, or probabilities [batch, classes].
         y: integer labels [batch].
-        scores: uncertainty [batch]; default the entropy of the predicted probabilities.
+        scores: uncertainties [batch]; the default is the entropy of the predicted probabilities.
     Returns:
-        A scalar from 0 to 1; NaN where no prediction is wrong, or every one.
+        A scalar from 0 to 1; NaN if all predictions are right or all are wrong.
     Source: Hendrycks & Gimpel 2017, arXiv 1610.02136.
 
     >>> probs = jnp.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
@@ -85,11 +90,11 @@ def error_auroc(prediction: Any, y: Any, *, scores: Any = None) -> Array:
 
 
 class RiskCoverage(NamedTuple):
-    """The risk of a model that answers only where it is sure.
+    """Risk of a model that answers its surest examples.
 
     Attributes:
         coverage: k / n for k = 1 ... n, [batch].
-        risk: mean loss of the k examples it is surest of, [batch]; the last is that of all.
+        risk: mean loss of the k surest examples, [batch]; the last entry is the mean loss of all examples.
     """
 
     coverage: Array
@@ -97,23 +102,26 @@ class RiskCoverage(NamedTuple):
 
     @property
     def area(self) -> Array:
-        """Mean of the risk over coverages (AURC), in units of the loss: lower is better."""
+        """Area under the curve (AURC).
+
+        It is lower for better models. It is the mean of the risk over coverages, in units of the loss.
+        """
         return jnp.mean(self.risk)
 
 
 def risk_coverage(scores: Any, losses: Any) -> RiskCoverage:
-    """The mean loss of the surest k examples, for every k.
+    """Mean loss of the k surest examples, for every k.
 
-    risk_k = 1/k sum of the losses of the k lowest scores. Among equal scores the order is left to chance, and the
-    risk is its expectation.
+    risk_k = 1/k sum of the losses of the k lowest scores. Equal scores are ordered at random, and the risk is the
+    expectation over their order.
 
     Args:
-        scores: uncertainties [batch]; or a `UQResult`, for its predictive entropy or epistemic variance.
-        losses: [batch]: `result.probs.argmax(1) != y`, a squared error, or any other.
+        scores: uncertainties [batch]; or a `UQResult`, whose predictive entropy or epistemic variance is the score.
+        losses: losses [batch], such as `result.probs.argmax(1) != y` or a squared error.
     Returns:
-        RiskCoverage, with the area under the curve.
+        RiskCoverage, whose property `area` is the area under the curve.
     Raises:
-        ValueError: other shapes.
+        ValueError: the shapes do not match.
     Source: Geifman & El-Yaniv 2017, arXiv 1705.08500; area: Geifman, Uziel & El-Yaniv 2019, arXiv 1805.08206.
 
     >>> curve = risk_coverage(jnp.array([0.3, 0.1, 0.2]), jnp.array([1.0, 0.0, 0.5]))
@@ -127,7 +135,10 @@ def risk_coverage(scores: Any, losses: Any) -> RiskCoverage:
     order = jnp.argsort(scores)
     ordered = scores[order]
     group = jnp.searchsorted(ordered, ordered, side="left")
-    total = lambda values: jax.ops.segment_sum(values, group, num_segments=group.size)[group]
+
+    def total(values: Array) -> Array:
+        return jax.ops.segment_sum(values, group, num_segments=group.size)[group]
+
     expected_losses = total(losses[order]) / total(jnp.ones_like(losses))
     count = jnp.arange(1, losses.size + 1, dtype=losses.dtype)
     return RiskCoverage(count / losses.size, jnp.cumsum(expected_losses) / count)

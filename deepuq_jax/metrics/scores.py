@@ -1,4 +1,7 @@
-"""Proper scores, one value an example, lower is better; their mean is the score of a set."""
+"""Proper scores per example, which are lower for better predictions.
+
+The mean over a data set is the score of the data set.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,22 @@ from deepuq_jax.metrics._predictions import class_labels, class_probs, gaussian_
 
 
 def negative_log_likelihood(prediction: Any, y: Any) -> Array:
-    """Negative log-likelihood of the targets under the predictive moments.
+    """Negative log-likelihood of the targets given predictive moments.
 
     classification: -log probs[y];  regression: -sum_d log N(y_d; mean_d, total_var_d)
 
-    In classification this is `-log_predictive_density`, but for labels whose probability has underflowed: here they
-    score infinity. In regression it is the score of one Gaussian with the moments, where `log_predictive_density` is
-    that of the mixture over draws, the test log-likelihood of the literature.
+    In classification this equals `-log_predictive_density`, except for labels whose probability has underflowed: they
+    score infinity here. In regression it scores a single Gaussian with the predictive moments. `log_predictive_density`
+    scores the mixture over draws instead, which is the test log-likelihood of the literature.
 
     Args:
-        prediction: `UQResult`; or probabilities [batch, classes]; or a pair (mean, var), each [batch, ...].
+        prediction: a `UQResult`, probabilities [batch, classes], or a pair (mean, var), each [batch, ...].
         y: integer labels [batch], or real targets of the shape of the mean.
     Returns:
-        [batch], nats.
+        score in nats, [batch].
     Raises:
-        ValueError, TypeError: other shapes, labels that are not integers, a regression result without a variance.
+        ValueError, TypeError: the shapes do not match, the labels are not integers, or a regression result has no
+            variance.
 
     >>> negative_log_likelihood(jnp.array([[0.5, 0.5]]), jnp.array([0]))
     Array([0.6931...], dtype=float32)
@@ -43,15 +47,16 @@ def negative_log_likelihood(prediction: Any, y: Any) -> Array:
 
 
 def brier_score(prediction: Any, y: Any) -> Array:
-    """Squared distance from the class probabilities to the label, as a point of the simplex.
+    """Brier score: squared distance of class probabilities from the label.
 
-    sum_c (probs_c - [y = c])^2, from 0 to 2; for two classes twice the one that looks at one class only.
+    It is sum_c (probs_c - [y = c])^2, from 0 to 2. For two classes it is twice the score of a single class's
+    probability.
 
     Args:
         prediction: `UQResult` of a classification, or probabilities [batch, classes].
         y: integer labels [batch].
     Returns:
-        [batch].
+        score, [batch].
     Source: Brier 1950.
 
     >>> brier_score(jnp.array([[0.5, 0.5], [1.0, 0.0]]), jnp.array([0, 1]))
@@ -63,17 +68,17 @@ def brier_score(prediction: Any, y: Any) -> Array:
 
 
 def crps(prediction: Any, y: Any) -> Array:
-    """Continuous ranked probability score of a Gaussian with the predictive moments.
+    """Continuous ranked probability score of a Gaussian prediction.
 
     s (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)),  z = (y - mean) / s,  s = sqrt(total_var)
 
-    A variance of 0 is a point: |y - mean|.
+    A prediction with variance 0 is a point mass, whose score is |y - mean|.
 
     Args:
         prediction: `UQResult` of a regression, or a pair (mean, var).
         y: real targets of the shape of the mean.
     Returns:
-        The shape of `y`, in units of `y`.
+        score, of the shape of `y` and in units of `y`.
     Source: Gneiting & Raftery 2007, section 4.2.
 
     >>> crps((jnp.zeros(1), jnp.ones(1)), jnp.zeros(1))
@@ -81,30 +86,32 @@ def crps(prediction: Any, y: Any) -> Array:
     """
     mean, var = gaussian_moments(prediction)
     distance = real_targets(y, mean) - mean
-    # A second where inside keeps the gradient finite at a variance of 0.
+    # The inner selection keeps the gradient finite at a variance of 0.
     s = jnp.sqrt(jnp.where(var > 0, var, 1.0))
     z = distance / s
-    inside = jax.lax.erf(z / math.sqrt(2.0))  # 2 Phi(z) - 1, without its cancellation
+    inside = jax.lax.erf(z / math.sqrt(2.0))  # 2 Phi(z) - 1, without cancellation
     density = jnp.exp(-0.5 * jnp.square(z)) / math.sqrt(2 * math.pi)
     return jnp.where(var > 0, s * (z * inside + 2 * density - 1 / math.sqrt(math.pi)), jnp.abs(distance))
 
 
 def crps_from_draws(draws: Any, y: Any, *, fair: bool = False) -> Array:
-    """Continuous ranked probability score of a sample from the predictive distribution, in S log S time.
+    """Continuous ranked probability score of predictive draws.
 
-    mean_s |x_s - y| - 1/2 mean_st |x_s - x_t|, the second by sorting: sum_st |x_s - x_t| = 2 sum_s (2 s - S - 1) x_(s)
+    mean_s |x_s - y| - 1/2 mean_st |x_s - x_t|
 
-    As it stands it is the exact score of the sample's own distribution, and larger the fewer the draws; `fair` divides
-    the second sum by S (S - 1), which makes it unbiased for that of the distribution the draws came from.
+    Sorting gives sum_st |x_s - x_t| = 2 sum_s (2 s - S - 1) x_(s) for S draws in S log S time. By default this is the
+    exact score of the empirical distribution of the draws, which grows as the number of draws falls. With `fair`, the
+    second sum is divided by S (S - 1) instead of S^2, and the score is unbiased for the distribution that the draws
+    come from.
 
     Args:
-        draws: [draws, ...], of targets (with their noise), not of means.
-        y: real targets, the shape of a draw.
-        fair: unbiased; needs two draws or more.
+        draws: draws of targets (with their noise, not of means), [draws, ...].
+        y: real targets, of the shape of a draw.
+        fair: compute the unbiased score, which needs at least two draws.
     Returns:
-        The shape of `y`, in units of `y`.
+        score, of the shape of `y` and in units of `y`.
     Raises:
-        ValueError: other shapes, one draw where `fair` is set.
+        ValueError: the shapes do not match, there is no draw, or `fair` is set and there is a single draw.
     Source: Gneiting & Raftery 2007, equation 21; fair: Ferro 2014.
 
     >>> crps_from_draws(jnp.array([[1.0], [3.0]]), jnp.array([2.0]))
@@ -116,7 +123,8 @@ def crps_from_draws(draws: Any, y: Any, *, fair: bool = False) -> Array:
     size = draws.shape[0]
     if size < 1 + fair:
         raise ValueError(expected("draws", f"to hold at least {1 + fair}", f"{size}"))
-    # From the target: sums of draws around 100 would lose a spread of 0.01, and the weights below sum to 0.
+    # The draws are taken relative to the target, since sums of draws around 100 would lose a spread of 0.01. The
+    # weights below sum to 0, so the shift does not change the result.
     ordered = jnp.sort(draws - y.astype(draws.dtype)[None], axis=0)
     weights = 2 * jnp.arange(1, size + 1, dtype=draws.dtype) - size - 1
     pairs = size * (size - 1) if fair else size * size

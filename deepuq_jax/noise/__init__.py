@@ -1,4 +1,4 @@
-"""Standard normal noise: how a key becomes numbers, and where the draws of a call come from."""
+"""Standard normal noise, drawn from a key or given."""
 
 from deepuq_jax.noise.normal import draw_key, normal_like
 from deepuq_jax.noise.sources import Antithetic, Draw, FromKey, Given, NoiseSource, noise_source

@@ -1,4 +1,7 @@
-"""Standard normal noise for pytrees: the one place where a key becomes numbers."""
+"""Standard normal noise for pytrees.
+
+This is the only module that turns a key into normal numbers.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,18 @@ from deepuq_jax.noise.threefry import threefry_normal
 
 
 def normal_like(key: Array, tree: Any, shape: tuple[int, ...] = ()) -> Any:
-    """Independent N(0, 1) for every entry of a pytree of arrays.
+    """Draw independent N(0, 1) numbers for a pytree of arrays.
 
-    The key chooses the generator. A Threefry key (JAX's default) draws float32 by `threefry_normal`, which costs a
-    fraction of `jax.random.normal`; a key of another implementation, such as `jax.random.key(0, impl="rbg")`, and
-    float64 go through `jax.random.normal`.
+    The key selects the generator. A Threefry key (the default of JAX) draws float32 numbers by `threefry_normal`, which
+    takes a fraction of the time of `jax.random.normal`. Keys of other implementations, such as
+    `jax.random.key(0, impl="rbg")`, and float64 numbers use `jax.random.normal`.
 
     Args:
-        key: one key of `jax.random.key`.
-        tree: arrays, or anything with a shape and a floating dtype.
-        shape: leading axes put before each leaf's own, for several draws at once.
+        key: a key of `jax.random.key`.
+        tree: a pytree of arrays, or of any leaves with a shape and a floating dtype.
+        shape: leading axes to add to each leaf, for several draws at once.
     Returns:
-        The same pytree, each leaf `shape + leaf.shape` in its dtype, but at least float32.
+        A pytree like `tree`. Each leaf has shape `shape + leaf.shape` and the dtype of the leaf, but at least float32.
 
     >>> normal_like(jax.random.key(0), {"w": jnp.zeros((2, 3))}, shape=(5,))["w"].shape
     (5, 2, 3)
@@ -37,7 +40,7 @@ def normal_like(key: Array, tree: Any, shape: tuple[int, ...] = ()) -> Any:
 
 
 def _normal(key: Array, i: int, shape: tuple[int, ...], dtype: Any) -> Array:
-    """The noise of leaf `i`."""
+    """Draw the noise of leaf `i`."""
     dtype = jnp.promote_types(dtype, jnp.float32)
     is_threefry = str(jax.random.key_impl(key)) == "threefry2x32"
     if is_threefry and dtype == jnp.float32 and math.prod(shape) < 2**32:
@@ -46,7 +49,9 @@ def _normal(key: Array, i: int, shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def draw_key(key: Array, i: int | Array) -> Array:
-    """The key of draw `i`: `fold_in`, so that a draw does not depend on how draws are grouped.
+    """Derive the key of draw `i`.
+
+    It is ``fold_in(key, i)``, so a draw does not depend on how the draws are grouped.
 
     >>> k = jax.random.key(0)
     >>> bool(draw_key(k, 3) == jax.random.fold_in(k, 3))

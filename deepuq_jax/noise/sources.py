@@ -1,4 +1,4 @@
-"""Where the draws of an objective or a prediction come from: a key, a key for opposite pairs, or given numbers."""
+"""Sources of noise for the draws of a model."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ from deepuq_jax.noise.normal import draw_key
 
 
 class Draw(NamedTuple):
-    """The noise of one draw, as the keyword arguments of a model's call; at most one of the two is set."""
+    """Noise of one draw, as arguments of a model's call.
+
+    At most one of the two fields is set.
+    """
 
     key: Array | None = None
     noise: Any = None
 
 
 class NoiseSource(Protocol):
-    """Numbered draws of noise for calls of a model."""
+    """A source of numbered noise draws."""
 
     def of_draw(self, i: int | Array, model: Any, x: Any) -> Draw:
-        """The noise of draw `i` for the call of `model` on `x`."""
+        """Return the noise of draw `i` for `model(x)`."""
         ...
 
 
 @register()
 @dataclass(frozen=True)
 class FromKey:
-    """Independent draws: draw i is made with ``fold_in(key, i)``.
+    """Independent draws; draw i uses ``fold_in(key, i)``.
 
     >>> FromKey(jax.random.key(0)).of_draw(3, None, None).key == jax.random.fold_in(jax.random.key(0), 3)
     Array(True, dtype=bool)
@@ -41,26 +44,32 @@ class FromKey:
     key: Array
 
     def of_draw(self, i: int | Array, model: Any, x: Any) -> Draw:
-        """The key of draw `i`."""
+        """Return the key of draw `i`."""
         return Draw(key=draw_key(self.key, i))
 
 
 @register()
 @dataclass(frozen=True)
 class Antithetic:
-    """Draws in pairs: draws 2i and 2i + 1 have opposite noise, drawn with ``fold_in(key, i)``."""
+    """Draws in pairs of opposite noise.
+
+    Pair i consists of draws 2i and 2i + 1, and its noise is drawn with ``fold_in(key, i)``.
+    """
 
     key: Array
 
     def of_draw(self, i: int | Array, model: Any, x: Any) -> Draw:
-        """The noise of draw `i`, from the model's own `draw_noise`."""
+        """Return the noise of draw `i`, which `model.draw_noise` makes."""
         return Draw(noise=_opposite(model.draw_noise(x, key=draw_key(self.key, i // 2)), i % 2 == 1))
 
 
 @register()
 @dataclass(frozen=True)
 class Given:
-    """Given noise: a pytree like that of `model.draw_noise`, with a leading axis of draws.
+    """Noise given by the caller.
+
+    Attributes:
+        noise: a pytree like the result of `model.draw_noise`, with a leading axis of draws.
 
     >>> Given(jnp.arange(3.0)).of_draw(1, None, None).noise
     Array(1., dtype=float32)
@@ -69,16 +78,16 @@ class Given:
     noise: Any
 
     def of_draw(self, i: int | Array, model: Any, x: Any) -> Draw:
-        """Entry `i` of the leading axis."""
+        """Return entry `i` of the leading axis."""
         return Draw(noise=jax.tree.map(lambda leaf: leaf[i], self.noise))
 
 
 def noise_source(key: Array | None, noise: Any, count: int, *, antithetic: bool = False) -> NoiseSource:
-    """The source of `count` draws that a caller's `key`, `noise` and `antithetic` stand for.
+    """Choose the source of `count` draws from a caller's arguments.
 
     Raises:
-        TypeError: neither a key nor noise. ValueError: both, noise of another number of draws, an odd number of
-            antithetic draws, `antithetic` with noise.
+        TypeError: neither `key` nor `noise` is given. ValueError: both are given, `noise` has another number of draws,
+            `antithetic` is set with an odd `count`, or `antithetic` is set with `noise`.
     """
     check_one_of("key and noise", key, noise)
     if noise is not None:
@@ -99,7 +108,10 @@ def noise_source(key: Array | None, noise: Any, count: int, *, antithetic: bool 
 
 
 def _opposite(noise: Any, is_second: bool | Array) -> Any:
-    """Negate the noise of every second draw; what is no number, such as the signs of Flipout, stays."""
+    """Negate the noise of every second draw.
+
+    Leaves that are not floating, such as the signs of Flipout, stay as they are.
+    """
 
     def turn(leaf: Array) -> Array:
         if jnp.issubdtype(leaf.dtype, jnp.floating):

@@ -1,9 +1,9 @@
-"""Standard normal numbers as one elementwise expression of a key and a position.
+"""Standard normal numbers as elementwise functions of key and position.
 
-XLA fuses such an expression into the draw that uses it; `jax.random.normal` on a CPU is a loop over whole arrays of
-random words, and takes about four times as long. The generator is the same, Threefry-2x32 with all its 20 rounds
-(Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3), so the numbers are as random as those of
-`jax.random`, though they are other numbers.
+XLA fuses such an expression into the draw that uses it. On a CPU, `jax.random.normal` is a loop over whole arrays of
+random words and takes about four times as long. The generator is the same, Threefry-2x32 with all of its 20 rounds
+(Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3). The numbers differ from the numbers of `jax.random`,
+but they are equally random.
 """
 
 from __future__ import annotations
@@ -19,18 +19,24 @@ from jax import Array
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _KEY_PARITY = np.uint32(0x1BD11BDA)
 
-# sin(pi t) / t for |t| <= 1/2 as a ratio of polynomials in t^2, lowest power first: equal to it at the five Chebyshev
-# nodes of t^2 in [0, 1/4], and within a relative 7e-9, a tenth of a float32 ulp, between. A test solves for them again.
+# A ratio of polynomials in t^2, lowest power first, that approximates sin(pi t) / t for |t| <= 1/2. It is exact at the
+# five Chebyshev nodes of t^2 in [0, 1/4]; between them its relative error is at most 7e-9, a tenth of a float32 ulp. A
+# test solves for the coefficients again.
 SINE_NUMERATOR = (3.14159263933, -4.12883038222, 0.990175917761)
 SINE_DENOMINATOR = (1.0, 0.330685628784, 0.047425686476)
 
-# Set in the second counter word: `jax.random.fold_in` and `split` leave that bit clear, so no number drawn shares a
-# block with a key derived from the same key.
+# This bit is set in the second counter word. `jax.random.fold_in` and `split` leave it clear, so no number drawn here
+# shares a block of the generator with a key that is derived from the same key.
 _DRAWN = np.uint32(1 << 31)
 
 
 def threefry2x32(k0: Array, k1: Array, c0: Array, c1: Array) -> tuple[Array, Array]:
-    """Two random words of a key (k0, k1) and a counter (c0, c1): uint32 scalars or arrays that broadcast."""
+    """Compute two random words from a key and a counter.
+
+    Args:
+        k0, k1: the two words of the key, uint32 scalars or arrays.
+        c0, c1: the two words of the counter, uint32 scalars or arrays that broadcast with the key.
+    """
     keys = (k0, k1, k0 ^ k1 ^ _KEY_PARITY)
     x0, x1 = c0 + keys[0], c1 + keys[1]
     for i in range(5):
@@ -42,36 +48,43 @@ def threefry2x32(k0: Array, k1: Array, c0: Array, c1: Array) -> tuple[Array, Arr
 
 
 def normal_from_words(first: Array, second: Array) -> Array:
-    """One N(0, 1) in float32 from two random words: Box & Muller 1958, with the sine.
+    """Turn two random words into a float32 N(0, 1) number.
 
     z = sqrt(-2 log u) sin(pi t),  u uniform on (0, 1] in steps of 2^-31, t uniform on [-1/2, 1/2]
 
-    Half a turn is enough, since sin(pi t) has the same law on it as on the whole. The largest |z| is 6.56.
+    This is the sine form of the Box-Muller transform. Half a turn is enough, since sin(pi t) has the same distribution
+    on half a turn as on a whole turn. The largest |z| is 6.56.
+
+    Source: Box & Muller 1958.
     """
-    # Through int32: processors have no conversion of unsigned words.
+    # The words pass through int32, since processors have no conversion of unsigned words.
     u = ((first >> np.uint32(1)).astype(jnp.int32).astype(jnp.float32) + 1.0) * np.float32(2.0**-31)
     t = jax.lax.bitcast_convert_type(second, jnp.int32).astype(jnp.float32) * np.float32(2.0**-32)
     square = t * t
-    # A ratio, not a polynomial: XLA on a CPU computes what ends in a product anew wherever it is used (a bias, once for
-    # every row of the batch; a weight, again in the backward pass), and what ends in a division once.
+    # The sine is a ratio and not a polynomial because of XLA on a CPU: it computes an expression that ends in a product
+    # again at each use (a bias once per row of the batch, a weight again in the backward pass), but computes an
+    # expression that ends in a division once.
     numerator, denominator = (
         jnp.polyval(np.asarray(coefficients[::-1], np.float32), square)
         for coefficients in (SINE_NUMERATOR, SINE_DENOMINATOR)
     )
     z = jnp.sqrt(-2.0 * jnp.log(u)) * t * numerator / denominator
-    # All are below 8. XLA on a CPU hands arithmetic that ends in a matrix product and a sum to a library that is slower
-    # at it, but not beyond a selection: a prediction of 784-400-400-10 takes 0.83 of the time that it takes without.
+    # Every |z| is below 8, so the selection changes no value. XLA on a CPU hands arithmetic that ends in a matrix
+    # product and a sum to a slower library, but never across a selection. With the selection, a prediction of
+    # 784-400-400-10 takes 0.83 of the time that it takes without.
     return jnp.where(jnp.abs(z) < 8.0, z, 0.0)
 
 
 @partial(jax.jit, static_argnames=("shape", "tag"), inline=True)
 def threefry_normal(words: Array, *, shape: tuple[int, ...], tag: int) -> Array:
-    """N(0, 1) of `shape` in float32, element i from counter (i, tag).
+    """Draw float32 N(0, 1) numbers from a Threefry key.
+
+    Element i uses the counter (i, tag).
 
     Args:
-        words: the key, [2] uint32, of `jax.random.key_data`.
-        shape: fewer than 2^32 elements.
-        tag: below 2^31; tensors of one key that have different tags are independent.
+        words: the key as `jax.random.key_data` returns it, [2] uint32.
+        shape: shape of the result, with fewer than 2^32 elements.
+        tag: a number below 2^31; tensors with the same key and different tags are independent.
 
     >>> threefry_normal(jax.random.key_data(jax.random.key(0)), shape=(2, 3), tag=0).shape
     (2, 3)

@@ -1,4 +1,4 @@
-"""Objectives, values that carry their units: one family per file."""
+"""Objectives, which are values that carry their units."""
 
 from deepuq_jax.objectives.documented import DocumentedELBO
 from deepuq_jax.objectives.elbo import ELBO

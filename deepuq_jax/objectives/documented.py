@@ -1,4 +1,7 @@
-"""The documented formula of Deep-UQ, whose KL is scaled by the number of batches."""
+"""The documented objective of Deep-UQ.
+
+Its KL is scaled by the number of batches.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +26,24 @@ from deepuq_jax.types import ELBOTerms
 @register(static=("criterion", "mc_samples", "antithetic"))
 @dataclass(frozen=True)
 class DocumentedELBO(VariationalObjective):
-    """The documented objective, kept for parity; `ELBO` is the one whose units cannot be got wrong.
+    """The documented objective, kept for parity.
 
     loss = nll + kl_weight * KL / num_batches
 
-    With a mean-reduced `criterion` this weights the KL by the batch size B too much: the exact per-example ELBO has
-    KL / num_data = KL / (B * num_batches), which is `kl_weight = 1/B` here, or `ELBO`.
+    If `criterion` averages over the batch, the weight of the KL is too large by a factor of the batch size B. The exact
+    ELBO per example has KL / num_data = KL / (B * num_batches), which `kl_weight = 1/B` restores here. `ELBO` has the
+    exact units by itself.
 
     Args:
-        num_batches: optimizer steps per epoch, N / B; an int, or traced.
+        num_batches: optimizer steps per epoch, N / B; an int or a traced number.
         kl_weight: factor of the scaled KL, a number or a schedule, as in `ELBO`.
-        criterion: (outputs, y) -> scalar, averaged over the batch. Default: mean cross-entropy, mean squared error for
-            a regressor that does not name its noise, and the mean negative log-likelihood, in nats, for any other
-            `likelihood` that the model names, `Gaussian(sigma)` among them. A model that predicts its own noise is
-            always scored by its own, 1/2 ((y - m)^2 / v + log v), as documented.
+        criterion: (outputs, y) -> scalar, averaged over the batch. The default is mean cross-entropy in classification,
+            mean squared error for a regressor with unspecified noise, and the mean negative log-likelihood in nats for
+            any other `likelihood` of the model, such as `Gaussian(sigma)`. A model that predicts its noise is always
+            scored by 1/2 ((y - m)^2 / v + log v) with variance v, as documented.
         mc_samples, antithetic: as in `ELBO`.
     Raises:
-        ValueError, TypeError: counts and numbers that cannot be; when called, as `ELBO`.
+        ValueError, TypeError: a count or a number is invalid. A call raises the errors of `ELBO`.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -71,7 +75,11 @@ class DocumentedELBO(VariationalObjective):
     def __call__(
         self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = 0
     ) -> tuple[Array, ELBOTerms]:
-        """The loss and its terms: nll as the criterion has it, and KL / num_batches; arguments as in `ELBO`."""
+        """Compute the loss and its terms.
+
+        The terms are `nll` in units of the criterion, and `kl` = KL / num_batches. The arguments are the same as in
+        `ELBO`.
+        """
         check_batch(x, y)
         score = self.score_for(model)
         nll, kl, state = expected_terms(
@@ -82,11 +90,15 @@ class DocumentedELBO(VariationalObjective):
         return loss, ELBOTerms(nll=nll, kl=kl, state=state, loss=loss)
 
     def likelihood_for(self, model: Any) -> Likelihood:
-        """The model's likelihood, else `Categorical()`."""
+        """Return the model's likelihood, or `Categorical()`."""
         return resolve_likelihood(model)
 
     def score_for(self, model: Any) -> Score:
-        """The criterion: predicted noise first, as documented, then the caller's, then the likelihood's."""
+        """Return the criterion for a model.
+
+        A likelihood that predicts noise comes first, as documented, then the caller's criterion, then the criterion of
+        the likelihood.
+        """
         likelihood = self.likelihood_for(model)
         if self.criterion is None or likelihood.predicts_noise:
             return likelihood.criterion
@@ -113,12 +125,13 @@ def vi_elbo_step(
 
     Args:
         model, x, y, key, noise: as in a call of `ELBO`.
-        num_batches, criterion, kl_weight, mc_samples, antithetic: the fields of `DocumentedELBO`; kl_weight a number.
+        num_batches, criterion, mc_samples, antithetic: the fields of `DocumentedELBO`.
+        kl_weight: the field of `DocumentedELBO`, but a number only.
         n_batches: deprecated alias of `num_batches`.
     Returns:
-        (loss, ELBOTerms); its kl is KL / num_batches, as documented.
+        (loss, ELBOTerms), with terms.kl = KL / num_batches, as documented.
     Raises:
-        ValueError: no batch count, two that differ, or a count that is not a positive int.
+        ValueError: no batch count is given, the two counts differ, or a count is not a positive int.
 
     >>> import jax
     >>> import jax.numpy as jnp

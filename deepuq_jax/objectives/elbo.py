@@ -26,34 +26,35 @@ from deepuq_jax.types import ELBOTerms
 @register(static=("log_likelihood", "mc_samples", "antithetic", "sticking_the_landing"))
 @dataclass(frozen=True)
 class ELBO(VariationalObjective):
-    """The negative evidence lower bound per example, exactly.
+    """The negative evidence lower bound per example, in exact units.
 
     loss = mean over the batch of E_q[-log p(y|x,w)] + kl_weight * KL(q || p) / num_data
 
-    Averaged over the batches of an epoch, each weighted by its size, this is -ELBO / num_data of the whole data set,
-    whatever the batch size. The expectation is over `mc_samples` draws; draw i uses fold_in(key, i).
+    The average over the batches of an epoch, weighted by their sizes, is -ELBO / num_data of the whole data set,
+    whatever the batch size. The expectation is estimated by `mc_samples` draws; draw i uses fold_in(key, i).
 
-    It is a pytree: another `num_data` or `kl_weight` does not recompile, and a sweep over either can be vmapped. The
-    other fields are static.
+    The objective is a pytree with the leaves `num_data` and `kl_weight`: changing them does not recompile, and `vmap`
+    can run over them. The other fields are static.
 
     Args:
-        num_data: number of examples N in the whole data set (not in the batch). `fit` and `train_epoch` fill it in from
-            arrays where it is None.
-        kl_weight: 1 is the ELBO; less is a cold posterior. Or a schedule, a function of the step: those of
-            `deepuq_jax.schedules` are pytrees; a plain function, such as an optax schedule, is static, so that another
-            function object recompiles.
-        log_likelihood: a likelihood, or any function (outputs, y) -> [batch], nats per example. Default: the model's
-            `likelihood`, else `Categorical()`.
+        num_data: number of examples N in the whole data set (not in the batch). If it is None, `fit` and `train_epoch`
+            fill it in from arrays.
+        kl_weight: a number, or a schedule, which is a function of the step. 1 is the ELBO; less gives a cold posterior.
+            The schedules of `deepuq_jax.schedules` are pytrees. A plain function, such as an optax schedule, is static,
+            so another function object recompiles.
+        log_likelihood: a likelihood, or any function (outputs, y) -> [batch], in nats per example. The default is the
+            model's `likelihood`, or `Categorical()` without one.
         mc_samples: number of draws.
-        antithetic: draw in pairs of opposite noise, for an even `mc_samples`: terms linear in the noise cancel in each
-            pair. Works with every estimator; not for a model with dropout.
-        sticking_the_landing: estimate the KL at the draw of the likelihood, closed form or not, with the gradient of
-            the draw's path alone. Its mean is the same, and its variance vanishes as q nears the posterior, under
-            weight sampling: another estimator does not share its weights with the KL (Roeder, Wu & Duvenaud 2017,
-            arXiv 1703.09194). The loss is then an estimate too.
+        antithetic: draw in pairs of opposite noise, which needs an even `mc_samples`. Terms linear in the noise cancel
+            in each pair. This works with every estimator, but not with dropout.
+        sticking_the_landing: estimate the KL at the draw of the likelihood, even if it has a closed form, with the
+            gradient of the draw's path alone (Roeder, Wu & Duvenaud 2017, arXiv 1703.09194). The loss is then an
+            estimate too. The mean of the gradient stays the same, and its variance vanishes as q approaches the exact
+            posterior. This requires weight sampling, since other estimators do not share their weights with the KL.
     Raises:
-        ValueError, TypeError: numbers and counts that cannot be. When called: shapes, labels; NaN or infinity in
-            concrete data; sticking_the_landing with a model whose `kl` is not taken of a `MeanField` in it.
+        ValueError, TypeError: a number or a count is invalid. A call raises them if the shapes do not match, a label is
+            invalid, concrete data hold NaN or infinity, or `sticking_the_landing` is set and the `kl` of the model is
+            not computed by a `MeanField` in it.
 
     >>> import jax
     >>> from flax import nnx
@@ -86,14 +87,17 @@ class ELBO(VariationalObjective):
     def __call__(
         self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = 0
     ) -> tuple[Array, ELBOTerms]:
-        """The loss and its terms: nll in nats per example, and the whole KL in nats.
+        """Compute the loss and its terms.
 
         Args:
             model: a Bayesian model.
-            x, y: a batch, arrays with a leading axis [batch, ...].
-            key: one key of `jax.random.key`.
-            noise: instead of the key, a stack of noises: what `model.draw_noise` returns, with a leading axis of draws.
-            step: of the training, for a schedule.
+            x, y: a batch of arrays with a leading axis, [batch, ...].
+            key: a key of `jax.random.key`.
+            noise: noise in place of the key: a pytree like the result of `model.draw_noise`, with a leading axis of
+                draws.
+            step: number of the training step, for a schedule.
+        Returns:
+            (loss, ELBOTerms), with `nll` in nats per example and the whole KL in nats.
         """
         check_batch(x, y)
         if self.num_data is None:
@@ -109,20 +113,26 @@ class ELBO(VariationalObjective):
         return loss, ELBOTerms(nll=nll, kl=kl, state=state, loss=loss)
 
     def for_data(self, num_data: int) -> Self:
-        """The objective with this number of examples, unless it has one."""
+        """Fill in the number of examples if it is None."""
         return self if self.num_data is not None else replace(self, num_data=num_data)
 
     def likelihood_for(self, model: Any) -> Likelihood:
-        """Its own likelihood, else the model's, else `Categorical()`."""
+        """Return the likelihood that scores a model.
+
+        It is `log_likelihood`; if that is None, the model's likelihood; if the model has none, `Categorical()`.
+        """
         return resolve_likelihood(model, self.log_likelihood)
 
     def score_for(self, model: Any) -> Score:
-        """The mean negative log-likelihood, nats per example."""
+        """Return the mean negative log-likelihood, in nats per example."""
         return mean_nll(self.likelihood_for(model))
 
 
 def mean_nll(likelihood: Likelihood) -> Score:
-    """The mean negative log-likelihood of a batch as a function of (outputs, y), nats per example."""
+    """Return the mean negative log-likelihood as a function.
+
+    The function maps (outputs, y) to nats per example.
+    """
 
     def score(outputs: Any, y: Any) -> Array:
         return -jnp.mean(per_example(likelihood, outputs, y))
@@ -131,10 +141,14 @@ def mean_nll(likelihood: Likelihood) -> Score:
 
 
 def checked_weight(kl_weight: Any) -> Any:
-    """A weight of the KL as a leaf: a number (an int as a float, so that 1 and 0.5 are one compilation), or a schedule.
+    """Check a KL weight and make it a pytree.
 
+    An int becomes a float, so that the weights 1 and 0.5 share a compiled program.
+
+    Args:
+        kl_weight: a number or a schedule.
     Raises:
-        ValueError, TypeError: neither.
+        ValueError, TypeError: `kl_weight` is neither a finite number nor a valid schedule.
     """
     if callable(kl_weight):
         return as_pytree("kl_weight", kl_weight)
@@ -143,7 +157,11 @@ def checked_weight(kl_weight: Any) -> Any:
 
 
 def _along_the_path(model: Any) -> Any:
-    """The model with every KL at a draw, and no gradient through the density of q there (its mean is 0)."""
+    """Let the model's KL follow the path of a draw.
+
+    Its gradient then flows through the draw alone. The omitted gradient, through the density of q at a fixed draw, has
+    mean 0.
+    """
     model = with_kl_rule(model, AlongPath())
     if as_model(model).has_closed_form_kl:
         what = "to take its kl of a MeanField that it holds, for sticking_the_landing"
@@ -165,18 +183,21 @@ def negative_elbo(
     antithetic: bool = False,
     noise: Any = None,
 ) -> tuple[Array, ELBOTerms]:
-    """`ELBO` as a function: the negative evidence lower bound per example.
+    """Compute the negative evidence lower bound per example.
+
+    This is `ELBO` as a function.
 
     loss = mean over the batch of E_q[-log p(y|x,w)] + kl_weight * KL(q || p) / num_data
 
     Args:
         model, x, y, key, noise: as in a call of `ELBO`.
         num_data, log_likelihood, mc_samples, sticking_the_landing, antithetic: the fields of `ELBO`.
-        kl_weight: a number, traced or not.
+        kl_weight: a number, which may be traced.
     Returns:
-        (loss, ELBOTerms): nll in nats per example, kl the whole KL in nats, state what the model carried out.
+        (loss, ELBOTerms): `nll` is in nats per example, `kl` is the whole KL in nats, and `state` is the carried state
+        after the call.
     Raises:
-        ValueError, TypeError: as `ELBO`; a schedule, which needs a step.
+        ValueError, TypeError: as `ELBO`, or `kl_weight` is a schedule, which would need a step.
 
     >>> import jax
     >>> from flax import nnx

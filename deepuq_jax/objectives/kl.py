@@ -10,20 +10,21 @@ from deepuq_jax.model.base import as_model
 
 
 def kl_divergence(model: Any, *, key: Array | None = None, noise: Any = None) -> Array:
-    """KL(q || p) of a model: its own `kl()`, or the sum over its topmost Bayesian nodes.
+    """Compute KL(q || p) of a model.
 
-    A node reached by two paths counts once here and under `nnx.jit`; `jax.jit` and `jax.grad` turn tied modules into
-    copies, so tie through `bayesianize`, which keeps one posterior. `fit` and `TrainState.create` refuse what is tied.
+    It is the model's `kl()`, or the sum over the topmost Bayesian nodes of a model without `kl`. A node that two paths
+    reach counts once here and under `nnx.jit`, but `jax.jit` and `jax.grad` turn tied modules into copies. Tie weights
+    by `bayesianize`, which keeps a single posterior for them. `fit` and `TrainState.create` refuse tied modules.
 
     Args:
         model: any pytree with Bayesian layers in it.
-        key: where a prior has no closed form: the estimate is at the weights that `model(x, key=key)` draws, and
-            without a `kl` of the model's own at an independent draw for each node.
-        noise: instead of the key, for a model with a `kl` of its own.
+        key: needed if a prior has no closed form. The KL is then estimated at the weights that `model(x, key=key)`
+            draws, or, for a model without `kl`, at an independent draw for each node.
+        noise: noise in place of the key, for a model with its own `kl`.
     Returns:
-        A scalar, nats.
+        KL in nats, a scalar.
     Raises:
-        ValueError: no Bayesian node, or no closed form and no key.
+        ValueError: there is no Bayesian node, or the KL has no closed form and no key is given.
 
     >>> from flax import nnx
     >>> from deepuq_jax import BayesByBackpropMLP

@@ -1,4 +1,4 @@
-"""What an objective is, and how a function of a user's own becomes one."""
+"""The contracts of objectives, and a wrapper for functions."""
 
 from __future__ import annotations
 
@@ -17,56 +17,72 @@ from deepuq_jax.types import ELBOTerms
 
 
 class Objective(Protocol):
-    """Any callable that scores a model on a batch: it trains through `train_step`, `train_epoch` and `fit`.
+    """A callable that scores a model on a batch.
 
-    It is given one key per step and the number of the step, and returns the loss to be minimised and its terms. A
-    pytree is traced: other numbers in its leaves do not recompile. A plain function is static: another function
-    object, even with the same text, recompiles.
+    `train_step`, `train_epoch` and `fit` accept any such callable. They pass it a key per step and the number of the
+    step, and minimise the loss that it returns. A pytree is traced, so changing the numbers in its leaves does not
+    recompile. A plain function is static, so another function object, even with the same source text, recompiles.
     """
 
     def __call__(self, model: Any, x: Any, y: Any, *, key: Array, step: Any = 0) -> tuple[Array, ELBOTerms]:
-        """The loss, a scalar, and its terms."""
+        """Compute the loss, a scalar, and its terms."""
         ...
 
 
 class VariationalObjective(ABC):
-    """An objective that also says how its terms are made: the contract of those in this library, with its defaults."""
+    """An objective that tells how its terms are computed.
+
+    The objectives of this package follow this contract.
+    """
 
     @abstractmethod
     def __call__(
         self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = 0
     ) -> tuple[Array, ELBOTerms]:
-        """The loss, a scalar, and its terms; `noise`, a stack of noises, may stand in place of the key."""
+        """Compute the loss, a scalar, and its terms.
+
+        Pass either `key` or `noise`, which has a leading axis of draws.
+        """
 
     def for_data(self, num_data: int) -> Self:
-        """The objective with the number of examples in the whole data set, where it has been left open."""
+        """Fill in the number of examples, if it is open.
+
+        The number counts the examples of the whole data set. The default returns the objective as it is.
+        """
         del num_data
         return self
 
     def score_for(self, model: Any) -> Score | None:
-        """The function of (outputs, y) whose expectation it takes, or None where that is not known."""
+        """Return the score whose expectation is taken.
+
+        It is a function of (outputs, y), or None if it is unknown.
+        """
         del model
         return None
 
     def likelihood_for(self, model: Any) -> Likelihood | None:
-        """The likelihood that validation data are scored by, or None where nobody names one."""
+        """Return the likelihood for scoring validation data, or None."""
         return as_model(model).named_likelihood()
 
 
 @register()
 @dataclass(frozen=True)
 class OwnObjective(VariationalObjective):
-    """A callable of a user's own, a pytree or a `StaticFunction`."""
+    """An objective around a user's callable.
+
+    Args:
+        function: a pytree or a `StaticFunction`, with the signature of `Objective`.
+    """
 
     function: Any
 
     def __call__(
         self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = 0
     ) -> tuple[Array, ELBOTerms]:
-        """Its own value.
+        """Return the value of the callable.
 
         Raises:
-            TypeError: it does not return (loss, ELBOTerms).
+            TypeError: the callable does not return (loss, ELBOTerms).
         """
         result = self.function(model, x, y, key=key, step=step)
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], ELBOTerms)):
@@ -76,10 +92,10 @@ class OwnObjective(VariationalObjective):
 
 
 def as_objective(objective: Any) -> VariationalObjective:
-    """`objective` under the whole contract: itself, or wrapped if it is a callable of a user's own.
+    """Convert an objective or a user's callable to a `VariationalObjective`.
 
     Raises:
-        TypeError: no callable, or a class in place of an instance.
+        TypeError: `objective` is not callable, or is a class instead of an instance.
     """
     if isinstance(objective, VariationalObjective):
         return objective
@@ -89,5 +105,5 @@ def as_objective(objective: Any) -> VariationalObjective:
 
 
 def weight_at(kl_weight: Any, step: Any) -> Any:
-    """The weight of the KL at a step, of a number or a schedule."""
+    """Evaluate a constant or scheduled weight of the KL."""
     return kl_weight(step) if callable(kl_weight) else kl_weight

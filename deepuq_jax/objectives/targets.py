@@ -1,4 +1,4 @@
-"""Which likelihood scores a model, and whether targets fit its outputs."""
+"""The likelihood that scores a model, and checks of targets."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ Score = Callable[[Any, Any], Array]
 
 
 def resolve_likelihood(model: Any, log_likelihood: Any = None) -> Likelihood:
-    """The likelihood that was passed, else the model's own, else `Categorical()`."""
+    """Resolve the likelihood that scores a model.
+
+    It is `log_likelihood`; if that is None, the model's likelihood; if the model has none, `Categorical()`.
+    """
     if log_likelihood is not None:
         return as_likelihood(log_likelihood, "log_likelihood")
     return as_model(model).named_likelihood() or Categorical()
 
 
 def check_targets(model: Any, x: Any, y: Any, score: Score) -> None:
-    """Hold targets against the model's outputs without computing them: shapes, and on concrete labels their range.
+    """Check targets against the shapes of the model's outputs.
 
-    Worth a call of its own outside of jit, since inside every label is a tracer.
+    The outputs are not computed. The range of concrete labels is checked too, so call this function outside of `jit`:
+    inside, every label is a tracer.
 
     Args:
         model, x, y: as in an objective.
-        score: a function of (outputs, y) that checks what it is given.
+        score: a function of (outputs, y) that checks its arguments.
     """
     if any(is_concrete(leaf) for leaf in jax.tree.leaves(y)):
-        # With a key, as in training: dropout may need one.
+        # The key stands for the key of training, which dropout may need.
         jax.eval_shape(lambda: score(as_model(model).call_with_state(x, key=jax.random.key(0))[0], y))

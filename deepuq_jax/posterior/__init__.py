@@ -1,4 +1,4 @@
-"""Mean-field Gaussian posteriors, over one tensor and over any pytree."""
+"""Mean-field Gaussian posteriors over tensors and pytrees."""
 
 from deepuq_jax.posterior.kl_rules import AlongPath, AtDraw, KLRule
 from deepuq_jax.posterior.mean_field import GaussianPosterior, KeyRequiredError, MeanField

@@ -1,4 +1,7 @@
-"""How the KL of a posterior is computed: in closed form, at a draw, or at a draw with the gradient of its path."""
+"""Rules for computing the KL of a posterior.
+
+The KL is computed in closed form, estimated at a draw, or estimated at a draw with the gradient of the draw's path.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,23 @@ from deepuq_jax.priors.tree import PriorTree
 
 @dataclass(frozen=True)
 class KLRule:
-    """How the KL of a posterior is computed: in closed form wherever the prior has one."""
+    """Compute the KL in closed form whenever it exists.
+
+    Otherwise, the KL is estimated at a draw. Subclasses estimate it for every prior.
+    """
 
     def needs_draw(self, prior: Prior | PriorTree) -> bool:
-        """Whether the KL to this prior is an estimate, log q(w) - log p(w) at a draw w."""
+        """Whether the KL is estimated at a draw.
+
+        The estimate is log q(w) - log p(w) at a draw w.
+        """
         return not prior.has_closed_form_kl
 
     def log_q(self, w: Array, noise: Array, mu: Array, rho: Array) -> Array:
-        """log q(w) at the draw w = mu + sigma * noise, element by element.
+        """Compute log q(w), element by element.
 
-        log N(w; mu, sigma^2) = -noise^2 / 2 - log sigma - log(2 pi) / 2, where nothing is divided by sigma.
+        At the draw w = mu + sigma * noise, log N(w; mu, sigma^2) = -noise^2 / 2 - log sigma - log(2 pi) / 2, which
+        avoids a division by sigma.
         """
         del w, mu
         return -0.5 * jnp.square(noise) - log_sigma(rho) - HALF_LOG_2PI
@@ -40,10 +50,10 @@ IN_CLOSED_FORM = KLRule()
 
 @dataclass(frozen=True)
 class AtDraw(KLRule):
-    """The KL is always the estimate at a draw."""
+    """Estimate the KL at a draw, for every prior."""
 
     def needs_draw(self, prior: Prior | PriorTree) -> bool:
-        """It is."""
+        """True."""
         return True
 
     @property
@@ -54,18 +64,19 @@ class AtDraw(KLRule):
 
 @dataclass(frozen=True)
 class AlongPath(AtDraw):
-    """The estimate at a draw, whose gradient flows through the draw alone.
+    """Estimate the KL with the gradient of the draw's path.
 
-    The gradient of log q with respect to its own parameters has mean 0 and is left out (Roeder, Wu & Duvenaud 2017,
-    arXiv 1703.09194).
+    The gradient of log q with respect to its own parameters, at a fixed draw, has mean 0 and is left out.
+
+    Source: Roeder, Wu & Duvenaud 2017, arXiv 1703.09194.
     """
 
     def log_q(self, w: Array, noise: Array, mu: Array, rho: Array) -> Array:
-        """log q(w) as a function of w alone: the parameters of q are constants in it."""
+        """Compute log q(w) with the parameters of q as constants."""
         del noise
         return log_density(w, *jax.lax.stop_gradient((mu, rho)))
 
 
 def log_density(w: Array, mu: Array, rho: Array) -> Array:
-    """log N(w; mu, softplus(rho)^2), element by element."""
+    """Compute log N(w; mu, softplus(rho)^2), element by element."""
     return gaussian_log_prob(w, mu, sigma_from_rho(rho), log_sigma(rho))

@@ -1,4 +1,4 @@
-"""Mean-field Gaussian posteriors, over one tensor and over any pytree.
+"""Mean-field Gaussian posteriors over tensors and pytrees.
 
 Source: Blundell et al. 2015, arXiv 1505.05424.
 """
@@ -29,20 +29,22 @@ from deepuq_jax.priors.tree import as_prior_or_tree, each_weight, prior_by_leaf
 
 
 class KeyRequiredError(ValueError):
-    """A KL without a closed form was asked for without the noise to estimate it."""
+    """A KL estimate was requested without key or noise."""
 
 
 @register(static=("kl_rule",))
 @dataclass(frozen=True)
 class MeanField:
-    """Independent Gaussians over every entry of a pytree: q(w) = N(w; mu, softplus(rho)^2).
+    """Independent Gaussians over all entries of a pytree.
+
+    q(w) = N(w; mu, sigma^2), with the standard deviation sigma = softplus(rho)
 
     Attributes:
         mu: means, a pytree of floating arrays.
-        rho: the same pytree; the standard deviation is softplus(rho).
-        mask: None, or the same pytree of booleans, False for weights that are 0 in every draw: see `masked`.
-        scale: None, or what `with_scale` put there.
-        kl_rule: how `kl` is computed.
+        rho: a pytree like `mu`; the standard deviation is softplus(rho).
+        mask: None, or a pytree of booleans like `mu`, False for weights that are 0 in every draw; see `masked`.
+        scale: None, or the scales that `with_scale` has computed.
+        kl_rule: the rule by which `kl` is computed.
 
     >>> q = MeanField.init({"w": jnp.zeros((3, 2)), "b": jnp.zeros(2)}, sigma=0.05)
     >>> q.sample(key=jax.random.key(0))["w"].shape
@@ -57,15 +59,15 @@ class MeanField:
 
     @classmethod
     def init(cls, params: Any, sigma: Any = 0.05) -> Self:
-        """A posterior centred on given parameters.
+        """Create a posterior centred on given parameters.
 
         Args:
-            params: any pytree of floating arrays; they become the means, kept in at least float32.
-            sigma: initial standard deviation: a number, or a pytree like `params` with one for each leaf.
+            params: any pytree of floating arrays. They become the means, in at least float32.
+            sigma: initial standard deviation, a number or a pytree like `params` with a value for each leaf.
         Returns:
             The posterior.
         Raises:
-            TypeError: a leaf that is not a floating array. ValueError: a sigma that is not finite and above zero.
+            TypeError: a leaf is not a floating array. ValueError: a sigma is not finite and positive.
 
         >>> round(float(MeanField.init(jnp.zeros(()), sigma=0.1).sigma), 5)
         0.1
@@ -83,7 +85,7 @@ class MeanField:
 
     @property
     def sigma(self) -> Any:
-        """Standard deviations softplus(rho), a pytree like `mu`."""
+        """Standard deviations softplus(rho), as a pytree like `mu`."""
         if self.scale is None:
             sigmas = jax.tree.map(sigma_from_rho, self.rho)
         else:
@@ -91,34 +93,47 @@ class MeanField:
         return sigmas if self.mask is None else _keep(self.mask, sigmas)
 
     def masked(self, mask: Any) -> Self:
-        """The same posterior with the weights where `mask` is False fixed at 0, in its mean, its draws and its KL."""
+        """Fix weights at 0.
+
+        They are 0 in the means, the draws and the KL.
+
+        Args:
+            mask: booleans like `mu`, False for weights that are fixed at 0; None leaves the posterior as it is.
+        """
         return self if mask is None else replace(self, mu=_keep(mask, self.mu), mask=mask)
 
     def with_scale(self) -> Self:
-        """The same posterior with its standard deviations computed, once for all draws and the KL of a step."""
+        """Compute the scales once, for all uses in a step."""
         return replace(self, scale=self._scales())
 
     def _scales(self) -> Any:
         return jax.tree.map(scale_from_rho, self.rho) if self.scale is None else self.scale
 
     def mean(self) -> Any:
-        """The posterior means, `mu`."""
+        """Return the posterior means, `mu`."""
         return self.mu
 
     def draw_noise(self, *, key: Array, shape: tuple[int, ...] = ()) -> Any:
-        """Standard normal noise for `sample`: a pytree like `mu`, each leaf with leading axes `shape`."""
+        """Draw standard normal noise for `sample`.
+
+        Returns:
+            A pytree like `mu`, with leading axes `shape` on each leaf.
+        """
         return normal_like(key, self.mu, shape)
 
     def sample(self, *, key: Array | None = None, noise: Any = None, shape: tuple[int, ...] = ()) -> Any:
-        """Draw by reparameterization, w = mu + sigma * noise.
+        """Draw weights by reparameterization.
+
+        w = mu + sigma * noise, with the standard deviation sigma
 
         Args:
-            key: draws the noise. noise: or the noise itself, a pytree like `mu`. One of the two is needed.
-            shape: leading axes, for several draws at once from one key.
+            key: a key to draw the noise from. Pass either `key` or `noise`.
+            noise: standard normal numbers, a pytree like `mu`.
+            shape: leading axes, for several draws from the same key.
         Returns:
             A pytree like `mu`.
         Raises:
-            ValueError: neither or both given.
+            ValueError: neither or both of `key` and `noise` are given.
         """
         check_one_of("key and noise", key, noise)
         if noise is None:
@@ -129,7 +144,10 @@ class MeanField:
         return w if self.mask is None else _keep(self.mask, w)
 
     def log_prob(self, w: Any) -> Array:
-        """log q(w) in nats, summed over the pytree (over the weights that are not masked)."""
+        """Compute log q(w) in nats, summed over the pytree.
+
+        Masked weights do not contribute.
+        """
         log_q = jax.tree.map(log_density, w, self.mu, self.rho)
         sums = jax.tree.map(jnp.sum, log_q if self.mask is None else _keep(self.mask, log_q))
         return jax.tree.reduce(jnp.add, sums)
@@ -139,17 +157,20 @@ class MeanField:
         return not self.kl_rule.needs_draw(as_prior_or_tree(prior))
 
     def kl(self, prior: Any, *, key: Array | None = None, noise: Any = None) -> Array:
-        """KL(q || p) in nats, summed: in closed form where the prior has one, else estimated on one draw.
+        """Compute the KL divergence KL(q || p) from a prior.
 
-        log q(w) - log p(w) at w = sample(key=key) (or noise=noise): unbiased, and on the very weights of that draw.
+        If the KL has a closed form, that form is used. For `GaussianPrior` it is, per component,
+        log(sigma_p / sigma_q) + (sigma_q^2 + (mu_q - mu_p)^2) / (2 sigma_p^2) - 1/2,
+        with standard deviations sigma_q = softplus(rho) and sigma_p. Otherwise the KL is estimated without bias as
+        log q(w) - log p(w), at the weights w that `sample(key=key)` or `sample(noise=noise)` returns.
 
         Args:
-            prior: a `Prior`, or any object with `log_prob(w)`, and with `kl(mu, rho)` where there is a closed form.
-            key, noise: needed only where there is none.
+            prior: a `Prior`, or any object with `log_prob(w)`, and with `kl(mu, rho)` if the KL has a closed form.
+            key, noise: needed only for an estimate, as in `sample`.
         Returns:
-            A scalar.
+            KL in nats, summed over the components to a scalar.
         Raises:
-            KeyRequiredError (a ValueError): no closed form, and neither key nor noise.
+            KeyRequiredError (a ValueError): the KL has no closed form, and neither key nor noise is given.
 
         >>> from deepuq_jax import GaussianPrior
         >>> q = MeanField.init(jnp.zeros(3), sigma=0.1)
@@ -175,7 +196,7 @@ class MeanField:
         return sum(kls[1:], kls[0])
 
     def _parts(self, prior: Any) -> list[_Tensor]:
-        """Each tensor with the prior over it."""
+        """Return each tensor with the prior over it."""
         leaves = jax.tree.leaves
         priors = leaves(prior_by_leaf(prior, self.mu), is_leaf=_is_prior)
         masks = [None] * len(priors) if self.mask is None else leaves(self.mask)
@@ -186,7 +207,7 @@ class MeanField:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """One tensor of a posterior, with the prior over it."""
+    """A tensor of a posterior, with the prior over it."""
 
     mu: Array
     rho: Array
@@ -195,14 +216,17 @@ class _Tensor:
     prior: Prior
 
     def closed_kl(self) -> Array:
-        """The KL in closed form, summed over the weights that are not masked."""
+        """Compute the KL in closed form, summed over unmasked weights."""
         if self.mask is None:
             return self.prior.kl_at_scale(self.mu, self.scale, self.rho)
         each = each_weight(self.prior, lambda prior, mu, rho: prior.kl(mu, rho), self.mu, self.rho)
         return jnp.sum(_keep(self.mask, each))
 
     def kl_at(self, w: Array, noise: Array, rule: KLRule) -> Array:
-        """log q(w) - log p(w) at the draw w, summed over the weights that are not masked."""
+        """Estimate the KL at the draw w.
+
+        The estimate is log q(w) - log p(w), summed over unmasked weights.
+        """
         log_q = rule.log_q(w, noise, self.mu, self.rho)
         if self.mask is None:
             return jnp.sum(log_q) - jnp.sum(self.prior.log_prob(w))
@@ -225,19 +249,21 @@ def _is_prior(node: Any) -> bool:
 
 
 def _keep(mask: Any, values: Any) -> Any:
-    """Values where the mask is True, 0 elsewhere."""
+    """Replace values by 0 wherever the mask is False."""
     return jax.tree.map(lambda keep, value: jnp.where(keep, value, 0.0), mask, values)
 
 
 @register(static=("kl_rule",))
 @dataclass(frozen=True)
 class GaussianPosterior(MeanField):
-    """Diagonal Gaussian over one parameter tensor; `sigma` = softplus(`rho`).
+    """Diagonal Gaussian posterior over a parameter tensor.
+
+    q(w) = N(w; mu, sigma^2), with the standard deviation sigma = softplus(rho)
 
     Args:
-        mu, rho: floating arrays of one shape.
+        mu, rho: floating arrays of the same shape.
     Raises:
-        ValueError: of different shapes. TypeError: not floating.
+        ValueError: the shapes differ. TypeError: an array is not floating.
 
     >>> q = GaussianPosterior(jnp.zeros(2), jnp.full(2, -3.0))
     >>> q.sample(noise=jnp.zeros(2))
@@ -245,7 +271,7 @@ class GaussianPosterior(MeanField):
     """
 
     def __post_init__(self):
-        # Under a transformation they may be tracers or placeholders: only real arrays are checked.
+        # Under a transformation the fields may be tracers or placeholders, so only concrete arrays are checked.
         if not (is_concrete(self.mu) and is_concrete(self.rho)):
             return
         if self.mu.shape != self.rho.shape:

@@ -1,1 +1,1 @@
-"""Prediction: streaming moments over draws of the model, and the log predictive density."""
+"""Predictive moments and the log predictive density of a model."""

@@ -1,4 +1,4 @@
-"""The log predictive density of targets, by a streaming log-sum-exp over draws of the model."""
+"""The log predictive density of targets."""
 
 from __future__ import annotations
 
@@ -35,17 +35,19 @@ def log_predictive_density(
     draws_at_once: int | None = None,
     noise: Any = None,
 ) -> Array:
-    """Log of the predictive density of the targets: the test log-likelihood per example.
+    """Compute the log predictive density of the targets.
 
-    log (1/S) sum_s p(y | x, w_s), by a streaming log-sum-exp over draws.
+    log (1/S) sum_s p(y | x, w_s), by a streaming log-sum-exp over S draws
+
+    It is the test log-likelihood per example.
 
     Args:
         model, x, key, n_samples, batch_size, draws_at_once, noise: as in `predict_vi_uq`.
         y: targets [batch, ...].
-        log_likelihood: a likelihood or a function (outputs, y) -> [batch], nats. Default: the model's `likelihood`,
-            else `Categorical()`.
+        log_likelihood: a likelihood or a function (outputs, y) -> [batch], in nats. The default is the model's
+            `likelihood`, or `Categorical()` if there is none.
     Returns:
-        [batch], nats.
+        log density in nats, [batch].
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx

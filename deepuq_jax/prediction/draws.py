@@ -1,4 +1,4 @@
-"""How the draws of a prediction run: one after the other or some side by side, over all inputs or in batches."""
+"""Loops over the draws and the batches of a prediction."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from deepuq_jax.noise import Given, NoiseSource
 
 
 def resolve_draws_at_once(draws_at_once: int | None, n_samples: int) -> int:
-    """How many draws run side by side under `vmap`; the rest follow in a scan. The one place of that choice.
+    """Choose how many draws run side by side under `vmap`.
 
-    On a CPU one: it is busy with one, and XLA's batched products are slower than its plain ones (8-50-1, 1,000 inputs:
-    2, 10 and 50 at once take 1.04, 1.5 and 1.9 times as long; 784-400-400-10: the same). Elsewhere ten: on an H100 a
-    prediction with ten at once takes 0.5 to 0.8 of the time that it takes one by one, for all but the smallest networks
-    (benchmarks/results/gpu-h100.json).
+    The remaining draws follow in a scan. The default on a CPU is a single draw, which keeps the CPU busy, and XLA's
+    batched products are slower than its plain products there: for 8-50-1 with 1,000 inputs, 2, 10 and 50 draws at once
+    take 1.04, 1.5 and 1.9 times as long, and 784-400-400-10 gives the same ratios. The default elsewhere is ten draws:
+    on an H100, a prediction with ten draws at once takes 0.5 to 0.8 of the time of single draws, for all but the
+    smallest networks (benchmarks/results/gpu-h100.json).
     """
     if draws_at_once is None:
         return 1 if jax.default_backend() == "cpu" else max(1, min(10, n_samples))
@@ -29,10 +30,10 @@ def resolve_draws_at_once(draws_at_once: int | None, n_samples: int) -> int:
 
 
 def outputs_of_draws(model: Any, x: Any, source: NoiseSource) -> Callable[[Any], Any]:
-    """The outputs of draw i as a function of i.
+    """Return the outputs of draw i as a function.
 
-    With a key each draw is one function for every input, also where a layer trains by another estimator than weight
-    sampling; given noise is that of the estimators, and is used as it is.
+    With a key, every layer draws its weights, so each draw is a single function of x, even if a layer trains by another
+    estimator than weight sampling. Given noise belongs to the estimators and is used as it is.
     """
     if not isinstance(source, Given):
         model = with_drawn_weights(model)
@@ -48,7 +49,16 @@ def outputs_of_draws(model: Any, x: Any, source: NoiseSource) -> Callable[[Any],
 def over_draws(
     take: Callable[[Any, Any, Any], Any], carry: Any, of_draw: Callable[[Any], Any], *, n_samples: int, at_once: int
 ) -> Any:
-    """carry = take(carry, i, of_draw(i)) for every draw i in turn, with `at_once` of `of_draw` side by side.
+    """Fold the draws of a prediction into a carry.
+
+    For every draw i in turn, carry = take(carry, i, of_draw(i)).
+
+    Args:
+        take: a function of the carry, the number of a draw and the value of that draw.
+        carry: the initial carry.
+        of_draw: a function of the number of a draw.
+        n_samples: number of draws.
+        at_once: number of draws that run side by side under `vmap`.
 
     >>> def add(carry, i, part):
     ...     return carry + part
@@ -61,7 +71,12 @@ def over_draws(
 
     def chunk(carry: Any, some: Array) -> tuple[Any, None]:
         parts = jax.vmap(of_draw)(some)
-        return jax.lax.scan(lambda carry, part: (take(carry, *part), None), carry, (some, parts))[0], None
+
+        def take_part(carry: Any, numbered: tuple[Array, Any]) -> tuple[Any, None]:
+            i, part = numbered
+            return take(carry, i, part), None
+
+        return jax.lax.scan(take_part, carry, (some, parts))[0], None
 
     full = n_samples - n_samples % at_once
     carry, _ = jax.lax.scan(chunk, carry, draws[:full].reshape(-1, at_once))
@@ -69,10 +84,10 @@ def over_draws(
 
 
 def check_batch_size(batch_size: int | None, noise: Any) -> None:
-    """Refuse a batch size that is no positive int, or one beside given noise, which is that of all inputs.
+    """Check the batch size of a prediction.
 
     Raises:
-        ValueError: either.
+        ValueError: the batch size is not a positive int, or is passed with noise, which belongs to all inputs.
     """
     if batch_size is not None:
         check_count("batch_size", batch_size)
@@ -81,7 +96,10 @@ def check_batch_size(batch_size: int | None, noise: Any) -> None:
 
 
 def in_batches(function: Callable[[Any], Any], data: Any, batch_size: int | None) -> Any:
-    """`function` over batches of `data`, joined: full batches by `lax.map`, then the remainder as it is."""
+    """Apply a function in batches and join the results.
+
+    `lax.map` runs over the full batches, and the remainder follows at its own size.
+    """
     size = jax.tree.leaves(data)[0].shape[0]
     if batch_size is None or batch_size >= size:
         return function(data)

@@ -1,4 +1,4 @@
-"""Moment propagation: mean and variance carried through the model in closed form, in place of draws of its weights.
+"""Moment propagation: closed-form mean and variance of the outputs.
 
 Source: Wu et al. 2019, arXiv 1810.03958, in its diagonal form.
 """
@@ -17,17 +17,22 @@ from deepuq_jax.noise import FromKey, draw_key, normal_like
 
 
 def propagated_moments(model: Any, x: Any) -> tuple[Array, Array]:
-    """Mean and variance of the outputs over the weights, in at least float32.
+    """Propagate mean and variance over the weights to the outputs.
 
+    Returns:
+        (mean, variance) of the outputs, in at least float32.
     Raises:
-        ValueError: a model that cannot propagate moments.
+        ValueError: the model cannot propagate moments.
     """
     mean, var = as_model(model).propagate(x)
     return at_least_float32(mean), at_least_float32(var)
 
 
 def propagated_outputs(model: Any, x: Any, source: FromKey) -> Callable[[Any], Any]:
-    """Draw i of the outputs, from Gaussians with the propagated moments, as a function of i."""
+    """Return draw i of the outputs as a function.
+
+    The draws come from Gaussians with the propagated moments.
+    """
     mean, var = as_model(model).propagate(x)
 
     def outputs(i: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Priors over weights, one per file, and rules that give each parameter its own."""
+"""Priors over weights, and rules that choose them."""
 
 from deepuq_jax.priors.empirical import EmpiricalGaussianPrior
 from deepuq_jax.priors.gaussian import GaussianPrior

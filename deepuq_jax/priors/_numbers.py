@@ -1,4 +1,4 @@
-"""What a prior with parameters is to JAX: plain numbers are static, arrays are leaves."""
+"""Priors as pytrees: plain numbers are static, arrays are leaves."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from deepuq_jax._checks import check_finite_number, check_positive
 
 
 def is_plain(value: Any) -> bool:
-    """Whether `value` is a Python number, and so static."""
+    """Whether `value` is a Python number, and therefore static."""
     return isinstance(value, (int, float))
 
 
 class Numbers:
-    """Base of the frozen dataclasses whose fields are numbers or arrays; a subclass registers itself as a pytree.
+    """Base of priors whose fields are numbers or arrays.
+
+    A subclass is a frozen dataclass and registers itself as a pytree.
 
     Attributes:
-        SCALES: names of the fields that must be above zero and that `LearnedPrior` trains.
+        SCALES: names of the fields that must be positive. `LearnedPrior` trains them.
     """
 
     SCALES: ClassVar[tuple[str, ...]] = ()
@@ -30,7 +32,7 @@ class Numbers:
             check(f"prior {field.name}", getattr(self, field.name))
 
     def tree_flatten_with_keys(self):
-        """Arrays as children, plain numbers in the treedef."""
+        """Flatten into arrays (children) and plain numbers (static)."""
         children, static = [], []
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
@@ -41,7 +43,10 @@ class Numbers:
 
     @classmethod
     def tree_unflatten(cls, static: Any, children: Any) -> Self:
-        """The inverse of flattening; past the checks, since a leaf may be a tracer or a placeholder."""
+        """Rebuild the prior without checks.
+
+        The checks are skipped because a leaf may be a tracer or a placeholder.
+        """
         children = iter(children)
         prior = object.__new__(cls)
         for field, value in zip(fields(cls), static, strict=True):  # type: ignore[arg-type]
@@ -49,7 +54,10 @@ class Numbers:
         return prior
 
     def unchecked(self, **values: Any) -> Self:
-        """A copy with other values, which may be what only a gradient step has made of them."""
+        """Copy the prior with other values, without checks.
+
+        A gradient step may produce values that the checks would refuse.
+        """
         prior = object.__new__(type(self))
         for field in fields(self):  # type: ignore[arg-type]
             object.__setattr__(prior, field.name, values.get(field.name, getattr(self, field.name)))

@@ -1,4 +1,4 @@
-"""What a prior over weights offers, and how an object of a user's own becomes one."""
+"""The base class of priors, and a wrapper for objects."""
 
 from __future__ import annotations
 
@@ -16,48 +16,60 @@ from deepuq_jax.functional.scale import Scale
 
 
 class Prior(ABC):
-    """A density over the weights of a tensor: the contract, with its defaults.
+    """Density over the weights of a tensor.
 
-    A subclass gives `log_prob`; where the KL from a Gaussian has a closed form, it also gives `kl` and says so by
-    `has_closed_form_kl`. Plain numbers in it are static, arrays are leaves of the pytree that it is.
+    A subclass defines `log_prob`. If the KL divergence of a Gaussian posterior from it has a closed form, the subclass
+    also defines `kl`, and its `has_closed_form_kl` is True. A prior is a pytree: its plain numbers are static, and its
+    arrays are leaves.
 
     Attributes:
-        is_learned: whether its arrays are trained along with the posterior.
+        is_learned: whether the arrays of the prior are trained with the posterior.
     """
 
     is_learned: ClassVar[bool] = False
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """Whether `kl` is there; without it the KL is estimated at draws of the weights."""
+        """Whether `kl` is defined.
+
+        If it is not, the KL is estimated at draws of the weights.
+        """
         return False
 
     @property
     def name(self) -> str:
-        """What an error message calls it."""
+        """Name of the prior in error messages."""
         return type(self).__name__
 
     @abstractmethod
     def log_prob(self, w: Array) -> Array:
-        """log p(w), summed over the tensor, in nats: a scalar."""
+        """Compute log p(w) in nats, summed to a scalar."""
 
     def kl(self, mu: Array, rho: Array) -> Array:
-        """KL(q || p) for q = N(mu, softplus(rho)^2), summed over the tensor, in nats: a scalar.
+        """Compute KL(q || p) in closed form.
 
+        Args:
+            mu, rho: parameters of q = N(mu, softplus(rho)^2), of the shape of the weights.
+        Returns:
+            KL in nats, summed over the tensor to a scalar.
         Raises:
-            NotImplementedError: no closed form.
+            NotImplementedError: the KL has no closed form.
         """
         raise NotImplementedError(f"{type(self).__name__} has no closed-form KL.")
 
     def kl_at_scale(self, mu: Array, scale: Scale, rho: Array) -> Array:
-        """`kl`, for a training step that has computed the scale already."""
+        """Compute `kl` for a caller who already has `scale_from_rho(rho)`."""
         del scale
         return self.kl(mu, rho)
 
     def resolve(self, mu: Array, rho: Array, mask: Array | None = None) -> Prior:
-        """The prior over one tensor with the posterior N(mu, softplus(rho)^2).
+        """Resolve the prior for a tensor.
 
-        Only a prior that depends on the posterior differs from itself here. `mask` is False for pruned weights.
+        The default returns the prior itself. A prior that depends on the posterior overrides this method.
+
+        Args:
+            mu, rho: parameters of the posterior N(mu, softplus(rho)^2) over the tensor.
+            mask: booleans that are False for pruned weights, or None.
         """
         del mu, rho, mask
         return self
@@ -66,46 +78,51 @@ class Prior(ABC):
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
 class OwnPrior(Prior):
-    """An object of a user's own with `log_prob(w)`, and with `kl(mu, rho)` where there is a closed form.
+    """A prior around a user's object.
 
-    It may be a `Prior` that is not registered as a pytree.
+    Args:
+        prior: an object with `log_prob(w)`, and with `kl(mu, rho)` if the KL has a closed form. It may be a `Prior`
+            that is not registered as a pytree.
     """
 
     prior: Any
 
     @property
     def name(self) -> str:
-        """The name of the object's class."""
+        """Name of the object's class."""
         return type(self.prior).__name__
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """What the object says of itself, else whether it has a method `kl`."""
+        """Whether the KL of the object has a closed form."""
         if isinstance(self.prior, Prior):
             return self.prior.has_closed_form_kl
         return hasattr(self.prior, "kl")
 
     def log_prob(self, w: Array) -> Array:
-        """The object's own log density."""
+        """Return the log density that the object computes."""
         return self.prior.log_prob(w)
 
     def kl(self, mu: Array, rho: Array) -> Array:
-        """The object's own KL."""
+        """Return the KL that the object computes."""
         return self.prior.kl(mu, rho)
 
     def resolve(self, mu: Array, rho: Array, mask: Array | None = None) -> Prior:
-        """The object's own answer; itself, if it is no `Prior`."""
+        """Let the object resolve itself if it is a `Prior`."""
         return as_prior(self.prior.resolve(mu, rho, mask)) if isinstance(self.prior, Prior) else self
 
     def tree_flatten_with_keys(self):
-        """The object as the child, or static if JAX sees no pytree or no arrays in it."""
+        """Flatten the object as a child, or as static data.
+
+        It is static if JAX does not treat it as a pytree, or if it has no leaves.
+        """
         if is_opaque(self.prior) or not jax.tree.leaves(self.prior):
             return (), self.prior
         return ((jax.tree_util.GetAttrKey("prior"), self.prior),), None
 
     @classmethod
     def tree_unflatten(cls, static: Any, children: Any) -> Self:
-        """The inverse of flattening."""
+        """Rebuild the wrapper around the object."""
         return cls(*children) if children else cls(static)
 
 
@@ -114,15 +131,20 @@ PriorRule = Callable[[str, Array], Any]
 
 
 def is_prior(value: Any) -> bool:
-    """Whether `value` is a prior, or an object that `as_prior` takes."""
+    """Whether `as_prior` accepts `value`."""
     return isinstance(value, Prior) or (hasattr(value, "log_prob") and not isinstance(value, type))
 
 
 def as_prior(value: Any, name: str = "prior") -> Prior:
-    """`value` as a `Prior` that is a pytree: itself, or wrapped if it is an object of a user's own.
+    """Convert a prior or a user's object to a `Prior`.
 
+    The result is a pytree: a registered `Prior` is returned as it is, and anything else is wrapped.
+
+    Args:
+        value: a `Prior`, or an object with `log_prob(w)`.
+        name: name of the argument in an error message.
     Raises:
-        TypeError: no `log_prob`.
+        TypeError: `value` has no method `log_prob`.
     """
     if isinstance(value, Prior) and not is_opaque(value):
         return value

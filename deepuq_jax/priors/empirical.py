@@ -1,7 +1,7 @@
-"""Empirical Bayes: the scale of a Gaussian prior set by the posterior itself, tensor by tensor.
+"""Gaussian prior with an empirical Bayes scale per tensor.
 
 Source: Wu et al. 2019, Deterministic Variational Inference for Robust Bayesian Neural Networks, arXiv 1810.03958,
-section 4, here without their hyperprior.
+section 4. Their hyperprior is left out.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from deepuq_jax.priors.gaussian import GaussianPrior
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
 class EmpiricalGaussianPrior(Numbers, Prior):
-    """p(w) = N(w; mu, sigma_p^2), its scale the best one for each tensor at every step. The KL is in closed form.
+    """Gaussian prior with the optimal scale for each posterior.
 
-    sigma_p^2 = mean(sigma_q^2 + (mu_q - mu)^2), the minimum of KL(q || p) over sigma_p, which there is
-    sum log(sigma_p / sigma_q). At a minimum the scale adds nothing to the gradient, so it is held fixed in it.
+    p(w) = N(w; mu, sigma_p^2), with sigma_p^2 = mean(sigma_q^2 + (mu_q - mu)^2) over the tensor
 
-    There is no state and no update of its own: `fit`, `train_step` and `vmap` take it as any other prior. A tensor of a
-    few weights (a bias) hardly tells its scale: give it a prior of its own by `by_path`.
+    For each tensor and at every step, this sigma_p minimises KL(q || p). The KL has a closed form, and its minimum is
+    sum log(sigma_p / sigma_q). The gradient treats sigma_p as a constant, since the derivative in sigma_p is 0 at the
+    minimum.
+
+    The prior has no state and needs no update, so `fit`, `train_step` and `vmap` treat it like any other prior. A
+    tensor with few weights, such as a bias, hardly determines a scale; give it another prior with `by_path`.
 
     Args:
-        mu: mean; a number or an array that broadcasts to the weights.
+        mu: mean, a number or an array that broadcasts to the weights.
 
     >>> from deepuq_jax import GaussianPosterior
     >>> q = GaussianPosterior(jnp.array([3.0, -4.0]), jnp.full(2, -20.0))
@@ -43,25 +46,33 @@ class EmpiricalGaussianPrior(Numbers, Prior):
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """It has: that of the Gaussian which it is for a posterior."""
+        """True: the resolved Gaussian prior has a closed form."""
         return True
 
     def log_prob(self, w: Array) -> Array:
-        """Refused: the density is known for a posterior only.
+        """Refuse to compute a density, which depends on the posterior.
 
         Raises:
-            TypeError: always; use `resolve(mu, rho).log_prob(w)`.
+            TypeError: always; use `resolve(mu, rho).log_prob(w)` instead.
         """
         raise TypeError("Expected EmpiricalGaussianPrior to be resolved for a posterior; call resolve(mu, rho) first.")
 
     def resolve(self, mu: Array, rho: Array, mask: Array | None = None) -> GaussianPrior:
-        """The Gaussian prior that is nearest to q = N(mu, softplus(rho)^2), over the weights where `mask` is True."""
+        """Find the Gaussian prior nearest to the posterior.
+
+        Args:
+            mu, rho: parameters of the posterior q = N(mu, softplus(rho)^2).
+            mask: booleans that are False for weights to leave out, or None.
+        Returns:
+            The Gaussian prior that minimises KL(q || p) over its scale.
+        """
         mu, rho = jax.lax.stop_gradient((mu, rho))
         distance = jnp.hypot(sigma_from_rho(rho), at_least_float32(mu) - self.mu)
         count = distance.size
         if mask is not None:
             distance, count = jnp.where(mask, distance, 0.0), jnp.maximum(jnp.sum(mask), 1)
-        # Divided by the largest, so that no square overflows or underflows; with nothing left any scale will do.
+        # Division by the largest distance keeps squares from overflow and underflow. If no weight is left, any scale
+        # will do.
         largest = jnp.max(distance)
         largest = jnp.where(largest > 0.0, largest, 1.0)
         ratio = distance / largest

@@ -1,4 +1,4 @@
-"""Gaussian prior with a mean and a scale.
+"""Gaussian prior over weights.
 
 Source: Blundell et al. 2015, arXiv 1505.05424; the closed-form KL is Kingma & Welling 2014, arXiv 1312.6114, app. B.
 """
@@ -22,16 +22,17 @@ from deepuq_jax.priors.base import Prior
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
 class GaussianPrior(Numbers, Prior):
-    """Independent Gaussians, p(w) = N(w; mu, sigma^2). The KL is in closed form.
+    """Independent Gaussian prior, p(w) = N(w; mu, sigma^2).
 
-    Plain numbers are static: equal priors are one compilation. Arrays (per-parameter scales, swept or learned ones)
-    are leaves, so a sweep over them can be vmapped.
+    The KL has a closed form. Plain numbers are static, so models with equal priors share compiled programs. Arrays,
+    such as scales per parameter or the scales of a sweep, are leaves, so `vmap` can run over them.
 
     Args:
-        mu: mean; a number or an array that broadcasts to the weights.
-        sigma: standard deviation above zero; likewise.
+        mu: mean, a number or an array that broadcasts to the weights.
+        sigma: positive standard deviation, a number or an array that broadcasts to the weights.
     Raises:
-        ValueError: a sigma that is not finite and above zero, a mean that is not finite. TypeError: not numbers.
+        ValueError: sigma is not finite and positive, or mu is not finite. TypeError: either is not a number or an
+            array.
 
     >>> prior = GaussianPrior(sigma=1.0)
     >>> float(prior.log_prob(jnp.zeros(2)))
@@ -45,19 +46,28 @@ class GaussianPrior(Numbers, Prior):
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """It has."""
+        """True."""
         return True
 
     def log_prob(self, w: Array) -> Array:
-        """log p(w), summed over the tensor, in nats."""
+        """Compute log p(w) in nats, summed over the tensor."""
         return jnp.sum(gaussian_log_prob(w, self.mu, jnp.asarray(self.sigma, _dtype(w))))
 
     def kl(self, mu: Array, rho: Array) -> Array:
-        """KL(q || p) in closed form for q = N(mu, softplus(rho)^2), summed over the tensor, in nats."""
+        """Compute KL(q || p) in closed form.
+
+        KL(q || p) = sum of log(sigma_p / sigma_q) + (sigma_q^2 + (mu_q - mu_p)^2) / (2 sigma_p^2) - 1/2 over the
+        components, evaluated without cancellation as in `functional.gaussian_kl`.
+
+        Args:
+            mu, rho: parameters of q = N(mu, softplus(rho)^2), of the shape of the weights.
+        Returns:
+            KL in nats, summed over the tensor to a scalar.
+        """
         return total(gaussian_kl(mu, rho, self.mu, self.sigma))
 
     def kl_at_scale(self, mu: Array, scale: Scale, rho: Array) -> Array:
-        """`kl`, for a training step that has computed the scale already."""
+        """Compute `kl` for a caller who already has `scale_from_rho(rho)`."""
         return total(gaussian_kl_at_scale(mu, scale, rho, self.mu, self.sigma))
 
 

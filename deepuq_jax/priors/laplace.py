@@ -1,4 +1,6 @@
-"""Laplace prior, whose tails are heavier than a Gaussian's and whose peak is sharp: the prior of an L1 penalty.
+"""Laplace prior over weights, which corresponds to an L1 penalty.
+
+Its tails are heavier than the tails of a Gaussian, and its peak is sharp.
 
 Source: Fortuin et al. 2022, Bayesian Neural Network Priors Revisited, arXiv 2102.06571.
 """
@@ -26,13 +28,17 @@ _LOG_2 = math.log(2.0)
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
 class LaplacePrior(Numbers, Prior):
-    """Independent Laplace densities, p(w) = exp(-\\|w - mu\\| / scale) / (2 scale). The KL is in closed form.
+    """Independent Laplace prior; the KL has a closed form.
+
+    p(w) = exp(-\\|w - mu\\| / scale) / (2 scale)
 
     Args:
-        mu: mean; a number or an array that broadcasts to the weights.
-        scale: above zero; likewise. The standard deviation is sqrt(2) scale.
+        mu: mean, a number or an array that broadcasts to the weights.
+        scale: positive scale, a number or an array that broadcasts to the weights. The standard deviation is
+            sqrt(2) scale.
     Raises:
-        ValueError: a scale that is not finite and above zero, a mean that is not finite. TypeError: not numbers.
+        ValueError: scale is not finite and positive, or mu is not finite. TypeError: either is not a number or an
+            array.
 
     >>> float(LaplacePrior(scale=1.0).log_prob(jnp.zeros(1)))  # -log 2
     -0.6931...
@@ -45,20 +51,26 @@ class LaplacePrior(Numbers, Prior):
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """It has."""
+        """True."""
         return True
 
     def log_prob(self, w: Array) -> Array:
-        """log p(w), summed over the tensor, in nats."""
+        """Compute log p(w) in nats, summed over the tensor."""
         distance = jnp.abs(at_least_float32(jnp.subtract(w, self.mu)))
         scale = jnp.asarray(self.scale, distance.dtype)
         return -jnp.sum(distance / scale + jnp.log(scale) + _LOG_2)
 
     def kl(self, mu: Array, rho: Array) -> Array:
-        """KL(q || p) in closed form for q = N(mu, softplus(rho)^2), summed over the tensor, in nats.
+        """Compute KL(q || p) in closed form.
 
-        KL = E_q\\|w - mu_p\\| / scale + log(2 scale / sigma) - log(2 pi e) / 2, with d = mu - mu_p and
-        E_q\\|w - mu_p\\| = sqrt(2 / pi) sigma exp(-d^2 / (2 sigma^2)) + d erf(d / (sqrt(2) sigma))
+        Per component, with q = N(mu, sigma^2) and d = mu - mu_p,
+        KL = E_q\\|w - mu_p\\| / scale + log(2 scale / sigma) - log(2 pi e) / 2,
+        E_q\\|w - mu_p\\| = sqrt(2 / pi) sigma exp(-d^2 / (2 sigma^2)) + d erf(d / (sqrt(2) sigma)).
+
+        Args:
+            mu, rho: parameters of q, of the shape of the weights, with sigma = softplus(rho).
+        Returns:
+            KL in nats, summed over the tensor to a scalar.
         """
         mu, rho = at_least_float32(mu), at_least_float32(rho)
         scale = jnp.asarray(self.scale, jnp.promote_types(rho.dtype, jnp.result_type(self.scale)))
@@ -68,20 +80,23 @@ class LaplacePrior(Numbers, Prior):
 
 @jax.custom_jvp
 def _mean_distance(d: Array, sigma: Array) -> Array:
-    """E\\|d + sigma eps\\| of a standard normal eps: both terms are positive, so nothing cancels."""
+    """Compute E\\|d + sigma eps\\| for a standard normal eps.
+
+    Both terms are positive, so nothing cancels.
+    """
     z = _ratio(d, sigma)
     return _SQRT_2_OVER_PI * sigma * jnp.exp(-0.5 * jnp.square(z)) + d * erf(math.sqrt(0.5) * z)
 
 
 @_mean_distance.defjvp
 def _mean_distance_jvp(primals: Any, tangents: Any) -> Any:
-    # Its derivatives are erf(z / sqrt 2) and sqrt(2 / pi) exp(-z^2 / 2), z = d / sigma: bounded, where those of the
-    # terms one by one are not.
+    # The derivatives are erf(z / sqrt 2) and sqrt(2 / pi) exp(-z^2 / 2) with z = d / sigma. They are bounded, but the
+    # derivatives of the single terms are not.
     z = _ratio(*primals)
     by_d, by_sigma = erf(math.sqrt(0.5) * z), _SQRT_2_OVER_PI * jnp.exp(-0.5 * jnp.square(z))
     return _mean_distance(*primals), by_d * tangents[0] + by_sigma * tangents[1]
 
 
 def _ratio(d: Array, sigma: Array) -> Array:
-    """d / sigma, and 0 at d = 0 where sigma has underflowed too."""
+    """Compute d / sigma, with 0 / 0 = 0."""
     return d / jnp.where(d == 0.0, 1.0, sigma)

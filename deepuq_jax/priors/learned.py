@@ -1,4 +1,7 @@
-"""Prior scales that are trained with the posterior: type-II maximum likelihood by gradient."""
+"""Priors whose scales are trained with the posterior.
+
+This is type-II maximum likelihood by gradient.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,20 @@ from deepuq_jax.priors.gaussian import GaussianPrior
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
 class LearnedPrior(Prior):
-    """A prior whose scales are trained along by the ELBO, in their logarithms. The KL is that of the prior inside.
+    """A prior whose scales are trained with the posterior.
 
-    The model holds it as an `nnx.Param`: one for all weights under it, so one a layer in a layer, one for the network
-    in `bayesianize`; a rule that makes a new one for each path, `lambda path, leaf: LearnedPrior(...)`, has a scale of
-    its own for each tensor. The scales have no prior themselves.
+    The ELBO trains the logarithms of the scales, and the scales themselves have no prior. The KL is computed by the
+    wrapped prior.
+
+    The model holds the scales in an `nnx.Param`. All weights that share a `LearnedPrior` share its scales: all weights
+    of a layer that gets it, or of the whole network in `bayesianize`. A rule that makes a new prior per path,
+    `lambda path, leaf: LearnedPrior(...)`, gives each tensor its own scale.
 
     Args:
-        prior: one of `deepuq_jax.priors` with a scale, where training starts; its scales may be arrays, one a weight,
-            its other parameters plain numbers.
+        prior: a prior of `deepuq_jax.priors` with a scale, whose value is the start of training. The scale may be an
+            array with an entry per weight; the other parameters are plain numbers.
     Raises:
-        TypeError: another prior. ValueError: arrays in it that are no scales.
+        TypeError: `prior` has no scale to train. ValueError: a parameter of it other than a scale is an array.
 
     >>> learned = LearnedPrior(GaussianPrior(sigma=0.5))
     >>> round(float(learned.at_present().sigma), 4), len(jax.tree.leaves(learned))
@@ -52,12 +58,12 @@ class LearnedPrior(Prior):
         object.__setattr__(self, "log_scales", logs)
 
     def tree_flatten_with_keys(self):
-        """Logarithms of the scales as children, the rest static."""
+        """Flatten into log scales (children) and the rest (static)."""
         return [(jax.tree_util.GetAttrKey("log_scales"), self.log_scales)], self.prior
 
     @classmethod
     def tree_unflatten(cls, template: Any, children: Any) -> LearnedPrior:
-        """The inverse of flattening."""
+        """Rebuild the prior from its log scales."""
         learned = object.__new__(cls)
         object.__setattr__(learned, "prior", template)
         object.__setattr__(learned, "log_scales", children[0])
@@ -65,17 +71,17 @@ class LearnedPrior(Prior):
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """Whether the prior inside has one."""
+        """Whether the wrapped prior has a closed-form KL."""
         return self.prior.has_closed_form_kl
 
     def log_prob(self, w: Array) -> Array:
-        """log p(w) at the present scales, summed over the tensor, in nats."""
+        """Compute log p(w) at the present scales, in nats, summed."""
         return self.at_present().log_prob(w)
 
     def resolve(self, mu: Array, rho: Array, mask: Array | None = None) -> Prior:
-        """The prior at its present scales, whatever the posterior."""
+        """Return the wrapped prior with its present scales."""
         return self.at_present()
 
     def at_present(self) -> Any:
-        """The prior inside, with its present scales."""
+        """Return the wrapped prior with its present scales."""
         return self.prior.unchecked(**{name: jnp.exp(value) for name, value in self.log_scales.items()})

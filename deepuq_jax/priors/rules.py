@@ -1,4 +1,7 @@
-"""Rules: functions of a parameter's path and means that give its prior, applied once, when a model is built."""
+"""Rules, which choose a prior for each parameter.
+
+A rule is a function of a parameter's path and means. A model applies its rule once, when it is built.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,19 @@ from deepuq_jax.priors.gaussian import GaussianPrior
 
 
 def by_path(priors: Mapping[str, Any]) -> PriorRule:
-    """A different prior for each parameter: that of the first pattern which matches its dotted path.
+    """Choose priors by patterns over the paths of parameters.
 
-    Paths are those of `model.bayesian_paths()` in `bayesianize`, "layers.0.kernel", "layers.2.bias" and so on in an
-    MLP, and "kernel" and "bias" in a layer built alone.
+    A parameter gets the prior of the first pattern that matches its dotted path. The paths in `bayesianize` are the
+    paths of `model.bayesian_paths()`; an MLP has "layers.0.kernel", "layers.2.bias" and so on; a layer that is built
+    alone has "kernel" and "bias".
 
     Args:
-        priors: patterns, in which ``*`` stands for anything, dots included, and for each a prior or a rule.
+        priors: a prior or a rule for each pattern. In a pattern ``*`` matches anything, dots included.
     Returns:
-        A rule, for the argument `prior` of layers and `bayesianize`; it raises ValueError where no pattern matches
-        (put "*" last for the rest).
+        A rule for the argument `prior` of layers and `bayesianize`. It raises ValueError for a parameter that no
+        pattern matches; a last pattern "*" matches all remaining parameters.
     Raises:
-        TypeError: neither a prior nor a rule.
+        TypeError: a value of `priors` is neither a prior nor a rule.
 
     >>> import jax.numpy as jnp
     >>> rule = by_path({"*.bias": GaussianPrior(sigma=1.0), "*": fan_in_gaussian(gain=2.0)})
@@ -48,17 +52,19 @@ def by_path(priors: Mapping[str, Any]) -> PriorRule:
 
 
 def fan_in_gaussian(gain: ArrayLike = 1.0, *, out_axis: int | Sequence[int] = -1) -> PriorRule:
-    """Gaussian priors under which a layer's outputs keep their scale, whatever its width: sigma = gain / sqrt(fan_in).
+    """Choose Gaussian priors with sigma = gain / sqrt(fan_in).
 
-    fan_in is the number of weights behind one output: that of all axes but `out_axis`. A bias [out] has fan_in 1, so
-    sigma = gain.
+    Under these priors the scale of a layer's outputs does not depend on the layer's width. fan_in is the number of
+    weights that contribute to an output: the product of the sizes of all axes but `out_axis`. A bias [out] has fan_in
+    1, so its sigma is `gain`.
 
     Args:
-        gain: above zero, a number or an array (then swept or carried, as in `GaussianPrior`).
-        out_axis: axes of the outputs: the last in Flax and in our layers, 0 in Equinox, (-2, -1) for the query, key
-            and value of `nnx.MultiHeadAttention`. A table of embeddings has fan_in 1: out_axis=(-2, -1).
+        gain: positive number or array; an array is a leaf of the priors, as in `GaussianPrior`.
+        out_axis: axes of the outputs. They are -1 in Flax and in the layers of this package, 0 in Equinox, and (-2, -1)
+            in the query, key and value of `nnx.MultiHeadAttention`. A table of embeddings has fan_in 1, which
+            out_axis=(-2, -1) expresses.
     Returns:
-        A rule, for the argument `prior` of layers and `bayesianize`.
+        A rule for the argument `prior` of layers and `bayesianize`.
     Source: Neal 1996, Bayesian Learning for Neural Networks, chapter 2 (the scaling); He et al. 2015, arXiv 1502.01852.
 
     >>> import jax.numpy as jnp
@@ -69,7 +75,7 @@ def fan_in_gaussian(gain: ArrayLike = 1.0, *, out_axis: int | Sequence[int] = -1
     axes = (out_axis,) if isinstance(out_axis, int) else tuple(out_axis)
 
     def rule(path: str, leaf: Array) -> GaussianPrior:
-        # A tensor of fewer axes than are named, such as a bias, has only axes of outputs.
+        # A tensor with fewer axes than `out_axis` names, such as a bias, has only axes of outputs.
         fan_in = leaf.size // prod(leaf.shape[axis] for axis in axes if -leaf.ndim <= axis < leaf.ndim)
         return GaussianPrior(sigma=gain / fan_in**0.5)
 
@@ -77,7 +83,14 @@ def fan_in_gaussian(gain: ArrayLike = 1.0, *, out_axis: int | Sequence[int] = -1
 
 
 def below(prior: Any, prefix: str) -> Any:
-    """The prior of a part of a model: a rule sees the part's paths with `prefix` before them."""
+    """Return the prior for a part of a model.
+
+    If `prior` is a rule, the result is a rule that puts `prefix` before the paths of the part.
+    """
     if is_prior(prior) or not callable(prior):
         return prior
-    return lambda path, leaf: prior(f"{prefix}.{path}", leaf)
+
+    def rule(path: str, leaf: Array) -> Any:
+        return prior(f"{prefix}.{path}", leaf)
+
+    return rule

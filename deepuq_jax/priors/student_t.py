@@ -1,4 +1,6 @@
-"""Student-t prior: heavier tails than a Laplace, so that a weight that the data want large may be.
+"""Student-t prior over weights.
+
+Its tails are heavier than the tails of a Laplace prior, so it hardly shrinks a weight that the data make large.
 
 Source: Fortuin et al. 2022, Bayesian Neural Network Priors Revisited, arXiv 2102.06571.
 """
@@ -23,16 +25,20 @@ from deepuq_jax.priors.base import Prior
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
 class StudentTPrior(Numbers, Prior):
-    """Independent Student-t densities. The KL has no closed form: it is estimated at the draw of the likelihood.
+    """Independent Student-t prior.
+
+    The KL has no closed form. It is estimated at the draw of the likelihood.
 
     log p(w) = -(df + 1)/2 log(1 + z^2/df) - log scale - log(df)/2 - log B(1/2, df/2),  z = (w - mu) / scale
 
     Args:
-        df: degrees of freedom, above zero; 1 is Cauchy, infinity would be Gaussian.
-        mu: centre; a number or an array that broadcasts to the weights.
-        scale: above zero; likewise. The standard deviation, where df > 2, is scale sqrt(df / (df - 2)).
+        df: positive degrees of freedom; 1 gives a Cauchy density, and the limit of infinity is Gaussian.
+        mu: centre, a number or an array that broadcasts to the weights.
+        scale: positive scale, a number or an array that broadcasts to the weights. For df > 2, the standard deviation
+            is scale sqrt(df / (df - 2)).
     Raises:
-        ValueError: df or scale not finite and above zero, a mu that is not finite. TypeError: not numbers.
+        ValueError: df or scale is not finite and positive, or mu is not finite. TypeError: an argument is not a number
+            or an array.
 
     >>> float(StudentTPrior(df=1.0, scale=1.0).log_prob(jnp.zeros(1)))  # -log pi
     -1.1447...
@@ -49,7 +55,7 @@ class StudentTPrior(Numbers, Prior):
         check_positive("prior df", self.df)
 
     def log_prob(self, w: Array) -> Array:
-        """log p(w), summed over the tensor, in nats."""
+        """Compute log p(w) in nats, summed over the tensor."""
         deviation = at_least_float32(jnp.subtract(w, self.mu))
         df, scale = (jnp.asarray(value, deviation.dtype) for value in (self.df, self.scale))
         body = -0.5 * (df + 1.0) * jnp.log1p(jnp.square(deviation / scale) / df)

@@ -1,4 +1,4 @@
-"""One prior for each leaf of a pytree of weights: what a rule becomes, and how priors meet posteriors."""
+"""Priors for the leaves of a pytree of weights."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class PriorTree:
     """A prior for each leaf of a pytree of weights.
 
     Attributes:
-        priors: in the order of the leaves.
-        treedef: of the weights.
+        priors: the priors in the order of the leaves.
+        treedef: the tree structure of the weights.
     """
 
     priors: tuple[Prior, ...]
@@ -30,20 +30,25 @@ class PriorTree:
 
     @property
     def is_learned(self) -> bool:
-        """Whether one of them is."""
+        """Whether any of the priors is learned."""
         return any(prior.is_learned for prior in self.priors)
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """Whether all of them have one."""
+        """Whether the KL of every prior has a closed form."""
         return all(prior.has_closed_form_kl for prior in self.priors)
 
 
 def priors_for(prior: Any, means: Any) -> Prior | PriorTree:
-    """The argument `prior` of a layer: one prior for all weights, or a rule (path, leaf) -> prior applied to each leaf.
+    """Turn the argument `prior` of a layer into priors.
 
+    Args:
+        prior: a prior for all weights, or a rule (path, leaf) -> prior that is applied to each leaf.
+        means: the posterior means, a pytree of arrays.
+    Returns:
+        A prior for all weights, or a `PriorTree`.
     Raises:
-        TypeError: neither a prior nor a rule, or a rule that does not give one.
+        TypeError: `prior` is neither a prior nor a rule, or the rule returns something else than a prior.
     """
     if is_prior(prior) or not callable(prior) or isinstance(prior, type):
         return as_prior(prior)
@@ -53,12 +58,12 @@ def priors_for(prior: Any, means: Any) -> Prior | PriorTree:
 
 
 def as_prior_or_tree(prior: Any) -> Prior | PriorTree:
-    """A `PriorTree` as it is, anything else as a `Prior`."""
+    """Convert anything but a `PriorTree` to a `Prior`."""
     return prior if isinstance(prior, PriorTree) else as_prior(prior)
 
 
 def prior_by_leaf(prior: Any, like: Any) -> Any:
-    """A pytree like `like` with a prior in place of every leaf."""
+    """Replace every leaf of `like` by its prior."""
     if isinstance(prior, PriorTree):
         return prior.treedef.unflatten(prior.priors)
     one = as_prior(prior)
@@ -66,9 +71,17 @@ def prior_by_leaf(prior: Any, like: Any) -> Any:
 
 
 def each_weight(prior: Prior, function: Callable[..., Array], *tensors: Array) -> Array:
-    """`function` of the prior and of the entries of `tensors`, one by one: their shape, where priors only give sums.
+    """Evaluate a function of a prior at each weight.
 
-    A prior's arrays broadcast to the weights: each weight gets its own entry of them.
+    The methods of a prior return sums over a tensor; this function returns their terms. The arrays of the prior
+    broadcast to the weights, and each weight gets its entry of them.
+
+    Args:
+        prior: the prior over the tensor.
+        function: (prior, *entries) -> scalar.
+        tensors: arrays of the same shape, whose entries are passed to `function`.
+    Returns:
+        The values, of the shape of the tensors.
     """
     shape = tensors[0].shape
     flat = [tensor.ravel() for tensor in tensors]

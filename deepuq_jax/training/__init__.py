@@ -1,1 +1,1 @@
-"""Training: the state, a step, an epoch, schedules of the KL's weight, and `fit` around them."""
+"""Training: `fit`, its states, steps and epochs, and schedules."""

@@ -1,4 +1,4 @@
-"""How the epochs of `fit` run: over arrays, in a loop or one step per call, or over batches as they come."""
+"""The epochs of `fit`, over arrays or over batches."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from deepuq_jax.training.step import train_step
 from deepuq_jax.types import ELBOTerms
 
 _MEANS = ("loss", "nll", "kl")
-# Epochs shorter than this are batched: dispatch costs about 30 steps of a small network.
+# Epochs shorter than this are batched, because dispatching a call costs about 30 steps of a small network.
 _STEPS_PER_CALL = 250
 
 
 class EpochsRun(NamedTuple):
-    """What `Epochs.run` did.
+    """Result of `Epochs.run`.
 
     Attributes:
-        state: after it.
-        count: epochs that were run.
-        means: arrays by name, averaged over the examples of each epoch; entries from `count` on mean nothing.
+        state: the state after the last step.
+        count: number of epochs that ran.
+        means: arrays by name, averaged over the examples of each epoch; entries from index `count` on are meaningless.
     """
 
     state: TrainState
@@ -45,21 +45,22 @@ class EpochsRun(NamedTuple):
 
 
 class Epochs(ABC):
-    """Passes over the data, with the objective and the optimizer that they train by."""
+    """Passes over the data, with an objective and an optimizer."""
 
     @abstractmethod
     def run(self, state: TrainState, key: Array, first: int, last: int) -> EpochsRun:
-        """Run epochs from number `first` on, one or more of them, at most up to `last`; `state` may be donated.
+        """Run at least one epoch, from number `first` on.
 
-        Fewer are run after a step that is not finite.
+        The run stops before epoch `last` at the latest, and earlier after a step that is not finite. The buffers of
+        `state` may be donated.
         """
 
 
 class Data(ABC):
-    """Training data, checked.
+    """Checked training data.
 
     Attributes:
-        steps: of an epoch, or None where that is not known beforehand.
+        steps: number of steps per epoch, or None if it is not known beforehand.
     """
 
     steps: int | None
@@ -68,7 +69,7 @@ class Data(ABC):
     def epochs(
         self, model: Any, objective: VariationalObjective, optimizer: optax.GradientTransformation, *, one_by_one: bool
     ) -> Epochs:
-        """Passes over these data; with `one_by_one` each call of `run` is one epoch."""
+        """Create passes; `one_by_one` means an epoch per `run`."""
 
 
 class Arrays(Data):
@@ -76,9 +77,9 @@ class Arrays(Data):
 
     Args:
         x, y: the data.
-        batch_size: default 128, or all the data where that is less.
+        batch_size: number of examples per step. The default is 128, or all data if they are fewer.
     Raises:
-        ValueError, TypeError: what `check_batch` refuses, a batch size that cannot be.
+        ValueError, TypeError: `check_batch` refuses the data, or the batch size is invalid.
     """
 
     def __init__(self, x: Any, y: Any, batch_size: int | None):
@@ -92,7 +93,7 @@ class Arrays(Data):
     def epochs(
         self, model: Any, objective: VariationalObjective, optimizer: optax.GradientTransformation, *, one_by_one: bool
     ) -> Epochs:
-        """Passes over the arrays, once the targets are known to fit the outputs."""
+        """Check the targets and create passes over the arrays."""
         check_against(model, self.x, self.y, objective)
         kind = OneStepPerCall if is_slow_in_a_loop(model, self.x) else InALoop
         x, y = jax.tree.map(jnp.asarray, (self.x, self.y))
@@ -101,10 +102,12 @@ class Arrays(Data):
 
 
 class Batches(Data):
-    """An iterable of batches (x, y) that starts anew each epoch; each batch is checked as it comes.
+    """An iterable of batches (x, y).
+
+    It starts anew each epoch, and each batch is checked as it comes.
 
     Raises:
-        ValueError: no iterable, or a batch size beside it.
+        ValueError: `batches` is not an iterable, or a batch size is passed with it.
     """
 
     def __init__(self, batches: Any, batch_size: int | None):
@@ -118,25 +121,25 @@ class Batches(Data):
     def epochs(
         self, model: Any, objective: VariationalObjective, optimizer: optax.GradientTransformation, *, one_by_one: bool
     ) -> Epochs:
-        """Passes over the iterable, one per call of `run`."""
+        """Create passes over the iterable, an epoch per `run`."""
         return OverBatches(self.batches, objective, optimizer)
 
 
 def check_against(model: Any, x: Any, y: Any, objective: VariationalObjective) -> None:
-    """Hold targets against the model's outputs, where the objective says how they are scored."""
+    """Check targets against outputs if the objective has a score."""
     score = objective.score_for(model)
     if score is not None:
         check_targets(model, x, y, score)
 
 
 def is_slow_in_a_loop(model: Any, x: Any) -> bool:
-    """Whether steps are better taken one per call than in a loop on the device. The one place of that choice.
+    """Whether a call per step beats a loop of steps.
 
-    A loop saves the way in and out of a call, a fraction of a millisecond. But XLA:CPU has no fast gradient of a
+    A loop saves the dispatch of a call, a fraction of a millisecond per step. But XLA:CPU has no fast gradient of a
     convolution in a loop (github.com/jax-ml/jax/issues/12868): 16-32-10 at batch 128 takes six times as long there.
     """
     if jax.default_backend() != "cpu" or all(np.ndim(leaf) < 3 for leaf in jax.tree.leaves(model)):
-        return False  # Without a kernel of a convolution's rank there is no need to trace, which takes 70 ms or more.
+        return False  # Without a kernel of a convolution's rank, this avoids a trace, which takes 70 ms or more.
     one = jax.tree.map(lambda leaf: leaf[:1], x)
 
     def outputs(model: Any, x: Any, key: Array) -> Any:
@@ -156,10 +159,10 @@ class _OverArrays(Epochs):
 
 
 class InALoop(_OverArrays):
-    """Epochs over arrays, several per call of one compiled program."""
+    """Epochs over arrays, several per call of a compiled program."""
 
     def run(self, state: TrainState, key: Array, first: int, last: int) -> EpochsRun:
-        """Run `per_call` epochs, fewer at the end."""
+        """Run `per_call` epochs, or fewer at the end."""
         return EpochsRun(
             *_run_in_a_loop(
                 state,
@@ -177,10 +180,10 @@ class InALoop(_OverArrays):
 
 
 class OneStepPerCall(_OverArrays):
-    """Epochs over arrays, the steps of `train_epoch` one per call."""
+    """Epochs over arrays, with a call per step of `train_epoch`."""
 
     def run(self, state: TrainState, key: Array, first: int, last: int) -> EpochsRun:
-        """Run one epoch."""
+        """Run an epoch."""
         sizes = _sizes(self.x, self.batch_size)
         batches, remainder, keys = _batches_of_epoch(draw_key(key, first), sum(sizes), self.batch_size)
         rows = [*batches, remainder] if remainder.size else [*batches]
@@ -202,7 +205,7 @@ class OverBatches(Epochs):
     optimizer: optax.GradientTransformation
 
     def run(self, state: TrainState, key: Array, first: int, last: int) -> EpochsRun:
-        """Run one epoch."""
+        """Run an epoch."""
         key, terms, sizes = draw_key(key, first), [], []
         for i, (x, y) in enumerate(self.batches):
             x, y = jax.tree.map(np.asarray, (x, y))
@@ -215,7 +218,7 @@ class OverBatches(Epochs):
         return EpochsRun(state, 1, _means_of_one_epoch(terms, sizes))
 
 
-# Epochs run, the state, and their means by name.
+# The number of epochs so far, the state, and the means of the epochs by name.
 _Carry = tuple[Any, TrainState, dict[str, Array]]
 
 
@@ -233,7 +236,7 @@ def _run_in_a_loop(
     batch_size: int,
     per_call: int,
 ) -> tuple[TrainState, Array, dict[str, Array]]:
-    """(state, epochs run, their means [per_call] by name): epochs from `first` on, until one is not finite."""
+    """Run epochs, and return (state, number of epochs, means [per_call])."""
     sizes = _sizes(x, batch_size)
 
     def is_next(carry: _Carry) -> Array:
@@ -286,13 +289,16 @@ def _step_on_rows(
 
 
 def _sizes(x: Any, batch_size: int) -> list[int]:
-    """Examples of each step of an epoch."""
+    """Return the number of examples of each step."""
     steps, remainder = divmod(jax.tree.leaves(x)[0].shape[0], batch_size)
     return [batch_size] * steps + [remainder] * bool(remainder)
 
 
 def _means_of_one_epoch(terms: list[ELBOTerms], sizes: list[int]) -> dict[str, Array]:
-    means = _mean_over_examples(jax.tree.map(lambda *values: jnp.stack(values), *terms), sizes)
+    def stack(*values: Array) -> Array:
+        return jnp.stack(values)
+
+    means = _mean_over_examples(jax.tree.map(stack, *terms), sizes)
     return {name: mean[None] for name, mean in means.items()}
 
 

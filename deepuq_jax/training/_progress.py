@@ -6,7 +6,7 @@ from typing import Any
 
 
 def progress_bar(epochs: int, progress: bool) -> Any:
-    """A tqdm bar over epochs, or without `progress` nothing that is shown."""
+    """Create a tqdm bar over epochs, or a silent stand-in."""
     if not progress:
         return _NoBar()
     try:
@@ -17,7 +17,7 @@ def progress_bar(epochs: int, progress: bool) -> Any:
 
 
 class _NoBar:
-    """Stands for the progress bar where there is none."""
+    """A silent stand-in for a progress bar."""
 
     def __enter__(self):
         return self
@@ -26,4 +26,4 @@ class _NoBar:
         return None
 
     def update(self, _):
-        """Nothing to show."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""One pass over the data as a pure function."""
+"""A pass over the data as a pure function."""
 
 from __future__ import annotations
 
@@ -27,19 +27,22 @@ def train_epoch(
     optimizer: optax.GradientTransformation,
     batch_size: int,
 ) -> tuple[TrainState, ELBOTerms]:
-    """One pass over the data in a new order: a scan over the full batches, then one step on the remainder.
+    """Train for a pass over the data in random order.
+
+    A scan runs over the full batches, and a final step takes the remaining examples. No example is left out, padded or
+    masked.
 
     Args:
-        state: of `TrainState.create` or of the epoch before.
+        state: the state from `TrainState.create` or from the previous epoch.
         x, y: the whole data, arrays with a leading axis [num_data, ...].
-        key: of this epoch: orders the data and draws the noise.
-        objective: as in `train_step`; where its `num_data` is None it becomes the number of examples in `x`.
-        optimizer: the one that `state` was made with.
-        batch_size: at most the number of examples. No example is left out, none is padded or masked.
+        key: the key of this epoch, which orders the data and draws the noise.
+        objective: as in `train_step`. If its `num_data` is None, the number of examples in `x` takes its place.
+        optimizer: the optimizer that `state` was created with.
+        batch_size: number of examples per step, at most the number of examples in `x`.
     Returns:
         (the next state, ELBOTerms of arrays [steps], in the order of the steps).
     Raises:
-        ValueError: a batch size above the number of examples, and as the objective.
+        ValueError: the batch size exceeds the number of examples, or the objective raises it.
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
@@ -70,10 +73,11 @@ def train_epoch(
 
 
 def batches_of_epoch(key: Array, size: int, batch_size: int) -> tuple[Array, Array, Array]:
-    """The rows of each step of `train_epoch`, and their keys.
+    """Choose the rows and the key of each step.
 
     Returns:
-        (full batches [steps, batch_size], the remainder, keys [steps + 1], the last of them for the remainder).
+        (rows of the full batches [steps, batch_size], rows of the remainder, keys [steps + 1]). The last key belongs to
+        the remainder.
     """
     order_key, step_key = jax.random.split(key)
     order = jax.random.permutation(order_key, size)

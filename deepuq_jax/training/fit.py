@@ -1,8 +1,8 @@
-"""`fit`: the training loop, a thin shell around `train_epoch` and `train_step`.
+"""`fit`, the training loop around `train_epoch` and `train_step`.
 
 For arrays, one compiled program runs an epoch per call (several if they are short). On a CPU, convolutions run one
-step per call. For an iterable, each distinct batch shape is a program. The host is asked after each epoch: did a step
-turn non-finite, is it time to stop.
+step per call. For an iterable, each distinct batch shape compiles a program. After each epoch, the host checks whether
+a step was non-finite and whether to stop.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from deepuq_jax.training._epochs import Arrays, Batches, Epochs
 from deepuq_jax.training._progress import progress_bar
 from deepuq_jax.training.state import TrainState
 
-# Draws of the validation score: enough to rank epochs, and each costs a forward pass.
+# The number of draws of the validation score. Ten draws suffice to rank epochs, and each draw costs a forward pass.
 _VALIDATION_DRAWS = 10
 
 
 class FitResult(NamedTuple):
-    """What `fit` returns.
+    """Result of `fit`.
 
     Attributes:
-        model: as trained; with early stopping, as it was at its best epoch.
-        history: arrays [epochs]: `loss`, `nll` and `kl` averaged over the examples of each epoch, and with validation
-            data `val_nll`, the negative log predictive density per example, nats.
+        model: the trained model; with early stopping, the model of the best epoch.
+        history: arrays [epochs] by name: `loss`, `nll` and `kl`, averaged over the examples of each epoch, and, with
+            validation data, `val_nll`, the negative log predictive density in nats per example.
         state: the `TrainState` after the last step.
     """
 
@@ -50,11 +50,11 @@ class FitResult(NamedTuple):
 
 
 class NonFiniteError(FloatingPointError):
-    """The loss or the update turned non-finite.
+    """A loss or an update is not finite.
 
     Attributes:
         step: the first such step, counted from 0. It was not applied.
-        result: `FitResult` with the last good model and the history so far.
+        result: a `FitResult` with the last good model and the history so far.
     """
 
     def __init__(self, step: int, result: FitResult):
@@ -80,29 +80,32 @@ def fit(
     """Train a Bayesian model on an objective.
 
     Args:
-        model: a Bayesian model; it is left as it is.
-        x, y: the data, arrays with a leading axis; or for data that does not fit, `x` an iterable of batches (x, y)
-            that starts anew each epoch (a DataLoader, a list), without `y` and with an objective that knows the size of
-            the data, such as `ELBO(num_data=N)`.
-        key: one key of `jax.random.key`: orders the data and draws the noise.
+        model: a Bayesian model; `fit` does not modify it.
+        x, y: the data, arrays with a leading axis. For data that do not fit into memory, pass as `x` an iterable of
+            batches (x, y) that starts anew each epoch (a DataLoader, a list), without `y` and with an objective that
+            knows the size of the data, such as `ELBO(num_data=N)`.
+        key: a key of `jax.random.key`, which orders the data and draws the noise.
         objective: `ELBO(...)`, `DocumentedELBO(...)`, or any callable (model, x, y, *, key, step) -> (loss, ELBOTerms).
-            With arrays an open `num_data` becomes the number of examples. Default: the ELBO, its KL weight rising from
-            0 to 1 in a straight line over the first three quarters of the steps; at 1 throughout where the number of
-            steps is not known beforehand (`patience`, an iterable without a length). To go on with a trained model,
-            give `ELBO()`, whose weight is 1.
-        optimizer: any optax optimizer; default Adam from 5e-3, falling to 0 as a cosine over the epochs (constant where
-            an iterable does not tell its length).
-        epochs: passes over the data; default as many as make 10,000 steps, and 100 where the length is not told.
-        batch_size: default 128, or all the data where that is less.
+            With arrays, the number of examples fills in an open `num_data`. The default is the ELBO with a KL weight
+            that rises linearly from 0 to 1 over the first three quarters of the steps; it is 1 throughout if the number
+            of steps is not known beforehand (with `patience`, or for an iterable without a length). To continue with a
+            trained model, pass `ELBO()`, whose weight is 1.
+        optimizer: any optax optimizer. The default is Adam with a learning rate that falls from 5e-3 to 0 as a cosine
+            over the epochs (constant for an iterable without a length).
+        epochs: number of passes over the data. The default makes about 10,000 steps; it is 100 epochs for an iterable
+            without a length.
+        batch_size: number of examples per step. The default is 128, or all data if they are fewer.
         validation_data: (x, y), scored after each epoch by the log predictive density, under the likelihood of the
-            objective or else the model's.
-        patience: stop after so many epochs without a better score, and return the best model; needs validation data.
-        progress: a tqdm bar over epochs.
+            objective, or of the model if the objective has none.
+        patience: stop after this number of epochs without a better score, and return the best model. This needs
+            `validation_data`.
+        progress: show a tqdm bar over epochs.
     Returns:
         FitResult(model, history, state).
     Raises:
-        ValueError, TypeError: bad arguments; NaN or infinity, labels out of range, empty or unequal data.
-        NonFiniteError: a step turned non-finite; it carries the step and the last good model.
+        ValueError, TypeError: an argument is invalid, or the data hold NaN or infinity, labels out of range, no
+            examples or unequal numbers of examples.
+        NonFiniteError: a step is not finite; the error carries the step and the last good model.
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
@@ -123,14 +126,15 @@ def fit(
     data = Batches(x, batch_size) if y is None else Arrays(x, y, batch_size)
     epochs = default.epochs_for(data.steps) if epochs is None else epochs
     steps = data.steps * epochs if data.steps else None
-    used = default.objective_for(None if patience is not None else steps) if given is None else given
+    known_steps = steps if patience is None else None  # Early stopping leaves the number of steps open.
+    used = default.objective_for(known_steps) if given is None else given
     if y is None and given is None:
         what = "to know the number of examples, as ELBO(num_data=N) does, with an iterable of batches"
         raise ValueError(expected("objective", what, "None"))
     optimizer = default.optimizer_for(steps) if optimizer is None else optimizer
     score = None if validation_data is None else _validation_score(model, used, validation_data)
     passes = data.epochs(model, used, optimizer, one_by_one=progress or score is not None)
-    # The epochs give their buffers back to be written over: train on a copy, so that the caller's arrays survive.
+    # The epochs donate their buffers, so training starts from a copy and the caller's arrays survive.
     state = copied(TrainState.create(model, optimizer))
     return _run(state, passes, score, key, epochs, patience, progress)
 
@@ -139,7 +143,7 @@ _Score = Callable[..., Array]
 
 
 def _validation_score(model: Any, objective: VariationalObjective, data: tuple[Any, Any]) -> _Score:
-    """The score of a model on validation data, once these are known to be sound."""
+    """Check validation data and return their score function."""
     likelihood = objective.likelihood_for(model)
     if likelihood is None:
         what = "with validation_data to name a likelihood: give the model one, as in likelihood=Categorical()"
@@ -155,7 +159,7 @@ def _score(model: Any, *, key: Array, data: tuple[Any, Any], likelihood: Likelih
 
 
 class _Best(NamedTuple):
-    """The best model so far, its score, and the epochs since."""
+    """The best model, its score, and the epochs since then."""
 
     params: Any
     carried: Any
@@ -172,7 +176,7 @@ def _run(
     patience: int | None,
     progress: bool,
 ) -> FitResult:
-    """The loop over epochs: train, score, keep the best, stop."""
+    """Train, score and keep the best model, epoch by epoch."""
     train_key, score_key = jax.random.split(key)
     best = None
     if patience is not None:
@@ -184,7 +188,7 @@ def _run(
         while done < epochs:
             state, count, means = passes.run(state, train_key, done, epochs)
             if score is not None:
-                # The same draws after each epoch: the scores differ by the model alone.
+                # The key is the same after each epoch, so that the scores differ by the model alone.
                 means["val_nll"] = score(state.model, key=score_key)[None]
             rows.append({name: np.asarray(values)[: int(count)] for name, values in means.items()})
             if int(state.bad_step) >= 0:

@@ -1,10 +1,11 @@
-"""Weights of the KL as functions of the step: the `kl_weight` of an objective.
+"""Schedules of the KL weight of an objective.
 
-Each ends at a `temperature` T, 1 by default. A `kl_weight` of T targets p(y|x,w)^(1/T) p(w), a cold posterior where
-T < 1: the likelihood is sharpened, the prior is not. Wenzel et al. 2020, arXiv 2002.02405, sharpen both,
-(p(y|x,w) p(w))^(1/T): for a Gaussian prior that is a `kl_weight` of T with the prior's sigma times sqrt(T).
+Each schedule ends at a `temperature` T, which is 1 by default. A `kl_weight` of T targets p(y|x,w)^(1/T) p(w), a cold
+posterior for T < 1: it sharpens the likelihood but not the prior. Wenzel et al. 2020, arXiv 2002.02405, sharpen both,
+(p(y|x,w) p(w))^(1/T). For a Gaussian prior, their posterior needs a `kl_weight` of T and a prior sigma that is
+multiplied by sqrt(T).
 
-They are pytrees whose numbers are leaves: another warm-up or temperature does not recompile.
+Schedules are pytrees whose numbers are leaves, so another warm-up or temperature does not recompile.
 """
 
 from __future__ import annotations
@@ -22,20 +23,26 @@ from deepuq_jax._pytree import register
 @register()
 @dataclass(frozen=True)
 class Linear:
-    """weight(t) = T min(1, t / steps): what `linear` returns."""
+    """The schedule that `linear` returns.
+
+    weight(t) = T min(1, t / steps)
+    """
 
     steps: Any
     temperature: Any = 1.0
 
     def __call__(self, step: Any) -> Array:
-        """The weight at a step."""
+        """Compute the weight at a step."""
         return self.temperature * jnp.where(step < self.steps, step / jnp.maximum(self.steps, 1.0), 1.0)
 
 
 @register()
 @dataclass(frozen=True)
 class Cyclical:
-    """weight(t) = T min(1, (t mod length) / rise) up to `steps`, then T: what `cyclical` returns."""
+    """The schedule that `cyclical` returns.
+
+    weight(t) = T min(1, (t mod length) / rise) up to `steps`, then T
+    """
 
     steps: Any
     length: Any
@@ -43,8 +50,8 @@ class Cyclical:
     temperature: Any = 1.0
 
     def __call__(self, step: Any) -> Array:
-        """The weight at a step."""
-        # Whole cycles first: a float32 remainder of a large step has lost its digits.
+        """Compute the weight at a step."""
+        # Whole cycles are subtracted first, since a float32 remainder of a large step has lost its digits.
         done = jnp.floor(jnp.asarray(step, jnp.result_type(float)) / self.length)
         share = jnp.minimum((step - done * self.length) / self.rise, 1.0)
         return self.temperature * jnp.where(step < self.steps, share, 1.0)
@@ -53,7 +60,10 @@ class Cyclical:
 @register()
 @dataclass(frozen=True)
 class PerMinibatch:
-    """weight(t) = factor 2^-i / (size of batch i) for batch i of the epoch: what `per_minibatch` returns."""
+    """The schedule that `per_minibatch` returns.
+
+    weight(t) = factor 2^-i / (size of batch i), for batch i of the epoch
+    """
 
     factor: Any
     batches: Any
@@ -61,20 +71,22 @@ class PerMinibatch:
     last: Any
 
     def __call__(self, step: Any) -> Array:
-        """The weight at a step."""
+        """Compute the weight at a step."""
         i = step % self.batches + 1
         size = jnp.where(i == self.batches, self.last, self.batch_size)
         return self.factor / size * jnp.ldexp(jnp.ones((), jnp.result_type(float)), -i)
 
 
 def linear(steps: int, *, temperature: float = 1.0) -> Linear:
-    """From 0 to `temperature` in a straight line over `steps` steps, and there from then on.
+    """Rise linearly from 0 to `temperature` and stay there.
+
+    weight(t) = T min(1, t / steps)
 
     Args:
-        steps: of the optimizer, not epochs; a positive int.
-        temperature: the weight at the end.
+        steps: number of optimizer steps (not epochs) of the rise, a positive int.
+        temperature: the weight T at the end, positive.
     Raises:
-        ValueError: a count or a temperature that is not above zero.
+        ValueError: `steps` or `temperature` is not positive.
 
     >>> weight = linear(100)
     >>> [float(weight(step)) for step in (0, 50, 100, 1000)]
@@ -86,17 +98,17 @@ def linear(steps: int, *, temperature: float = 1.0) -> Linear:
 
 
 def cyclical(steps: int, *, cycles: int = 4, ramp: float = 0.5, temperature: float = 1.0) -> Cyclical:
-    """The line of `linear` several times over: in each cycle up during a share `ramp` of it, then at `temperature`.
+    """Rise from 0 to `temperature` in each of several cycles.
 
-    weight(t) = T min(1, (t mod C) / (ramp C)) with cycles of C = steps / cycles; T after the last.
+    weight(t) = T min(1, (t mod C) / (ramp C)) with cycles of C = steps / cycles steps, and T after the last cycle
 
     Args:
-        steps: of all cycles together; a positive int, at least `cycles`.
-        cycles: a positive int.
-        ramp: share of a cycle, above 0 and at most 1.
-        temperature: the weight at the end of each ramp.
+        steps: number of optimizer steps of all cycles together, an int of at least `cycles`.
+        cycles: number of cycles, a positive int.
+        ramp: share of a cycle in which the weight rises, above 0 and at most 1.
+        temperature: the weight T at the end of each rise, positive.
     Raises:
-        ValueError: numbers outside of these ranges.
+        ValueError: an argument is outside its range.
     Source: Fu et al. 2019, arXiv 1903.10145.
 
     >>> weight = cyclical(100, cycles=2)
@@ -114,18 +126,20 @@ def cyclical(steps: int, *, cycles: int = 4, ramp: float = 0.5, temperature: flo
 
 
 def per_minibatch(num_data: int, batch_size: int, *, temperature: float = 1.0) -> PerMinibatch:
-    """The KL falls on the first batches of each epoch, and the data count for more in the later ones.
+    """Weigh the KL most in the first batches of epochs.
 
-    Batch i of M weighs the whole KL by pi_i = 2^(M - i) / (2^M - 1) beside its own summed log-likelihood. In the units
-    of `ELBO`, whose terms are per example, that is kl_weight = pi_i num_data / (size of batch i). Over an epoch it
-    adds up to the ELBO.
+    In the original formulation, batch i of M adds the whole KL with weight pi_i = 2^(M - i) / (2^M - 1) to its summed
+    negative log-likelihood, so the data dominate in later batches. In the units of `ELBO`, whose terms are per example,
+    this is kl_weight = pi_i num_data / (size of batch i). The terms of an epoch add up to the negative ELBO.
 
     Args:
         num_data: number of examples N.
-        batch_size: of all batches but the last, which takes the remainder, as in `train_epoch`: M = ceil(N / B).
-        temperature: a factor.
+        batch_size: number of examples B in every batch but the last, which takes the remainder, as in `train_epoch`.
+            The number of batches is M = ceil(N / B).
+        temperature: a factor of the weight, positive.
     Raises:
-        ValueError: counts that are no positive ints, a batch larger than the data.
+        ValueError: a count is not a positive int, the batch size exceeds the number of examples, or `temperature` is
+            not positive.
     Source: Blundell et al. 2015, arXiv 1505.05424, section 3.4.
 
     >>> weight = per_minibatch(300, 100)
@@ -137,6 +151,6 @@ def per_minibatch(num_data: int, batch_size: int, *, temperature: float = 1.0) -
     check_positive("temperature", temperature)
     batches = -(-num_data // batch_size)
     last = num_data - (batches - 1) * batch_size
-    # pi_i = 2^-i / (1 - 2^-M): powers of -M and -i underflow to 0, where those of M overflow.
+    # pi_i is evaluated as 2^-i / (1 - 2^-M), since 2^-M and 2^-i underflow to 0, but 2^M would overflow.
     total = 1.0 - 2.0**-batches
     return PerMinibatch(temperature / total * num_data, batches, batch_size, last)

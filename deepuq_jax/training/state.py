@@ -1,4 +1,4 @@
-"""What a training step reads and writes."""
+"""The state of training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jax import Array
 from deepuq_jax.model.structure import Rest, Structure, combine, partition, refuse_tied
 
 
-# JAX's own registration, which flattens fields without a call of Python, unlike `_pytree.register`.
+# Unlike `_pytree.register`, this registration of JAX flattens the fields without calling Python.
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=("params", "carried", "opt_state", "step", "bad_step"),
@@ -22,16 +22,17 @@ from deepuq_jax.model.structure import Rest, Structure, combine, partition, refu
 )
 @dataclass(frozen=True)
 class TrainState:
-    """All that a training step reads and writes: arrays in plain containers, and the model's structure.
+    """The state that a training step reads and writes.
 
-    A pytree; going in and out of a compiled call costs what it costs for plain optax.
+    It is a pytree of arrays in plain containers and the model's static structure. Passing it through a compiled call
+    costs no more than passing the parameters of plain optax.
 
     Attributes:
-        params: the trained parameters, as `partition` splits them.
-        carried: the model's arrays that are not trained.
-        opt_state: of the optax optimizer, over `params` alone.
-        step: steps taken, int32.
-        bad_step: the first step whose loss or update was not finite, and which was therefore not applied; else -1.
+        params: the trained parameters, as `partition` returns them.
+        carried: the arrays of the model that are not trained.
+        opt_state: the state of the optax optimizer, for `params` alone.
+        step: number of steps so far, int32.
+        bad_step: the first step whose loss or update was not finite, so that it was not applied; -1 if there is none.
         structure: the static part of the model.
     """
 
@@ -44,13 +45,13 @@ class TrainState:
 
     @classmethod
     def create(cls, model: Any, optimizer: optax.GradientTransformation) -> TrainState:
-        """The state before the first step.
+        """Create the state before the first step.
 
         Args:
             model: a Bayesian model; its arrays are shared, not copied.
             optimizer: any optax optimizer.
         Raises:
-            ValueError: a module that two paths reach (it would be trained as two).
+            ValueError: two paths reach the same module, which would be trained as two modules.
 
         >>> import deepuq_jax as dq
         >>> from flax import nnx
@@ -65,10 +66,10 @@ class TrainState:
 
     @property
     def rest(self) -> Rest:
-        """What `combine` takes beside the parameters."""
+        """The second argument of `combine`."""
         return Rest(self.carried, self.structure)
 
     @property
     def model(self) -> Any:
-        """The model, put together."""
+        """The model, combined from parameters and the rest."""
         return combine(self.params, self.rest)

@@ -1,4 +1,7 @@
-"""One training step as a pure function: not jitted, not donating, so that the caller decides."""
+"""A training step as a pure function.
+
+The function neither jits nor donates, so the caller decides about both.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,22 @@ def train_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, ELBOTerms]:
-    """One optimizer step on an objective.
+    """Take an optimizer step on an objective.
 
-    Only the trained parameters are differentiated and optimised; carried state that the model updates (BatchNorm
-    statistics) is written back. Where the loss, the gradient or the learning rate is not finite the old state is kept
-    and the step is recorded. (An optimizer whose own arithmetic overflows on a finite gradient is found out one step
-    later.)
+    The step differentiates and optimises only the trained parameters. It writes back carried state that the model
+    updates, such as BatchNorm statistics. If the loss, the gradient or the learning rate is not finite, the old state
+    is kept and the step is recorded. (If the arithmetic of the optimizer overflows on a finite gradient, the next step
+    detects it.)
 
     Args:
-        state: of `TrainState.create` or of the step before.
+        state: the state from `TrainState.create` or from the previous step.
         x, y: a batch.
-        key: of this step; not used again.
+        key: the key of this step; use a new key for each step.
         objective: `ELBO(num_data=N)`, `DocumentedELBO(num_batches=B)`, or any callable
             (model, x, y, *, key, step) -> (loss, ELBOTerms).
-        optimizer: the one that `state` was made with.
+        optimizer: the optimizer that `state` was created with.
     Returns:
-        (the next state, ELBOTerms with the loss in it).
+        (the next state, ELBOTerms that include the loss).
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
@@ -68,7 +71,8 @@ def train_step(
 
     probe = _first_rows(update(grads, state.params, state.opt_state)[0])
     is_good = jnp.isfinite(loss) & _all_finite(grads) & _all_finite(probe)
-    # A branch, not a selection: the optimizer writes over its moments where they are, with no copy of the old ones.
+    # In a branch, unlike in a selection, the optimizer overwrites its moments in place, without a copy of the old
+    # moments.
     params, opt_state = jax.lax.cond(is_good, update, keep, grads, state.params, state.opt_state)
     after = state.rest.with_state(terms.state).carried
     carried = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), after, state.carried)
@@ -78,11 +82,18 @@ def train_step(
 
 
 def _all_finite(tree: Any) -> Array:
-    """Whether every entry is finite, told from their sum, which as a product takes a quarter of `all(isfinite)`."""
+    """Whether every entry is finite.
+
+    The sum of the entries tells it. Computed as a product with ones, the sum takes a quarter of the time of
+    `all(isfinite)`.
+    """
     sums = jax.tree.map(lambda leaf: total(at_least_float32(leaf)), tree)
     return jnp.isfinite(jax.tree.reduce(jnp.add, sums))
 
 
 def _first_rows(tree: Any) -> Any:
-    """The first row of every tensor, all that XLA then computes of it: a learning rate that is NaN shows in any."""
+    """Take the first row of every tensor.
+
+    A NaN learning rate shows in any row, and XLA then computes only the first row of the update.
+    """
     return jax.tree.map(lambda leaf: leaf[:1] if leaf.ndim else leaf, tree)
