@@ -1,1 +1,1 @@
-"""Scripts that compare backends side by side; nothing imports them."""
+"""Benchmarks of speed and accuracy; nothing imports them."""

@@ -1,20 +1,22 @@
-"""``python -m benchmarks speed|profile|accuracy``."""
+"""Run a benchmark: ``python -m benchmarks COMMAND [options]``."""
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
-# Imported where asked for: accuracy runs without torch.
-COMMANDS = {"speed": "speed.command", "profile": "speed.profile", "accuracy": "accuracy.command"}
+from benchmarks.command_line import Command, run
+
+# A command's module is imported when the command runs: accuracy works without torch.
+COMMANDS = {
+    "speed": Command("benchmarks.speed.command", "time training steps and predictions of every library installed"),
+    "accuracy": Command("benchmarks.accuracy.command", "score on real data (uci, mnist) beside published results"),
+    "profile": Command("benchmarks.speed.profile", "measure where the time of a training step goes"),
+}
 
 
 def main(argv: list[str]) -> int:
     """Run the named benchmark with the rest of the arguments."""
-    if not argv or argv[0] not in COMMANDS:
-        print(f"usage: python -m benchmarks {{{','.join(COMMANDS)}}} [options]", file=sys.stderr)
-        return 2
-    import_module(f"benchmarks.{COMMANDS[argv[0]]}").main(argv[1:])
+    run("python -m benchmarks", "Compare speed and accuracy with other libraries.", COMMANDS, argv)
     return 0
 
 

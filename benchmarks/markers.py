@@ -1,16 +1,21 @@
-"""Blocks of text that a program writes into a page, each between two markers."""
+"""Generated blocks of a page, each between two markers."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 def block(name: str, lines: list[str]) -> str:
-    """The markers of a name with lines between them."""
+    """Lines between the markers of a name."""
     begin, end = _markers(name)
     return "\n".join([begin, "", *lines, "", end])
 
 
 def put(text: str, name: str, new: str) -> str:
-    """A text with the block in place of what stood between its markers.
+    """Replace the block of a name in a text.
+
+    Raises:
+        ValueError: if the text does not hold both markers once, in order.
 
     >>> put("a <!-- speed:begin --> old <!-- speed:end --> b", "speed", "new")
     'a new b'
@@ -20,6 +25,11 @@ def put(text: str, name: str, new: str) -> str:
         raise ValueError(f"Expected the text to hold {begin} and, after it, {end}, once each; got something else.")
     before, rest = text.split(begin)
     return before + new + rest.split(end)[1]
+
+
+def write(page: Path, name: str, new: str) -> None:
+    """Replace the block of a name in a page."""
+    page.write_text(put(page.read_text(encoding="utf-8"), name, new), encoding="utf-8")
 
 
 def _markers(name: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Timing that can be trusted on a noisy machine: warmed up, interleaved, medians, compile time apart."""
+"""Timing on a noisy machine: warm, interleaved calls and medians."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ class Timing:
     high_s: float
 
 
-# Threads of one framework spin for a moment after its last kernel, and would take a core from the other's first.
+# Threads of a framework spin for a moment after its last kernel, and would take a core from the next contestant.
 SETTLE_S = 0.005
 
 
+def _ignore(name: str, result: Any) -> None:
+    """Keep nothing of a result."""
+
+
 def synchronize(result: Any) -> Any:
-    """Wait until the devices are done: for these JAX arrays, and for whatever torch has under way on a GPU."""
+    """Wait for these arrays and torch's work on a GPU."""
     jax.block_until_ready(result)
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
@@ -39,7 +43,11 @@ def synchronize(result: Any) -> Any:
 
 
 def clock(function: Callable[[], Any]) -> tuple[float, Any]:
-    """(Seconds of a call until its results are there, the results)."""
+    """Time a call until its results are there.
+
+    Returns:
+        The seconds, and the results.
+    """
     start = time.perf_counter()
     result = synchronize(function())
     return time.perf_counter() - start, result
@@ -50,15 +58,17 @@ def interleave(
     *,
     units: Mapping[str, int],
     rounds: int,
-    keep: Callable[[str, Any], None] = lambda name, result: None,
+    keep: Callable[[str, Any], None] = _ignore,
 ) -> dict[str, Timing]:
-    """Time contestants in turn, A B A B ..., so that a slow spell of the machine falls on all of them.
+    """Time contestants in turn: A B A B ....
+
+    A slow spell of the machine then falls on all of them.
 
     Args:
-        contestants: functions of no argument, compiled and warmed up; each does `units` units of work a call.
-        units: by which each call's time is divided.
-        rounds: timed calls of each.
-        keep: called with a name and what its call returned, outside of the time.
+        contestants: functions of no argument, compiled and warm; each does `units` units of work per call.
+        units: divisors of each contestant's call times.
+        rounds: timed calls of each contestant.
+        keep: called with a name and the result of its call, outside of the timed span.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):

@@ -1,1 +1,1 @@
-"""Results on real data, next to the published ones: ``python -m benchmarks accuracy uci|mnist``."""
+"""Accuracy on real data beside published results."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
-from benchmarks.accuracy import mnist, summary, uci
+from benchmarks.command_line import Command, run
 
-COMMANDS = {"mnist": mnist.main, "uci": uci.main, "readme": summary.main}
+COMMANDS = {
+    "uci": Command("benchmarks.accuracy.uci", "regression on the standard splits of UCI sets"),
+    "mnist": Command("benchmarks.accuracy.mnist", "MNIST: error, calibration, entropy elsewhere, pruning"),
+    "readme": Command("benchmarks.accuracy.summary", "put the short tables of the committed records into their pages"),
+}
 
 
 def main(argv: list[str]) -> Any:
     """Run the named benchmark with the rest of the arguments."""
-    if not argv or argv[0] not in COMMANDS:
-        print(f"usage: python -m benchmarks accuracy {{{','.join(COMMANDS)}}} [options]", file=sys.stderr)
-        raise SystemExit(2)
-    return COMMANDS[argv[0]](argv[1:])
+    return run("python -m benchmarks accuracy", "Score on real data, beside published results.", COMMANDS, argv)

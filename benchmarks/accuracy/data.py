@@ -1,6 +1,6 @@
-"""The data sets: from a folder, or for users who have none, from OpenML through scikit-learn.
+"""The data sets, from a folder or from OpenML.
 
-A folder holds `uci/<name>.npz` (`x` [n, d], `y` [n], `test_index` [splits, n_test]; the rest of a split trains) and
+A folder holds `uci/<name>.npz` (`x` [n, d], `y` [n], `test_index` [splits, n_test]; the other rows train) and
 `mnist/*-ubyte.gz`, the original IDX files.
 """
 
@@ -26,8 +26,9 @@ class RegressionSet:
 
     Attributes:
         name: of the file.
-        x: inputs [n, d], raw. y: targets [n], raw.
-        test_index: rows that are tested on [splits, n_test].
+        x: raw inputs [n, d].
+        y: raw targets [n].
+        test_index: test rows [splits, n_test].
     """
 
     name: str
@@ -48,14 +49,14 @@ class RegressionSet:
             raise ValueError(f"Expected finite numbers in {self.name}; got NaN or infinity.")
 
     def train_index(self) -> np.ndarray:
-        """Rows that train, [splits, n - n_test]."""
+        """Training rows [splits, n - n_test]."""
         rows = np.arange(len(self.y))
         return np.stack([np.setdiff1d(rows, test) for test in self.test_index])
 
 
 @dataclass(frozen=True)
 class Mnist:
-    """MNIST: images as rows of 784 raw grey values (uint8), labels int32."""
+    """MNIST: raw grey images [n, 784] (uint8), and int32 labels."""
 
     train_x: np.ndarray
     train_y: np.ndarray
@@ -64,30 +65,33 @@ class Mnist:
 
 
 def data_dir(given: Path | None) -> Path | None:
-    """The folder that was given, else that of the environment, else None: OpenML.
+    """The given folder, else the environment's, else None for OpenML.
 
     Raises:
-        FileNotFoundError: a folder that is not there.
+        FileNotFoundError: if the folder does not exist.
     """
     text = os.environ.get(ENVIRONMENT, "")
-    folder = given if given is not None else Path(text) if text else None
+    folder = given
+    if folder is None and text:
+        folder = Path(text)
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"Expected a folder of data at {folder}; got none there.")
     return folder
 
 
 def regression_names(folder: Path | None) -> list[str]:
-    """The sets there are: every file of the folder, or what OpenML is asked for."""
+    """List the sets of the folder, or of OpenML."""
     if folder is None:
         return sorted(openml.REGRESSION)
     return sorted(path.stem for path in (folder / "uci").glob("*.npz"))
 
 
 def load_regression(name: str, folder: Path | None) -> RegressionSet:
-    """One regression set.
+    """Load a regression set.
 
     Raises:
-        FileNotFoundError: no such file in the folder. ValueError: a file that is not as described above.
+        FileNotFoundError: if the folder has no such file.
+        ValueError: if the file is not as described above.
     """
     if folder is None:
         x, y = openml.fetch_regression(name)
@@ -105,33 +109,43 @@ def load_regression(name: str, folder: Path | None) -> RegressionSet:
 
 
 def standard_splits(n: int, splits: int = 20) -> np.ndarray:
-    """The random 90/10 splits of Hernandez-Lobato & Adams 2015 (arXiv 1502.05336), rows that are tested on.
+    """Test rows of the standard splits, [splits, n_test].
+
+    Source: the random 90/10 splits of Hernandez-Lobato & Adams 2015 (arXiv 1502.05336).
 
     >>> standard_splits(308).shape
     (20, 31)
     """
-    # The generator that the published splits were drawn with.
+    # The published splits were drawn with this generator.
     random = np.random.RandomState(1)
     return np.stack([random.permutation(n)[round(0.9 * n) :] for _ in range(splits)])
 
 
 def load_mnist(folder: Path | None) -> Mnist:
-    """MNIST.
+    """Load MNIST.
 
     Raises:
-        FileNotFoundError: a file is missing. ValueError: a file that is not IDX.
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is not IDX.
     """
     if folder is None:
         x, y = openml.fetch_mnist()
         return Mnist(x[:60_000], y[:60_000], x[60_000:], y[60_000:])
-    read = lambda part: read_idx(folder / "mnist" / f"{part}-ubyte.gz")
-    images = lambda part: read(f"{part}-images-idx3").reshape(-1, 784)
-    labels = lambda part: read(f"{part}-labels-idx1").astype(np.int32)
+
+    def images(part: str) -> np.ndarray:
+        return read_idx(folder / "mnist" / f"{part}-images-idx3-ubyte.gz").reshape(-1, 784)
+
+    def labels(part: str) -> np.ndarray:
+        return read_idx(folder / "mnist" / f"{part}-labels-idx1-ubyte.gz").astype(np.int32)
+
     return Mnist(images("train"), labels("train"), images("t10k"), labels("t10k"))
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """A gzipped IDX file of bytes: images [n, rows, columns] or labels [n]."""
+    """Read a gzipped IDX file of bytes.
+
+    The file holds images [n, rows, columns] or labels [n].
+    """
     if not path.exists():
         raise FileNotFoundError(f"Expected the IDX file {path}; got none there.")
     content = gzip.decompress(path.read_bytes())

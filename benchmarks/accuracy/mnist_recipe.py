@@ -1,4 +1,4 @@
-"""How a network is trained on MNIST: a recipe, its models, and a training that goes on where it was cut off."""
+"""Training on MNIST: recipes, models, and training that can resume."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ ESTIMATORS = {
     "weight sampling": dq.weight_sampling,
 }
 CLASSES = 10
-# Blundell et al. 2015 divide by it, too: pixels from 0 to about 2.
+# As in Blundell et al. 2015: pixels range from 0 to about 2.
 PIXEL_SCALE = 126.0
-# A training that is cut off loses at most so many seconds.
+# An interrupted training loses at most this many seconds.
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a training on MNIST depends on.
+    """The settings of a training on MNIST.
 
     Attributes:
-        prior: "gaussian", "scale mixture", or "none": the twin without uncertainty.
-        prior_sigma: of the Gaussian prior; of the wide part of the mixture.
+        prior: "gaussian", "scale mixture", or "none" for the deterministic twin.
+        prior_sigma: standard deviation of the Gaussian prior, or of the wide part of the mixture.
         estimator: a name in `ESTIMATORS`.
-        kl_weight: of the KL in the objective; 1 is the ELBO.
+        kl_weight: of the KL in the objective; 1 gives the ELBO.
         sigma_init: posterior standard deviation at the start.
-        learning_rate: of Adam at the start; it falls to 0 as a cosine.
+        learning_rate: of Adam at the start; a cosine takes it to 0.
         weight_decay: decoupled, of the twin.
         hidden: units of each of the two hidden layers.
     """
@@ -58,7 +58,7 @@ class Recipe:
 
     @property
     def is_bayesian(self) -> bool:
-        """Whether its weights have a posterior."""
+        """Whether the weights have a posterior."""
         return self.prior != "none"
 
     def at(self, *, hidden: int, epochs: int) -> Recipe:
@@ -75,7 +75,7 @@ class Recipe:
 
 
 def make_prior(recipe: Recipe) -> dq.Prior:
-    """The prior that a recipe names."""
+    """Make the prior that a recipe names."""
     if recipe.prior == "gaussian":
         return dq.GaussianPrior(sigma=recipe.prior_sigma)
     if recipe.prior == "scale mixture":
@@ -84,7 +84,7 @@ def make_prior(recipe: Recipe) -> dq.Prior:
 
 
 def make_model(recipe: Recipe, *, inputs: int, rngs: nnx.Rngs) -> nnx.Module:
-    """The network before training."""
+    """Make the network before training."""
     hidden = (recipe.hidden, recipe.hidden)
     if not recipe.is_bayesian:
         return PointNetwork(perceptron((inputs, *hidden, CLASSES), rngs=rngs), dq.Categorical())
@@ -101,27 +101,29 @@ def make_model(recipe: Recipe, *, inputs: int, rngs: nnx.Rngs) -> nnx.Module:
 
 
 def make_optimizer(recipe: Recipe, size: int) -> optax.GradientTransformation:
-    """Adam, its rate falling to 0 as a cosine over the whole training."""
+    """Adam; a cosine takes its rate to 0."""
     steps = recipe.epochs * -(-size // recipe.batch_size)
     return optax.adamw(optax.cosine_decay_schedule(recipe.learning_rate, steps), weight_decay=recipe.weight_decay)
 
 
 @dataclass
 class Trained:
-    """A trained model, and the seconds it took."""
+    """A trained model, and the seconds that training took."""
 
     model: Any
     seconds: float
 
 
 def train(recipe: Recipe, x: np.ndarray, y: np.ndarray, *, seed: int, cache: Path | None = None) -> Trained:
-    """Train by a recipe; with a cache go on from where an earlier call stopped.
+    """Train by a recipe, or resume from the cache.
 
     Args:
-        recipe: what to train.
+        recipe: the settings.
         x, y: images [n, pixels], scaled, and labels [n].
         seed: of the initial weights, the order of the data and the noise.
-        cache: folder that keeps the state, each in a file of its own.
+        cache: folder that keeps the state of each training in a file.
+    Raises:
+        FloatingPointError: if a step was not finite.
     """
     optimizer = make_optimizer(recipe, len(y))
     model_key, train_key = jax.random.split(jax.random.key(seed))
@@ -160,7 +162,7 @@ def _save(path: Path | None, state: dq.TrainState, epochs: int, seconds: float) 
 
 
 def _load(path: Path | None, state: dq.TrainState) -> tuple[int, float, dq.TrainState]:
-    """(epochs done, seconds they took, the state then)."""
+    """Return the finished epochs, their seconds, and the state."""
     if path is None or not path.exists():
         return 0, 0.0, state
     leaves, treedef = jax.tree.flatten(state)

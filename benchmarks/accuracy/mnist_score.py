@@ -1,4 +1,7 @@
-"""What is reported of a network on MNIST: test scores, entropy where the digits end, and the pruning curve."""
+"""Scores of a network on MNIST.
+
+Test scores, entropy away from the data, and the pruning curve.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,20 @@ BATCH = 1000
 
 
 def predict(model: Any, x: np.ndarray, *, seed: int, draws: int) -> dq.UQResult:
-    """Class probabilities at images [n, pixels]; one pass of a network without a posterior."""
-    draws = 1 if isinstance(model, PointNetwork) else draws
+    """Predict at images [n, pixels].
+
+    A network without a posterior needs a single pass.
+    """
+    if isinstance(model, PointNetwork):
+        draws = 1
     return dq.predict_vi_uq(model, x, key=jax.random.key(seed), n_samples=draws, batch_size=BATCH)
 
 
 def scores(result: dq.UQResult, y: np.ndarray) -> dict[str, float]:
-    """Error in %, NLL in nats, ECE (15 bins) in %."""
+    """Error in %, NLL in nats, and ECE in %.
+
+    The ECE has 15 bins.
+    """
     return {
         "error": 100 * float(jnp.mean(result.mean.argmax(axis=1) != y)),
         "nll": float(dq.metrics.negative_log_likelihood(result, y).mean()),
@@ -33,7 +43,9 @@ def scores(result: dq.UQResult, y: np.ndarray) -> dict[str, float]:
 
 
 def rotated(x: np.ndarray, angle: float) -> np.ndarray:
-    """Square images as rows [n, pixels], turned by so many degrees; what comes in from outside is black.
+    """Rotate square images, given as rows [n, pixels], by degrees.
+
+    Pixels from outside of an image are black.
 
     >>> rotated(np.eye(2).reshape(1, 4), 90.0).round(6).tolist()
     [[0.0, 1.0, 1.0, 0.0]]
@@ -46,13 +58,17 @@ def rotated(x: np.ndarray, angle: float) -> np.ndarray:
 
 
 def elsewhere(model: Any, x: np.ndarray, *, seed: int, draws: int) -> dict[str, Any]:
-    """Mean predictive entropy in nats on turned digits and on noise, and how well entropy tells noise from digits.
+    """Mean predictive entropy (nats) on rotated digits and on noise.
 
-    Noise is uniform in each pixel, up to the brightest of the digits.
+    The AUROC says how well entropy tells noise from digits. Noise is uniform in each pixel, up to the brightest pixel
+    of the digits.
     """
     x = x[:OTHER_IMAGES]
     noise = np.random.default_rng(seed).uniform(0, x.max(), x.shape).astype(x.dtype)
-    entropy = lambda images: jnp.asarray(predict(model, images, seed=seed, draws=draws).predictive_entropy)
+
+    def entropy(images: np.ndarray) -> jax.Array:
+        return jnp.asarray(predict(model, images, seed=seed, draws=draws).predictive_entropy)
+
     on_noise, on_digits = entropy(noise), [entropy(rotated(x, angle)) for angle in ANGLES]
     return {
         "angles": list(ANGLES),
@@ -63,6 +79,12 @@ def elsewhere(model: Any, x: np.ndarray, *, seed: int, draws: int) -> dict[str, 
 
 
 def pruning_curve(model: Any, x: np.ndarray, y: np.ndarray, *, seed: int, draws: int) -> list[dict[str, float]]:
-    """Scores with the weights of the lowest |mu| / sigma gone, over all layers (Blundell et al. 2015, section 5.1)."""
-    part = lambda share: dq.prune(model, share) if share else model
-    return [{"pruned": share, **scores(predict(part(share), x, seed=seed, draws=draws), y)} for share in PRUNED]
+    """Scores after pruning by |mu| / sigma over all layers.
+
+    Source: Blundell et al. 2015, section 5.1.
+    """
+    curve = []
+    for share in PRUNED:
+        pruned = dq.prune(model, share) if share else model
+        curve.append({"pruned": share, **scores(predict(pruned, x, seed=seed, draws=draws), y)})
+    return curve

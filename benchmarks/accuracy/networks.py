@@ -1,4 +1,7 @@
-"""Networks without uncertainty under the model protocol, so that one code path trains and scores them too."""
+"""Deterministic networks under the model protocol.
+
+The same code trains and scores them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from jax import Array
 
 
 class PointNetwork(nnx.Module):
-    """A network of single weights: no noise, and a KL of 0, so that its negative ELBO is the mean of -log p.
+    """A network without a posterior over its weights.
+
+    The KL is 0, so the negative ELBO is the mean of -log p.
 
     Args:
         net: any module.
@@ -28,12 +33,12 @@ class PointNetwork(nnx.Module):
         return self.net(x)
 
     def kl(self, key: Array | None = None) -> Array:
-        """0 nats: nothing is random."""
+        """0 nats: no weight is random."""
         return jnp.zeros(())
 
 
 def perceptron(sizes: tuple[int, ...], *last: Callable, rngs: nnx.Rngs) -> nnx.Sequential:
-    """Affine layers with ReLU between, and after them `last`.
+    """Affine layers with ReLU between them, followed by `last`.
 
     >>> perceptron((4, 8, 3), rngs=nnx.Rngs(0))(jnp.ones((2, 4))).shape
     (2, 3)

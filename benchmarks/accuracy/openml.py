@@ -1,4 +1,7 @@
-"""Data from OpenML through scikit-learn, which keeps what it has fetched in its own folder."""
+"""Data from OpenML through scikit-learn.
+
+scikit-learn keeps fetched data in its own folder.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import numpy as np
 
 
 class Source(NamedTuple):
-    """A set there: its name and version, its rows, and how many of its last columns are targets (the first is ours)."""
+    """A set of OpenML: name, version and number of rows.
+
+    The last `targets` columns are targets; the benchmark uses the first of them.
+    """
 
     name: str
     version: int
@@ -30,10 +36,11 @@ class OfflineError(ConnectionError):
 
 
 def fetch(name: str, version: int, **options: Any) -> Any:
-    """A set of OpenML as arrays, `data` and `target`.
+    """Fetch a set of OpenML as arrays, `data` and `target`.
 
     Raises:
-        OfflineError: OpenML does not answer. ImportError: no scikit-learn.
+        OfflineError: if OpenML does not answer.
+        ImportError: without scikit-learn.
     """
     try:
         from sklearn.datasets import fetch_openml
@@ -49,24 +56,27 @@ def fetch(name: str, version: int, **options: Any) -> Any:
 
 
 def fetch_regression(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs [n, d] and targets [n].
+    """Fetch inputs [n, d] and targets [n].
 
     Raises:
-        ValueError: a set that is not known here, or has another number of rows there.
+        ValueError: if the set is not known here, or OpenML's has another number of rows.
     """
     if name not in REGRESSION:
-        raise ValueError(f"Expected a set that OpenML is asked for ({', '.join(sorted(REGRESSION))}); got {name}.")
+        raise ValueError(f"Expected the name of a known set ({', '.join(sorted(REGRESSION))}); got {name}.")
     source = REGRESSION[name]
-    # Every column as data: which of them is the target is not marked in all of the sets.
+    # Fetch every column as data, since not all of the sets mark their target.
     columns = np.asarray(fetch(source.name, source.version, target_column=None).data, np.float64)
     if len(columns) != source.rows:
         raise ValueError(
-            f"Expected {source.rows} rows of {name}, so that the splits are the published; got {len(columns)}."
+            f"Expected {source.rows} rows of {name}, so that the splits are the published ones; got {len(columns)}."
         )
     return columns[:, : -source.targets], columns[:, -source.targets]
 
 
 def fetch_mnist() -> tuple[np.ndarray, np.ndarray]:
-    """Images [70000, 784] uint8 and labels [70000], the first 60,000 to train on."""
+    """Fetch images [70000, 784] (uint8) and labels [70000].
+
+    The first 60,000 train.
+    """
     found = fetch("mnist_784", 1)
     return np.asarray(found.data).astype(np.uint8), np.asarray(found.target).astype(np.int32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import fill
 from typing import Any
 
 from benchmarks.accuracy import published
@@ -12,55 +11,85 @@ from benchmarks.accuracy.uci_score import LEVELS
 from deepuq_jax.plots import BLUE, GREY, INK, ORANGE, SKY, VERMILION
 
 COLOURS = (BLUE, SKY, VERMILION, GREY, ORANGE, INK)
+SMALL = 9
 
 
-def _figure(columns: int, width: float, height: float = 3.2) -> tuple[Any, Any]:
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("The plot needs matplotlib: pip install 'deepuq-jax[demo]'.") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, columns, squeeze=False)[0]
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False).ravel()
 
 
 def regression(record: dict[str, Any], order: Sequence[str]) -> Any:
-    """Log-likelihoods of each set with their standard errors, methods in this order; and coverages."""
+    """Log-likelihoods of each set with standard errors, and coverages."""
     sets = record["sets"]
-    figure, axes = _figure(len(sets) + 1, 2.4 * (len(sets) + 1))
+    columns = min(3, len(sets) + 1)
+    rows = -(-(len(sets) + 1) // columns)
+    figure, axes = _figure(rows, columns, (4 * columns, 2.8 * rows + 0.7))
     methods = [method for method in order if method in next(iter(sets.values()))["methods"]]
+    colours = {method: COLOURS[i % len(COLOURS)] for i, method in enumerate(methods)}
     for ax, (name, found) in zip(axes, sets.items(), strict=False):
-        for i, method in enumerate(methods):
-            row = found["methods"][method]
-            value, error = row["log_likelihood"], row["log_likelihood_se"]
-            ax.errorbar(i, value, error, fmt="o", color=COLOURS[i % len(COLOURS)], capsize=3)
-        if name in published.RESULTS:
-            line = ax.axhline(published.RESULTS[name][published.MEAN_FIELD][1], color=INK, lw=0.8, ls="--")
-            line.set_label("published mean-field VI")
-        ax.set_title(name, fontsize=9)
-        labels = [fill(method, 16) for method in methods]
-        ax.set_xticks(range(len(methods)), labels, rotation=60, ha="right", fontsize=7)
-    axes[0].set_ylabel("test log-likelihood, nats")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", fontsize=8, frameon=False)
-    last = axes[-1]
-    last.plot([0, 1], [0, 1], color=INK, lw=0.8)
-    for i, method in enumerate(methods):
-        for found in sets.values():
-            last.plot(LEVELS, found["methods"][method]["coverage"], ".", color=COLOURS[i % len(COLOURS)])
-    last.set_title("coverage of intervals", fontsize=9)
-    last.set(xlim=(0.4, 1), ylim=(0.3, 1), xlabel="level")
+        _plot_likelihoods(ax, name, found["methods"], colours)
+    _plot_coverage(axes[len(sets)], sets, colours)
+    for ax in axes[len(sets) + 1 :]:
+        ax.set_axis_off()
+    handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    labels = [*methods, *(label for label in handles if label not in methods)]
+    options = dict(loc="outside lower center", ncols=4, fontsize=SMALL, frameon=False)
+    figure.legend([handles[label] for label in labels], labels, **options)
     return figure
 
 
+def _plot_likelihoods(ax: Any, name: str, found: dict[str, Any], colours: dict[str, str]) -> None:
+    """Plot a point per method, and the published value."""
+    for i, (method, colour) in enumerate(colours.items()):
+        value, error = found[method]["log_likelihood"], found[method]["log_likelihood_se"]
+        ax.errorbar(i, value, error, fmt="o", color=colour, capsize=3, label=method)
+    if name in published.RESULTS:
+        value = published.RESULTS[name][published.MEAN_FIELD][1]
+        ax.axhline(value, color=INK, lw=0.8, ls="--", label="published mean-field VI")
+    ax.set_title(f"{name}: test log-likelihood, nats", fontsize=SMALL, loc="left")
+    ax.set_xticks([])
+    ax.margins(x=0.1, y=0.08)
+    ax.tick_params(labelsize=SMALL)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _plot_coverage(ax: Any, sets: dict[str, Any], colours: dict[str, str]) -> None:
+    """Plot a point per set, method and level.
+
+    The methods stand side by side at each level.
+    """
+    for i, (method, colour) in enumerate(colours.items()):
+        places = [place + 0.7 * ((i + 0.5) / len(colours) - 0.5) for place in range(len(LEVELS))]
+        for found in sets.values():
+            excess = [100 * (c - level) for c, level in zip(found["methods"][method]["coverage"], LEVELS, strict=True)]
+            ax.plot(places, excess, "o", ms=5, color=colour, alpha=0.8, mew=0)
+    ax.axhline(0, color=INK, lw=0.8, label="coverage equal to the level")
+    ax.set_title("coverage minus level, %; a dot per set", fontsize=SMALL, loc="left")
+    ax.set_xticks(range(len(LEVELS)), [f"{100 * level:g} % intervals" for level in LEVELS])
+    ax.tick_params(axis="x", length=0)
+    ax.tick_params(labelsize=SMALL)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
 def digits(record: dict[str, Any]) -> Any:
-    """The pruning curves, and the entropy on turned digits; a recipe has a colour, the larger network is dashed."""
-    figure, (curve, turned) = _figure(2, 9.0, 4.2)
+    """Pruning curves, and entropy on rotated digits.
+
+    A recipe has a colour, and the larger network is dashed.
+    """
+    figure, (curve, turned) = _figure(1, 2, (9.0, 4.4))
     names = list(dict.fromkeys(row["name"] for row in record["final"]))
     smaller = units_and_epochs(record["final"][0])[0]
     for row in record["final"]:
+        units = units_and_epochs(row)[0]
         style = dict(
             color=COLOURS[names.index(row["name"]) % len(COLOURS)],
-            linestyle="-" if units_and_epochs(row)[0] == smaller else "--",
-            label=f"{row['name'].split(', KL')[0].split(', learning')[0]}, {units_and_epochs(row)[0]}",
+            linestyle="-" if units == smaller else "--",
+            label=f"{row['name'].split(', KL')[0].split(', learning')[0]}, {units} units",
         )
         turned.plot(row["elsewhere"]["angles"], row["elsewhere"]["entropy_of_rotated"], marker=".", **style)
         if "pruning" in row:
@@ -70,8 +99,8 @@ def digits(record: dict[str, Any]) -> Any:
     curve.yaxis.set_major_formatter("{x:g}")
     curve.yaxis.set_minor_formatter("")
     curve.set_yticks([1, 2, 5, 10, 20, 50])
-    turned.set(xlabel="turned by, degrees", ylabel="predictive entropy, nats")
-    # Long enough to tell a dashed line.
-    options = dict(ncols=2, fontsize=7, frameon=False, handlelength=4)
+    turned.set(xlabel="rotation, degrees", ylabel="predictive entropy, nats", xticks=range(0, 181, 30))
+    # Handles are long enough to show a dashed line.
+    options = dict(ncols=2, fontsize=8, frameon=False, handlelength=4)
     figure.legend(*turned.get_legend_handles_labels(), loc="outside lower center", **options)
     return figure

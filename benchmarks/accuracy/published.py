@@ -1,4 +1,7 @@
-"""Published results on the same splits of the regression sets: test RMSE / test log-likelihood per example."""
+"""Published results on the same splits of the regression sets.
+
+Test RMSE and log-likelihood per example, nats.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ RESULTS: dict[str, list[tuple[float | None, float]]] = {
 
 
 def cells(name: str) -> list[str]:
-    """The published columns of a set as text; dashes for a set that has none.
+    """The published columns of a set, or dashes.
 
     >>> cells("yacht")[0], cells("yacht")[3], cells("new")[0]
     ('0.67 / -1.25', '- / -0.68', '-')

@@ -1,4 +1,7 @@
-"""What every run writes: JSON with its circumstances, a Markdown table, a plot, beside each other."""
+"""The files of a run: record, table and picture.
+
+A JSON record, a Markdown table and a PNG stand beside each other.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +46,14 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     | --- | --- |
     | 1 | 2 |
     """
-    line = lambda cells: "| " + " | ".join(cells) + " |"
-    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def units_and_epochs(row: dict[str, Any]) -> tuple[str, str]:
-    """Of a network on MNIST: those of its recipe, or the units and that all else was left at `fit`'s defaults.
+    """Hidden units and epochs of an MNIST network, as text.
+
+    Epochs are "default" if everything else was left at `fit`'s defaults.
 
     >>> units_and_epochs({"recipe": {"hidden": 400, "epochs": 20}}), units_and_epochs({"hidden": 400})
     (('400', '20'), ('400', 'default'))
@@ -58,22 +63,23 @@ def units_and_epochs(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What both benchmarks take."""
+    """Add the options that both benchmarks share."""
     parser.add_argument("--data-dir", type=Path, help="folder of the data (default: $DEEPUQ_DATA, else from OpenML)")
-    parser.add_argument("--json", type=Path, help="write the record here, and beside it the table and a plot")
+    parser.add_argument("--json", type=Path, help="write the record here, and beside it the table and a picture")
+    parser.add_argument("--redraw", action="store_true", help="write table and picture of --json's record; run nothing")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
-    parser.add_argument("--quick", action="store_true", help="a short run, to see that all works")
+    parser.add_argument("--quick", action="store_true", help="a short run, to see that everything works")
     parser.add_argument(
         "--fit-only", action="store_true", help="run `fit` with nothing set, and put it into the record at --json"
     )
-    parser.add_argument("--cache", type=Path, help="folder to keep finished parts in: a run goes on where one stopped")
+    parser.add_argument("--cache", type=Path, help="folder to keep finished parts in, so that a run can resume")
 
 
 def earlier(args: argparse.Namespace) -> dict[str, Any]:
-    """The record at --json without its environment, for --fit-only.
+    """Read the record at --json without its environment, for --fit-only.
 
     Raises:
-        SystemExit: there is none, or it is of another seed or length.
+        SystemExit: if there is none, or its seed or length differs.
     """
     if args.json is None or not args.json.exists():
         raise SystemExit(f"Expected --json of a whole run with --fit-only; got {args.json}.")
@@ -85,23 +91,26 @@ def earlier(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def fingerprint(*parts: Any) -> str:
-    """A name for a file: the same for the same parts."""
+    """A file name that depends on the parts alone."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Parts:
-    """Parts of a run, each kept in a file of its own as soon as it is done, where a folder is given.
+    """The parts of a run, each kept in a file.
 
     Args:
-        folder: where; None keeps nothing.
-        key: of all that the parts depend on.
+        folder: of the files; None keeps nothing.
+        key: everything on which the parts depend.
     """
 
     def __init__(self, folder: Path | None, *key: Any):
         self.folder, self.key = folder, fingerprint(*key)
 
     def __call__(self, name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What `run` returns, with the seconds it took; or what is kept of it."""
+        """Return the result of `run`, or a kept result.
+
+        The result includes the seconds that it took.
+        """
         path = None if self.folder is None else self.folder / f"{fingerprint(name, self.key)}.json"
         if path is not None and path.exists():
             return json.loads(path.read_text())
@@ -115,8 +124,34 @@ class Parts:
 
 
 def write(path: Path, record: dict[str, Any], markdown: str, figure: Any) -> None:
-    """The record to `path`, and beside it the table as .md and the plot as .png."""
+    """Write the record, the table and the picture.
+
+    The record goes to `path`; the table (.md) and the picture (.png) stand beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"environment": environment(), **record}, indent=1) + "\n")
+    _write_views(path, markdown, figure)
+
+
+def redraw(
+    args: argparse.Namespace, as_markdown: Callable[[dict[str, Any]], str], draw: Callable[[dict[str, Any]], Any]
+) -> dict[str, Any]:
+    """Write table and picture of the record at --json.
+
+    Returns:
+        The record.
+    Raises:
+        SystemExit: if there is no record.
+    """
+    if args.json is None or not args.json.exists():
+        raise SystemExit(f"Expected --json to be a file that exists with --redraw; got {args.json}.")
+    record = json.loads(args.json.read_text(encoding="utf-8"))
+    markdown = as_markdown(record)
+    print(markdown)
+    _write_views(args.json, markdown, draw(record))
+    return record
+
+
+def _write_views(path: Path, markdown: str, figure: Any) -> None:
     path.with_suffix(".md").write_text(markdown + "\n")
     figure.savefig(path.with_suffix(".png"), dpi=120)

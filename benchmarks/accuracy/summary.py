@@ -1,41 +1,44 @@
-"""The results in short, for the README: made of the committed records alone."""
+"""The short tables of accuracy, from the committed records."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks import markers
 from benchmarks.accuracy import published, uci
 from benchmarks.accuracy.report import table, units_and_epochs
-from benchmarks.markers import block, put
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
 RESULTS = Path(__file__).parents[1] / "results"
 UCI, MNIST = RESULTS / "accuracy-uci.json", RESULTS / "accuracy-mnist.json"
 
 
-def regression(record: dict[str, Any]) -> str:
-    """Log-likelihoods beside the published ones, and coverage."""
+def regression(record: dict[str, Any], *, with_coverage: bool) -> str:
+    """Log-likelihoods beside the published ones, and coverage of central intervals."""
     methods = (uci.BAYESIAN, *uci.REGRESSORS, uci.POINT, uci.ENSEMBLE)
+    header = ["log-likelihood, nats", *methods, "published mean-field VI", "published MC dropout"]
     rows = []
     for name, found in record["sets"].items():
         scores = [found["methods"][method] for method in methods]
-        known = published.RESULTS.get(name)
-        rows.append(
-            [
-                name,
-                *(f"{s['log_likelihood']:.2f} ± {s['log_likelihood_se']:.2f}" for s in scores),
-                *("-" if known is None else f"{known[i][1]:.2f}" for i in (published.MEAN_FIELD, published.DROPOUT)),
-                " / ".join(f"{100 * share:.0f}" for share in scores[0]["coverage"]),
-            ]
-        )
-    header = ["log-likelihood, nats", *methods, "published mean-field VI", "published MC dropout", "covered by ours, %"]
+        row = [name, *(f"{s['log_likelihood']:.2f} ± {s['log_likelihood_se']:.2f}" for s in scores)]
+        if name in published.RESULTS:
+            row += [f"{published.RESULTS[name][i][1]:.2f}" for i in (published.MEAN_FIELD, published.DROPOUT)]
+        else:
+            row += ["-", "-"]
+        if with_coverage:
+            row.append(" / ".join(f"{100 * share:.0f}" for share in scores[0]["coverage"]))
+        rows.append(row)
+    if with_coverage:
+        header.append(f"coverage of {uci.BAYESIAN}, %")
     return table(header, rows)
 
 
 def digits(record: dict[str, Any]) -> str:
-    """Error, likelihood and calibration, and the error with three quarters of the weights gone."""
+    """Error, likelihood and calibration on MNIST, and error after pruning."""
     rows = []
     for row in record["final"]:
         errors = {point["pruned"]: f"{point['error']:.2f}" for point in row.get("pruning", ())}
@@ -45,18 +48,24 @@ def digits(record: dict[str, Any]) -> str:
 
 
 def accuracy(uci_record: dict[str, Any], mnist_record: dict[str, Any]) -> str:
-    """The block of the README."""
-    return block("accuracy", [regression(uci_record), "", digits(mnist_record)])
+    """The block of the page of results."""
+    return markers.block("accuracy", [regression(uci_record, with_coverage=True), "", digits(mnist_record)])
 
 
-def write(readme: Path = README) -> None:
-    """Put the block of the committed records into the README."""
-    new = accuracy(*(json.loads(path.read_text(encoding="utf-8")) for path in (UCI, MNIST)))
-    readme.write_text(put(readme.read_text(encoding="utf-8"), "accuracy", new), encoding="utf-8")
+def accuracy_in_short(uci_record: dict[str, Any]) -> str:
+    """The block of the README: the regression sets."""
+    return markers.block("uci", [regression(uci_record, with_coverage=False)])
+
+
+def write(readme: Path = README, page: Path = PAGE) -> None:
+    """Put the blocks of the committed records into their pages."""
+    uci_record, mnist_record = (json.loads(path.read_text(encoding="utf-8")) for path in (UCI, MNIST))
+    markers.write(readme, "uci", accuracy_in_short(uci_record))
+    markers.write(page, "accuracy", accuracy(uci_record, mnist_record))
 
 
 def main(argv: list[str]) -> None:
-    """Write the README's block."""
-    if argv:
-        raise SystemExit(f"Expected no option of accuracy readme; got {' '.join(argv)}.")
+    """Write the blocks of the pages."""
+    description = "Put the short tables of the committed records into README.md and docs/results.md."
+    argparse.ArgumentParser(prog="python -m benchmarks accuracy readme", description=description).parse_args(argv)
     write()

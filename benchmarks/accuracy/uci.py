@@ -1,13 +1,14 @@
-"""``python -m benchmarks accuracy uci``: regression on the standard splits, next to the published results.
+"""``python -m benchmarks accuracy uci``: regression beside published results.
 
-For each split the hyper-parameters are chosen by the log-likelihood of fifths of its training rows, held out in turn;
-then the network is trained anew on all of them. A test row plays no part in a choice, not even in another split's.
+Each split chooses its hyperparameters by the log-likelihood of fifths of its training rows, held out in turn. The
+network then trains anew on all training rows. A split's test rows play no part in its choice.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -22,8 +23,9 @@ from benchmarks.accuracy.data import RegressionSet, data_dir, load_regression, r
 from benchmarks.accuracy.uci_recipe import BAYESIAN_SPACE, HIDDEN, POINT_SPACE, Plan, in_own_units, predict, run
 from benchmarks.accuracy.uci_score import LEVELS, Draws, Score, score, summary
 from benchmarks.accuracy.uci_splits import FOLDS, Splits, test_splits, validation_splits
+from benchmarks.command_line import unknown
 
-# Names of the methods that are run, in the order of the tables.
+# Names of the methods, in the order of the tables.
 METHODS = BAYESIAN, TORCH, DEFAULTS, DEFAULTS_OWN_NOISE, POINT, ENSEMBLE = (
     "deepuq_jax",
     "deepuq_torch",
@@ -35,9 +37,15 @@ METHODS = BAYESIAN, TORCH, DEFAULTS, DEFAULTS_OWN_NOISE, POINT, ENSEMBLE = (
 
 
 def choose(space: tuple[Any, ...], splits: Splits, *, seed: int, plan: Plan) -> dict[str, Any]:
-    """The choice of each split by its own mean validation log-likelihood, and for the record what it was made from.
+    """Choose for each split by its own mean validation log-likelihood.
 
-    `splits` are those of `validation_splits`.
+    Args:
+        space: the choices.
+        splits: of `validation_splits`.
+        seed: of everything random.
+        plan: shared by all trainings.
+    Returns:
+        For the record: how the choice was made, the score of each choice, and the chosen indices by split.
     """
     count = len(splits.x)
     trained = (run([choice] * count, splits, seed=seed, plan=plan) for choice in space)
@@ -46,7 +54,7 @@ def choose(space: tuple[Any, ...], splits: Splits, *, seed: int, plan: Plan) -> 
     chosen = np.nan_to_num(scores, nan=-np.inf).argmax(axis=0)
     counts = Counter(chosen.tolist())
     return {
-        "how": f"mean log-likelihood on {FOLDS} fifths of each training split, held out in turn; a choice a split",
+        "how": f"mean log-likelihood on {FOLDS} fifths of each training split, held out in turn; one choice per split",
         "space": [
             {**asdict(choice), "validation_log_likelihood": float(np.mean(row)), "chosen_by_splits": counts[i]}
             for i, (choice, row) in enumerate(zip(space, scores, strict=True))
@@ -60,7 +68,7 @@ def score_all(draws: list[Draws], splits: Splits) -> list[Score]:
     return [score(draw, y) for draw, y in zip(draws, splits.held_y, strict=True)]
 
 
-# The regressors with learned noise, at their defaults: one noise for all inputs, and one for each input.
+# The regressors with learned noise, at their defaults: the same noise for all inputs, or a function of the input.
 REGRESSORS = {
     DEFAULTS: dq.HomoscedasticBayesByBackpropRegressor,
     DEFAULTS_OWN_NOISE: dq.HeteroscedasticBayesByBackpropRegressor,
@@ -68,22 +76,25 @@ REGRESSORS = {
 
 
 def fit_with_defaults(regressor: type, splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
-    """`fit` with nothing set, one split after the other."""
-    draws, ask = [], jax.jit(predict, static_argnames="draws")
+    """Run `fit` with nothing set, on each split in turn."""
+    draws, predict_jitted = [], jax.jit(predict, static_argnames="draws")
     for i in range(len(splits.x)):
         model_key, fit_key, predict_key = jax.random.split(jax.random.key(1000 * seed + i), 3)
         model = regressor(splits.x.shape[2], (HIDDEN,), rngs=nnx.Rngs(model_key))
         model = dq.fit(model, splits.x[i], splits.y[i], key=fit_key).model
-        mean, var = ask(model, splits.held_x[i], predict_key, draws=plan.draws)
+        mean, var = predict_jitted(model, splits.held_x[i], predict_key, draws=plan.draws)
         draws.append(in_own_units(mean, var, splits, i))
     return draws
 
 
 def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, with_torch: bool) -> dict[str, Any]:
-    """Every method on one set: scores, choices, seconds."""
+    """Run every method on a set: scores, choices, seconds."""
     inner, outer = validation_splits(data, seed=seed), test_splits(data)
     options: dict[str, Any] = dict(seed=seed, plan=plan)
-    part = lambda name, run: parts(f"{data.name}: {name}", run)
+
+    def part(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        return parts(f"{data.name}: {name}", run)
+
     bayesian = part(f"choice, {BAYESIAN}", lambda: choose(BAYESIAN_SPACE, inner, **options))
     chosen = [BAYESIAN_SPACE[i] for i in bayesian["chosen"]]
     methods = {BAYESIAN: part(BAYESIAN, lambda: _scored(run(chosen, outer, **options), outer))}
@@ -107,9 +118,12 @@ def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, 
 
 
 def fits(data_name: str, splits: Splits, parts: report.Parts, *, seed: int, plan: Plan) -> dict[str, Any]:
-    """The columns of `fit` with nothing set."""
-    run_one = lambda kind: _scored(fit_with_defaults(kind, splits, seed=seed, plan=plan), splits)
-    return {name: parts(f"{data_name}: {name}", partial(run_one, kind)) for name, kind in REGRESSORS.items()}
+    """Run the columns of `fit` with nothing set."""
+
+    def scored(regressor: type) -> dict[str, Any]:
+        return _scored(fit_with_defaults(regressor, splits, seed=seed, plan=plan), splits)
+
+    return {name: parts(f"{data_name}: {name}", partial(scored, kind)) for name, kind in REGRESSORS.items()}
 
 
 def _scored(draws: list[Draws], splits: Splits) -> dict[str, Any]:
@@ -118,7 +132,7 @@ def _scored(draws: list[Draws], splits: Splits) -> dict[str, Any]:
 
 
 def _point_and_ensemble(members: list[Draws], splits: Splits) -> dict[str, Any]:
-    """One network is the first member of the ensemble."""
+    """Score the first member alone, and all members."""
     first = [Draws(draw.mean[:1], draw.var[:1]) for draw in members]
     return {POINT: _scored(first, splits), ENSEMBLE: _scored(members, splits)}
 
@@ -127,12 +141,8 @@ def as_markdown(record: dict[str, Any]) -> str:
     """Two tables: scores beside the published ones, and coverages."""
     sets = record["sets"]
     methods = [m for m in METHODS if any(m in s["methods"] for s in sets.values())]
-    pair = lambda s: (
-        f"{s['rmse']:.2f} ± {s['rmse_se']:.2f} / {s['log_likelihood']:.2f} ± {s['log_likelihood_se']:.2f}" if s else "-"
-    )
-    rows = [[name, *(pair(s["methods"].get(m)) for m in methods), *published.cells(name)] for name, s in sets.items()]
-    cover = lambda s: " / ".join(f"{100 * value:.1f}" for value in s["coverage"]) if s else "-"
-    covered = [[name, *(cover(s["methods"].get(m)) for m in methods)] for name, s in sets.items()]
+    rows = [[name, *(_pair(s["methods"].get(m)) for m in methods), *published.cells(name)] for name, s in sets.items()]
+    covered = [[name, *(_coverage(s["methods"].get(m)) for m in methods)] for name, s in sets.items()]
     levels = " / ".join(f"{100 * level:g}" for level in LEVELS)
     return "\n\n".join(
         [
@@ -145,29 +155,56 @@ def as_markdown(record: dict[str, Any]) -> str:
     )
 
 
-def main(argv: list[str]) -> dict[str, Any]:
-    """Print the tables; with --json write them and the record."""
+def _pair(scores: dict[str, Any] | None) -> str:
+    if scores is None:
+        return "-"
+    rmse = f"{scores['rmse']:.2f} ± {scores['rmse_se']:.2f}"
+    return f"{rmse} / {scores['log_likelihood']:.2f} ± {scores['log_likelihood_se']:.2f}"
+
+
+def _coverage(scores: dict[str, Any] | None) -> str:
+    return "-" if scores is None else " / ".join(f"{100 * value:.1f}" for value in scores["coverage"])
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy uci", description=str(__doc__))
     report.add_options(parser)
     parser.add_argument("--sets", default="", help="names joined by commas (default: every set found)")
     parser.add_argument("--no-torch", dest="torch", action="store_false", help="leave deepuq_torch out")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def _chosen_sets(args: argparse.Namespace, known: Collection[str]) -> list[str]:
+    """The names in --sets, or every known name.
+
+    An unknown name ends the program with exit code 2.
+    """
+    names = args.sets.split(",") if args.sets else list(known)
+    for name in names:
+        if name not in known:
+            _parser().error(unknown("--sets", "set", name, known))
+    return names
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Print the tables; with --json also write all files."""
+    args = _parser().parse_args(argv)
+    if args.redraw:
+        return report.redraw(args, as_markdown, partial(plot.regression, order=METHODS))
     folder = data_dir(args.data_dir)
-    names = args.sets.split(",") if args.sets else regression_names(folder)
     plan = Plan(steps=500, draws=50) if args.quick else Plan()
-    # The cache does not know of the defaults of `fit`, for whose changes --fit-only is there.
+    # The cache cannot see changes of the defaults of `fit`: --fit-only does without it.
     cache = None if args.fit_only else args.cache
     parts = report.Parts(cache, args.seed, asdict(plan), [repr(choice) for choice in BAYESIAN_SPACE + POINT_SPACE])
     options: dict[str, Any] = dict(seed=args.seed, plan=plan)
     if args.fit_only:
         record = report.earlier(args)
-        if not set(names) <= set(record["sets"]):
-            raise SystemExit(f"Expected --sets of the record, {', '.join(record['sets'])}; got {', '.join(names)}.")
-        for name in names:
+        for name in _chosen_sets(args, record["sets"]):
             splits = test_splits(load_regression(name, folder))
             record["sets"][name]["methods"] |= fits(name, splits, parts, **options)
     else:
         options["with_torch"] = args.torch
+        names = _chosen_sets(args, regression_names(folder))
         sets = {name: measure(load_regression(name, folder), parts, **options) for name in names}
         record = {"seed": args.seed, "quick": args.quick, "plan": asdict(plan), "sets": sets}
     markdown = as_markdown(record)

@@ -1,6 +1,6 @@
-"""The one recipe for every regression set: the models, what is chosen and from where, and the program that trains.
+"""The recipe for every regression set.
 
-One hidden layer of 50 ReLUs. The splits of a set train in one compiled program, vmapped.
+Networks have a hidden layer of 50 ReLUs. The splits of a set train in a single compiled program under `vmap`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ LIKELIHOODS = {"homoscedastic": dq.HomoscedasticGaussian(), "heteroscedastic": d
 
 @dataclass(frozen=True)
 class Plan:
-    """What is the same for every set and every model.
+    """Settings shared by every set and every model.
 
     Attributes:
-        steps: of the optimizer, about; whole epochs are made of them.
-        batch_size: for up to 2,000 rows; beyond it grows with the data, up to 256.
-        learning_rate: of Adam at the start; it falls to 0 as a cosine.
+        steps: of the optimizer, rounded to whole epochs.
+        batch_size: for up to 2,000 rows; beyond, it grows with the data up to 256.
+        learning_rate: of Adam at the start; a cosine takes it to 0.
         sigma_init: posterior standard deviation at the start.
         draws: of the posterior in a prediction.
         members: of the ensemble.
@@ -47,16 +47,16 @@ class Plan:
     members: int = 5
 
     def batch(self, rows: int) -> int:
-        """The batch size for so many rows."""
+        """The batch size for this many rows."""
         grown = self.batch_size * max(1, rows // 2_000)
         return min(rows, max(self.batch_size, min(256, grown)))
 
     def epochs(self, rows: int) -> int:
-        """Passes over so many rows."""
+        """The number of passes over this many rows."""
         return max(1, round(self.steps / self.steps_per_epoch(rows)))
 
     def steps_per_epoch(self, rows: int) -> int:
-        """Batches, the remainder one of them."""
+        """The number of batches, with the remainder as a batch."""
         return -(-rows // self.batch(rows))
 
 
@@ -65,8 +65,8 @@ class Bayesian:
     """A choice for the Bayesian network.
 
     Attributes:
-        noise: "homoscedastic" or "heteroscedastic", learned either way.
-        kl_weight: of the KL in the objective, at the end; 1 is the ELBO.
+        noise: "homoscedastic" or "heteroscedastic"; either is learned.
+        kl_weight: of the KL in the objective at the end; 1 gives the ELBO.
         warm_up: share of the steps over which that weight rises from 0.
         prior_scale: the prior of a layer's weights has standard deviation prior_scale / sqrt(fan_in).
     """
@@ -79,7 +79,7 @@ class Bayesian:
 
 @dataclass(frozen=True)
 class Point:
-    """A choice for the network without uncertainty about its weights.
+    """A choice for the deterministic network.
 
     Attributes:
         noise: as in `Bayesian`.
@@ -96,22 +96,20 @@ POINT_SPACE = tuple(Point(*row) for row in product(NOISES, (0.0, 0.3)))
 
 
 def bayesian_model(choice: Any, noise: str, inputs: int, plan: Plan, rngs: nnx.Rngs) -> nnx.Module:
-    """The Bayesian network, its prior scaled by the fan-in of each layer."""
+    """The Bayesian network; each prior scales with the fan-in."""
     outputs = 2 if noise == "heteroscedastic" else 1
-    layer = lambda fan_in, fan_out: dq.BayesianLinear(
-        fan_in,
-        fan_out,
-        prior=dq.GaussianPrior(sigma=choice["prior_scale"] / np.sqrt(fan_in)),
-        sigma_init=plan.sigma_init,
-        rngs=rngs,
-    )
+
+    def layer(fan_in: int, fan_out: int) -> dq.BayesianLinear:
+        prior = dq.GaussianPrior(sigma=choice["prior_scale"] / np.sqrt(fan_in))
+        return dq.BayesianLinear(fan_in, fan_out, prior=prior, sigma_init=plan.sigma_init, rngs=rngs)
+
     members = [layer(inputs, HIDDEN), nnx.relu, layer(HIDDEN, outputs)]
     last = [] if noise == "heteroscedastic" else [dq.LearnedNoise(1)]
     return dq.Sequential(*members, *last, likelihood=LIKELIHOODS[noise])
 
 
 def point_model(choice: Any, noise: str, inputs: int, plan: Plan, rngs: nnx.Rngs) -> nnx.Module:
-    """The same network with single weights."""
+    """The same network without a posterior."""
     outputs = 2 if noise == "heteroscedastic" else 1
     last = [] if noise == "heteroscedastic" else [dq.LearnedNoise(1)]
     return PointNetwork(perceptron((inputs, HIDDEN, outputs), *last, rngs=rngs), LIKELIHOODS[noise])
@@ -121,10 +119,12 @@ MODELS = {Bayesian: bayesian_model, Point: point_model}
 
 
 def train(choice: Any, x: Array, y: Array, key: Array, *, kind: type, noise: str, plan: Plan) -> Any:
-    """One network trained on one split: a pure function, to be vmapped over splits, choices and seeds.
+    """Train a network on a split.
+
+    The function is pure: vmap it over splits, choices and seeds.
 
     Args:
-        choice: the numbers of a `Bayesian` or a `Point` by name; they may be traced.
+        choice: the numbers of a `Bayesian` or a `Point` by name; may be traced.
         x, y: [n, d] and [n, 1], standardised.
         key: of the initial weights, the order of the data and the noise.
         kind, noise, plan: static.
@@ -139,7 +139,7 @@ def train(choice: Any, x: Array, y: Array, key: Array, *, kind: type, noise: str
     optimizer = optax.adamw(schedule, weight_decay=choice.get("weight_decay", 0.0))
     objective = dq.ELBO()
     if kind is Bayesian:
-        # Not `schedules.linear`, whose checks want plain numbers: these differ between splits, and may be traced.
+        # `schedules.linear` checks plain numbers, but these differ between splits and may be traced.
         rise = dq.schedules.Linear(choice["warm_up"] * steps, choice["kl_weight"])
         objective = dq.ELBO(kl_weight=rise)
 
@@ -154,26 +154,29 @@ def train(choice: Any, x: Array, y: Array, key: Array, *, kind: type, noise: str
 
 
 def predict(model: Any, x: Array, key: Array, draws: int) -> tuple[Array, Array]:
-    """Means and variances of the noise under each draw of the weights, [draws, n] each, standardised."""
+    """Predictive means and noise variances at draws of the weights.
+
+    Returns:
+        Means and variances, standardised, [draws, n] each.
+    """
     likelihood = model.likelihood
 
-    def one(key):
+    def at_draw(key):
         mean, var = likelihood.moments(dq.draw(model, key=key)(x))
         return mean[:, 0], var[:, 0]
 
-    return jax.lax.map(one, jax.random.split(key, draws))
+    return jax.lax.map(at_draw, jax.random.split(key, draws))
 
 
 @partial(jax.jit, static_argnames=("kind", "noise", "plan"))
 def _program(choices, x, y, held_x, keys, *, kind, noise, plan):
-    """Every split trained and asked, in one program: [splits, draws, m]."""
+    """Train and predict every split: [splits, draws, m]."""
 
-    def one_split(choice, x, y, held_x, key):
+    def of_split(choice, x, y, held_x, key):
         if kind is Bayesian:
             train_key, predict_key = jax.random.split(key)
-            return predict(
-                train(choice, x, y, train_key, kind=kind, noise=noise, plan=plan), held_x, predict_key, plan.draws
-            )
+            model = train(choice, x, y, train_key, kind=kind, noise=noise, plan=plan)
+            return predict(model, held_x, predict_key, plan.draws)
 
         def member(key):
             model = train(choice, x, y, key, kind=kind, noise=noise, plan=plan)
@@ -182,13 +185,16 @@ def _program(choices, x, y, held_x, keys, *, kind, noise, plan):
 
         return jax.vmap(member)(jax.random.split(key, plan.members))
 
-    return jax.vmap(one_split)(choices, x, y, held_x, keys)
+    return jax.vmap(of_split)(choices, x, y, held_x, keys)
 
 
 def run(choices: list[Any], splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
-    """Train each split by its own choice; the draws (members, for a `Point`) of each, in the target's own units.
+    """Train each split by its own choice.
 
-    The splits that share a likelihood are one compiled program.
+    Splits that share a likelihood train in a single compiled program.
+
+    Returns:
+        The draws of each split (ensemble members for a `Point`), in the target's own units.
     """
     keys = jax.random.split(jax.random.key(seed), len(choices))
     results: list[Any] = [None] * len(choices)
@@ -207,6 +213,6 @@ def run(choices: list[Any], splits: Splits, *, seed: int, plan: Plan) -> list[Dr
 
 
 def in_own_units(mean: Any, var: Any, splits: Splits, i: int) -> Draws:
-    """Standardised draws of split i in the target's units."""
+    """Convert standardised draws of split i to the target's units."""
     scale = splits.y_std[i]
     return Draws(np.asarray(mean, np.float64) * scale + splits.y_mean[i], np.asarray(var, np.float64) * scale**2)

@@ -1,4 +1,4 @@
-"""Scores of draws of a regression: what is reported of a split, in the target's own units."""
+"""Scores of predictive draws, in the target's own units."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ LEVELS = (0.5, 0.9, 0.95)
 
 
 class Draws(NamedTuple):
-    """A predictive mixture of Gaussians: means and variances [draws, n], in the target's own units."""
+    """A predictive mixture of Gaussians.
+
+    Means and variances [draws, n], in the target's own units.
+    """
 
     mean: np.ndarray
     var: np.ndarray
 
 
 class Score(NamedTuple):
-    """Of one split.
+    """Scores of a split.
 
     Attributes:
         rmse: root mean squared error of the mean over draws, in the target's units.
         log_likelihood: mean over examples of the log of the mean density over draws, nats.
-        coverage: share of the targets inside of the mixture's central interval at each of `LEVELS`.
-        coverage_gaussian: the same for one Gaussian with the mixture's mean and variance.
+        coverage: share of the targets inside the mixture's central interval at each of `LEVELS`.
+        coverage_gaussian: the same for a Gaussian with the mixture's mean and variance.
     """
 
     rmse: float
@@ -36,8 +39,8 @@ class Score(NamedTuple):
 def score(draws: Draws, y: np.ndarray) -> Score:
     """Score draws [draws, n] against targets [n].
 
-    The mixture's central interval holds y where its distribution function F has |F(y) - 1/2| <= level / 2: exactly the
-    interval between its quantiles, without having to find them.
+    The mixture's central interval holds y if the distribution function F has |F(y) - 1/2| <= level / 2. That is exactly
+    the interval between its quantiles, which need not be found.
     """
     mean, var = np.asarray(draws.mean, np.float64), np.asarray(draws.var, np.float64)
     density = -0.5 * (np.log(2 * np.pi * var) + (y - mean) ** 2 / var)
@@ -58,16 +61,20 @@ def _coverage(distribution: np.ndarray) -> tuple[float, ...]:
 
 
 def summary(scores: list[Score]) -> dict[str, object]:
-    """Mean and standard error over splits of the RMSE and the log-likelihood, and the mean coverages."""
-    error = lambda values: float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+    """Means over splits, with standard errors of RMSE and log-likelihood."""
     rmse, ll = [s.rmse for s in scores], [s.log_likelihood for s in scores]
-    mean = lambda rows: [float(value) for value in np.mean(rows, axis=0)]
     return {
         "splits": len(scores),
         "rmse": float(np.mean(rmse)),
-        "rmse_se": error(rmse),
+        "rmse_se": _standard_error(rmse),
         "log_likelihood": float(np.mean(ll)),
-        "log_likelihood_se": error(ll),
-        "coverage": mean([s.coverage for s in scores]),
-        "coverage_gaussian": mean([s.coverage_gaussian for s in scores]),
+        "log_likelihood_se": _standard_error(ll),
+        "coverage": np.mean([s.coverage for s in scores], axis=0).tolist(),
+        "coverage_gaussian": np.mean([s.coverage_gaussian for s in scores], axis=0).tolist(),
     }
+
+
+def _standard_error(values: list[float]) -> float:
+    if len(values) < 2:
+        return float("nan")
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))

@@ -1,4 +1,7 @@
-"""Splits of a regression set, standardised by their training rows, stacked so that they train in one program."""
+"""Splits of a regression set, standardised and stacked.
+
+Stacked splits train in a single program.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,21 @@ import numpy as np
 from benchmarks.accuracy.data import RegressionSet
 
 VALIDATION_SHARE = 0.2
-# One fifth of 450 rows says little about which of two recipes is better; all five would cost as much again.
+# A single fifth of 450 rows says little about which of two recipes is better; all five would nearly double the cost.
 FOLDS = 3
 
 
 class Splits(NamedTuple):
-    """Splits of equal sizes; inputs and training targets are standardised by the training rows alone.
+    """Splits of equal sizes, standardised by their training rows.
+
+    The held-out targets keep their units.
 
     Attributes:
-        x: training inputs [splits, n, d]. y: their targets [splits, n, 1].
-        held_x: inputs that are held out [splits, m, d].
-        held_y: their targets [splits, m], in their own units.
-        y_mean, y_std: of the training targets [splits], to come back to those units.
+        x: training inputs [splits, n, d].
+        y: training targets [splits, n, 1].
+        held_x: held-out inputs [splits, m, d].
+        held_y: held-out targets [splits, m], in their own units.
+        y_mean, y_std: of the training targets [splits], to return to those units.
     """
 
     x: np.ndarray
@@ -31,20 +37,22 @@ class Splits(NamedTuple):
     y_std: np.ndarray
 
     def take(self, rows: np.ndarray) -> Splits:
-        """Some of the splits."""
+        """Take some of the splits."""
         return Splits(*(part[rows] for part in self))
 
 
 def test_splits(data: RegressionSet) -> Splits:
-    """The whole of each training split, and its test rows."""
+    """Each whole training split, and its test rows."""
     return _stack(data, data.train_index(), data.test_index)
 
 
 def validation_splits(data: RegressionSet, *, seed: int) -> Splits:
-    """Each training split divided once more at random: a part to train on, a fifth to choose by. No test row is in.
+    """Divide each training split at random, for validation.
+
+    Test rows are in neither.
 
     Returns:
-        FOLDS of them of every split, each with a fifth of its own: the splits in turn, then all of them again.
+        FOLDS divisions of every split, each with another fifth: all splits in turn, then all splits again.
     """
     order = np.stack([np.random.default_rng([seed, i]).permutation(row) for i, row in enumerate(data.train_index())])
     held = max(1, round(VALIDATION_SHARE * order.shape[1]))
@@ -57,11 +65,10 @@ def _stack(data: RegressionSet, train: np.ndarray, held: np.ndarray) -> Splits:
     x, y = data.x[train], data.y[train]
     x_mean, x_std = x.mean(axis=1, keepdims=True), _spread(x.std(axis=1, keepdims=True))
     y_mean, y_std = y.mean(axis=1), _spread(y.std(axis=1))
-    single = lambda values: np.asarray(values, np.float32)
     return Splits(
-        single((x - x_mean) / x_std),
-        single((y - y_mean[:, None]) / y_std[:, None])[..., None],
-        single((data.x[held] - x_mean) / x_std),
+        np.asarray((x - x_mean) / x_std, np.float32),
+        np.asarray((y - y_mean[:, None]) / y_std[:, None], np.float32)[..., None],
+        np.asarray((data.x[held] - x_mean) / x_std, np.float32),
         data.y[held],
         y_mean,
         y_std,
@@ -69,5 +76,5 @@ def _stack(data: RegressionSet, train: np.ndarray, held: np.ndarray) -> Splits:
 
 
 def _spread(std: np.ndarray) -> np.ndarray:
-    """A constant column has no spread: it is centred only."""
+    """Replace 0 by 1: a constant column is only centred."""
     return np.where(std > 0, std, 1.0)

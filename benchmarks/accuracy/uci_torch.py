@@ -1,7 +1,9 @@
-"""The same recipe in `deepuq_torch`: the same network, prior, start, schedule and objective, on the same splits.
+"""The same recipe in `deepuq_torch`, on the same splits.
 
-What differs is the generator of the random numbers. Splits of one likelihood train side by side under
-`torch.func.vmap`; Adam is elementwise, so that one optimizer over the stacked parameters is one for each.
+Only the random numbers differ.
+
+Splits that share a likelihood train side by side under `torch.func.vmap`. Adam is elementwise, so an optimizer over the
+stacked parameters acts on each split alone.
 """
 
 from __future__ import annotations
@@ -27,14 +29,17 @@ CLASSES = {
 
 
 def make_model(choice: Bayesian, inputs: int, plan: Plan, generator: torch.Generator) -> nn.Module:
-    """The network of `uci_recipe.bayesian_model`: its priors, and its start in place of the documented one at zero."""
+    """The network of `uci_recipe.bayesian_model`, with its priors and its start.
+
+    The documented start has means of zero.
+    """
     model = CLASSES[choice.noise](inputs, (HIDDEN,), 1, activation="relu")
     for layer in (*model.hidden_layers, model.output_layer):
         layer.prior = dt.GaussianPrior(0.0, choice.prior_scale / math.sqrt(layer.in_features))
         rho = float(rho_from_sigma(torch.tensor(plan.sigma_init)))
         with torch.no_grad():
             nn.init.trunc_normal_(layer.weight_posterior.mu, a=-2.0, b=2.0, generator=generator)
-            # The variance of a normal cut off at two standard deviations is 0.774: as in LeCun's start of Flax.
+            # As in Flax's lecun_normal: a normal cut off at two standard deviations has a standard deviation of 0.88.
             layer.weight_posterior.mu.mul_(1.0 / math.sqrt(layer.in_features) / 0.87962566103423978)
             layer.weight_posterior.rho.fill_(rho)
             layer.bias_posterior.rho.fill_(rho)
@@ -42,7 +47,7 @@ def make_model(choice: Bayesian, inputs: int, plan: Plan, generator: torch.Gener
 
 
 class Objective(nn.Module):
-    """`negative_elbo` as the forward pass of a module, for `functional_call` to run on stacked parameters."""
+    """`negative_elbo` as a module, which `functional_call` runs on stacked parameters."""
 
     def __init__(self, model: nn.Module, num_data: int):
         super().__init__()
@@ -54,7 +59,7 @@ class Objective(nn.Module):
 
 
 class Moments(nn.Module):
-    """Means and variances [n] of one draw, standardised."""
+    """Standardised means and variances [n] at a draw."""
 
     def __init__(self, model: Any):
         super().__init__()
@@ -67,7 +72,11 @@ class Moments(nn.Module):
 
 
 def run(choices: list[Bayesian], splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
-    """Train each split by its own choice; the draws of each, in the target's own units."""
+    """Train each split by its own choice.
+
+    Returns:
+        The draws of each split, in the target's own units.
+    """
     results: list[Any] = [None] * len(choices)
     groups = {(c.noise, c.prior_scale): [i for i, o in enumerate(choices) if _group(o) == _group(c)] for c in choices}
     for number, group in enumerate(sorted(groups, key=lambda key: (NOISES.index(key[0]), key[1]))):
@@ -80,18 +89,21 @@ def run(choices: list[Bayesian], splits: Splits, *, seed: int, plan: Plan) -> li
 
 
 def _group(choice: Bayesian) -> tuple[str, float]:
-    """What splits that train side by side have in common."""
+    """The settings shared by splits that train side by side."""
     return choice.noise, choice.prior_scale
 
 
 def _noise(model: Any, count: int, lead: tuple[int, ...], generator: torch.Generator) -> Any:
-    """Noise for `count` models side by side, each tensor [count, *lead, ...]."""
-    draw = lambda like: torch.randn((count, *lead, *like.shape), generator=generator)
+    """Noise for `count` models, each tensor [count, *lead, ...]."""
+
+    def draw(like: Tensor) -> Tensor:
+        return torch.randn((count, *lead, *like.shape), generator=generator)
+
     return tuple(tuple(draw(tensor) for tensor in layer) for layer in model.draw_noise())
 
 
 def _train_and_predict(choices: list[Bayesian], splits: Splits, generator: torch.Generator, plan: Plan) -> Any:
-    """Moments [models, draws, m]."""
+    """Train side by side, and return moments [models, draws, m]."""
     x, y, held_x = (torch.as_tensor(part) for part in (splits.x, splits.y, splits.held_x))
     count, size, inputs = x.shape
     models = [make_model(choice, inputs, plan, generator) for choice in choices]

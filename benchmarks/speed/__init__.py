@@ -1,1 +1,1 @@
-"""Every backend and every peer in one table: training step and prediction, each checked to compute the same thing."""
+"""Speed of every backend and peer, with checked results."""

@@ -1,4 +1,7 @@
-"""Whether a contestant computed the same thing as the others: what its row shows beside its times."""
+"""Check that a contestant computes the same as the others.
+
+The verdict stands in the contestant's row.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +16,38 @@ from benchmarks.speed.workloads import Predict, Train
 
 OK = "ok"
 STANDARD_ERRORS = 5.0
-# From the first number of steps on the loss may show that it falls; after the second it has not. The loss of one draw
-# on a wide network varies by more than it falls in forty steps.
+# A fall of the loss counts from the first number of steps on; without a fall by the second, the row is BAD. On a wide
+# network the loss at a single draw varies by more than it falls in forty steps.
 LEAST_STEPS, MOST_STEPS = 40, 400
 FALL_STANDARD_ERRORS = 2.0
 
 
 def numbers(losses: Any) -> list[float]:
-    """Losses of either framework, one array or a list of scalars, as floats."""
-    one = lambda loss: np.asarray(loss.detach().float().cpu() if hasattr(loss, "detach") else loss, np.float64)
-    return np.concatenate([np.atleast_1d(one(loss)) for loss in losses]).tolist() if len(losses) else []
+    """Losses of either framework as floats.
+
+    Losses are an array or a list of scalars.
+    """
+    if not len(losses):
+        return []
+    return np.concatenate([np.atleast_1d(_number(loss)) for loss in losses]).tolist()
+
+
+def _number(loss: Any) -> np.ndarray:
+    return np.asarray(loss.detach().float().cpu() if hasattr(loss, "detach") else loss, np.float64)
 
 
 def training(contestant: Contestant, work: Train, losses: list[float]) -> str:
-    """`OK`, or what is wrong with the losses of all steps since the common start."""
+    """`OK`, or the fault of the losses.
+
+    Losses are those of all steps since the common start.
+    """
     if not all(map(math.isfinite, losses)):
-        return "BAD: a loss that is not finite"
+        return "BAD: a loss is not finite"
     if contestant.package != FLOOR:
-        one_draw = reference.first_loss(work.network, work.batch)[contestant.kl]
-        z = abs(losses[0] - float(one_draw.mean)) / math.sqrt(float(one_draw.var) * (1 + 1 / one_draw.draws))
+        expected = reference.first_loss(work.network, work.batch)[contestant.kl]
+        z = abs(losses[0] - float(expected.mean)) / math.sqrt(float(expected.var) * (1 + 1 / expected.draws))
         if z > STANDARD_ERRORS:
-            return f"BAD: first loss {losses[0]:.4g}, {z:.1f} standard errors from {float(one_draw.mean):.4g}"
+            return f"BAD: first loss {losses[0]:.4g}, {z:.1f} standard errors from {float(expected.mean):.4g}"
     if falls(losses):
         return OK
     first, last = (np.mean(part) for part in _ends(losses))
@@ -41,7 +55,10 @@ def training(contestant: Contestant, work: Train, losses: list[float]) -> str:
 
 
 def falls(losses: list[float]) -> bool:
-    """Whether the mean of the last third is below that of the first by more than the spread within them explains."""
+    """Whether the last third of losses is below the first.
+
+    The difference must exceed `FALL_STANDARD_ERRORS`, with the spread within the thirds as the error.
+    """
     if len(losses) < LEAST_STEPS:
         return False
     first, last = _ends(losses)
@@ -50,7 +67,7 @@ def falls(losses: list[float]) -> bool:
 
 
 def is_settled(losses: list[float]) -> bool:
-    """Whether more steps would not change the verdict."""
+    """Whether the verdict stands whatever further steps bring."""
     return falls(losses) or len(losses) >= MOST_STEPS or not all(map(math.isfinite, losses))
 
 
@@ -60,23 +77,29 @@ def _ends(losses: list[float]) -> tuple[list[float], list[float]]:
 
 
 def prediction(contestant: Contestant, work: Predict, predictions: list[tuple[Any, Any]]) -> str:
-    """`OK`, or how far the mean, or the variance summed over outputs, pooled over predictions, is off."""
+    """`OK`, or how far the predictions are off.
+
+    Pooled over the predictions, the mean and the variance (summed over outputs) are compared with the reference.
+    """
     means, variances = (np.stack([_checked(p[i]) for p in predictions]) for i in range(2))
     if contestant.package == FLOOR:
-        return OK if np.isfinite(means).all() else "BAD: a prediction that is not finite"
+        return OK if np.isfinite(means).all() else "BAD: a prediction is not finite"
     exact = reference.prediction(work.network, work.inputs)
     draws = work.draws * len(predictions)
-    noise = lambda var: np.sqrt(var * (1 / draws + 1 / exact.draws)) + 1e-7
-    # Divided by n as documented, the variance of n draws is (n - 1) / n of the true one; over calls it averages.
+
+    def error(var: np.ndarray) -> np.ndarray:
+        return np.sqrt(var * (1 / draws + 1 / exact.draws)) + 1e-7
+
+    # Divided by n as documented, the variance of n draws is (n - 1) / n of the true one, in the mean over calls too.
     biased = (work.draws - 1) / work.draws
-    unbiased = lambda m: exact.draws / (exact.draws - 1) * m
-    for what, found, true, error in (
-        ("mean", means.mean(axis=0), exact.mean, noise(exact.var)),
-        ("variance", variances.mean(axis=0).sum(axis=-1), biased * unbiased(exact.spread), noise(exact.spread_var)),
+    spread = biased * (exact.draws / (exact.draws - 1) * exact.spread)
+    for name, found, true, tolerance in (
+        ("mean", means.mean(axis=0), exact.mean, error(exact.var)),
+        ("variance", variances.mean(axis=0).sum(axis=-1), spread, error(exact.spread_var)),
     ):
-        z = np.max(np.abs(found - true) / error)
+        z = np.max(np.abs(found - true) / tolerance)
         if not z <= STANDARD_ERRORS:
-            return f"BAD: {what} {z:.1f} standard errors from the reference"
+            return f"BAD: {name} {z:.1f} standard errors from the reference"
     return OK
 
 

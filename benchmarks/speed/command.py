@@ -1,4 +1,7 @@
-"""`python -m benchmarks speed`: measure, print, and where asked write the figures, the tables and the picture."""
+"""``python -m benchmarks speed``: time every contestant on every workload.
+
+With --json the figures and the full table are written too; --readme and --plot write the pages' tables and the picture.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command_line import unknown
 from benchmarks.speed import contestants, environment, gpu, limits, memory, plot, results, summary, table
 from benchmarks.speed.contestant import Contestant, Setting
 from benchmarks.speed.measure import measure
 from benchmarks.speed.workloads import ON_GPU, QUICK, WORKLOADS, Workload
 
 ROUNDS, QUICK_ROUNDS = 11, 3
-# Left out of a quick look: what takes longest to compile.
+# A quick look leaves out the variants that take longest to compile.
 SLOW_TO_COMPILE = ("compiled", "flipout", "local reparameterization")
 
 
 def main(argv: list[str]) -> dict[str, Any]:
-    """Run the command; return what it measured, as a result file holds it."""
+    """Run the command; return the figures of a result file."""
     args = _arguments(argv)
+    if args.redraw:
+        measured = results.read(args.json)
+        _show(measured, args)
+        return measured
     backend = args.backend or environment.detect()
+    works = _workloads(args, backend)
     if backend == "gpu" and args.precision is None:
         gpu.run_modes(_passed_on(argv))
         return {"workloads": {}}
@@ -33,52 +42,66 @@ def main(argv: list[str]) -> dict[str, Any]:
         _show(measured, args)
         return measured
     found, absent = contestants.present()
-    chosen = _chosen(found, args)
+    chosen = _chosen(found, absent, args)
     for package in absent:
         print(f"skipped: {package} is not installed", file=sys.stderr)
-    works = _workloads(args, backend)
     machine = limits.measure_machine()
     measured: dict[str, Any] = {"workloads": {}}
     for work in works:
         part = _measure(work, chosen, setting, machine, args)
         measured["workloads"][work.name] = {**part, "absent": absent}
-        if args.json:  # after each, so that what was measured is not lost to what comes later
+        if args.json:  # after each workload, so that a later failure loses nothing
             results.merge(args.json, {work.name: measured["workloads"][work.name]})
     _show(measured, args)
     return measured
 
 
-def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks speed", description=__doc__)
-    parser.add_argument("--backend", choices=("cpu", "gpu"), help="default: the GPU where JAX finds one")
+def _parser() -> argparse.ArgumentParser:
+    names = "\n".join(["workloads:", *(f"  {work.name}" for work in WORKLOADS)])
+    names += "\n".join(["\non a GPU also:", *(f"  {work.name}" for work in ON_GPU)])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks speed",
+        description=__doc__,
+        epilog=names,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--backend", choices=("cpu", "gpu"), help="default: the GPU if JAX finds one")
     parser.add_argument(
         "--precision", choices=environment.PRECISIONS, help="default: float32; on a GPU each in turn, see speed/gpu.py"
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="workloads whose name holds this, e.g. 784-400")
-    parser.add_argument("--contestants", default="", metavar="TEXT,...", help="those whose name holds one of these")
+    parser.add_argument(
+        "--contestants", default="", metavar="TEXT,...", help="contestants whose name holds any of these"
+    )
     parser.add_argument("--rounds", type=int, help=f"timed calls of each contestant (default {ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="the small network, few rounds: under two minutes")
-    parser.add_argument("--memory", action="store_true", help="peak memory too: a process for each row, slow")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory too: one process per row, slow")
     parser.add_argument(
-        "--fill-memory",
-        action="store_true",
-        help="peak memory of the rows in --json's file that have none; no times",
+        "--fill-memory", action="store_true", help="measure peak memory for the rows of --json without it; time nothing"
     )
+    parser.add_argument("--redraw", action="store_true", help="measure nothing; write what --json's file holds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="put the figures into this file, by workload")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures, those in --json's file if given")
-    parser.add_argument("--readme", action="store_true", help="put the table of --json's file into both READMEs")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures, those of --json's file if given")
+    parser.add_argument("--readme", action="store_true", help="put the tables of --json's file into their pages")
+    return parser
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = _parser()
     args = parser.parse_args(argv)
     if args.rounds is not None and args.rounds < 1:
         parser.error(f"Expected --rounds to be positive; got {args.rounds}.")
-    for option in ("readme", "fill_memory"):
+    for option in ("readme", "fill_memory", "redraw"):
         if getattr(args, option) and not args.json:
             parser.error(f"Expected --json with --{option.replace('_', '-')}; got none.")
+    if (args.redraw or args.fill_memory) and not args.json.exists():
+        parser.error(f"Expected --json to be a file that exists; got {args.json}.")
     args.rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     return args
 
 
 def _passed_on(argv: list[str]) -> list[str]:
-    """The arguments without --backend, which every mode sets."""
+    """Drop --backend, which every mode sets, from the arguments."""
     keep, skip = [], False
     for argument in argv:
         if not skip and not argument.startswith("--backend"):
@@ -88,14 +111,32 @@ def _passed_on(argv: list[str]) -> list[str]:
 
 
 def _workloads(args: argparse.Namespace, backend: str) -> list[Workload]:
-    every = QUICK if args.quick else (*WORKLOADS, *(ON_GPU if backend == "gpu" else ()))
+    """The workloads that --only chooses."""
+    every = QUICK if args.quick else WORKLOADS
+    if backend == "gpu" and not args.quick:
+        every = (*WORKLOADS, *ON_GPU)
+    if args.fill_memory:
+        _refuse_unknown("--only", "workload", [args.only], list(results.read(args.json)["workloads"]))
+    else:
+        _refuse_unknown("--only", "workload", [args.only], [work.name for work in every])
     return [work for work in every if args.only in work.name]
 
 
-def _chosen(found: list[Contestant], args: argparse.Namespace) -> list[Contestant]:
+def _chosen(found: list[Contestant], absent: list[str], args: argparse.Namespace) -> list[Contestant]:
+    """The contestants that --contestants chooses.
+
+    It may also name absent packages, if it leaves something to time.
+    """
+    known = [*(contestant.name for contestant in found), *absent]
+    _refuse_unknown("--contestants", "contestant", args.contestants.split(","), known)
     chosen = [c for c in found if _is_chosen(c.name, args)]
     if args.quick:
         chosen = [c for c in chosen if not any(word in c.variant for word in SLOW_TO_COMPILE)]
+    if not chosen:
+        _parser().error(
+            f"Expected --contestants to leave something to time; got {args.contestants}: not installed, or left out by "
+            "--quick."
+        )
     return chosen
 
 
@@ -103,11 +144,21 @@ def _is_chosen(name: str, args: argparse.Namespace) -> bool:
     return any(word in name for word in args.contestants.split(","))
 
 
+def _refuse_unknown(option: str, kind: str, given: list[str], known: list[str]) -> None:
+    """Refuse a text that is part of no known name.
+
+    The program ends with exit code 2.
+    """
+    for text in given:
+        if not any(text in name for name in known):
+            _parser().error(unknown(option, kind, text, known))
+
+
 def _measure(
     work: Workload, chosen: list[Contestant], setting: Setting, machine: limits.Machine, args: argparse.Namespace
 ) -> dict[str, Any]:
     print(work.name, file=sys.stderr)
-    rows = measure(work, chosen, setting, args.rounds, log=lambda line: print(line, file=sys.stderr, flush=True))
+    rows = measure(work, chosen, setting, args.rounds, log=_log)
     if args.memory:
         for row in results.timed({"rows": rows}):
             row["memory"] = memory.peak(work.name, row["contestant"], setting)
@@ -120,19 +171,29 @@ def _measure(
     }
 
 
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _fill_memory(args: argparse.Namespace, setting: Setting) -> dict[str, Any]:
-    """Kept after each row: it is a process a row, and what was found is not lost to what comes later."""
+    """Measure the missing peaks of memory, each in a process.
+
+    Each is written at once, so that a later failure loses nothing.
+    """
     data = results.read(args.json)
+    names = [row["contestant"] for part in data["workloads"].values() for row in part["rows"]]
+    _refuse_unknown("--contestants", "contestant", args.contestants.split(","), names)
     for name, part in data["workloads"].items():
         for row in results.timed(part) if args.only in name else ():
             if not row.get("memory") and _is_chosen(row["contestant"], args):
                 row["memory"] = memory.peak(name, row["contestant"], setting)
-                print(f"{name}: {row['contestant']}", file=sys.stderr, flush=True)
+                _log(f"{name}: {row['contestant']}")
                 results.merge(args.json, {name: part})
     return data
 
 
 def _show(measured: dict[str, Any], args: argparse.Namespace) -> None:
+    """Print the full table, and write the requested files."""
     print(table.full(measured))
     data = results.read(args.json) if args.json else measured
     if args.json:

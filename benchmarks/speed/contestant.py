@@ -1,4 +1,4 @@
-"""What takes part: a name, how it is called, and functions that set a workload up for it."""
+"""Contestants: a name, a call style, and set-ups of workloads."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ ORIGINAL = "uqdeepnn"
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and in which arithmetic: "cpu" or "gpu"; "float32", "tf32" or "bfloat16"."""
+    """Backend ("cpu" or "gpu") and arithmetic ("float32", "tf32" or "bfloat16")."""
 
     backend: str = "cpu"
     precision: str = "float32"
 
 
-# Takes a number of steps, goes on training, and returns the loss of each (arrays of either framework).
+# Takes a number of steps, continues training, and returns the loss of each step (arrays of either framework).
 Trainer = Callable[[int], Any]
-# Draws anew at each call, and returns (mean, variance divided by the number of draws), [inputs, outputs].
+# Draws anew at each call, and returns (mean, variance divided by the number of draws), each [inputs, outputs].
 Predictor = Callable[[], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way of doing the workloads.
+    """A way of doing the workloads.
 
     Attributes:
-        package: the distribution it comes from, or `FLOOR`.
-        variant: what tells it from the package's other contestants: estimator, call style.
-        framework, style: which floor it is held against. Styles: "scanned" (an epoch in one call), "call" (a jit call
-            a step), "flat" (the same with the leaves of the state as a donated list), "eager", "compiled".
-        train, predict: set a workload up; they raise `Unsupported` where the package has no such thing.
-        kl: how its loss takes the KL: "exact", "sampled" (at the drawn weights) or "none" (not in its loss).
+        package: the distribution, or `FLOOR`.
+        variant: tells the contestant from others of its package: estimator, call style.
+        framework, style: select the floor that the contestant is compared with. Styles: "scanned" (one call per epoch),
+            "call" (one jitted call per step), "flat" (the same with the leaves of the state as a donated list),
+            "eager", "compiled".
+        train, predict: set up a workload; they raise `Unsupported` if the package lacks a feature.
+        kl: how the loss takes the KL: "exact", "sampled" (at the drawn weights) or "none" (not in the loss).
     """
 
     package: str
@@ -53,21 +54,26 @@ class Contestant:
 
     @property
     def name(self) -> str:
-        """Package, and variant where there is one."""
+        """The package, and the variant if there is any."""
         return f"{self.package}, {self.variant}" if self.variant else self.package
 
 
 class Unsupported(Exception):
-    """The package has no such thing; the message says what."""
+    """The package lacks a feature, which the message names."""
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module can be imported, found without importing it."""
+    """Whether a module can be found; does not import it."""
     return importlib.util.find_spec(module) is not None
 
 
 def load(module: str) -> Any:
-    """A module that may be absent where types are checked; its warnings at import are for its own developers."""
+    """Import a peer without its types.
+
+    The peer may be absent during type checks.
+
+    Warnings at import concern the peer's own developers and are silenced.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(module)

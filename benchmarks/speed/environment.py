@@ -1,4 +1,4 @@
-"""Where a table was measured, and in which arithmetic."""
+"""The machine, the versions and the arithmetic of a measurement."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ PACKAGES = (
 
 
 def detect(jax_backend: Callable[[], str] = jax.default_backend) -> str:
-    """ "gpu" where JAX finds one, else "cpu"."""
+    """Return "gpu" if JAX finds one, else "cpu"."""
     return "gpu" if jax_backend() in ("gpu", "cuda", "rocm") else "cpu"
 
 
 def apply(setting: Setting) -> None:
-    """Set both frameworks to the backend and the precision of matrix products."""
+    """Set backend and precision of matrix products in both frameworks."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # so that both fit on one GPU
     if setting.backend == "cpu":
         jax.config.update("jax_platforms", "cpu")
@@ -52,12 +52,15 @@ def apply(setting: Setting) -> None:
 
 
 def compile_anew() -> None:
-    """Give torch's compiler an empty cache, so that a first call compiles, as JAX's does."""
+    """Give torch's compiler an empty cache.
+
+    A first call then compiles, as it does in JAX.
+    """
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp(prefix="inductor-")
 
 
 def describe(setting: Setting) -> dict:
-    """Machine, versions and commit, for a result file."""
+    """Describe machine, versions and commit, for a result file."""
     return {
         "backend": setting.backend,
         "precision": setting.precision,
@@ -89,7 +92,10 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The short hash, with "+" where the tree had changes besides results; empty outside of a repository."""
+    """The short hash, with "+" if the tree had changes.
+
+    Results and READMEs do not count as changes. Outside of a repository the hash is empty.
+    """
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=Path(__file__).parent)

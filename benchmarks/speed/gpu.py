@@ -1,6 +1,8 @@
-"""The table on a GPU: one process for each arithmetic, and one without command buffers.
+"""The table on a GPU, in several modes.
 
-Flags of XLA and the precision of matrix products are a process's own, so each mode is the same command anew.
+Each arithmetic has a mode, and float32 also a mode without command buffers.
+
+Flags of XLA and the precision of matrix products belong to a process, so each mode starts the command anew.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ NO_COMMAND_BUFFERS = "--xla_gpu_enable_command_buffer="
 
 @dataclass(frozen=True)
 class Mode:
-    """A run of the table: its name, options of the command and what it adds to XLA_FLAGS."""
+    """A run of the table: name, options, additional XLA_FLAGS."""
 
     name: str
     options: tuple[str, ...]
@@ -36,7 +38,10 @@ MODES = (
 
 
 def run_modes(arguments: list[str], run: Callable[..., object] = subprocess.run) -> None:
-    """Run the command in each mode with these arguments besides; each writes `results/speed-gpu-<mode>.json`."""
+    """Run the command in each mode, with these arguments added.
+
+    Each mode writes `results/speed-gpu-<mode>.json`.
+    """
     for mode in MODES:
         flags = " ".join(filter(None, (os.environ.get("XLA_FLAGS", ""), mode.xla_flags)))
         command = [sys.executable, "-m", "benchmarks", "speed", "--backend", "gpu", *mode.options, *arguments]

@@ -1,4 +1,7 @@
-"""The two numbers of each workload, bytes and operations, and the time that they imply on a machine."""
+"""Bytes and operations of each workload, and its least time.
+
+The limit is the longer of moving the bytes and doing the operations at the rates that the machine reaches.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ from benchmarks.speed.workloads import CONV_STRIDE, Network, Train, Workload
 from benchmarks.timing import clock
 
 FLOAT = 4  # bytes
-ADAM_ARRAYS = 3  # a parameter and its two moments, each read and written once a step
+ADAM_ARRAYS = 3  # a parameter and its two moments, each read and written once per step
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a workload cannot do without, a step (a call, in prediction).
+    """The least work per training step, or per prediction.
 
     Attributes:
-        bytes: state read and written once, inputs read once, results written once; weights drawn and activations are
-            taken to stay in cache.
+        bytes: state read and written once, inputs read once, results written once; drawn weights and activations are
+            assumed to stay in cache.
         operations: additions and multiplications of the matrix products and convolutions alone.
         normals: standard normal numbers drawn.
     """
@@ -33,7 +36,7 @@ class Work:
 
 
 def work_of(work: Workload, *, bayesian: bool = True) -> Work:
-    """The numbers of a workload with weight sampling, or of the deterministic network in the same task.
+    """Count the work of weight sampling, or of the floor.
 
     >>> from benchmarks.speed.workloads import SMALL
     >>> work_of(Train(SMALL, batch=32, steps=1))
@@ -53,7 +56,10 @@ def work_of(work: Workload, *, bayesian: bool = True) -> Work:
 
 
 def _products(network: Network) -> list[int]:
-    """Operations of each layer's product for one example. (Of the input no gradient is needed, hence `[0]` above.)"""
+    """Operations of each layer's product per example.
+
+    `work_of` subtracts the first layer's once: training needs no gradient of the inputs.
+    """
     found, side = [], network.input_shape[0]
     for kernel in network.kernels:
         if len(kernel) > 2:
@@ -64,7 +70,7 @@ def _products(network: Network) -> list[int]:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the machine reaches, measured in JAX: bytes and operations a second, seconds a normal."""
+    """Measured rates: bytes and operations per second, seconds per normal."""
 
     bandwidth: float
     flops: float
@@ -72,9 +78,12 @@ class Machine:
 
 
 def measure_machine(elements: int = 2**25, side: int = 2048, calls: int = 5) -> Machine:
-    """The best of a few calls: an array read and written, a matrix product, normals drawn by `jax.random`.
+    """Measure the rates in JAX, each in a few calls.
 
-    The product is in float32 at the precision that is set. The array is far larger than any cache.
+    The best call counts.
+
+    The calls read and write an array far larger than any cache, multiply two matrices (float32, at the precision that
+    is set), and draw normals by `jax.random`.
     """
     array, matrix = jnp.ones(elements), jnp.ones((side, side))
     copy = _best(jax.jit(lambda a: a * 1.5 + 1.0), array, calls)
@@ -90,11 +99,14 @@ def _best(function: Callable, argument: jax.Array, calls: int, *more: jax.Array)
 
 
 def limit_s(work: Work, machine: Machine) -> float:
-    """The longer of moving the bytes and doing the operations, were the one hidden behind the other; noise is free."""
+    """Seconds for the bytes or the operations, whichever takes longer.
+
+    The shorter part is assumed to hide behind the longer, and noise to be free.
+    """
     return max(work.bytes / machine.bandwidth, work.operations / machine.flops)
 
 
 def record(work: Workload, machine: Machine) -> dict:
-    """The numbers and their limits, for a result file."""
+    """The counts and their limits, for a result file."""
     both = {"bayesian": work_of(work), "deterministic": work_of(work, bayesian=False)}
     return {name: {**asdict(numbers), "limit_s": limit_s(numbers, machine)} for name, numbers in both.items()}

@@ -1,4 +1,7 @@
-"""One workload, every contestant: set up, first call, calls in turn, check."""
+"""Measure every contestant on a workload.
+
+Set-up, first call, calls in turn, check.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from benchmarks.speed.contestant import Contestant, Setting, Unsupported
 from benchmarks.speed.workloads import Predict, Train, Workload
 from benchmarks.timing import clock, interleave
 
-CALL_S = 0.1  # what a timed call should take, about: long beside the clock, short beside the machine's spells
+CALL_S = 0.1  # about the length of a timed call: long beside the clock, short beside the machine's slow spells
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Entry:
     predictions: list[Any] = field(default_factory=list)
 
     def keep(self, result: Any) -> None:
-        """Note what a call returned, for the check."""
+        """Keep a call's result for the check."""
         if isinstance(result, tuple):
             self.predictions.append(result)
         else:
@@ -37,7 +40,11 @@ class Entry:
 def measure(
     work: Workload, contestants: list[Contestant], setting: Setting, rounds: int, log: Callable[[str], None] = print
 ) -> list[dict]:
-    """A row for each contestant that has the workload's task: times in seconds a step (a call, in prediction)."""
+    """Measure each contestant that has the workload's task.
+
+    Returns:
+        Rows with times in seconds per step (per call, in prediction).
+    """
     entries: dict[str, Entry] = {}
     rows: list[dict] = []
     for contestant in contestants:
@@ -45,7 +52,7 @@ def measure(
             entry = _set_up(work, contestant, setting)
         except Unsupported as reason:
             rows.append({"contestant": contestant.name, "skipped": str(reason)})
-        except Exception as error:  # a peer that breaks is a row, not the end of the table
+        except Exception as error:  # a broken peer makes a row and does not end the table
             message = f"{type(error).__name__}: {error}".strip().splitlines()[0]
             rows.append({"contestant": contestant.name, "check": f"BAD: {message}"})
         else:
@@ -68,7 +75,10 @@ def measure(
 
 
 def _set_up(work: Workload, contestant: Contestant, setting: Setting) -> Entry | None:
-    """Built, compiled and warmed up; None where the task is not the contestant's."""
+    """Build, compile and warm up.
+
+    Returns None if the contestant lacks the task.
+    """
     if isinstance(work, Predict):
         if contestant.predict is None:
             return None

@@ -1,4 +1,7 @@
-"""Peak memory of one contestant at one workload, in a process of its own: `python -m benchmarks.speed.memory`."""
+"""Peak memory of a contestant, in its own process.
+
+The process runs ``python -m benchmarks.speed.memory``.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,23 @@ from benchmarks.speed.environment import apply
 from benchmarks.speed.workloads import ON_GPU, WORKLOADS, Predict
 
 LIMIT_S = 600
-_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes per unit of ru_maxrss
 _STATUS = Path("/proc/self/status")
 
 
 def resident() -> int:
-    """The most memory that this process has had, bytes."""
-    if _STATUS.exists():  # on Linux ru_maxrss of a new process begins at that of the process that started it
+    """The peak memory of this process, bytes."""
+    if _STATUS.exists():  # on Linux a new process inherits ru_maxrss from its parent
         lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
         return 1024 * int(lines["VmHWM"].removesuffix("kB"))
     return _UNIT * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def on_device() -> int | None:
-    """The most that either framework has had on the GPU, bytes; None on a CPU."""
+    """The larger of the frameworks' peaks on the GPU, bytes.
+
+    None on a CPU.
+    """
     torch = sys.modules.get("torch")
     found = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in jax.devices()]
     if torch is not None and torch.cuda.is_available():
@@ -38,9 +44,10 @@ def on_device() -> int | None:
 
 
 def peak(workload: str, contestant: str, setting: Setting) -> dict:
-    """{"peak": bytes, "imports": what was there before the workload, "device": bytes or None}, by a process of its own.
+    """Measure the peak memory in a new process.
 
-    Empty where that process fails.
+    Returns:
+        {"peak": bytes, "imports": bytes before the workload, "device": bytes or None}, or {} if the process fails.
     """
     arguments = [workload, contestant, setting.backend, setting.precision]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.speed.memory", *arguments]
@@ -52,7 +59,10 @@ def peak(workload: str, contestant: str, setting: Setting) -> dict:
 
 
 def main(workload: str, contestant: str, backend: str, precision: str) -> dict:
-    """Two calls of the contestant (the first may compile), and what they took."""
+    """Call the contestant twice, and return the peaks.
+
+    The first call may compile.
+    """
     setting = Setting(backend, precision)
     apply(setting)
     work = next(w for w in (*WORKLOADS, *ON_GPU) if w.name == workload)

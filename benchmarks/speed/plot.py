@@ -1,54 +1,120 @@
-"""The table as a picture: a bar for each contestant, a panel for each workload, on a log scale."""
+"""The table as a picture that fits a screen.
+
+Each workload has a panel, and each library a bar.
+"""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import results
-from benchmarks.speed.check import OK
+from benchmarks.speed.contestant import FLOOR, ORIGINAL
 from benchmarks.speed.table import micro
+from deepuq_jax.plots import BLUE, GREY, INK, ORANGE, PALE, SKY
 
-_COLOURS = {"deepuq_jax": "#0b5fa5", "deepuq_torch": "#e07b00", results.FLOOR: "#9a9a9a", results.ORIGINAL: "#a02c2c"}
-_PEER = "#d9b3a9"
-_PANEL_WIDTH, _BAR_HEIGHT, _LEAST_BARS = 11.0, 0.27, 4
+COLOURS = {"deepuq_jax": BLUE, "deepuq_torch": SKY, ORIGINAL: ORANGE, FLOOR: GREY}
+_LEGEND = {
+    "deepuq_jax": BLUE,
+    "deepuq_torch": SKY,
+    f"{ORIGINAL} (the original)": ORANGE,
+    "other libraries": PALE,
+    "the same network without uncertainty": GREY,
+}
+_STYLES = {"call": "one call per step", "flat": "flat state"}
+_WIDTH, _HEIGHT, _MOST_COLUMNS = 3.4, 3.5, 5  # inches of a panel, and panels in a row
+_SMALL = 8
 
 
 def draw(data: dict[str, Any], path: Path) -> None:
-    """Write the picture; rows that are BAD are left out."""
-    import matplotlib
+    """Write the picture; BAD rows are left out."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    parts = {name: _rows(part) for name, part in data["workloads"].items()}
-    heights = [max(len(rows), _LEAST_BARS) for rows in parts.values()]
-    figure = Figure(figsize=(_PANEL_WIDTH, _BAR_HEIGHT * sum(heights) + 1.0 * len(parts)), layout="constrained")
-    axes = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axis, (name, rows) in zip(axes, parts.items(), strict=True):
-        _panel(axis, name, rows)
-    shown = {**_COLOURS, "other peers": _PEER}
-    axes[0].legend([Patch(color=colour) for colour in shown.values()], shown, fontsize=8, loc="upper right")
+    # Training comes first, in the file's order; columns are filled from top to bottom.
+    parts = sorted(data["workloads"].items(), key=lambda item: item[0].startswith("predict"))
+    count = max(1, len(parts))
+    rows = math.ceil(count / _MOST_COLUMNS)
+    columns = math.ceil(count / rows)
+    figure = Figure(figsize=(max(2, columns) * _WIDTH, rows * _HEIGHT + 0.9), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).T.ravel()
+    for axis, (name, part) in zip(axes, parts, strict=False):
+        _panel(axis, name, libraries(part))
+    for axis in axes[len(parts) :]:
+        axis.set_axis_off()
+    figure.suptitle(
+        "Time of each library's fastest row, in units of the fastest network without uncertainty (log scale)"
+    )
+    handles = [Patch(color=colour, label=label) for label, colour in _LEGEND.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "speed"}):
-        figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
 
 
-def _rows(part: dict[str, Any]) -> list[dict[str, Any]]:
-    return sorted((row for row in results.timed(part) if row["check"] == OK), key=lambda row: row["median_s"])
+def libraries(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """The fastest right row of each library, fastest first.
+
+    The network without uncertainty counts as a library of each framework.
+    """
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in sorted(results.right(part), key=results.median):
+        best.setdefault((row["package"], row["framework"]), row)
+    return list(best.values())
 
 
 def _panel(axis: Any, name: str, rows: list[dict[str, Any]]) -> None:
-    medians = [row["median_s"] * 1e6 for row in rows]
-    axis.barh(range(len(rows)), medians, color=[_COLOURS.get(row["package"], _PEER) for row in rows], height=0.75)
-    for i, row in enumerate(rows):
-        axis.text(medians[i] * 1.06, i, micro(row["median_s"]), va="center", fontsize=8)
-    axis.set_yticks(range(len(rows)), [row["contestant"] for row in rows], fontsize=8)
-    axis.set_xscale("log")
-    if medians:
-        axis.set_xlim(min(medians) / 2, max(medians) * 3)
+    """Draw bars from 1 on a log scale.
+
+    1 is the fastest floor, or the fastest row if there is no floor.
+    """
     axis.invert_yaxis()
-    axis.set_title(f"{name}: µs, log scale", fontsize=10, loc="left")
-    axis.grid(axis="x", which="major", alpha=0.3)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    if not rows:
+        axis.set_title(name, fontsize=9)
+        return
+    unit = next((row for row in rows if row["package"] == FLOOR), rows[0])["median_s"]
+    ratios = [row["median_s"] / unit for row in rows]
+    colours = [COLOURS.get(row["package"], PALE) for row in rows]
+    axis.barh(range(len(rows)), [ratio - 1 for ratio in ratios], left=1, color=colours, height=0.75)
+    axis.axvline(1, color=INK, lw=0.8)
+    for i, ratio in enumerate(ratios):
+        place = dict(xytext=(3, 0), textcoords="offset points", va="center")
+        axis.annotate(_three_digits(ratio), (max(ratio, 1), i), fontsize=_SMALL, **place)
+    axis.set_yticks(range(len(rows)), [_label(row, name) for row in rows], fontsize=_SMALL)
+    _scale(axis, min(ratios), max(ratios))
+    # Above the labels, too: the panel is narrow.
+    axis.set_title(f"{name}\n1 = {micro(unit)} µs", fontsize=9, loc="right")
+
+
+def _scale(axis: Any, low: float, high: float) -> None:
+    """Make a log axis with a few plain numbers.
+
+    It leaves room for the values of the longest bars.
+    """
+    span = max(high, 1.5) / low
+    axis.set_xscale("log")
+    axis.set_xlim(low / span**0.02, low * span**1.25)
+    ticks = [1, 2, 5, 10, 20] if span < 50 else [1, 10, 100, 1000]
+    ticks = [1, 1.5, 2] if span < 3 else ticks
+    ticks = [tick for tick in ticks if tick <= high]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=_SMALL)
+    axis.set_xticks([], minor=True)
+
+
+def _three_digits(ratio: float) -> str:
+    """A ratio of at least 1 to three digits."""
+    if ratio < 10:
+        return f"{ratio:.2f}"
+    return f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}"
+
+
+def _label(row: dict[str, Any], workload: str) -> str:
+    package = row["package"]
+    if package == FLOOR:
+        package = "JAX" if row["framework"] == "jax" else "torch"
+    style = row["style"]
+    if style == "scanned" and workload.startswith("predict"):
+        return package  # the style says how training is called
+    return f"{package}, {_STYLES.get(style, style)}"

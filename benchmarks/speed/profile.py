@@ -1,7 +1,8 @@
-"""``python -m benchmarks profile``: where the time of a training step goes, its parts timed in turn.
+"""``python -m benchmarks profile``: the parts of a training step's time.
 
-A part of the scanned step is what the step takes less when the part is left out; those of a call and of torch are timed
-by themselves.
+The parts of a step are timed in turn.
+
+The cost of a part of the scanned step is the time saved without the part. In the other styles a part is timed alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 import deepuq_jax as dq
-from benchmarks.markers import block, put
+from benchmarks import markers
 from benchmarks.speed import environment
 from benchmarks.speed.contestant import Setting, load
 from benchmarks.speed.contestants import deepuq_jax, deepuq_torch, floor_jax, floor_torch, jax_parts, torch_parts
@@ -33,11 +34,12 @@ SETTING = Setting()
 
 @dataclass(frozen=True)
 class Part:
-    """What is timed.
+    """A timed part of a step.
 
     Attributes:
-        name: of the part. run: does it once for each step of the workload.
-        left_out_of: what is timed is this other step without the part; None: the part alone.
+        name: of the part.
+        run: runs once for each step of the workload.
+        left_out_of: `run` is this other step without the part; None: `run` is the part alone.
     """
 
     name: str
@@ -46,21 +48,26 @@ class Part:
 
 
 def scanned_without(work: Train, part: str) -> Callable[[], Any]:
-    """An epoch of weight sampling with "noise", "KL" or "Adam" left out (it is given, not there, plain descent).
+    """An epoch of weight sampling without a part of a step.
 
-    All leave out the check for finite numbers; "the check" leaves out that alone.
+    Args:
+        work: the workload.
+        part: "noise" (given instead of drawn), "KL" (not computed), "Adam" (plain descent instead), or "the check" for
+            finite numbers. The first three leave out the check too.
     """
     start = deepuq_jax.model_of(work.network, SETTING)
     params, rest = dq.partition(start)
     optimizer = optax.sgd(1e-3) if part == "Adam" else jax_parts.OPTIMIZER
     draw = start.draw_noise(jax_parts.data(work)[0][: work.batch], key=jax.random.key(5))
-    given: dict[str, Any] = {"noise": jax.tree.map(lambda leaf: leaf[None], draw)} if part == "noise" else {}
+    given = jax.tree.map(lambda leaf: leaf[None], draw)
 
     def loss_of(params, x, y, key):
         model = dq.combine(params, rest)
         if part == "KL":
             return -jnp.mean(model.likelihood(model(x, key=key), y))
-        return dq.negative_elbo(model, x, y, num_data=work.network.num_data, **(given or {"key": key}))[0]
+        if part == "noise":
+            return dq.negative_elbo(model, x, y, num_data=work.network.num_data, noise=given)[0]
+        return dq.negative_elbo(model, x, y, num_data=work.network.num_data, key=key)[0]
 
     step = jax_parts.step_of(loss_of, optimizer)
     run = jax_parts.scanned(jax_parts.epoch_of(step, work), (params, optimizer.init(params)), work)
@@ -68,27 +75,28 @@ def scanned_without(work: Train, part: str) -> Callable[[], Any]:
 
 
 def scanned(work: Train) -> list[Part]:
-    """deepuq_jax, weight sampling, one call an epoch."""
+    """deepuq_jax, weight sampling, one call per epoch."""
     without = {"the check": "the step", "noise": "the check", "KL": "the check", "Adam": "the check"}
-    rest = [Part(name, scanned_without(work, name), left_out_of=of) for name, of in without.items()]
-    whole, network = (
-        _trainer(deepuq_jax, "deepuq_jax, weight sampling, scanned epoch", work),
-        _trainer(floor_jax, "deterministic, JAX, scanned", work),
-    )
-    return [Part("the step", whole), *rest, Part("the plain network's step", network)]
+    whole = Part("the step", _trainer(deepuq_jax, "deepuq_jax, weight sampling, scanned epoch", work))
+    parts = [Part(name, scanned_without(work, name), left_out_of=of) for name, of in without.items()]
+    network = Part("the plain network's step", _trainer(floor_jax, "deterministic, JAX, scanned", work))
+    return [whole, *parts, network]
 
 
 def called(work: Train) -> list[Part]:
-    """deepuq_jax, weight sampling, one call a step: the program alone, and what Python does around it."""
+    """deepuq_jax, weight sampling, one call per step.
+
+    The program alone, and Python's work around it.
+    """
     state = dq.TrainState.create(deepuq_jax.model_of(work.network, SETTING), jax_parts.OPTIMIZER)
     leaves, treedef = jax.tree.flatten(state)
-    flat = _trainer(deepuq_jax, "deepuq_jax, weight sampling, a call a step, flat donated state", work)
+    flat = _trainer(deepuq_jax, "deepuq_jax, weight sampling, one call per step, flat donated state", work)
     return [
-        Part("the step", _trainer(deepuq_jax, "deepuq_jax, weight sampling, a call a step", work)),
-        Part("the same with its state a flat, donated list", flat),
+        Part("the step", _trainer(deepuq_jax, "deepuq_jax, weight sampling, one call per step", work)),
+        Part("the step with a flat, donated state", flat),
         Part("flattening the state", _repeated(lambda: jax.tree.leaves(state), work)),
-        Part("building it again", _repeated(lambda: jax.tree.unflatten(treedef, leaves), work)),
-        Part("the plain network's step", _trainer(floor_jax, "deterministic, JAX, a call a step", work)),
+        Part("rebuilding the state", _repeated(lambda: jax.tree.unflatten(treedef, leaves), work)),
+        Part("the plain network's step", _trainer(floor_jax, "deterministic, JAX, one call per step", work)),
     ]
 
 
@@ -115,26 +123,29 @@ def _trainer(module: Any, name: str, work: Train) -> Callable[[], Any]:
 
 
 def _repeated(function: Callable[[], Any], work: Train) -> Callable[[], Any]:
-    """What is done once a step, by itself; the last result is what is waited for."""
+    """Call a function once per step.
+
+    The timing waits for the last result.
+    """
     return lambda: [function() for _ in range(work.steps)][-1]
 
 
 PROFILES: tuple[tuple[str, Callable[[Train], list[Part]], Network, int, int], ...] = (
     ("deepuq_jax, scanned", scanned, SMALL, 32, 500),
     ("deepuq_jax, scanned", scanned, MEDIUM, 128, 20),
-    ("deepuq_jax, a call a step", called, SMALL, 32, 100),
+    ("deepuq_jax, one call per step", called, SMALL, 32, 100),
     ("deepuq_torch, eager", eager, SMALL, 32, 100),
     ("deepuq_torch, eager", eager, MEDIUM, 128, 10),
 )
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    """The record: seconds a step of each part of each profile."""
+    """Measure seconds per step of each part of each profile."""
     found = []
     for title, make, network, batch, steps in PROFILES:
         parts = make(Train(network, batch=batch, steps=steps))
         for part in parts:
-            for _ in range(2):  # compiled, and warm
+            for _ in range(2):  # the first call compiles, the second warms up
                 part.run()
         runs = {part.name: part.run for part in parts}
         timings = interleave(runs, units=dict.fromkeys(runs, steps), rounds=rounds)
@@ -144,13 +155,13 @@ def measure(rounds: int) -> dict[str, Any]:
 
 
 def summary(record: dict[str, Any]) -> str:
-    """The block of the notes."""
+    """The block of the README of the benchmarks."""
     where = record["environment"]
     lines = [
         f"{where['device']}, {where['cores']} cores, {where['precision']}; commit {where['commit']}; medians of "
         f"{record['rounds']} rounds.",
         "",
-        "| step | part | µs | of the step |",
+        "| step | part | µs | share of the step |",
         "| --- | --- | --- | --- |",
     ]
     for profile in record["profiles"]:
@@ -161,23 +172,26 @@ def summary(record: dict[str, Any]) -> str:
             of = row["left_out_of"]
             seconds = row["median_s"] if of is None else medians[of] - row["median_s"]
             lines.append(f"| | {row['part']} | {micro(seconds)} | {seconds / whole['median_s']:.0%} |")
-    return block("profile", lines)
+    return markers.block("profile", lines)
 
 
 def main(argv: list[str]) -> dict[str, Any]:
-    """Run the command; return the record."""
+    """Run the command, and return the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks profile", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"timed calls of each part (default {ROUNDS})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record here")
+    parser.add_argument("--redraw", action="store_true", help="measure nothing; print the table of --json's file")
     parser.add_argument("--readme", action="store_true", help=f"put the table into {NOTES.parent.name}/{NOTES.name}")
     args = parser.parse_args(argv)
     if args.rounds < 1:
         parser.error(f"Expected --rounds to be positive; got {args.rounds}.")
-    record = measure(args.rounds)
+    if args.redraw and not (args.json and args.json.exists()):
+        parser.error(f"Expected --json to be a file that exists with --redraw; got {args.json}.")
+    record = json.loads(args.json.read_text(encoding="utf-8")) if args.redraw else measure(args.rounds)
     table = summary(record)
     print(table)
-    if args.json:
+    if args.json and not args.redraw:
         args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if args.readme:
-        NOTES.write_text(put(NOTES.read_text(encoding="utf-8"), "profile", table), encoding="utf-8")
+        markers.write(NOTES, "profile", table)
     return record

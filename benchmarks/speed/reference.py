@@ -1,4 +1,4 @@
-"""What every contestant has to compute, by plain Monte Carlo in NumPy."""
+"""The expected values, by plain Monte Carlo in NumPy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.speed.workloads import (
     Weights,
 )
 
-CHECKED_INPUTS = 20  # of a prediction; draws are what costs here, and they are shared by the inputs
+CHECKED_INPUTS = 20  # of a prediction; the inputs share the draws, which cost most
 LOSS_DRAWS, PREDICTION_DRAWS = 64, 1000
 
 
@@ -28,7 +28,8 @@ def forward(weights: Weights, x: np.ndarray) -> np.ndarray:
         if kernel.ndim == 2 and x.ndim == 4:
             x = x.mean(axis=(1, 2))
         x = (x @ kernel if kernel.ndim == 2 else _convolve(x, kernel)) + bias
-        x = x if i == len(weights) - 1 else np.maximum(x, 0)
+        if i < len(weights) - 1:
+            x = np.maximum(x, 0)
     return x
 
 
@@ -62,7 +63,10 @@ def kl(network: Network) -> float:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of one draw of a quantity: its mean and its variance; arrays of one shape."""
+    """Mean and variance of a quantity at a single draw.
+
+    Both arrays have the quantity's shape.
+    """
 
     mean: np.ndarray
     var: np.ndarray
@@ -75,12 +79,12 @@ def _moments(values: np.ndarray) -> Moments:
 
 @dataclass(frozen=True)
 class Prediction(Moments):
-    """Of the outputs for some inputs, [inputs, outputs].
+    """Moments of the outputs at a single draw, [inputs, outputs].
 
     Attributes:
-        spread: mean of the squared distance of a draw's outputs from their mean: the variances, summed over outputs.
-        spread_var: variance of that squared distance. (Of an output alone, such as the probability of a class that few
-            draws find likely, a thousand draws do not tell how far its sample variance may be off.)
+        spread: mean squared distance of a draw's outputs from their mean, which is the sum of their variances [inputs].
+        spread_var: variance of that squared distance [inputs]. A thousand draws do not tell how far the sample variance
+            of a single output may be off, such as the probability of a class that few draws find likely.
     """
 
     spread: np.ndarray
@@ -88,15 +92,23 @@ class Prediction(Moments):
 
 
 def _draw(means: Weights, random: np.random.Generator) -> Weights:
-    noisy = lambda mu: mu + np.float32(POSTERIOR_SIGMA) * random.standard_normal(mu.shape, np.float32)
+    """Draw weights from the posterior."""
+
+    def noisy(mu: np.ndarray) -> np.ndarray:
+        return mu + np.float32(POSTERIOR_SIGMA) * random.standard_normal(mu.shape, np.float32)
+
     return [(noisy(kernel), noisy(bias)) for kernel, bias in means]
 
 
 @functools.cache
 def first_loss(network: Network, batch: int) -> dict[str, Moments]:
-    """Of the first training loss at one draw and a random batch, by how a contestant takes the KL.
+    """Moments of the first training loss.
 
-    "exact": NLL + KL / num_data; "sampled": log q(w) - log p(w) in place of the KL; "none": the NLL alone.
+    The loss is taken at a single draw and a random batch.
+
+    Returns:
+        A value for each way of taking the KL. "exact": NLL + KL / num_data; "sampled": log q(w) - log p(w) in place of
+        the KL; "none": the NLL alone. Nats per example.
     """
     random = np.random.default_rng(2)
     means, exact = network.means(), kl(network)
@@ -120,7 +132,12 @@ def _log_ratio(w: np.ndarray, mu: np.ndarray) -> float:
 
 @functools.cache
 def prediction(network: Network, inputs: int) -> Prediction:
-    """Of one draw's prediction (outputs, or class probabilities) for the first of these inputs: [checked, outputs]."""
+    """Moments of a draw's prediction, [checked, outputs].
+
+    Only the first of these inputs are checked.
+
+    A prediction is the outputs in regression, and class probabilities otherwise.
+    """
     random = np.random.default_rng(3)
     means, x = network.means(), network.data(inputs)[0][:CHECKED_INPUTS]
     draws = []

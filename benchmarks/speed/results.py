@@ -1,4 +1,7 @@
-"""Result files: rows by workload, each with where it was measured; ratios are computed when they are shown."""
+"""Result files: rows by workload, each with its environment.
+
+Files hold times; ratios are computed when a table is made.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,19 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a file holds: {"workloads": {name: {"environment", "machine", "limits", "absent", "rounds", "rows"}}}."""
+    """Read a file, or return an empty result.
+
+    Returns:
+        {"workloads": {name: {"environment", "machine", "limits", "absent", "rounds", "rows"}}}.
+    """
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"workloads": {}}
 
 
 def merge(path: Path, measured: dict[str, Any]) -> dict[str, Any]:
-    """Write workloads into a file in place of those of the same name, so that a table can be measured in parts."""
+    """Write workloads into a file, in place of earlier results.
+
+    A table can so be measured in parts.
+    """
     data = read(path)
     data["workloads"].update(measured)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,12 +37,17 @@ def merge(path: Path, measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def timed(part: dict[str, Any]) -> list[dict[str, Any]]:
-    """A workload's rows that have a time, right or not."""
+    """A workload's rows that have a time, right or BAD."""
     return [row for row in part["rows"] if "median_s" in row]
 
 
+def right(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """A workload's timed rows whose check is ok."""
+    return [row for row in timed(part) if row["check"] == OK]
+
+
 def floor_of(row: dict[str, Any], part: dict[str, Any]) -> dict[str, Any] | None:
-    """The deterministic row in the same framework and style; for prediction a framework has one style in JAX."""
+    """The deterministic row in the same framework and style."""
     same = [r for r in timed(part) if r["package"] == FLOOR and r["framework"] == row["framework"]]
     return next((r for r in same if r["style"] == row["style"]), None)
 
@@ -43,7 +58,15 @@ def original_of(part: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def ratio(row: dict[str, Any] | None, to: dict[str, Any] | None) -> float | None:
-    """Of two medians, where both are there and right."""
+    """The ratio of two medians.
+
+    None unless both rows are there and right.
+    """
     if row is None or to is None or row["check"] != OK or to["check"] != OK:
         return None
     return row["median_s"] / to["median_s"]
+
+
+def median(row: dict[str, Any]) -> float:
+    """Median seconds per step (per call, in prediction)."""
+    return row["median_s"]

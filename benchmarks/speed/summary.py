@@ -1,49 +1,70 @@
-"""The tables in short, for the READMEs: speed and limits, a row for each workload, each between two markers."""
+"""The short tables of speed and limits, for the pages."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markers import block, put
+from benchmarks import markers
 from benchmarks.speed import results
-from benchmarks.speed.check import OK
+from benchmarks.speed.contestant import FLOOR
 from benchmarks.speed.table import micro, times
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
 NOTES = Path(__file__).parents[1] / "README.md"
 OURS = ("deepuq_jax", "deepuq_torch")
-_SPEED = "| workload | deepuq_jax, µs | x JAX floor | x original | deepuq_torch x original | best peer, x deepuq_jax |"
-_LIMITS = (
-    "| workload | bytes | operations | normals | limit, µs | deepuq_jax, µs | JAX floor of its own limit | deepuq_jax |"
+_RATIOS = (
+    "deepuq_jax, x original | deepuq_torch eager, x original | deepuq_torch compiled, x original "
+    "| best peer, x deepuq_jax |"
 )
+_TRAINING = f"| training step, µs (x floor) | deepuq_jax, one call per step | deepuq_jax, scanned | {_RATIOS}"
+_PREDICTION = f"| prediction, µs (x floor) | deepuq_jax | {_RATIOS}"
+_LIMITS = (
+    "| workload | bytes | operations | normals | limit, µs | deepuq_jax, µs "
+    "| share of its limit: JAX floor | share of its limit: deepuq_jax |"
+)
+
+Row = dict[str, Any]
 
 
 def speed(data: dict[str, Any]) -> str:
-    """The speed of each workload, made of a result file's data alone."""
-    lines = [*_preamble(data), "", _SPEED, "| --- " * 6 + "|"]
-    return block("speed", [*lines, *(_speed_line(name, part) for name, part in data["workloads"].items())])
+    """The block of the page of results: every workload."""
+    return markers.block("speed", [*_preamble(data), "", *_tables(data["workloads"])])
+
+
+def speed_in_short(data: dict[str, Any]) -> str:
+    """The README's block: training with mc 1, and predictions."""
+    parts = {name: part for name, part in data["workloads"].items() if name.startswith("predict") or ", mc 1" in name}
+    where = next(iter(data["workloads"].values()))["environment"]
+    lines = [
+        f"{where['device']}, {where['cores']} cores, {where['precision']}; medians in µs.",
+        "In parentheses (x floor): the multiple of the same network without uncertainty in the same style. The other",
+        "factors of deepuq_jax are those of its faster style. A factor below 1 means faster than the reference.",
+    ]
+    return markers.block("speed", [*lines, "", *_tables(parts)])
 
 
 def limits(data: dict[str, Any]) -> str:
-    """The two numbers of each workload, the limit that they imply, and where we stand."""
+    """The block of limits, and the shares that are reached."""
     machine = next(iter(data["workloads"].values()))["machine"]
     lines = [
-        f"The machine: {machine['bandwidth'] / 1e9:.1f} GB/s, {machine['flops'] / 1e9:,.0f} GFLOP/s in a float32",
-        f"product, {machine['normal_s'] * 1e9:.1f} ns a normal by `jax.random`. The last two columns are the share of",
-        "the limit that the deterministic network and deepuq_jax (weight sampling, in its faster style) reach, each",
-        "of its own.",
+        f"The machine reaches {machine['bandwidth'] / 1e9:.1f} GB/s and {machine['flops'] / 1e9:,.0f} GFLOP/s in a",
+        f"float32 product, and `jax.random` draws a normal in {machine['normal_s'] * 1e9:.1f} ns. The last two columns",
+        "compare the deterministic network and deepuq_jax (weight sampling, in its faster style) each with its own",
+        "limit.",
         "",
         _LIMITS,
         "| --- " * 8 + "|",
     ]
-    return block("limits", [*lines, *(_limits_line(name, part) for name, part in data["workloads"].items())])
+    return markers.block("limits", [*lines, *(_limits_line(name, part) for name, part in data["workloads"].items())])
 
 
-def write(data: dict[str, Any], readme: Path = README, notes: Path = NOTES) -> None:
-    """Put both blocks into their files."""
-    for path, name, new in ((readme, "speed", speed(data)), (notes, "limits", limits(data))):
-        path.write_text(put(path.read_text(encoding="utf-8"), name, new), encoding="utf-8")
+def write(data: dict[str, Any], readme: Path = README, page: Path = PAGE, notes: Path = NOTES) -> None:
+    """Put the blocks into their pages."""
+    markers.write(readme, "speed", speed_in_short(data))
+    markers.write(page, "speed", speed(data))
+    markers.write(notes, "limits", limits(data))
 
 
 def _preamble(data: dict[str, Any]) -> list[str]:
@@ -52,54 +73,81 @@ def _preamble(data: dict[str, Any]) -> list[str]:
     commits = ", ".join(dict.fromkeys(part["environment"]["commit"] for part in parts))
     versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("jax", "torch"))
     return [
-        f"{where['device']}, {where['cores']} cores, {where['precision']}; {versions}; commit {commits}. Times are",
-        "medians a step (a call, in prediction). deepuq_jax: weight sampling, the faster of a scanned epoch and a call",
-        "a step (convolutions, for which `fit` takes it too); its floor is the same network without uncertainty in the",
-        "same style. deepuq_torch: the faster of eager and compiled. Original: uqdeepnn, torch. The best peer is the",
-        "fastest of all others, the original among them. Below 1: faster than what the column is held against.",
+        f"{where['device']}, {where['cores']} cores, {where['precision']}; {versions}; commits {commits}.",
+        "Times are medians, in µs per training step or per prediction. In parentheses (x floor): the multiple of the",
+        "same network without uncertainty in the same style. deepuq_jax samples weights; its other factors are those",
+        "of its faster style. The original is uqdeepnn, in torch. The best peer is the fastest other library, the",
+        "original included. A factor below 1 means faster than the reference.",
     ]
 
 
-def _speed_line(name: str, part: dict[str, Any]) -> str:
-    right = [row for row in results.timed(part) if row["check"] == OK]
-    jax, original = _ours(right), results.original_of(part)
-    torch = min((r for r in right if r["package"] == "deepuq_torch"), key=_median, default=None)
-    peers = [row for row in right if row["package"] not in (*OURS, results.FLOOR)]
-    peer = min(peers, key=_median, default=None)
+def _tables(parts: dict[str, Any]) -> list[str]:
+    """A table of training steps, and a table of predictions."""
+    lines: list[str] = []
+    for kind, header in (("train", _TRAINING), ("predict", _PREDICTION)):
+        chosen = {name: part for name, part in parts.items() if name.startswith(kind)}
+        if chosen:
+            lines += ["", header, "| --- " * (header.count("|") - 1) + "|"]
+            lines += [_line(name, part) for name, part in chosen.items()]
+    return lines[1:]
+
+
+def _line(name: str, part: dict[str, Any]) -> str:
+    original, ours = results.original_of(part), _ours(part)
+    styles = ("call", "scanned") if name.startswith("train") else ("scanned",)
     cells = [
         name,
-        "-" if jax is None else micro(jax["median_s"]),
-        times(results.ratio(jax, None if jax is None else results.floor_of(jax, part))),
-        times(results.ratio(jax, original)),
-        times(results.ratio(torch, original)),
-        "-" if peer is None or jax is None else f"{peer['contestant']}: {times(results.ratio(peer, jax))}",
+        *(_time_and_ratio(_first(part, "deepuq_jax", style), part) for style in styles),
+        times(results.ratio(ours, original)),
+        *(times(results.ratio(_first(part, "deepuq_torch", style), original)) for style in ("eager", "compiled")),
+        _best_peer(part, ours),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _time_and_ratio(row: Row | None, part: dict[str, Any]) -> str:
+    if row is None:
+        return "-"
+    return f"{micro(row['median_s'])} ({times(results.ratio(row, results.floor_of(row, part)))})"
+
+
+def _best_peer(part: dict[str, Any], ours: Row | None) -> str:
+    peers = [row for row in results.right(part) if row["package"] not in (*OURS, FLOOR)]
+    peer = min(peers, key=results.median, default=None)
+    if peer is None or ours is None:
+        return "-"
+    return f"{peer['contestant']}: {times(results.ratio(peer, ours))}"
 
 
 def _limits_line(name: str, part: dict[str, Any]) -> str:
     numbers, bound = part["limits"]["bayesian"], part["limits"]["deterministic"]["limit_s"]
-    jax = _ours([row for row in results.timed(part) if row["check"] == OK])
+    jax = _ours(part)
     floor = None if jax is None else results.floor_of(jax, part)
-    share = lambda row, limit: "-" if row is None or row["check"] != OK else f"{limit / row['median_s']:.0%}"
     cells = [
         name,
-        *(f"{numbers[what]:,}" for what in ("bytes", "operations", "normals")),
+        *(f"{numbers[kind]:,}" for kind in ("bytes", "operations", "normals")),
         micro(numbers["limit_s"]),
         "-" if jax is None else micro(jax["median_s"]),
-        share(floor, bound),
-        share(jax, numbers["limit_s"]),
+        _share(floor, bound),
+        _share(jax, numbers["limit_s"]),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _ours(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Weight sampling in a loop or, where that is faster, a call a step."""
-    first = lambda style: next((r for r in rows if r["package"] == "deepuq_jax" and r["style"] == style), None)
-    # The first row of a style: weight sampling comes before the other estimators.
-    styles = [first(style) for style in ("scanned", "call")]
-    return min((row for row in styles if row is not None), key=_median, default=None)
+def _share(row: Row | None, limit: float) -> str:
+    return "-" if row is None or row["check"] != results.OK else f"{limit / row['median_s']:.0%}"
 
 
-def _median(row: dict[str, Any]) -> float:
-    return row["median_s"]
+def _ours(part: dict[str, Any]) -> Row | None:
+    """Weight sampling, scanned or by calls, whichever is faster."""
+    styles = [_first(part, "deepuq_jax", style) for style in ("scanned", "call")]
+    return min((row for row in styles if row is not None), key=results.median, default=None)
+
+
+def _first(part: dict[str, Any], package: str, style: str) -> Row | None:
+    """A package's first right row of a style.
+
+    Weight sampling comes before the other estimators.
+    """
+    rows = (row for row in results.right(part) if row["package"] == package and row["style"] == style)
+    return next(rows, None)

@@ -7,17 +7,17 @@ from typing import Any
 from benchmarks.speed import results
 
 _HEADER = (
-    "| contestant | µs a step (min-max) | x floor | x original | of the limit | first call, s "
+    "| contestant | µs per step (min-max) | x floor | x original | share of the limit | first call, s "
     "| peak MiB (without imports) | check |"
 )
 
 
 def full(data: dict[str, Any]) -> str:
-    """Every workload with every contestant, fastest first, and those that were skipped."""
-    lines = ["# Speed", ""]
+    """Every workload: contestants by speed, then the skipped contestants."""
+    lines = ["# Speed", "", "A prediction counts as one step.", ""]
     for name, part in data["workloads"].items():
         lines += [f"## {name}", "", *_preamble(part), "", _HEADER, "| --- " * 8 + "|"]
-        lines += [_line(row, part) for row in sorted(results.timed(part), key=lambda row: row["median_s"])]
+        lines += [_line(row, part) for row in sorted(results.timed(part), key=results.median)]
         lines += [_untimed(row) for row in part["rows"] if "median_s" not in row]
         lines.append("")
     return "\n".join(lines)
@@ -27,12 +27,15 @@ def _preamble(part: dict[str, Any]) -> list[str]:
     where, machine = part["environment"], part["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     bayesian = part["limits"]["bayesian"]
+    software = f"Python {where['python']}, {versions}."
+    if where["xla_flags"]:
+        software += f" XLA flags: `{where['xla_flags']}`."
+    if part["absent"]:
+        software += f" Not installed: {', '.join(part['absent'])}."
     return [
         f"{where['device']}, {where['cores']} cores, {where['torch_threads']} torch threads, {where['precision']}; "
         f"commit {where['commit']}; medians of {part['rounds']} rounds.",
-        f"Python {where['python']}, {versions}."
-        + (f" XLA flags: `{where['xla_flags']}`." if where["xla_flags"] else "")
-        + (f" Not installed: {', '.join(part['absent'])}." if part["absent"] else ""),
+        software,
         f"{bayesian['bytes']:,} bytes and {bayesian['operations']:,} operations: {micro(bayesian['limit_s'])} µs at "
         f"{machine['bandwidth'] / 1e9:.1f} GB/s and {machine['flops'] / 1e9:,.0f} GFLOP/s; "
         f"{bayesian['normals']:,} normals.",
@@ -57,9 +60,12 @@ def _line(row: dict[str, Any], part: dict[str, Any]) -> str:
 def _memory(memory: dict[str, Any]) -> str:
     if not memory:
         return "-"
-    mib = lambda n: f"{n / 2**20:,.0f}"
-    shown = f"{mib(memory['peak'])} ({mib(memory['peak'] - memory['imports'])})"
-    return shown + (f", device {mib(memory['device'])}" if memory["device"] else "")
+    shown = f"{_mib(memory['peak'])} ({_mib(memory['peak'] - memory['imports'])})"
+    return shown + (f", device {_mib(memory['device'])}" if memory["device"] else "")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f}"
 
 
 def _untimed(row: dict[str, Any]) -> str:
@@ -76,7 +82,7 @@ def micro(seconds: float) -> str:
 
 
 def times(ratio: float | None) -> str:
-    """A ratio to three digits.
+    """A ratio to three digits, or a dash.
 
     >>> times(2.125), times(0.01234), times(None)
     ('2.12', '0.0123', '-')

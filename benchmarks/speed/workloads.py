@@ -1,4 +1,4 @@
-"""What is timed: the networks, their data, and the one posterior that every contestant starts from."""
+"""The workloads: networks, data, and the common start."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ NOISE_SIGMA = 0.1  # of the targets in regression
 LEARNING_RATE = 1e-3
 CONV_STRIDE, CONV_PADDING = 2, 1
 
-# A network's weights: (kernel, bias) a layer. A kernel is [in, out], or [height, width, in, out] of a convolution.
+# A network's weights: (kernel, bias) per layer. A kernel is [in, out], or [height, width, in, out] for a convolution.
 Weights = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Network:
-    """Layers with ReLU between; convolutions of stride 2 come first, and their positions are averaged at the end.
+    """Layers with ReLU between them.
+
+    Convolutions of stride 2 come first, and the mean over positions follows them.
 
     Attributes:
-        input_shape: of one example, channels last.
+        input_shape: of an example, channels last.
         kernels: the shape of each layer's kernel.
-        num_data: examples of the data set that a batch stands for.
+        num_data: size of the data set from which batches are taken to come.
     """
 
     name: str
@@ -35,12 +37,12 @@ class Network:
 
     @property
     def outputs(self) -> int:
-        """Outputs an example."""
+        """Outputs per example."""
         return self.kernels[-1][-1]
 
     @property
     def is_regression(self) -> bool:
-        """One real output; otherwise the outputs are logits."""
+        """Whether the output is a real number rather than logits."""
         return self.outputs == 1
 
     @property
@@ -54,9 +56,10 @@ class Network:
         return sum(math.prod(kernel) + kernel[-1] for kernel in self.kernels)
 
     def data(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Random inputs, and targets that can be learned: a sine, the labels of a random linear map, or contrasts.
+        """Random inputs, and targets that can be learned.
 
-        A network that averages over positions sees no linear map of an image, but how much its pixels vary.
+        Targets are a sine, the labels of a random linear map, or contrasts of images: a network that averages over
+        positions sees how much pixels vary, and no linear map of them.
         """
         random = np.random.default_rng(0)
         x = random.standard_normal((rows, *self.input_shape), np.float32)
@@ -70,13 +73,16 @@ class Network:
         return x, np.argmax(x.reshape(rows, -1) @ teacher, axis=-1).astype(np.int32)
 
     def means(self) -> Weights:
-        """Posterior means at the start: of variance 1 / fan-in, biases zero."""
+        """Posterior means at the start.
+
+        Kernels have variance 1 / fan-in, and biases are zero.
+        """
         random = np.random.default_rng(1)
-        scale = lambda kernel: 1 / math.sqrt(math.prod(kernel[:-1]))
-        return [
-            (np.float32(scale(k)) * random.standard_normal(k, np.float32), np.zeros(k[-1], np.float32))
-            for k in self.kernels
-        ]
+        weights: Weights = []
+        for shape in self.kernels:
+            scale = np.float32(1 / math.sqrt(math.prod(shape[:-1])))
+            weights.append((scale * random.standard_normal(shape, np.float32), np.zeros(shape[-1], np.float32)))
+        return weights
 
 
 def mlp(*sizes: int, num_data: int) -> Network:
@@ -95,7 +101,8 @@ class Train:
     """Training steps: ELBO, gradient, Adam.
 
     Attributes:
-        steps: in one scanned epoch, and the most in one timed call of a loop.
+        steps: of a scanned epoch, and the most in a timed call of a loop.
+        mc_samples: draws per step.
     """
 
     network: Network
@@ -105,13 +112,13 @@ class Train:
 
     @property
     def name(self) -> str:
-        """What a row is filed under."""
+        """The key in a result file."""
         return f"train {self.network.name}, batch {self.batch}, mc {self.mc_samples}"
 
 
 @dataclass(frozen=True)
 class Predict:
-    """Mean and variance of the prediction over draws of the weights."""
+    """Predictive mean and variance over draws of the weights."""
 
     network: Network
     draws: int = 50
@@ -120,7 +127,7 @@ class Predict:
 
     @property
     def name(self) -> str:
-        """What a row is filed under."""
+        """The key in a result file."""
         return f"predict {self.network.name}, {self.draws} draws, {self.inputs} inputs"
 
 
@@ -135,7 +142,7 @@ WORKLOADS: tuple[Workload, ...] = (
     Predict(MEDIUM),
 )
 QUICK: tuple[Workload, ...] = (Train(SMALL, batch=32, steps=500), Predict(SMALL))
-# On a GPU prediction is also a matter of how much there is to do at once.
+# On a GPU the time of a prediction also depends on how much work there is at once.
 ON_GPU: tuple[Workload, ...] = tuple(
     Predict(network, draws, inputs)
     for network in (SMALL, MEDIUM)

@@ -1,4 +1,4 @@
-"""The benchmark runs, counts what it says it counts, and says BAD of a contestant that computes something else."""
+"""The benchmark runs, its counts are right, and a contestant that computes something else is BAD."""
 
 import dataclasses
 import functools
@@ -21,13 +21,23 @@ TINY = mlp(3, 4, 1, num_data=100)
 TRAIN, PREDICT = Train(TINY, batch=8, steps=30), Predict(TINY, draws=50, inputs=4)
 FAMILIES = ("floor_jax", "floor_torch", "deepuq_jax", "deepuq_torch")
 FAST = ("deterministic, JAX, scanned", "deterministic, torch, eager", "deepuq_jax", "deepuq_torch, eager")
-quiet = lambda line: None
+
+
+def quiet(line):
+    """Log nothing."""
 
 
 def test_interleave_runs_each_contestant_in_turn():
     calls, kept = [], []
-    runs = {name: (lambda name=name: calls.append(name) or jnp.zeros(())) for name in "ab"}
-    keep = lambda name, result: kept.append((name, float(result)))
+
+    def call(name):
+        calls.append(name)
+        return jnp.zeros(())
+
+    def keep(name, result):
+        kept.append((name, float(result)))
+
+    runs = {name: functools.partial(call, name) for name in "ab"}
     timings = timing.interleave(runs, units={"a": 1, "b": 2}, rounds=3, keep=keep)
     assert "".join(calls) == "ababab"
     assert kept == [("a", 0.0), ("b", 0.0)] * 3
@@ -36,7 +46,7 @@ def test_interleave_runs_each_contestant_in_turn():
 
 
 @pytest.mark.parametrize("network", [TINY, CONV], ids=lambda network: network.name)
-def test_the_three_plain_networks_are_one(network):
+def test_the_plain_networks_of_all_frameworks_agree(network):
     x = network.data(3)[0]
     expected = reference.forward(network.means(), x)
     assert expected.shape == (3, network.outputs)
@@ -59,16 +69,21 @@ def test_the_reference_has_the_kl_of_deepuq_jax():
 def test_contestants_train_predict_and_are_found_right():
     found, absent = contestants.present(FAMILIES)
     assert not absent
-    chosen = [c for c in found if c.name in (*FAST, "deepuq_jax, weight sampling, a call a step, flat donated state")]
+    chosen = [
+        c for c in found if c.name in (*FAST, "deepuq_jax, weight sampling, one call per step, flat donated state")
+    ]
     for work in (TRAIN, PREDICT):
         rows = measure(work, chosen, Setting(), rounds=2, log=quiet)
         assert [row["check"] for row in rows] == ["ok"] * 4, rows
 
 
 def _losses(values, kl="exact"):
-    """A contestant whose losses are these, in order."""
+    """A contestant with these losses, in order."""
     values = iter(values)
-    train = lambda work, setting: lambda steps: torch.tensor([next(values) for _ in range(steps)])
+
+    def train(work, setting):
+        return lambda steps: torch.tensor([next(values) for _ in range(steps)])
+
     return Contestant("wrong", "", "torch", "eager", train, kl=kl)
 
 
@@ -83,23 +98,25 @@ def test_wrong_training_is_bad():
     falling = np.linspace(start, start - 1, check.MOST_STEPS + 100)
     assert _verdict(_losses(falling)) == "ok"
     assert "did not fall" in _verdict(_losses(falling[::-1] + 1.0))
-    # Noise hides the fall of forty steps, not that of four hundred.
+    # Noise hides the fall of forty steps, but not the fall of four hundred steps.
     assert _verdict(_losses(falling + np.random.default_rng(0).normal(0, 0.3, len(falling)))) == "ok"
     assert "standard errors" in _verdict(_losses(falling + 10 * np.sqrt(first.var)))
     assert "not finite" in _verdict(_losses(np.where(np.arange(len(falling)) > 5, np.nan, falling)))
 
 
 def _predicts(change):
+    """A contestant whose right mean and variance are changed by a function."""
+
     def predict(work, setting):
         random = np.random.default_rng(7)
 
-        def one():
+        def moments():
             draws = [reference._draw(work.network.means(), random) for _ in range(work.draws)]
             x = work.network.data(work.inputs)[0]
             outputs = np.stack([reference.forward(weights, x) for weights in draws])
             return change(outputs.mean(axis=0), outputs.var(axis=0))
 
-        return one
+        return moments
 
     return Contestant("wrong", "", "torch", "eager", predict=predict)
 
@@ -117,7 +134,7 @@ def test_wrong_prediction_is_bad(change, verdict):
     assert _verdict(_predicts(change), PREDICT).startswith(verdict)
 
 
-def test_what_a_package_lacks_is_skipped_and_what_breaks_is_bad():
+def test_a_missing_feature_is_skipped_and_an_exception_is_bad():
     def lacks(work, setting):
         raise Unsupported("it has no convolution")
 
@@ -148,11 +165,11 @@ def test_every_contestant_has_a_name_and_a_floor_of_its_own():
         assert {(c.framework, c.style) for c in mine} == set(floors)
 
 
-def test_operations_are_those_that_the_compiler_counts():
+def test_operations_agree_with_the_count_of_the_compiler():
     work = Predict(SMALL, draws=1, inputs=1000)
     forward = functools.partial(jax_parts.forward, setting=Setting())
     counted = jax.jit(forward).lower(jax_parts.means(SMALL), jax_parts.inputs(work)).compile().cost_analysis()["flops"]
-    # The compiler's count has biases and ReLU in it.
+    # The compiler also counts biases and ReLU.
     elementwise = 2 * 1000 * sum(kernel[-1] for kernel in SMALL.kernels)
     operations = limits.work_of(work).operations
     assert operations <= counted <= operations + elementwise
@@ -170,7 +187,7 @@ def test_the_machine_is_measured():
 
 
 def test_peak_memory_is_of_a_process_of_its_own():
-    held = np.ones(2**27)  # a gibibyte, which is this process's alone
+    held = np.ones(2**27)  # a gibibyte that only this process holds
     found = memory.peak("train 8-50-1, batch 32, mc 1", "deterministic, torch, eager", Setting())
     del held
     assert 0 < found["imports"] <= found["peak"] < memory.resident()
@@ -179,7 +196,11 @@ def test_peak_memory_is_of_a_process_of_its_own():
 
 def test_the_gpu_modes_are_the_command_anew():
     calls = []
-    gpu.run_modes(["--quick"], run=lambda words, env, check: calls.append((words, env["XLA_FLAGS"])))
+
+    def run(words, env, check):
+        calls.append((words, env["XLA_FLAGS"]))
+
+    gpu.run_modes(["--quick"], run=run)
     precisions = [words[words.index("--precision") + 1] for words, _ in calls]
     assert precisions == [*environment.PRECISIONS, "float32"]
     assert [gpu.NO_COMMAND_BUFFERS in flags for _, flags in calls] == [False, False, False, True]
@@ -190,7 +211,7 @@ def test_the_gpu_modes_are_the_command_anew():
         assert args.quick
 
 
-def test_the_backend_is_what_jax_has():
+def test_the_backend_is_that_of_jax():
     assert [environment.detect(lambda name=name: name) for name in ("cpu", "gpu", "tpu")] == ["cpu", "gpu", "cpu"]
     assert command._passed_on(["--backend", "gpu", "--quick", "--backend=gpu"]) == ["--quick"]
 
@@ -208,7 +229,7 @@ def test_bfloat16_is_another_arithmetic():
 
 @pytest.fixture
 def small_command(monkeypatch):
-    """The command with a tiny workload and two contestants, leaving the process as it was."""
+    """The command with a tiny workload, which leaves the process as it was."""
     monkeypatch.setattr(command, "QUICK", (PREDICT,))
     monkeypatch.setattr(command, "WORKLOADS", (PREDICT,))
     monkeypatch.setattr(command.environment, "apply", lambda setting: None)
@@ -217,7 +238,7 @@ def small_command(monkeypatch):
     monkeypatch.setattr(command.limits, "measure_machine", machine)
 
 
-def test_the_command_writes_what_it_prints(small_command, tmp_path, capsys):
+def test_the_command_writes_its_output_to_files(small_command, tmp_path, capsys):
     file, picture = tmp_path / "speed.json", tmp_path / "speed.png"
     only = ["--backend", "cpu", "--rounds", "2", "--contestants", "eager"]
     measured = command.main([*only, "--json", str(file), "--plot", str(picture)])
@@ -235,12 +256,16 @@ def test_memory_is_put_beside_the_times_of_a_file(small_command, tmp_path, monke
     file = tmp_path / "speed.json"
     only = ["--backend", "cpu", "--contestants", "eager", "--json", str(file)]
     timed = command.main([*only, "--rounds", "1"])
-    asked = []
-    monkeypatch.setattr(command.memory, "peak", lambda *names: asked.append(names[:2]) or {"peak": 2**21, **rest})
-    rest = {"imports": 2**20, "device": None}
+    asked, found = [], {"peak": 2**21, "imports": 2**20, "device": None}
+
+    def peak(workload, contestant, setting):
+        asked.append((workload, contestant))
+        return found
+
+    monkeypatch.setattr(command.memory, "peak", peak)
     filled = command.main([*only, "--fill-memory"])
     rows = filled["workloads"][PREDICT.name]["rows"]
-    assert [row.pop("memory") for row in rows] == [{"peak": 2**21, **rest}] * 2
+    assert [row.pop("memory") for row in rows] == [found] * 2
     assert filled == timed
     assert file.with_suffix(".md").read_text().count("| 2 (1) |") == 2
     command.main([*only, "--fill-memory"])
@@ -253,13 +278,15 @@ def test_a_table_can_be_measured_in_parts(tmp_path):
     assert results.read(tmp_path / "a.json")["workloads"] == {"first": {"rows": [1]}, "second": {"rows": [3]}}
 
 
-@pytest.mark.parametrize("words", [["--rounds", "0"], ["--readme"], ["--fill-memory"], ["--backend", "tpu"]])
+@pytest.mark.parametrize(
+    "words", [["--rounds", "0"], ["--readme"], ["--redraw"], ["--fill-memory"], ["--backend", "tpu"]]
+)
 def test_bad_options_are_refused(words):
     with pytest.raises(SystemExit):
         command.main(words)
 
 
-def test_a_ratio_to_what_is_wrong_is_none():
+def test_a_ratio_to_a_wrong_row_is_none():
     right, wrong = ({"median_s": 2.0, "check": verdict} for verdict in (check.OK, "BAD: mean"))
     assert results.ratio(right, right) == 1.0
     assert results.ratio(right, wrong) is None

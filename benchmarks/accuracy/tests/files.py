@@ -7,7 +7,7 @@ import numpy as np
 
 
 def write_regression(folder, name="made", *, rows=60, inputs=2, splits=3, noise=0.1):
-    """A linear function of the inputs, with noise, in units far from 1; the rows of each split's test set differ."""
+    """Write a noisy linear function of the inputs, in units far from 1; every split has other test rows."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, inputs)) * 10 + 50
     y = 300 + 20 * ((x[:, 0] - 50) / 10 + noise * rng.normal(size=rows))
@@ -17,13 +17,13 @@ def write_regression(folder, name="made", *, rows=60, inputs=2, splits=3, noise=
 
 
 def write_idx(path, values):
-    """A gzipped IDX file of bytes."""
+    """Write a gzipped IDX file of bytes."""
     header = struct.pack(f">{values.ndim + 1}I", 2048 + values.ndim, *values.shape)
     path.write_bytes(gzip.compress(header + values.astype(np.uint8).tobytes()))
 
 
 def write_mnist(folder, *, train=240, test=60):
-    """Images of one bright row each, at the height that the label says: learned in a few steps."""
+    """Write images with a bright row whose height is the label: a network learns them in a few steps."""
     rng = np.random.default_rng(0)
     (folder / "mnist").mkdir(parents=True, exist_ok=True)
     for part, size in (("train", train), ("t10k", test)):

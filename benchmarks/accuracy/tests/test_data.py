@@ -1,4 +1,4 @@
-"""The loaders: files as described, splits as published, words where something is missing."""
+"""The loaders read the described files, the splits are the published ones, and errors say what is missing."""
 
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -30,13 +30,13 @@ def test_mnist_comes_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(rows, 2 + 2 * found.test_y)
 
 
-def test_the_standard_splits_are_those_of_the_published_files():
+def test_the_standard_splits_are_the_published_ones():
     """The first test rows of the first split of Boston housing (506 rows) and of yacht (308)."""
     assert data.standard_splits(506)[0][:8].tolist() == [431, 115, 470, 216, 264, 209, 316, 384]
     assert data.standard_splits(308)[0][:8].tolist() == [121, 115, 286, 216, 264, 209, 1, 22]
 
 
-def test_no_test_row_is_trained_on_or_chosen_by_and_no_test_row_is_in_the_standardisation(tmp_path):
+def test_training_choice_and_standardisation_use_no_test_row(tmp_path):
     write_regression(tmp_path)
     found = data.load_regression("made", tmp_path)
     whole, inner = whole_splits(found), validation_splits(found, seed=0)
@@ -72,7 +72,7 @@ def test_a_constant_input_is_centred():
         (dict(y=np.zeros(59)), "x \\[n, d\\]"),
     ],
 )
-def test_a_set_that_is_not_one_is_refused(tmp_path, change, words):
+def test_a_malformed_set_is_refused(tmp_path, change, words):
     write_regression(tmp_path)
     path = tmp_path / "uci" / "made.npz"
     np.savez(path, **{**dict(np.load(path)), **change})
@@ -80,7 +80,7 @@ def test_a_set_that_is_not_one_is_refused(tmp_path, change, words):
         data.load_regression("made", tmp_path)
 
 
-def test_what_is_missing_is_named(tmp_path, monkeypatch):
+def test_missing_files_are_named(tmp_path, monkeypatch):
     write_regression(tmp_path)
     with pytest.raises(FileNotFoundError, match="made"):
         data.load_regression("other", tmp_path)
@@ -109,7 +109,7 @@ def test_openml_offline_says_what_to_do(monkeypatch):
         data.load_regression("unknown", None)
 
 
-def test_openml_gives_inputs_and_the_first_of_the_targets(monkeypatch):
+def test_openml_gives_inputs_and_the_first_target(monkeypatch):
     datasets = pytest.importorskip("sklearn.datasets")
     columns = np.arange(768 * 10.0).reshape(768, 10)
     monkeypatch.setattr(datasets, "fetch_openml", lambda name, **_: SimpleNamespace(data=columns))

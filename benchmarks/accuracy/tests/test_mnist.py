@@ -1,4 +1,4 @@
-"""The benchmark on small made-up images: it goes on where it stopped, prunes what it says, writes what it prints."""
+"""The benchmark on small made-up images: it resumes, prunes, and writes what it prints."""
 
 import json
 from dataclasses import replace
@@ -15,11 +15,11 @@ from benchmarks.accuracy.mnist_recipe import Recipe
 from benchmarks.accuracy.tests.files import write_mnist
 from deepuq_jax.training import _defaults
 
-# Of 240 and 200 images no batch remains, which would be a second step to compile.
+# 240 and 200 images leave no smaller batch, which would be a second step to compile.
 TINY = Recipe(hidden=16, epochs=3, batch_size=40, learning_rate=1e-2, kl_weight=0.01)
 
 
-def test_a_training_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
+def test_an_interrupted_training_resumes(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(80, 9)).astype(np.float32), rng.integers(0, 10, 80).astype(np.int32)
     whole = mnist_recipe.train(TINY, x, y, seed=0)
@@ -36,7 +36,10 @@ def test_a_training_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
         mnist_recipe.train(TINY, x, y, seed=0, cache=tmp_path)
     monkeypatch.setattr(mnist_recipe, "_save", save)
     resumed = mnist_recipe.train(TINY, x, y, seed=0, cache=tmp_path)
-    same = lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+    def same(a, b):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
     jax.tree.map(same, nnx.state(resumed.model), nnx.state(whole.model))
     monkeypatch.setattr(dq, "train_epoch", None)
     jax.tree.map(same, nnx.state(mnist_recipe.train(TINY, x, y, seed=0, cache=tmp_path).model), nnx.state(whole.model))
@@ -56,7 +59,7 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     saved = json.loads((tmp_path / "mnist.json").read_text())
     assert saved["final"] == record["final"]
     assert saved["sizes"] == {"train": 240, "test": 60, "validation": 40}
-    # The better one of the validation images, at its final length; and `fit` with nothing set.
+    # The recipe with the better validation score, at its final length, and `fit` with nothing set.
     assert [row.get("recipe", {}).get("kl_weight") for row in saved["final"]] == [1.0, TINY.kl_weight, None]
     assert [row["recipe"]["epochs"] for row in saved["final"][:2]] == [6, 6]
     twin, bayesian = saved["final"][:2]
@@ -73,11 +76,17 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     assert again["final"][:2] == saved["final"][:2]
     assert again["final"][2]["nll"] != saved["final"][2]["nll"]
     assert again["final"][2]["hidden"] == 16
+    monkeypatch.setattr(mnist, "Run", None)  # Nothing is run at all.
+    kept = (tmp_path / "mnist.json").read_bytes(), (tmp_path / "mnist.md").read_bytes()
+    (tmp_path / "mnist.png").unlink()
+    assert mnist.main(["--json", str(tmp_path / "mnist.json"), "--redraw"])["final"][2]["hidden"] == 16
+    assert ((tmp_path / "mnist.json").read_bytes(), (tmp_path / "mnist.md").read_bytes()) == kept
+    assert (tmp_path / "mnist.png").exists()
 
 
-def test_recipes_are_chosen_by_validation_and_the_last_by_all_epochs(tmp_path, monkeypatch):
+def test_recipes_are_chosen_by_validation_and_the_finalists_after_all_epochs(tmp_path, monkeypatch):
     write_mnist(tmp_path)
-    # NLL after 2 epochs and after 6, of each recipe by its estimator and weight of the KL.
+    # NLL after 2 epochs and after 6, by estimator and KL weight.
     local, sampled = mnist_recipe.ESTIMATORS
     nll = {(local, 0.1): (0.2, 0.2), (local, 1.0): (0.3, 0.0), (sampled, 0.1): (0.5, 0.1), (sampled, 1.0): (0.6, 0.0)}
     asked = []
@@ -105,15 +114,15 @@ def test_recipes_are_chosen_by_validation_and_the_last_by_all_epochs(tmp_path, m
     best = Recipe(estimator=local, kl_weight=0.1), Recipe(estimator=sampled, kl_weight=0.1)
     assert [Recipe(**row["recipe"]) for row in record["finalists"]] == [r.at(hidden=16, epochs=6) for r in best]
     final = [twins[0].at(hidden=16, epochs=6), *(r.at(hidden=16, epochs=6) for r in best)]
-    # After all epochs the other one is better, and is what the larger network takes.
+    # After all epochs the second finalist is better, and the larger network takes it.
     final += [twins[0].at(hidden=24, epochs=3), best[1].at(hidden=24, epochs=3)]
     assert [Recipe(**row["recipe"]) for row in record["final"]] == final
-    # The choices see no more than the rest of the training images.
+    # The comparisons train without the validation images.
     assert {size for recipe, size in asked[: len(space) + 2]} == {200}
     assert [size for recipe, size in asked[len(space) + 2 :]] == [240] * 5
 
 
-def test_a_prior_is_the_one_that_is_named():
+def test_the_named_prior_is_made():
     assert mnist_recipe.make_prior(replace(TINY, prior="scale mixture", prior_sigma=0.5)).sigma1 == 0.5
     with pytest.raises(ValueError, match="gaussian or scale mixture"):
         mnist_recipe.make_prior(replace(TINY, prior="none"))

@@ -31,8 +31,8 @@ def test_a_mixture_is_scored_by_its_own_density_and_quantiles():
         assert covered == float(low <= y[0] <= high)
 
 
-def test_draws_from_the_truth_cover_as_often_as_they_say():
-    """y is N(0, 1 + 2^2), the draws are its quantiles; five standard errors of a share among 4,000."""
+def test_draws_from_the_truth_cover_at_their_level():
+    """y is N(0, 1 + 2^2) and the draws are its quantiles; five standard errors of a share among 4,000."""
     rng = np.random.default_rng(2)
     quantiles = 2.0 * norm.ppf((np.arange(400) + 0.5) / 400)[:, None]
     y = np.sqrt(5.0) * rng.normal(size=4000)

@@ -1,29 +1,50 @@
-"""The README's table of accuracy is what the committed records say."""
+"""The pages' tables of accuracy, and the whole tables, show the committed records."""
 
 import json
 
 import pytest
 
-from benchmarks.accuracy import summary, uci
+from benchmarks.accuracy import mnist, summary, uci
 from benchmarks.markers import put
 
-RECORDS = (summary.UCI, summary.MNIST)
+UCI, MNIST = (json.loads(path.read_text(encoding="utf-8")) for path in (summary.UCI, summary.MNIST))
+BLOCKS = {
+    "readme": (summary.README, "uci", summary.accuracy_in_short(UCI)),
+    "page": (summary.PAGE, "accuracy", summary.accuracy(UCI, MNIST)),
+}
 
 
 @pytest.mark.skipif(not summary.README.exists(), reason="an installed package has no README beside it")
-def test_the_readme_shows_what_the_records_say():
-    block = summary.accuracy(*(json.loads(path.read_text(encoding="utf-8")) for path in RECORDS))
-    text = summary.README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", BLOCKS)
+def test_the_pages_show_the_committed_records(page):
+    path, name, block = BLOCKS[page]
+    text = path.read_text(encoding="utf-8")
     assert block in text
-    assert put(text, "accuracy", block) == text
+    assert put(text, name, block) == text
+
+
+@pytest.mark.parametrize(("path", "record", "make"), [(summary.UCI, UCI, uci), (summary.MNIST, MNIST, mnist)])
+def test_the_whole_tables_show_the_committed_records(path, record, make):
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == make.as_markdown(record) + "\n"
+
+
+def test_the_blocks_are_put_between_the_markers(tmp_path):
+    paths = {page: tmp_path / f"{page}.md" for page in BLOCKS}
+    for page, (_, name, _) in BLOCKS.items():
+        paths[page].write_text(f"before\n<!-- {name}:begin -->\nold\n<!-- {name}:end -->\nafter\n")
+    summary.write(**paths)
+    for page, (_, _, block) in BLOCKS.items():
+        assert paths[page].read_text(encoding="utf-8") == f"before\n{block}\nafter\n"
 
 
 def test_a_row_has_its_numbers_or_a_dash():
     score = {"log_likelihood": -1.234, "log_likelihood_se": 0.1, "coverage": [0.5, 0.9, 0.95]}
     methods = dict.fromkeys(uci.METHODS, score)
-    text = summary.regression({"sets": {"new": {"methods": methods}, "yacht": {"methods": methods}}})
+    record = {"sets": {"new": {"methods": methods}, "yacht": {"methods": methods}}}
+    text = summary.regression(record, with_coverage=True)
     assert "| new | " + "-1.23 ± 0.10 | " * 5 + "- | - | 50 / 90 / 95 |" in text
-    assert "| -0.68 | -1.25 |" in text
+    assert "| -0.68 | -1.25 | 50 / 90 / 95 |" in text
+    assert "| -0.68 | -1.25 |\n" in summary.regression(record, with_coverage=False) + "\n"
     row = {"name": "a", "recipe": {"hidden": 4, "epochs": 2}, "error": 1.5, "nll": 0.1, "ece": 0.2}
     pruned = {**row, "pruning": [{"pruned": 0.5, "error": 2.0}, {"pruned": 0.75, "error": 2.5}]}
     text = summary.digits({"final": [row, pruned]})

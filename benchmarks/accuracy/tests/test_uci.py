@@ -1,4 +1,4 @@
-"""The benchmark on small made-up files: it learns, it chooses blind to the test, it writes what it prints."""
+"""The benchmark on small made-up files: it learns, chooses without the test rows, and writes what it prints."""
 
 import json
 from dataclasses import asdict, replace
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import uci, uci_recipe
+from benchmarks.accuracy import plot, summary, uci, uci_recipe
 from benchmarks.accuracy.data import load_regression
 from benchmarks.accuracy.tests.files import write_regression
 from benchmarks.accuracy.uci_recipe import Bayesian, Plan, Point
@@ -17,7 +17,7 @@ from benchmarks.accuracy.uci_score import score
 from benchmarks.accuracy.uci_splits import test_splits as whole_splits
 from deepuq_jax.training import _defaults
 
-# Batches of all rows: a remainder would be a second step to compile.
+# Each batch has all rows, since a remainder would be a second step to compile.
 SMALL = Plan(steps=300, batch_size=64, draws=20, members=2)
 GOOD, BAD = Bayesian("homoscedastic", 0.3, 0.5), Bayesian("homoscedastic", 300.0, 0.5)
 
@@ -68,7 +68,7 @@ def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_p
     arguments += ["--quick"] if has_torch else ["--quick", "--no-torch"]
     record = uci.main(arguments)
     saved = json.loads((tmp_path / "uci.json").read_text())
-    # As text: a tuple is a list there.
+    # Compare texts, since JSON makes lists of tuples.
     assert json.dumps(saved["sets"]) == json.dumps(record["sets"])
     found = saved["sets"]["made"]
     assert (found["rows"], found["trained_on"], found["chosen_on"]) == (60, 54, 11)
@@ -76,16 +76,16 @@ def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_p
     methods = found["methods"]
     assert set(methods) == set(uci.METHODS) - (set() if has_torch else {"deepuq_torch"})
     assert ("deepuq_torch" in methods) == has_torch
-    if has_torch:  # The same recipe with other noise: they differ by less than the noise of the targets, which is 2.
+    if has_torch:  # The same recipe with other noise differs by less than the noise of the targets, which is 2.
         assert abs(methods["deepuq_torch"]["rmse"] - methods["deepuq_jax"]["rmse"]) < 2
     assert all(row["splits"] == 3 and np.isfinite(row["log_likelihood"]) for row in methods.values())
     text = (tmp_path / "uci.md").read_text()
     assert f"{methods['ensemble']['rmse']:.2f} ± {methods['ensemble']['rmse_se']:.2f}" in text
     assert text.strip() in capsys.readouterr().out
     assert (tmp_path / "uci.png").stat().st_size > 0
-    monkeypatch.setattr(uci, "run", None)  # All that was done is kept.
+    monkeypatch.setattr(uci, "run", None)  # Finished parts are kept, and nothing is run again.
     assert json.dumps(uci.main(arguments)["sets"]) == json.dumps(record["sets"])
-    # Other defaults of `fit`: its columns alone are run, and change.
+    # After a change of the defaults of `fit`, only its columns are run and change.
     monkeypatch.setattr(_defaults, "STEPS", 60)
     again = uci.main([*arguments, "--fit-only"])["sets"]["made"]
     changed = {name for name, row in again["methods"].items() if row["per_split"] != methods[name]["per_split"]}
@@ -93,7 +93,27 @@ def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_p
     assert again["choices"] == found["choices"]
     with pytest.raises(SystemExit, match="Expected a record of seed 1"):
         uci.main([*arguments, "--fit-only", "--seed", "1"])
-    with pytest.raises(SystemExit, match="Expected --sets of the record, made; got other"):
-        uci.main([*arguments, "--fit-only", "--sets", "other"])
+    for option in ([], ["--fit-only"]):
+        capsys.readouterr()
+        with pytest.raises(SystemExit, match="2"):
+            uci.main([*arguments, *option, "--sets", "made,mode"])
+        assert "Expected --sets to match a set; got mode. The nearest: made." in capsys.readouterr().err
     with pytest.raises(SystemExit, match="Expected --json of a whole run"):
         uci.main(["--data-dir", str(made), "--fit-only"])
+    with pytest.raises(SystemExit, match="Expected --json to be a file that exists"):
+        uci.main(["--redraw"])
+
+
+def test_the_picture_names_every_method_and_both_lines():
+    pytest.importorskip("matplotlib")
+    record = json.loads(summary.UCI.read_text(encoding="utf-8"))
+    figure = plot.regression(record, uci.METHODS)
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == [*uci.METHODS, "published mean-field VI", "coverage equal to the level"]
+    *panels, coverage = figure.axes
+    assert [ax.get_title("left").split(":")[0] for ax in panels] == list(record["sets"])
+    # A point for each method, set and level, and a line.
+    assert (
+        sum(len(line.get_xdata()) for line in coverage.get_lines()[:-1]) == len(uci.METHODS) * len(record["sets"]) * 3
+    )

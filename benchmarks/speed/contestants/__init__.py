@@ -1,4 +1,4 @@
-"""One file a family of contestants; a name here, and it takes part."""
+"""Families of contestants: each has a file and a name below."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _family(name: str) -> Any:
 
 
 def present(names: tuple[str, ...] = FAMILIES) -> tuple[list[Contestant], list[str]]:
-    """The contestants of the families whose package is installed, and the packages that are not."""
+    """Find the installed contestants, and the missing packages."""
     families = [_family(name) for name in names]
     found = [c for family in families if is_installed(family.MODULE) for c in family.contestants()]
     return found, [family.PACKAGE for family in families if not is_installed(family.MODULE)]

@@ -1,4 +1,7 @@
-"""bayesian-torch: its reparameterization layers, their KL summed: `get_kl_loss` would take the mean of each tensor."""
+"""bayesian-torch: its reparameterization layers and the sum of their KL.
+
+Its own `get_kl_loss` takes the mean over each tensor, which is not the KL of the ELBO.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def _model(network: Network, setting: Setting) -> Any:
     model = parts.stack(network, linear, conv).to(parts.device(setting))
     with torch.no_grad():
         for layer, (kernel, bias) in zip(parts.layers(model), parts.means(network, setting), strict=True):
-            layer.dnn_to_bnn_flag = True  # outputs alone, without the KL, as its conversion of a network sets it
+            layer.dnn_to_bnn_flag = True  # return outputs alone, without the KL, as after its conversion of a network
             for parameter, value in zip(_parameters(layer), (kernel, parts.RHO, bias, parts.RHO), strict=True):
                 parameter.copy_(torch.as_tensor(value))
     return model
@@ -34,7 +37,7 @@ def _parameters(layer: Any) -> list[Tensor]:
 
 
 def _kl(model: Any) -> Tensor:
-    """Sum over layers of its `kl_div`, a mean over a tensor, times the tensor's size."""
+    """The KL, from means over tensors times their sizes."""
     total = torch.zeros((), device=next(model.parameters()).device)
     for layer in parts.layers(model):
         mu, rho, mu_bias, rho_bias = _parameters(layer)
@@ -59,5 +62,5 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
 
 def contestants() -> list[Contestant]:
-    """Eager, as it is."""
+    """Eager, as published."""
     return [Contestant(PACKAGE, "", "torch", "eager", _train, _predict)]

@@ -1,4 +1,4 @@
-"""blackjax: `meanfield_vi`, whose KL is taken at the drawn weights."""
+"""blackjax: `meanfield_vi`, which takes the KL at the drawn weights."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ def _vi() -> Any:
 
 
 def _start(network: Network) -> Any:
-    """A state at the common start: `init` alone would set the means to zero."""
+    """A state at the common start.
+
+    `init` alone would set the means to zero.
+    """
     mu, rho = parts.means(network), parts.log_sigmas(network)
     return _vi().init(mu, parts.OPTIMIZER)._replace(mu=mu, rho=rho)
 
 
 def _log_prior(weights: Any) -> jax.Array:
-    one = lambda w: jnp.sum(-0.5 * jnp.square(w / PRIOR_SIGMA) - np.log(PRIOR_SIGMA * np.sqrt(2 * np.pi)))
-    return sum(map(one, jax.tree.leaves(weights)), start=jnp.zeros(()))
+    def of_tensor(w: jax.Array) -> jax.Array:
+        return jnp.sum(-0.5 * jnp.square(w / PRIOR_SIGMA) - np.log(PRIOR_SIGMA * np.sqrt(2 * np.pi)))
+
+    return sum(map(of_tensor, jax.tree.leaves(weights)), start=jnp.zeros(()))
 
 
 def _step(work: Train, setting: Setting) -> Any:
@@ -38,7 +43,7 @@ def _step(work: Train, setting: Setting) -> Any:
             outputs = parts.forward(weights, x, setting)
             return network.num_data * parts.log_likelihood(network, outputs, y) + _log_prior(weights)
 
-        # Since the batch is part of the density, the step is called rather than the algorithm of a fixed density.
+        # The density changes with the batch, so call the step function; the algorithm object holds a fixed density.
         state, info = vi.step(key, state, log_density, parts.OPTIMIZER, num_samples=work.mc_samples)
         return state, info.elbo / network.num_data
 
@@ -59,18 +64,19 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
     @jax.jit
     def predict(state, key, x):
-        weights = vi.sample(key, state, work.draws)
-        one = lambda w: parts.prediction_of(network, parts.forward(w, x, setting))
-        draws = parts.over_draws(one, weights, network)
+        def of_draw(weights):
+            return parts.prediction_of(network, parts.forward(weights, x, setting))
+
+        draws = parts.over_draws(of_draw, vi.sample(key, state, work.draws), network)
         return draws.mean(axis=0), jnp.var(draws, axis=0)
 
     return lambda: predict(state, next(keys), x)
 
 
 def contestants() -> list[Contestant]:
-    """By calls and under a scan."""
+    """One call per step, and scanned."""
     return [
-        Contestant(PACKAGE, "meanfield_vi, a call a step", "jax", "call", _train_call, kl="sampled"),
+        Contestant(PACKAGE, "meanfield_vi, one call per step", "jax", "call", _train_call, kl="sampled"),
         Contestant(PACKAGE, "meanfield_vi, scanned", "jax", "scanned", _train_scanned, kl="sampled"),
         Contestant(PACKAGE, "meanfield_vi, jitted", "jax", "scanned", predict=_predict),
     ]

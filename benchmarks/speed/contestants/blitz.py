@@ -1,4 +1,7 @@
-"""blitz-bayesian-pytorch: `sample_elbo` and `mfvi_forward`; its KL is taken at the drawn weights."""
+"""blitz-bayesian-pytorch: `sample_elbo` and `mfvi_forward`.
+
+The KL is taken at the drawn weights.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ PACKAGE, MODULE = "blitz-bayesian-pytorch", "blitz"
 
 
 def _model(network: Network, setting: Setting, *last: nn.Module) -> Any:
-    """The network, and `last` behind it, as its `variational_estimator`."""
+    """The network, followed by `last`, as a `variational_estimator`."""
     found = load("blitz.modules")
     zero, sigma = (torch.tensor(value, device=parts.device(setting)) for value in (0.0, PRIOR_SIGMA))
-    # A prior of one Gaussian: cheaper than its default, a mixture of two.
+    # A single Gaussian as the prior is cheaper than its default, a mixture of two.
     options = dict(prior_dist=torch.distributions.Normal(zero, sigma))
     conv = partial(found.BayesianConv2d, stride=CONV_STRIDE, padding=CONV_PADDING, **options)
     stack = parts.stack(network, partial(found.BayesianLinear, **options), conv)
@@ -41,13 +44,14 @@ def _train(work: Train, setting: Setting) -> Trainer:
         weight = 1 / network.num_data
         return model.sample_elbo(x, y, criterion, work.mc_samples, complexity_cost_weight=weight)
 
-    # Its layers register each weight twice; those of the samplers are the ones that get a gradient.
+    # Its layers register each weight twice; only the samplers' copies get a gradient.
     samplers = [s for layer in parts.layers(model) for s in (layer.weight_sampler, layer.bias_sampler)]
     return parts.loop(objective, [p for s in samplers for p in (s.mu, s.rho)], work, setting)
 
 
 def _predict(work: Predict, setting: Setting) -> Predictor:
-    model = _model(work.network, setting, *([] if work.network.is_regression else [nn.Softmax(dim=-1)]))
+    last = [] if work.network.is_regression else [nn.Softmax(dim=-1)]
+    model = _model(work.network, setting, *last)
     x = parts.inputs(work, setting)
 
     def predict():
@@ -59,5 +63,5 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
 
 def contestants() -> list[Contestant]:
-    """Eager, as it is."""
+    """Eager, as published."""
     return [Contestant(PACKAGE, "", "torch", "eager", _train, _predict, kl="sampled")]

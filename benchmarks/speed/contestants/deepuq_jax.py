@@ -1,4 +1,4 @@
-"""deepuq_jax: each estimator as a scanned epoch, as a jit call a step, and with a flattened and donated state."""
+"""deepuq_jax: each estimator in three call styles, and predictions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import deepuq_jax as dq
-from benchmarks.speed.contestant import Contestant, Predictor, Setting, Trainer, Unsupported
+from benchmarks.speed.contestant import Contestant, Predictor, Setting, Style, Trainer, Unsupported
 from benchmarks.speed.contestants import jax_parts as parts
 from benchmarks.speed.workloads import (
     CONV_PADDING,
@@ -97,7 +97,7 @@ def _train_flat(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
         state, terms = dq.train_step(state, x, y, key=key, objective=objective, optimizer=parts.OPTIMIZER)
         return jax.tree.leaves(state), terms.loss
 
-    # Donation frees the buffers, so each must stand there once and be ours.
+    # Donation frees the buffers, so each must occur once and belong to this contestant.
     return parts.loop(step, [jnp.array(leaf, copy=True) for leaf in leaves], work)
 
 
@@ -114,15 +114,18 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
 
 def contestants() -> list[Contestant]:
-    """Nine ways to train, one to predict (draws are of the weights, whatever the estimator)."""
-    styles = {"scanned": _train_scanned, "call": _train_call, "flat": _train_flat}
-    found = []
-    for name, estimator in ESTIMATORS.items():
-        for style, train in styles.items():
-            variant = f"{name}, {STYLE_NAMES[style]}"
-            found.append(Contestant(PACKAGE, variant, "jax", style, partial(train, estimator=estimator)))  # type: ignore[arg-type]
-    found.append(Contestant(PACKAGE, "", "jax", "scanned", predict=_predict))
-    return found
+    """Nine ways to train, and a single way to predict.
 
-
-STYLE_NAMES = {"scanned": "scanned epoch", "call": "a call a step", "flat": "a call a step, flat donated state"}
+    Predictions draw weights with any estimator.
+    """
+    styles: tuple[tuple[Style, str, Any], ...] = (
+        ("scanned", "scanned epoch", _train_scanned),
+        ("call", "one call per step", _train_call),
+        ("flat", "one call per step, flat donated state", _train_flat),
+    )
+    found = [
+        Contestant(PACKAGE, f"{name}, {words}", "jax", style, partial(train, estimator=estimator))
+        for name, estimator in ESTIMATORS.items()
+        for style, words, train in styles
+    ]
+    return [*found, Contestant(PACKAGE, "", "jax", "scanned", predict=_predict)]

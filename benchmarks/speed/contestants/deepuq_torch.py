@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,10 @@ PACKAGE = MODULE = "deepuq_torch"
 
 
 def documented_mlp(module: Any, network: Network, setting: Setting) -> Any:
-    """`BayesByBackpropMLP` of this module, at the start values; the original is called in the same way."""
+    """`BayesByBackpropMLP` of this module at the start values.
+
+    The module may also be the original's, which has the same class.
+    """
     if network.is_convolutional:
         raise Unsupported("it has no convolution")
     sizes = [*network.input_shape, *(kernel[-1] for kernel in network.kernels)]
@@ -38,7 +42,9 @@ def _train(work: Train, setting: Setting, compile: bool = False) -> Trainer:
             model, x, y, num_data=work.network.num_data, log_likelihood=density, mc_samples=work.mc_samples
         )[0]
 
-    return parts.loop(parts.compiled(objective) if compile else objective, model.parameters(), work, setting)
+    if compile:
+        objective = parts.compiled(objective)
+    return parts.loop(objective, model.parameters(), work, setting)
 
 
 def predict_documented(module: Any, work: Predict, setting: Setting, compile: bool = False) -> Predictor:
@@ -58,12 +64,14 @@ def predict_documented(module: Any, work: Predict, setting: Setting, compile: bo
     return predict
 
 
+def _predict(work: Predict, setting: Setting, compile: bool = False) -> Predictor:
+    return predict_documented(load(MODULE), work, setting, compile)
+
+
 def contestants() -> list[Contestant]:
     """Eager and compiled."""
-    train_compiled = lambda work, setting: _train(work, setting, compile=True)
-    predict_eager = lambda work, setting: predict_documented(load(MODULE), work, setting)
-    predict_compiled = lambda work, setting: predict_documented(load(MODULE), work, setting, compile=True)
+    train_compiled, predict_compiled = partial(_train, compile=True), partial(_predict, compile=True)
     return [
-        Contestant(PACKAGE, "eager", "torch", "eager", _train, predict_eager),
+        Contestant(PACKAGE, "eager", "torch", "eager", _train, _predict),
         Contestant(PACKAGE, "compiled", "torch", "compiled", train_compiled, predict_compiled),
     ]

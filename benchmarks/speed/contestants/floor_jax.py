@@ -1,4 +1,4 @@
-"""The floor of JAX: the plain network, no uncertainty, in each call style."""
+"""The floor of JAX: the plain network, in three call styles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ PACKAGE, MODULE = FLOOR, "jax"
 
 
 def _step(work: Train, setting: Setting) -> Any:
-    return parts.step_of(lambda w, x, y, key: -parts.log_likelihood(work.network, parts.forward(w, x, setting), y))
+    def loss_of(weights, x, y, key):
+        return -parts.log_likelihood(work.network, parts.forward(weights, x, setting), y)
+
+    return parts.step_of(loss_of)
 
 
 def _start(work: Train) -> Any:
@@ -48,9 +51,11 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
     @jax.jit
     def passes(weights, x):
-        # Inputs that change with the pass, or the compiler runs one pass for all.
-        one = lambda total, i: (total + parts.forward(weights, x * (1 + 1e-6 * i), setting), None)
-        total = jax.lax.scan(one, jnp.zeros((len(x), work.network.outputs)), jnp.arange(float(work.draws)))[0]
+        def add(total, i):
+            # The inputs change with the pass, or the compiler would run a single pass for all.
+            return total + parts.forward(weights, x * (1 + 1e-6 * i), setting), None
+
+        total = jax.lax.scan(add, jnp.zeros((len(x), work.network.outputs)), jnp.arange(float(work.draws)))[0]
         return total / work.draws, jnp.zeros_like(total)
 
     return lambda: passes(weights, x)
@@ -60,6 +65,6 @@ def contestants() -> list[Contestant]:
     """A floor for each style."""
     return [
         Contestant(FLOOR, "JAX, scanned", "jax", "scanned", _train_scanned, _predict),
-        Contestant(FLOOR, "JAX, a call a step", "jax", "call", _train_call),
-        Contestant(FLOOR, "JAX, a call a step, flat donated state", "jax", "flat", _train_flat),
+        Contestant(FLOOR, "JAX, one call per step", "jax", "call", _train_call),
+        Contestant(FLOOR, "JAX, one call per step, flat donated state", "jax", "flat", _train_flat),
     ]

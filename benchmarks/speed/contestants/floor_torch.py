@@ -1,6 +1,8 @@
-"""The floor of torch: the plain network, no uncertainty, eager and compiled."""
+"""The floor of torch: the plain network, eager and compiled."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 
@@ -13,8 +15,12 @@ PACKAGE, MODULE = FLOOR, "torch"
 
 def _train(work: Train, setting: Setting, compile: bool = False) -> Trainer:
     model = parts.Net(work.network, setting)
-    objective = lambda x, y: parts.criterion(work.network, model(x), y)
-    objective = parts.compiled(objective) if compile else objective
+
+    def objective(x, y):
+        return parts.criterion(work.network, model(x), y)
+
+    if compile:
+        objective = parts.compiled(objective)
     return parts.loop(objective, model.parameters(), work, setting)
 
 
@@ -34,8 +40,7 @@ def _predict(work: Predict, setting: Setting, compile: bool = False) -> Predicto
 
 def contestants() -> list[Contestant]:
     """A floor for each style."""
-    train_compiled = lambda work, setting: _train(work, setting, compile=True)
-    predict_compiled = lambda work, setting: _predict(work, setting, compile=True)
+    train_compiled, predict_compiled = partial(_train, compile=True), partial(_predict, compile=True)
     return [
         Contestant(FLOOR, "torch, eager", "torch", "eager", _train, _predict),
         Contestant(FLOOR, "torch, compiled", "torch", "compiled", train_compiled, predict_compiled),

@@ -1,7 +1,7 @@
-"""ivon-opt: variational training by an optimizer that draws the weights itself.
+"""ivon-opt: variational training by an optimizer that draws weights.
 
-It takes the place of Adam and learns sigma from its estimate of the Hessian, so a step is the likelihood's alone: there
-is no KL to differentiate, and half as many numbers to update. Same model and same predictions, less to do.
+The optimizer replaces Adam and learns sigma from its estimate of the Hessian. A step therefore differentiates the
+likelihood alone, without a KL, and updates half as many numbers: the same model and predictions for less work.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ PACKAGE, MODULE = "ivon-opt", "ivon"
 
 
 def _optimizer(network: Network, model: Any, mc_samples: int = 1) -> Any:
-    """Its prior variance is 1 / (N weight_decay) and its sigma^2 is 1 / (N (hess + weight_decay))."""
+    """IVON at the common start.
+
+    Its prior variance is 1 / (N weight_decay), and its sigma^2 is 1 / (N (hess + weight_decay)).
+    """
     ess = network.num_data
     decay = 1 / (ess * PRIOR_SIGMA**2)
     start = 1 / (ess * POSTERIOR_SIGMA**2) - decay
@@ -62,5 +65,5 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
 
 def contestants() -> list[Contestant]:
-    """Eager, as it is."""
+    """Eager, as published."""
     return [Contestant(PACKAGE, "", "torch", "eager", _train, _predict, kl="none")]

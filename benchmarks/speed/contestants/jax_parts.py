@@ -1,4 +1,7 @@
-"""What the JAX contestants share: data on the device, the plain network, loops of calls and of scanned epochs."""
+"""Shared parts of the JAX contestants.
+
+Data, the plain network, loops and scanned epochs.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ from benchmarks.speed.workloads import (
 )
 
 OPTIMIZER = optax.adam(LEARNING_RATE)
-KEYS = 512  # prepared ahead: making a key a step would be a call of its own
-# Below this many weights all draws at once are faster than one after the other.
+KEYS = 512  # prepared ahead, since making a key per step would add a call
+# Below this many weights, all draws at once are faster than draws in turn.
 FEW_WEIGHTS = 10_000
 
 
@@ -40,13 +43,17 @@ def log_sigmas(network: Network) -> Any:
 
 
 def forward(weights: Any, x: jax.Array, setting: Setting) -> jax.Array:
-    """Outputs [batch, outputs] of the plain network, in the compute dtype of the setting."""
+    """Outputs [batch, outputs] of the plain network.
+
+    The setting chooses the compute dtype.
+    """
     if setting.precision == "bfloat16":
         weights, x = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (weights, x))
     for i, (kernel, bias) in enumerate(weights):
         x = _convolve(x, kernel) if kernel.ndim == 4 else pool(x) @ kernel
         x = x + bias
-        x = x if i == len(weights) - 1 else jax.nn.relu(x)
+        if i < len(weights) - 1:
+            x = jax.nn.relu(x)
     return x.astype(jnp.float32)
 
 
@@ -56,7 +63,7 @@ def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def pool(x: jax.Array) -> jax.Array:
-    """The mean over positions, of [batch, height, width, channels]; [batch, features] as it is."""
+    """Average [batch, height, width, channels] over positions; leave [batch, features]."""
     return x if x.ndim == 2 else x.mean(axis=(1, 2))
 
 
@@ -69,7 +76,7 @@ def log_likelihood(network: Network, outputs: jax.Array, y: jax.Array) -> jax.Ar
 
 
 def data(work: Train) -> tuple[jax.Array, jax.Array]:
-    """Inputs and targets of one epoch."""
+    """Inputs and targets of an epoch."""
     x, y = work.network.data(work.batch * work.steps)
     return jnp.asarray(x), jnp.asarray(y)
 
@@ -80,14 +87,20 @@ def inputs(work: Predict) -> jax.Array:
 
 
 def key_cycle() -> Any:
-    """Endless prepared keys; so many that a repeated one is far behind."""
+    """Repeat `KEYS` prepared keys endlessly."""
     return itertools.cycle(list(jax.random.split(jax.random.key(4), KEYS)))
 
 
 def loop(step: Callable[..., tuple[Any, Any]], state: Any, work: Train) -> Trainer:
-    """Train by one call a step: step(state, x, y, key) -> (state, loss)."""
+    """Train with one call per step.
+
+    step(state, x, y, key) -> (state, loss).
+    """
     x, y = data(work)
-    split = lambda a: list(a.reshape(work.steps, work.batch, *a.shape[1:]))
+
+    def split(rows: jax.Array) -> list[jax.Array]:
+        return list(rows.reshape(work.steps, work.batch, *rows.shape[1:]))
+
     batches, keys = itertools.cycle(zip(split(x), split(y), strict=True)), key_cycle()
 
     def run(steps: int) -> list[Any]:
@@ -103,7 +116,10 @@ def loop(step: Callable[..., tuple[Any, Any]], state: Any, work: Train) -> Train
 
 
 def scanned(epoch: Callable[..., tuple[Any, Any]], state: Any, work: Train) -> Trainer:
-    """Train by one call an epoch: epoch(state, key) -> (state, losses)."""
+    """Train with one call per epoch.
+
+    epoch(state, key) -> (state, losses).
+    """
     keys = key_cycle()
 
     def run(steps: int) -> Any:
@@ -119,7 +135,11 @@ def scanned(epoch: Callable[..., tuple[Any, Any]], state: Any, work: Train) -> T
 def step_of(
     loss_of: Callable[..., jax.Array], optimizer: optax.GradientTransformation = OPTIMIZER
 ) -> Callable[..., tuple[Any, Any]]:
-    """A plain step on loss_of(params, x, y, key): step(state, x, y, key) -> (state, loss), of (params, opt_state)."""
+    """A plain step on loss_of(params, x, y, key).
+
+    Returns:
+        step(state, x, y, key) -> (state, loss), with state = (params, opt_state).
+    """
 
     def step(state, x, y, key):
         params, opt_state = state
@@ -131,26 +151,39 @@ def step_of(
 
 
 def epoch_of(step: Callable[..., tuple[Any, Any]], work: Train) -> Callable[..., tuple[Any, Any]]:
-    """An epoch as `deepuq_jax.train_epoch` does it: shuffle, gather each batch, scan the steps."""
+    """An epoch like `deepuq_jax.train_epoch`.
+
+    It shuffles, gathers each batch, and scans the steps.
+    """
     x, y = data(work)
 
     @jax.jit
     def epoch(state, key):
         order_key, step_key = jax.random.split(key)
         order = jax.random.permutation(order_key, len(x)).reshape(work.steps, work.batch)
-        body = lambda state, batch: step(state, x[batch[0]], y[batch[0]], batch[1])
+
+        def body(state, batch):
+            rows, key = batch
+            return step(state, x[rows], y[rows], key)
+
         return jax.lax.scan(body, state, (order, jax.random.split(step_key, work.steps)))
 
     return epoch
 
 
 def over_draws(function: Callable[[Any], jax.Array], draws: Any, network: Network) -> jax.Array:
-    """`function` of each draw: all at once for a small network, one after the other for a large one."""
+    """Apply a function to each draw.
+
+    A small network takes all draws at once, a large network takes them in turn.
+    """
     if network.size < FEW_WEIGHTS:
         return jax.vmap(function)(draws)
     return jax.lax.map(function, draws)
 
 
 def prediction_of(network: Network, outputs: jax.Array) -> jax.Array:
-    """What the moments are of: outputs in regression, else probabilities."""
+    """Outputs in regression, else class probabilities.
+
+    Predictions are moments of these.
+    """
     return outputs if network.is_regression else jax.nn.softmax(outputs, axis=-1)

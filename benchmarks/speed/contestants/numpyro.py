@@ -1,4 +1,7 @@
-"""numpyro: SVI with an AutoNormal guide and the ELBO that takes the KL in closed form."""
+"""numpyro: SVI with an AutoNormal guide.
+
+The ELBO takes the KL in closed form.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ def _names(network: Network) -> list[tuple[str, str]]:
 
 
 def _model(network: Network, setting: Setting) -> Any:
-    """The network with a Gaussian prior on each tensor; the batch counts for the whole data set."""
+    """The network with a Gaussian prior on each tensor.
+
+    The batch stands for all data.
+    """
     numpyro, distributions = load("numpyro"), load("numpyro.distributions")
 
     def draw(name, like):
@@ -59,7 +65,7 @@ def _svi(work: Train, setting: Setting) -> tuple[Any, Any]:
 
 
 def _step(svi: Any, work: Train) -> Any:
-    def step(state, x, y, key):  # the key is the state's own
+    def step(state, x, y, key):  # unused: the state holds a key
         state, loss = svi.update(state, x, y)
         return state, loss / work.network.num_data
 
@@ -96,9 +102,9 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
 
 def contestants() -> list[Contestant]:
-    """SVI by calls and under a scan; Predictive, jitted."""
+    """SVI with one call per step and scanned; Predictive, jitted."""
     return [
-        Contestant(PACKAGE, "SVI, a call a step", "jax", "call", _train_call),
+        Contestant(PACKAGE, "SVI, one call per step", "jax", "call", _train_call),
         Contestant(PACKAGE, "SVI, scanned", "jax", "scanned", _train_scanned),
         Contestant(PACKAGE, "Predictive, jitted", "jax", "scanned", predict=_predict),
     ]

@@ -1,4 +1,7 @@
-"""posteriors: `vi.diag` with torchopt's Adam; its KL is taken at the drawn weights."""
+"""posteriors: `vi.diag` with torchopt's Adam.
+
+The KL is taken at the drawn weights.
+"""
 
 from __future__ import annotations
 
@@ -72,5 +75,5 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
 
 def contestants() -> list[Contestant]:
-    """Eager, as it is."""
+    """Eager, as published."""
     return [Contestant(PACKAGE, "vi.diag", "torch", "eager", _train, _predict, kl="sampled")]

@@ -1,4 +1,7 @@
-"""What the torch contestants share: data on the device, the plain network, Bayesian stacks, the training loop."""
+"""Shared parts of the torch contestants.
+
+Data, the plain network, Bayesian stacks, and the training loop.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,15 @@ RHO = math.log(math.expm1(POSTERIOR_SIGMA))
 
 
 def device(setting: Setting) -> torch.device:
-    """Where the setting puts tensors."""
+    """The device of a setting's tensors."""
     return torch.device("cuda" if setting.backend == "gpu" else "cpu")
 
 
 def means(network: Network, setting: Setting) -> list[tuple[Tensor, Tensor]]:
-    """Posterior means at the start, kernels as torch has them: [out, in] or [out, in, height, width]."""
+    """Posterior means at the start, kernels in torch's layout.
+
+    Kernels are [out, in] or [out, in, height, width].
+    """
 
     def kernel(k):
         return torch.from_numpy(k.T.copy() if k.ndim == 2 else k.transpose(3, 2, 0, 1).copy())
@@ -44,8 +50,11 @@ def means(network: Network, setting: Setting) -> list[tuple[Tensor, Tensor]]:
 
 def _tensors(network: Network, rows: int, setting: Setting) -> tuple[Tensor, Tensor]:
     x, y = map(torch.from_numpy, network.data(rows))
-    x = x.permute(0, 3, 1, 2).contiguous() if network.is_convolutional else x
-    return x.to(device(setting)), (y if network.is_regression else y.long()).to(device(setting))
+    if network.is_convolutional:
+        x = x.permute(0, 3, 1, 2).contiguous()
+    if not network.is_regression:
+        y = y.long()
+    return x.to(device(setting)), y.to(device(setting))
 
 
 def inputs(work: Predict, setting: Setting) -> Tensor:
@@ -61,12 +70,13 @@ def forward(weights: Iterable[tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
             x = F.conv2d(x, kernel, bias, CONV_STRIDE, CONV_PADDING)
         else:
             x = F.linear(pool(x), kernel, bias)
-        x = x if i == len(weights) - 1 else F.relu(x)
+        if i < len(weights) - 1:
+            x = F.relu(x)
     return x
 
 
 def pool(x: Tensor) -> Tensor:
-    """The mean over positions, of [batch, channels, height, width]; [batch, features] as it is."""
+    """Average [batch, channels, height, width] over positions; leave [batch, features]."""
     return x if x.ndim == 2 else x.mean(dim=(2, 3))
 
 
@@ -79,7 +89,7 @@ class Pool(nn.Module):
 
 
 class Net(nn.Module):
-    """The plain network as a module: each layer an `nn.Linear` or `nn.Conv2d`."""
+    """The plain network as a module of `nn.Linear` and `nn.Conv2d`."""
 
     def __init__(self, network: Network, setting: Setting):
         super().__init__()
@@ -96,7 +106,10 @@ class Net(nn.Module):
 
 
 def stack(network: Network, linear: Callable, conv: Callable | None = None) -> nn.Sequential:
-    """Layers made by `linear(in, out)` and `conv(in, out, size)`, with ReLU between."""
+    """A stack of layers with ReLU between them.
+
+    `linear(in, out)` and `conv(in, out, size)` make the layers.
+    """
     members: list[nn.Module] = []
     for shape in network.kernels:
         if len(shape) == 4:
@@ -124,18 +137,18 @@ def criterion(network: Network, outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """Adam, the fused form: on a CPU, too, the fastest that torch has."""
+    """Fused Adam, torch's fastest form, on a CPU too."""
     return torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
 
 
 def batches(work: Train, setting: Setting) -> Any:
-    """The batches of an epoch, cut ahead of time, again and again."""
+    """Repeat the batches of an epoch, cut ahead of time."""
     x, y = _tensors(work.network, work.batch * work.steps, setting)
     return itertools.cycle(list(zip(x.split(work.batch), y.split(work.batch), strict=True)))
 
 
 def arithmetic(setting: Setting) -> Any:
-    """The context of a bfloat16 forward pass, else of none."""
+    """Autocast for bfloat16, else an empty context."""
     if setting.precision == "bfloat16":
         return torch.autocast(device(setting).type, torch.bfloat16)
     return contextlib.nullcontext()
@@ -144,7 +157,10 @@ def arithmetic(setting: Setting) -> Any:
 def loop(
     objective: Callable[[Tensor, Tensor], Tensor], parameters: Iterable[Tensor], work: Train, setting: Setting
 ) -> Trainer:
-    """Train by objective(x, y) -> loss, its gradient and Adam; losses are not read until the last step is taken."""
+    """Train by objective(x, y) -> loss, its gradient and Adam.
+
+    Losses are read after the last step.
+    """
     optimizer, data = adam(list(parameters)), batches(work, setting)
 
     def run(steps: int) -> Tensor:
@@ -162,32 +178,39 @@ def loop(
 
 
 def compiled(function: Callable) -> Callable:
-    """`torch.compile`, where its backend can build."""
+    """Compile a function by `torch.compile`.
+
+    Raises:
+        Unsupported: if its backend cannot build here.
+    """
     reason = _no_compiler()
     if reason:
         raise Unsupported(f"torch.compile cannot build here: {reason}")
-    torch._dynamo.reset()  # the limit of recompilations is for each function, and workloads share functions
+    torch._dynamo.reset()  # each function has a limit of recompilations, and workloads share functions
     return torch.compile(function)
 
 
 @functools.cache
 def _no_compiler() -> str:
-    """Why inductor cannot build, or an empty string."""
+    """The reason why inductor cannot build, or an empty string."""
     try:
         torch.compile(lambda x: torch.sin(x) + 1)(torch.ones(2))
-    except Exception as error:  # whatever the toolchain says
+    except Exception as error:  # the toolchain may raise anything
         return str(error).strip().splitlines()[0]
     return ""
 
 
 def moments(network: Network, draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance over the first axis: of outputs, or of class probabilities."""
+    """Mean and variance over draws, the first axis.
+
+    The draws are of outputs, or of class probabilities.
+    """
     values = draws if network.is_regression else torch.softmax(draws, dim=-1)
     return values.mean(dim=0), values.var(dim=0, unbiased=False)
 
 
 def predict_by_loop(model: Callable[[Tensor], Tensor], work: Predict, setting: Setting) -> Predictor:
-    """The loop that these packages' examples have: a pass for each draw, stacked."""
+    """Predict by a pass per draw, like these packages' examples."""
     x = inputs(work, setting)
 
     def predict():

@@ -52,5 +52,5 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
 
 def contestants() -> list[Contestant]:
-    """Eager, as it is."""
+    """Eager, as published."""
     return [Contestant(PACKAGE, "", "torch", "eager", _train, _predict)]

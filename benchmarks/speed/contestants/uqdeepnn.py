@@ -18,7 +18,7 @@ def _train(work: Train, setting: Setting) -> Trainer:
     criterion = partial(parts.criterion, work.network)
 
     def objective(x, y):
-        # With the number of data in place of that of batches its loss is the ELBO per example.
+        # With num_batches set to the number of data, the loss is the negative ELBO per example.
         return vi.vi_elbo_step(
             model, x, y, num_batches=work.network.num_data, criterion=criterion, mc_samples=work.mc_samples
         )[0]
@@ -31,5 +31,5 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
 
 def contestants() -> list[Contestant]:
-    """Eager, as it is."""
+    """Eager, as published."""
     return [Contestant(PACKAGE, "", "torch", "eager", _train, _predict)]
