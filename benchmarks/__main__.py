@@ -10,6 +10,7 @@ from benchmarks.command_line import Command, run
 COMMANDS = {
     "speed": Command("benchmarks.speed.command", "time training steps and predictions of every library installed"),
     "accuracy": Command("benchmarks.accuracy.command", "score on real data (uci, mnist) beside published results"),
+    "gpu": Command("benchmarks.gpu.command", "measure one GPU in a single session of eight minutes"),
     "profile": Command("benchmarks.speed.profile", "measure where the time of a training step goes"),
 }
 

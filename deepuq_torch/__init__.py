@@ -1,4 +1,7 @@
-"""Bayesian neural networks in PyTorch by variational inference (Bayes by Backprop, arXiv 1505.05424)."""
+"""Bayesian neural networks in PyTorch by variational inference.
+
+The method is Bayes by Backprop, https://arxiv.org/abs/1505.05424.
+"""
 
 from . import functional, methods
 from .methods.vi import (

@@ -16,7 +16,7 @@ ACTIVATION_TYPES = frozenset(_ACTIVATIONS.values())
 
 
 def activation_module(name: str) -> nn.Module:
-    """A fresh module for this name, upper or lower case."""
+    """Make a module of this name, in any case."""
     if not isinstance(name, str):
         raise TypeError(fault("activation", "to be a string", repr(name)))
     if name.lower() not in _ACTIVATIONS:

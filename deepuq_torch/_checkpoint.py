@@ -1,4 +1,4 @@
-"""Key names of later releases of the documented API, read into the documented ones."""
+"""State-dict keys of later releases of the documented API."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 
 def rename_later_keys(state_dict: MutableMapping[str, Any], prefix: str, hidden: int) -> None:
-    """Rename ``hidden_layers.{i}.*`` to ``layers.{2 i}.*`` and ``output_layer.*`` to ``layers.{2 hidden}.*``, in place.
+    """Rename keys of later releases in place.
 
-    Layers that a network of ``hidden`` hidden layers does not have keep their names, so that loading still reports
-    them as unexpected instead of taking one for another.
+    They become the documented keys: ``hidden_layers.{i}.*`` becomes ``layers.{2 i}.*``, and ``output_layer.*`` becomes
+    ``layers.{2 hidden}.*``. Keys of layers that a network of ``hidden`` hidden layers does not have keep their names:
+    loading then reports them as unexpected, and does not mistake them for other layers.
     """
     renames = {f"{prefix}hidden_layers.{i}.": f"{prefix}layers.{2 * i}." for i in range(hidden)}
     renames[f"{prefix}output_layer."] = f"{prefix}layers.{2 * hidden}."

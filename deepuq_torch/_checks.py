@@ -1,6 +1,6 @@
-"""Argument checks with one wording: ``Expected <name> ...; got <value>.``
+"""Argument checks, which say ``Expected <name> ...; got <value>.``
 
-ValueError for a wrong value, TypeError for a wrong type. Only static facts are looked at (shapes, dtypes, Python
+A wrong value is a ValueError and a wrong type a TypeError. The checks read only static facts (shapes, dtypes, Python
 numbers): reading a tensor's values would stall a CUDA stream and break a compiled graph.
 """
 
@@ -15,23 +15,23 @@ import torch
 
 
 def fault(name: str, wanted: str, got: object) -> str:
-    """The one wording of every error message."""
+    """Word an error message."""
     return f"Expected {name} {wanted}; got {got}."
 
 
 def positive_count(name: str, value: object) -> int:
-    """A number of draws or batches, as a plain int. Every bad value is a ValueError, floats and bools included.
+    """Require a number of draws or batches; return an int.
 
-    numpy's integers pass: what counts as an integer is what ``operator.index`` takes.
+    Every bad value is a ValueError, floats and bools included. Integers of numpy are accepted.
     """
-    # int first: a compiled function holds the count as a symbol, of which the abstract class knows nothing.
+    # int comes first: a compiled function holds the count as a symbol, which the abstract class does not know.
     if isinstance(value, bool) or not isinstance(value, (int, Integral)) or value <= 0:
         raise ValueError(fault(name, "to be a positive integer", repr(value)))
     return value if isinstance(value, int) else operator.index(value)
 
 
 def positive_size(name: str, value: object) -> int:
-    """The size of an axis, as a plain int."""
+    """Require the size of an axis; return an int."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(fault(name, "to be an integer", repr(value)))
     size = operator.index(value)
@@ -41,14 +41,17 @@ def positive_size(name: str, value: object) -> int:
 
 
 def positive_sizes(name: str, values: object) -> tuple[int, ...]:
-    """The sizes of several axes, as plain ints."""
+    """Require the sizes of several axes; return ints."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(fault(name, "to be a sequence of integers", repr(values)))
     return tuple(positive_size(name, size) for size in values)
 
 
 def finite_number(name: str, value: object) -> float:
-    """A real number (or a tensor holding just one) as a float."""
+    """Require a finite real number; return a float.
+
+    A tensor of a single number is accepted.
+    """
     if isinstance(value, torch.Tensor):
         if value.numel() != 1 or value.dtype == torch.bool or value.is_complex():
             raise ValueError(fault(name, "to be one real number", f"a tensor of shape {tuple(value.shape)}"))
@@ -56,14 +59,15 @@ def finite_number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(fault(name, "to be a real number", repr(value)))
     number = float(value)
-    # By comparison: math.isfinite breaks the graph where a compiled function takes the number as an argument.
+    # math.isfinite would break the graph of a compiled function that takes the number as an argument; a comparison does
+    # not.
     if not -math.inf < number < math.inf:
         raise ValueError(fault(name, "to be finite", repr(value)))
     return number
 
 
 def positive_number(name: str, value: object) -> float:
-    """A finite real number above zero as a float."""
+    """Require a positive finite real number; return a float."""
     number = finite_number(name, value)
     if number <= 0.0:
         raise ValueError(fault(name, "to be positive", repr(value)))
@@ -71,7 +75,7 @@ def positive_number(name: str, value: object) -> float:
 
 
 def number_or_scalar(name: str, value: object) -> float | torch.Tensor:
-    """A finite Python number, or a 0-d tensor whose value is left unread. Returns it as it came."""
+    """Require a finite number, or a 0-d tensor of any value."""
     if isinstance(value, torch.Tensor):
         if value.ndim != 0:
             raise ValueError(fault(name, "to be a number or a 0-d tensor", f"shape {tuple(value.shape)}"))
@@ -84,7 +88,7 @@ def number_or_scalar(name: str, value: object) -> float | torch.Tensor:
 
 
 def floating_tensor(name: str, value: object) -> torch.Tensor:
-    """A tensor of a real floating dtype."""
+    """Require a tensor of a real floating dtype."""
     if not isinstance(value, torch.Tensor):
         raise TypeError(fault(name, "to be a torch.Tensor", type(value).__name__))
     if not value.is_floating_point():
@@ -93,26 +97,29 @@ def floating_tensor(name: str, value: object) -> torch.Tensor:
 
 
 def some_examples(name: str, value: object) -> None:
-    """Refuse a batch of none, whose mean is NaN. What is no tensor is left to the model."""
+    """Refuse an empty batch, whose mean is NaN.
+
+    Only tensors are checked; the model knows other inputs.
+    """
     if isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == 0:
         raise ValueError(fault(name, "to hold at least one example", f"shape {tuple(value.shape)}"))
 
 
 def function(name: str, value: object) -> None:
-    """Refuse what cannot be called."""
+    """Require a callable."""
     if not callable(value):
         raise TypeError(fault(name, "to be callable", repr(value)))
 
 
 def same_shape(name: str, value: torch.Tensor, shape: tuple[int, ...] | torch.Size, of: str) -> torch.Tensor:
-    """A tensor of exactly this shape; nothing is broadcast in silence."""
+    """Require a tensor of exactly this shape, without broadcasting."""
     if value.shape != shape:
         raise ValueError(fault(name, f"to have the shape of {of}, {tuple(shape)}", tuple(value.shape)))
     return value
 
 
 def broadcasts_to(name: str, value: torch.Tensor, shape: torch.Size, of: str) -> torch.Tensor:
-    """A tensor that broadcasts to this shape, and not to a bigger one."""
+    """Require a tensor that broadcasts to this shape, not beyond."""
     trailing = zip(reversed(value.shape), reversed(shape), strict=False)
     if value.ndim > len(shape) or any(size not in (1, full) for size, full in trailing):
         raise ValueError(fault(name, f"to broadcast to the shape of {of}, {tuple(shape)}", tuple(value.shape)))

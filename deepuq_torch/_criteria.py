@@ -1,4 +1,4 @@
-"""What a model's outputs are scored by where the caller does not say."""
+"""Default criteria and log-likelihoods of a model."""
 
 from __future__ import annotations
 
@@ -16,17 +16,23 @@ Criterion = Callable[[Any, Any], Tensor]
 
 
 def is_heteroscedastic(model: Any) -> bool:
-    """Whether the model says that the noise of its targets depends on the input."""
+    """Return whether the predicted noise depends on the input."""
     return bool(getattr(model, "heteroscedastic", False))
 
 
 def predicts_noise(model: Any) -> bool:
-    """Whether the model's outputs hold the noise of its targets too: each input's own, or one learned for all."""
+    """Return whether the model's outputs hold its noise.
+
+    The noise depends on the input, or is learned for all inputs together.
+    """
     return bool(getattr(model, "predicts_noise", False)) or is_heteroscedastic(model)
 
 
 def step_criterion(model: Any, criterion: Criterion | None) -> Criterion:
-    """The criterion of ``vi_elbo_step``: the model's own noise first, then the caller's, then by task."""
+    """Choose the criterion of ``vi_elbo_step``.
+
+    The model's own ``nll`` comes first, then the caller's criterion, then the default of the task.
+    """
     if predicts_noise(model) and callable(getattr(model, "nll", None)):
         return model.nll
     if criterion is not None:
@@ -38,7 +44,7 @@ def step_criterion(model: Any, criterion: Criterion | None) -> Criterion:
 
 
 def default_log_likelihood(model: Any) -> LogLikelihood:
-    """The log-likelihood of ``negative_elbo`` for a model that is clear about its own."""
+    """Choose the log-likelihood of ``negative_elbo``, if the model determines it."""
     if predicts_noise(model):
         return _PredictedNoise(model)
     if getattr(model, "task_type", "classification") == "regression":
@@ -48,15 +54,18 @@ def default_log_likelihood(model: Any) -> LogLikelihood:
 
 
 def mean_squared_error(outputs: Tensor, y: Tensor) -> Tensor:
-    """Mean squared error that refuses to broadcast."""
+    """Mean squared error, without broadcasting."""
     return F.mse_loss(outputs, same_shape("y", y, outputs.shape, "the model's outputs"))
 
 
 def mean_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy of class indices, or of class probabilities of the outputs' own shape."""
+    """Mean cross-entropy of class indices or class probabilities.
+
+    Probabilities have the shape of the outputs.
+    """
     class_axis = 1 if outputs.ndim > 1 else 0
     indices = outputs.shape[:class_axis] + outputs.shape[class_axis + 1 :]
-    # Floats of the shape of indices are labels of a wrong dtype, not probabilities of a wrong shape.
+    # Floats shaped like indices are labels of a wrong dtype, not probabilities of a wrong shape.
     if y.is_floating_point() and y.shape != indices:
         return F.cross_entropy(outputs, same_shape("y", y, outputs.shape, "the model's outputs"))
     need_class_indices(y)
@@ -65,7 +74,7 @@ def mean_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 class _PredictedNoise:
-    """Gaussian log density under the mean and variance that the model itself reads from its outputs."""
+    """Gaussian log density with a model's mean and variance."""
 
     def __init__(self, model: Any):
         need_variance_methods(model)
@@ -78,7 +87,7 @@ class _PredictedNoise:
 
 
 def need_variance_methods(model: Any) -> None:
-    """A model that predicts its noise must be able to read its own outputs."""
+    """Require a model that can read its own outputs."""
     if not (hasattr(model, "split_prediction") and hasattr(model, "predictive_variance")):
         wanted = "to have split_prediction and predictive_variance, being heteroscedastic"
         raise ValueError(fault("model", wanted, type(model).__name__))

@@ -1,6 +1,7 @@
-"""Stochastic passes for prediction: batched over draws where that changes nothing, else one by one.
+"""Stochastic passes for prediction.
 
-The noise is drawn in the documented order, draw by draw and tensor by tensor, whether or not passes are batched.
+Draws are batched if that changes no result; otherwise they run singly. In both cases the noise is drawn in the
+documented order, draw by draw and tensor by tensor.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from ._regressors import (
 )
 from ._stack import WeightStack
 
-# Modules whose output is a function of input and noise, and elementwise but for the Bayesian layers. Only exactly
-# these: a subclass or a member put in by the user may do anything.
+# Modules whose output is a function of input and noise, elementwise apart from the Bayesian layers. Subclasses do not
+# count: a subclass, or a member that the user has put in, may do anything.
 _PURE_TYPES = ACTIVATION_TYPES | {
     nn.ModuleList,
     GaussianPosterior,
@@ -39,15 +40,15 @@ _PURE_TYPES = ACTIVATION_TYPES | {
     HomoscedasticBayesByBackpropRegressor,
     MultiOutputBayesByBackpropRegressor,
 }
-# Numbers that the weights and activations of a chunk of draws may take up. On a CPU they should stay in its cache; on
-# an accelerator 2**24 are 64 MiB in float32.
+# Largest number of weights and activations in a chunk of draws. On a CPU they should stay in its cache; on an
+# accelerator, 2**24 numbers take 64 MiB in float32.
 _CHUNK_NUMBERS = {"cpu": 2**19}
 _CHUNK_NUMBERS_ELSEWHERE = 2**24
 
 
 @contextlib.contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Evaluation mode inside, and afterwards every submodule in the mode it was found in."""
+    """Set evaluation mode, and restore every submodule's mode afterwards."""
     if not isinstance(model, nn.Module):
         yield
         return
@@ -63,8 +64,8 @@ def evaluating(model: Any) -> Iterator[None]:
 def output_chunks(
     model: Any, x: Any, n_samples: int, noise: Noise | None, generator: torch.Generator | None
 ) -> Iterator[Tensor]:
-    """Outputs of so many stochastic passes, as chunks ``[draws, ...]``."""
-    # Autocast chooses the dtype of ordinary calls, and not of those that write into memory given to them.
+    """Yield the outputs of the passes, in chunks ``[draws, ...]``."""
+    # Autocast chooses the dtype of ordinary calls, but not of calls that write into given memory.
     if isinstance(x, Tensor) and _is_pure(model) and not torch.is_autocast_enabled(x.device.type):
         yield from _stacked(model, x, n_samples, noise, generator)
     elif type(model) is LastLayerVariationalInference and not _has_hooks(model) and _is_pure(model.head):
@@ -86,19 +87,19 @@ def _one_by_one(
 def _stacked(
     model: Any, x: Tensor, n_samples: int, noise: Noise | None, generator: torch.Generator | None
 ) -> Iterator[Tensor]:
-    """Chunks of draws, each run as one network whose layers hold a stack of weights."""
+    """Run chunks of draws as a network of stacked weights."""
     layers = bayesian_layers(model.modules())
-    single = model is layers[0]  # its noise is a pair, that of a network a sequence of pairs
+    single = model is layers[0]  # the noise of a layer is a pair, the noise of a network a sequence of pairs
     check_features(x, layers[0].in_features)
     rows = x.reshape(-1, x.shape[-1])
     size = min(_chunk_size(layers, len(rows)), n_samples)
     stacks: list[WeightStack] = []
     for start in range(0, n_samples, size):
         draws = min(size, n_samples - start)
-        if draws < size or start == 0:  # the last chunk may be a shorter one
+        if draws < size or start == 0:  # the last chunk may be shorter
             stacks = [WeightStack(layer.weight_posterior, layer.bias_posterior, draws, len(rows)) for layer in layers]
         if noise is None:
-            for draw in range(draws):  # the documented order: draw by draw, and in each tensor by tensor
+            for draw in range(draws):  # the documented order: draw by draw, and tensor by tensor in each draw
                 for stack in stacks:
                     stack.draw_noise(draw, generator)
         else:
@@ -110,11 +111,11 @@ def _stacked(
 
 
 def _copy_noise(noise: Noise, draws: slice, stacks: Sequence[WeightStack]) -> None:
-    """Put these draws of the caller's noise, checked, where the stacks expect it."""
+    """Check the caller's noise, and copy it into the stacks."""
     for pair, stack in zip(as_sequence("noise", noise, len(stacks), "Bayesian layer"), stacks, strict=True):
         for eps, memory in zip(as_sequence("noise", pair, 2, "tensor"), stack.memory, strict=True):
             chosen = floating_tensor("noise", eps)[draws]
-            memory.copy_(same_shape("noise", chosen, memory.shape, "mu, once a draw"))
+            memory.copy_(same_shape("noise", chosen, memory.shape, "mu, once per draw"))
 
 
 def _last_layer(
@@ -124,20 +125,23 @@ def _last_layer(
     noise: Noise | None,
     generator: torch.Generator | None,
 ) -> Iterator[Tensor]:
-    """The features once, the head for every draw; unless the extractor turns out to draw random numbers itself."""
+    """Compute the features once, and the head for every draw.
+
+    If the extractor turns out to draw random numbers itself, each draw has features of its own.
+    """
     before = _random_state(model)
     features = model.features(x)
     if all(torch.equal(old, new) for old, new in zip(before, _random_state(model), strict=True)):
         yield from output_chunks(model.head, features, n_samples, noise, generator)
         return
-    # Each draw has features of its own. This first pass counts: its random numbers are spent.
+    # The first pass counts as the first draw, since its random numbers are spent.
     first = None if noise is None else take_draws(noise, 0)
     yield model.head(features, noise=first, generator=generator).unsqueeze(0)
     yield from _one_by_one(model, x, 1, n_samples, noise, generator)
 
 
 def _random_state(model: nn.Module) -> list[Tensor]:
-    """The states of the default generators that a pass of this model could draw from."""
+    """Return the states of the default generators."""
     devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
     return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in devices)]
 
@@ -147,13 +151,16 @@ def _is_pure(model: Any) -> bool:
         return False
     if any(type(module) not in _PURE_TYPES for module in model.modules()) or _has_hooks(model):
         return False
-    # A layer that is used twice, or a network inside a network, draws more often than it is found here.
+    # A layer that is used twice, or a network inside a network, draws more often than it is listed here.
     drawn = [model] if isinstance(model, BayesianLinear) else model.bayesian_layers()  # type: ignore[operator]
     return bayesian_layers(model.modules()) == drawn
 
 
 def _has_hooks(model: nn.Module) -> bool:
-    """A hook, or a forward put on one instance, expects to be called once a draw, on ordinary tensors."""
+    """Return whether a module has hooks or its own forward.
+
+    Both expect a call per draw, on ordinary tensors.
+    """
     return any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in model.modules())
 
 

@@ -1,6 +1,7 @@
-"""Diagonal Gaussians as pure functions of (mu, rho), right over the whole range of rho.
+"""Diagonal Gaussians as pure functions of (mu, rho).
 
-Everything is elementwise, and computed in at least float32 whatever the parameters' dtype.
+All functions are elementwise, accurate over the whole range of rho, and compute in at least float32, whatever the dtype
+of the parameters.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# torch.nn.functional.softplus returns its input above a threshold of 20, which is off by e^-20 (relative 1e-10): far
-# more than float64 rounding. At 40 the difference, e^-40, is below half an ulp, and exp(40) overflows nowhere.
+# By default torch.nn.functional.softplus returns its input above 20, which is off by e^-20 (1e-10 of it): far more than
+# float64 rounding. At 40 the difference e^-40 is below half an ulp, and exp(40) overflows in no dtype.
 _SOFTPLUS_THRESHOLD = 40.0
-# Below this log(softplus(rho)) equals rho to rounding in float64 too; above it 1 / softplus(rho)^2, which the second
+# Below this, log(softplus(rho)) equals rho to rounding, in float64 too. Above it, 1 / softplus(rho)^2, which the second
 # derivative needs, does not overflow in float32.
 RHO_TAIL = -40.0
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def at_least_float32(value: Tensor) -> Tensor:
-    """The tensor itself, or its float32 copy if its dtype is a shorter one."""
+    """Convert a tensor to float32, if its dtype is shorter."""
     return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
@@ -32,7 +33,7 @@ def _log(positive: float | Tensor) -> float | Tensor:
 def sigma_from_rho(rho: Tensor) -> Tensor:
     """Standard deviation: ``sigma = softplus(rho) = log(1 + exp(rho))``.
 
-    Finite for every finite rho, to about one ulp down to the smallest normal number; its gradient is
+    It is finite for every finite rho, and accurate to about an ulp down to the smallest normal number. Its gradient is
     ``sigmoid(rho)`` everywhere.
 
     Args:
@@ -52,10 +53,12 @@ def sigma_from_rho(rho: Tensor) -> Tensor:
 
 
 def rho_from_sigma(sigma: Tensor) -> Tensor:
-    """Inverse of ``sigma_from_rho``: ``rho = log(exp(sigma) - 1) = sigma + log(1 - exp(-sigma))``.
+    """Inverse of ``sigma_from_rho``.
+
+    ``rho = log(exp(sigma) - 1) = sigma + log(1 - exp(-sigma))``
 
     Args:
-        sigma: positive standard deviations, any shape. Zero gives -inf, a negative number NaN.
+        sigma: positive standard deviations, any shape. Zero gives -inf, a negative number gives NaN.
 
     Returns:
         rho, of sigma's shape, in at least float32.
@@ -69,7 +72,9 @@ def rho_from_sigma(sigma: Tensor) -> Tensor:
 
 
 def log_sigma(rho: Tensor) -> Tensor:
-    """``log softplus(rho)``, right also where sigma itself underflows to zero.
+    """Logarithm of the standard deviation: ``log softplus(rho)``.
+
+    It is accurate even if sigma underflows to zero.
 
     Args:
         rho: tensor of any shape.
@@ -82,18 +87,18 @@ def log_sigma(rho: Tensor) -> Tensor:
         tensor([-1.0000e+03, -3.6651e-01])
     """
     rho = at_least_float32(rho)
-    # The clamp keeps the branch not taken finite, so that its gradient times zero is zero and not NaN.
+    # The clamp keeps the branch that is not taken finite, so that its gradient times zero is zero and not NaN.
     body = torch.log(sigma_from_rho(rho.clamp_min(RHO_TAIL)))
     return torch.where(rho < RHO_TAIL, rho, body)
 
 
 def gaussian_log_prob(w: Tensor, mu: Tensor, rho: Tensor) -> Tensor:
-    """Log density of N(mu, softplus(rho)^2) at w, elementwise, in nats.
+    """Log density of N(mu, softplus(rho)^2), elementwise, in nats.
 
     ``-1/2 ((w - mu) / sigma)^2 - log sigma - 1/2 log(2 pi)``
 
     Args:
-        w: where; of mu's shape, or broadcasting with it.
+        w: points to evaluate at, of a shape that broadcasts with mu.
         mu: means.
         rho: of mu's shape; ``sigma = softplus(rho)``.
 
@@ -105,20 +110,20 @@ def gaussian_log_prob(w: Tensor, mu: Tensor, rho: Tensor) -> Tensor:
         tensor([2.1055])
     """
     sigma = sigma_from_rho(rho)
-    # Where sigma has underflowed, 0 / 0 would be NaN at w = mu; the floor gives the 0 that belongs there.
+    # If sigma has underflowed, 0 / 0 would be NaN at w = mu. With the floor the result is 0, as it should be.
     z = (at_least_float32(w) - mu) / sigma.clamp_min(torch.finfo(sigma.dtype).tiny)
     return -0.5 * z.square() - log_sigma(rho) - _HALF_LOG_2PI
 
 
 def normal_log_prob(w: Tensor, mu: float | Tensor, sigma: float | Tensor) -> Tensor:
-    """Log density of N(mu, sigma^2) at w, elementwise, in nats, given sigma itself.
+    """Log density of N(mu, sigma^2), elementwise, in nats.
 
     ``-1/2 ((w - mu) / sigma)^2 - log sigma - 1/2 log(2 pi)``
 
     Args:
-        w: where, any shape.
+        w: points to evaluate at, any shape.
         mu: mean, a number or a tensor that broadcasts.
-        sigma: standard deviation (not a variance), positive, likewise.
+        sigma: positive standard deviation (not a variance), a number or a tensor that broadcasts.
 
     Returns:
         nats per element, in at least float32.
@@ -132,7 +137,9 @@ def normal_log_prob(w: Tensor, mu: float | Tensor, sigma: float | Tensor) -> Ten
 
 
 def reparameterize(mu: Tensor, rho: Tensor, noise: Tensor) -> Tensor:
-    """The draw that this noise makes: ``w = mu + softplus(rho) * noise``.
+    """Draw with given noise.
+
+    ``w = mu + softplus(rho) * noise``
 
     Args:
         mu: means, any shape.

@@ -1,4 +1,7 @@
-"""Input-dependent Gaussian noise: outputs that hold a mean and a raw variance for each target."""
+"""Predicted Gaussian noise.
+
+The outputs hold a mean and a raw variance per target.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,17 @@ from torch import Tensor
 from ._checks import fault, same_shape
 
 _VARIANCE_FLOOR = 1e-6  # documented
-# softplus(raw) + floor = 1: noise of standardised targets of which nothing is known yet.
+# softplus(raw) + floor = 1, the variance of standardised targets before anything is known about them.
 INITIAL_RAW_VARIANCE = math.log(math.expm1(1.0 - _VARIANCE_FLOOR))
 
 
 def variance_from_raw(raw_var: Tensor) -> Tensor:
-    """Variance (not a std) of a raw output v: ``softplus(v) + 1e-6``, in v's dtype."""
+    """Variance ``softplus(v) + 1e-6`` of a raw variance v."""
     return F.softplus(raw_var, threshold=40.0) + _VARIANCE_FLOOR  # the threshold: see _gaussian
 
 
 def split_raw(prediction: Tensor, output_dim: int) -> tuple[Tensor, Tensor]:
-    """The first ``output_dim`` outputs are means, the other ``output_dim`` raw variances."""
+    """Split outputs into ``output_dim`` means and as many raw variances."""
     if prediction.ndim == 0 or prediction.shape[-1] != 2 * output_dim:
         wanted = f"to have a last axis of 2 * output_dim = {2 * output_dim}"
         raise ValueError(fault("prediction", wanted, f"shape {tuple(prediction.shape)}"))
@@ -29,14 +32,17 @@ def split_raw(prediction: Tensor, output_dim: int) -> tuple[Tensor, Tensor]:
 
 
 def gaussian_nll(mean: Tensor, var: Tensor, target: Tensor) -> Tensor:
-    """``1/2 ((y - m)^2 / v + log v)``, summed over outputs, mean over the rest: a scalar."""
+    """Average ``1/2 ((y - m)^2 / v + log v)``, summed over outputs."""
     same_shape("target", target, mean.shape, "the predicted mean")
     per_output = 0.5 * ((target - mean).square() / var + torch.log(var))
     return per_output.sum(dim=-1).mean()
 
 
 class HeteroscedasticOutputs:
-    """What a model with ``output_dim`` means and as many raw variances can do with its outputs."""
+    """Methods of models whose outputs are means and raw variances.
+
+    There are ``output_dim`` of each.
+    """
 
     output_dim: int
 
@@ -50,24 +56,26 @@ class HeteroscedasticOutputs:
             ``(mean, raw_var)``, each ``[..., output_dim]``.
 
         Raises:
-            ValueError: the last axis has another size.
+            ValueError: the last axis has a different size.
         """
         return split_raw(prediction, self.output_dim)
 
     def predictive_variance(self, raw_var: Tensor) -> Tensor:
-        """Noise variance (not a std) of a raw variance v: ``softplus(v) + 1e-6``, of the same shape."""
+        """Noise variance (not a std): ``softplus(raw_var) + 1e-6``."""
         return variance_from_raw(raw_var)
 
     def nll(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Gaussian negative log-likelihood without its constant: ``1/2 ((y - m)^2 / v + log v)``.
+        """Gaussian negative log-likelihood without its constant.
+
+        It is ``1/2 ((y - m)^2 / v + log v)`` per output.
 
         Args:
             prediction: ``[..., 2 * output_dim]``.
-            target: ``[..., output_dim]``; another shape is refused and not broadcast.
+            target: ``[..., output_dim]``; other shapes are refused, not broadcast.
 
         Returns:
-            a scalar: the sum over outputs, the mean over everything else. ``1/2 log(2 pi)`` for each output
-            short of nats; ``negative_elbo`` has it in.
+            a scalar: the sum over outputs, averaged over all other axes. It lacks ``1/2 log(2 pi)`` per output, which
+            ``negative_elbo`` includes.
 
         Raises:
             ValueError: the prediction or the target has the wrong shape.

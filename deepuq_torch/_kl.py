@@ -1,4 +1,7 @@
-"""The KL divergence of diagonal Gaussians, and its gradient written out for calls that are not compiled."""
+"""KL divergence of diagonal Gaussians.
+
+Outside of a compiled function, its gradient is written out by hand.
+"""
 
 from __future__ import annotations
 
@@ -14,34 +17,38 @@ _SIGMA_TAIL = math.exp(RHO_TAIL)
 
 
 def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: float | Tensor) -> Tensor:
-    """KL divergence of N(mu, softplus(rho)^2) from N(prior_mu, prior_sigma^2), elementwise, in nats.
+    """KL divergence of two Gaussians, elementwise, in nats.
 
-    With ``q = sigma / prior_sigma`` and ``d = q - 1``::
+    The posterior is N(mu, softplus(rho)^2), the prior N(prior_mu, prior_sigma^2). With ``q = sigma / prior_sigma`` and
+    ``d = q - 1``::
 
         KL = (d + 1/2 d^2 - log q) + 1/2 ((mu - prior_mu) / prior_sigma)^2
 
-    Near q = 1 the difference loses about eps / d of itself. That is the conditioning of q: a change of one ulp in
-    sigma moves the KL by as much, so a series there would cost more than it gains. Never negative, zero at q = 1.
+    Near q = 1 the difference loses about eps / d of itself. This is the conditioning of the KL: a change of sigma by an
+    ulp moves it by as much, so a series would cost more than it gains. The KL is never negative, and zero at q = 1 if
+    the means are equal.
 
     Args:
         mu: posterior means, any shape.
         rho: of the same shape; ``sigma = softplus(rho)``.
         prior_mu: prior mean, a number or a tensor that broadcasts.
-        prior_sigma: prior standard deviation (not a variance), positive, likewise; below 1e20 in float32.
+        prior_sigma: positive prior standard deviation (not a variance), a number or a tensor that broadcasts; below
+            1e20 in float32.
 
     Returns:
         nats per element, in at least float32.
 
     Source:
-        Blundell et al. 2015, https://arxiv.org/abs/1505.05424; the textbook form is the same by algebra, but
-        cancels in float32 where sigma is near prior_sigma.
+        Blundell et al. 2015, https://arxiv.org/abs/1505.05424. The textbook form is algebraically the same, but cancels
+        in float32 if sigma is near prior_sigma.
 
     Example:
         >>> from deepuq_torch.functional import rho_from_sigma
         >>> gaussian_kl(torch.tensor([0.0]), rho_from_sigma(torch.tensor([0.2])), 0.0, 0.1)
         tensor([0.8069])
     """
-    # A Parameter is not what a function transform differentiates or batches: those see the plain formula.
+    # A function transform replaces the Parameters that it differentiates or batches by tensors of its own, which take
+    # the plain formula.
     own = isinstance(mu, nn.Parameter) and isinstance(rho, nn.Parameter) and mu.shape == rho.shape
     numbers = not isinstance(prior_mu, Tensor) and not isinstance(prior_sigma, Tensor)
     mu, rho = at_least_float32(mu), at_least_float32(rho)
@@ -51,28 +58,32 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: 
 
 
 def _plain_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: float | Tensor) -> Tensor:
-    """The formula as autograd and the compiler take it."""
+    """Compute the formula for autograd and the compiler."""
     sigma = sigma_from_rho(rho)
     beyond = sigma / prior_sigma - 1.0
-    # In the tail log sigma is rho to rounding, also where sigma underflows.
+    # In the tail log sigma equals rho to rounding, even if sigma underflows.
     log_ratio = torch.log(sigma.clamp_min(_SIGMA_TAIL) / prior_sigma) - torch.relu(RHO_TAIL - rho)
-    # Rounding may put the two in the wrong order; a KL is never negative.
+    # Rounding may make the difference negative; a KL is never negative.
     spread = (beyond + 0.5 * beyond.square() - log_ratio).clamp_min(0.0)
     return spread + 0.5 * ((mu - prior_mu) / prior_sigma).square()
 
 
 def _slope(rho: Tensor, prior_sigma: float) -> Tensor:
-    """``dKL / drho = (q^2 - 1) dlog(sigma) / drho``, which is ``d (d + 2) sigmoid(rho) / sigma``."""
+    """Derivative of the KL in rho.
+
+    ``dKL / drho = (q^2 - 1) dlog(sigma) / drho = d (d + 2) sigmoid(rho) / sigma``
+    """
     beyond = sigma_from_rho(rho) / prior_sigma - 1.0
     body = rho.clamp_min(RHO_TAIL)
     return beyond * (beyond + 2.0) * (torch.sigmoid(body) / sigma_from_rho(body))
 
 
 class _KLWithGradient(torch.autograd.Function):
-    """``(kl, slope)``, the slope being the derivative in rho, which backward multiplies by.
+    """The KL and its derivative in rho, as ``(kl, slope)``.
 
-    By autograd the KL keeps a dozen tensors of the weights' size alive until backward, and on a CPU their fresh
-    memory costs more than the arithmetic. Here the arithmetic is done in place, and one tensor is kept.
+    Backward multiplies by the slope. Autograd would keep a dozen tensors of the weights' size alive until backward, and
+    on a CPU their fresh memory costs more than the arithmetic. Here the arithmetic is done in place, and a single
+    tensor is kept.
     """
 
     @staticmethod

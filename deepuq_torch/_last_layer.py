@@ -1,4 +1,4 @@
-"""A deterministic backbone under a Bayesian linear head."""
+"""Bayesian linear head on a deterministic backbone."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _TASKS = ("regression", "classification")
 
 
 class LastLayerVariationalInference(HeteroscedasticOutputs, nn.Module):
-    """Deterministic features under a Bayesian linear head: ``outputs = W feature_extractor(x) + b``, W and b drawn.
+    """Bayesian linear head on deterministic features.
 
-    The KL is the head's alone, so large backbones cost nothing extra. ``predict_vi_uq`` computes the features once
-    for all draws, as long as the extractor draws no random numbers of its own.
+    ``outputs = W feature_extractor(x) + b``, with W and b drawn. Only the head has a KL, so a large backbone costs no
+    more. ``predict_vi_uq`` computes the features once for all draws, if the extractor draws no random numbers itself.
 
     Args:
         feature_extractor: module from x to ``[..., feature_dim]``.
         feature_dim: size of the features' last axis.
         output_dim: number of targets or classes.
         task: "regression" or "classification".
-        heteroscedastic: also predict a raw variance for each target; without effect in classification.
+        heteroscedastic: whether to predict a raw variance per target too; without effect in classification.
         prior_mu: mean of the Gaussian prior over each weight of the head.
-        prior_sigma: its standard deviation (not a variance).
-        device: where the head's parameters are made; torch's default where None.
-        dtype: their dtype; torch's default where None.
+        prior_sigma: standard deviation (not a variance) of the prior.
+        device: device of the head's parameters; torch's default if None.
+        dtype: dtype of the parameters; torch's default if None.
 
     Raises:
         ValueError: an unknown task, or a size or prior_sigma that is not positive.
         TypeError: an argument of the wrong type.
 
     Source:
-        the idea of a variational last layer: Harrison, Willes and Snoek 2024, https://arxiv.org/abs/2404.11599
+        Harrison, Willes and Snoek 2024, https://arxiv.org/abs/2404.11599, for the idea of a variational last layer
 
     Example:
         >>> backbone = nn.Sequential(nn.Linear(3, 8), nn.ReLU())
@@ -82,20 +82,20 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nn.Module):
         noise: LayerNoise | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Features of x through the head, with its weights drawn or at their means.
+        """Apply the head to the features, with drawn or mean weights.
 
         Args:
-            x: whatever the feature extractor takes.
-            sample: draw the head's weights; False uses the means.
-            noise: what ``draw_noise`` returns: ``(eps_weight, eps_bias)`` of the head.
-            generator: where to draw noise from; torch's default generator where not given.
+            x: input of the feature extractor.
+            sample: whether to draw the head's weights; if False, they are at their means.
+            noise: result of ``draw_noise``, ``(eps_weight, eps_bias)`` of the head.
+            generator: generator of the noise; torch's default generator if None.
 
         Returns:
             ``[..., output_dim]``, or ``[..., 2 * output_dim]`` with means and raw variances if heteroscedastic.
 
         Raises:
-            ValueError: features or noise of the wrong size, noise with ``sample=False``, or noise and a generator.
-            TypeError: the features or the noise are of the wrong type.
+            ValueError: features or noise of the wrong size, noise with ``sample=False``, or both noise and a generator.
+            TypeError: the features or the noise have the wrong type.
         """
         return self.head(self.features(x), sample=sample, noise=noise, generator=generator)
 
@@ -103,7 +103,7 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nn.Module):
         """Output of the feature extractor, ``[..., feature_dim]``.
 
         Raises:
-            ValueError: its last axis is not ``feature_dim``.
+            ValueError: the last axis of the features is not ``feature_dim``.
         """
         features = self.feature_extractor(x)
         if features.ndim == 0 or features.shape[-1] != self.feature_dim:
@@ -112,7 +112,7 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nn.Module):
         return features
 
     def draw_noise(self, *, generator: torch.Generator | None = None) -> LayerNoise:
-        """Noise for one pass of the head: ``(eps_weight [out, in], eps_bias [out])``."""
+        """Draw noise for a pass: ``(eps_weight [out, in], eps_bias [out])``."""
         return self.head.draw_noise(generator=generator)
 
     def kl(self) -> Tensor:
@@ -120,12 +120,22 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nn.Module):
         return self.head.kl()
 
     def split_prediction(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
-        """Split outputs into means and raw variances; RuntimeError if the model is not heteroscedastic."""
+        """Split outputs into means and raw variances.
+
+        Raises:
+            RuntimeError: the model is not heteroscedastic.
+            ValueError: the last axis has the wrong size.
+        """
         self._need_noise("split_prediction")
         return super().split_prediction(prediction)
 
     def nll(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """``1/2 ((y - m)^2 / v + log v)``, a scalar; RuntimeError if the model is not heteroscedastic."""
+        """Gaussian negative log-likelihood without its constant: a scalar.
+
+        Raises:
+            RuntimeError: the model is not heteroscedastic.
+            ValueError: the prediction or the target has the wrong shape.
+        """
         self._need_noise("nll")
         return super().nll(prediction, target)
 

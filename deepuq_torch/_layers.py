@@ -1,4 +1,4 @@
-"""The Bayesian affine layer, and how a row of layers is run on one stream of noise."""
+"""Bayesian affine layer, and passes through a sequence of layers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _RHO_START = -3.0  # documented: sigma starts at softplus(-3) = 0.0486
 
 
 class BayesianLinear(nn.Module):
-    """Affine layer with a Gaussian posterior over its weight and its bias: ``y = x W^T + b``.
+    """Affine layer with Gaussian posteriors.
 
-    Every mu starts at 0 and every rho at -3. Since the means start at zero, ``sample=False`` gives zeros until the
-    layer has been trained.
+    ``y = x W^T + b``. Weight and bias have a posterior each. Every mu starts at 0 and every rho at -3, so
+    ``sample=False`` gives zeros until the layer has been trained.
 
     Args:
         in_features: size of x's last axis.
         out_features: size of y's last axis.
         prior_sigma: standard deviation (not a variance) of the Gaussian prior over each weight.
-        prior_mu: its mean.
-        device: where the parameters are made; torch's default where None.
-        dtype: their dtype; torch's default where None.
+        prior_mu: mean of the prior.
+        device: device of the parameters; torch's default if None.
+        dtype: dtype of the parameters; torch's default if None.
 
     Raises:
         ValueError: a size that is not positive, or a prior_sigma that is not finite and positive.
@@ -70,9 +70,10 @@ class BayesianLinear(nn.Module):
         self.bias_posterior = start(self.out_features)
 
     def draw_noise(self, *, generator: torch.Generator | None = None) -> LayerNoise:
-        """Noise for one pass: ``(eps_weight [out, in], eps_bias [out])``, drawn in this order.
+        """Draw noise for a pass: ``(eps_weight [out, in], eps_bias [out])``.
 
-        ``layer(x, noise=layer.draw_noise())`` equals ``layer(x)`` at the same generator state.
+        The weight's noise is drawn first. ``layer(x, noise=layer.draw_noise())`` equals ``layer(x)`` at the same
+        generator state.
         """
         weight = self.weight_posterior.draw_noise(generator=generator)
         return weight, self.bias_posterior.draw_noise(generator=generator)
@@ -85,20 +86,21 @@ class BayesianLinear(nn.Module):
         noise: LayerNoise | WeightStack | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """One pass with weights drawn from the posterior, or at its means.
+        """Run a pass with drawn weights, or at their means.
 
         Args:
             x: ``[..., in_features]``.
-            sample: draw the weights; False uses the means.
-            noise: ``(eps_weight [out, in], eps_bias [out])`` to draw with; drawn here where not given.
-            generator: where to draw it from; torch's default generator where not given.
+            sample: whether to draw the weights; if False, they are at their means.
+            noise: ``(eps_weight [out, in], eps_bias [out])`` to draw with; if None, it is drawn here.
+            generator: generator of the noise; torch's default generator if None.
 
         Returns:
             ``[..., out_features]``.
 
         Raises:
-            ValueError: a wrong feature or noise size, noise with ``sample=False``, or noise and a generator.
-            TypeError: x or the noise is of the wrong type.
+            ValueError: a wrong number of features, noise of the wrong size, noise with ``sample=False``, or both noise
+                and a generator.
+            TypeError: x or the noise has the wrong type.
         """
         check_features(x, self.in_features)
         one_source(noise, generator)
@@ -114,7 +116,14 @@ class BayesianLinear(nn.Module):
         return F.linear(x, weight, bias)
 
     def kl(self) -> Tensor:
-        """KL(q || p) of weight and bias together: a scalar, in nats."""
+        """KL(q || p) of weight and bias: a scalar, in nats.
+
+        The sum over all components of both tensors of::
+
+            log(sigma_p / sigma_q) + (sigma_q^2 + (mu_q - mu_p)^2) / (2 sigma_p^2) - 1/2
+
+        ``mu_q`` and ``sigma_q = softplus(rho)`` belong to the posterior, ``mu_p`` and ``sigma_p`` to the prior.
+        """
         return self.weight_posterior.kl(self.prior) + self.bias_posterior.kl(self.prior)
 
     def extra_repr(self) -> str:
@@ -122,7 +131,7 @@ class BayesianLinear(nn.Module):
 
 
 def bayesian_layers(members: Iterable[nn.Module]) -> list[BayesianLinear]:
-    """The Bayesian layers among these, in order."""
+    """List the Bayesian layers among these modules, in order."""
     return [member for member in members if isinstance(member, BayesianLinear)]
 
 
@@ -133,7 +142,7 @@ def run_members(
     noise: Noise | None,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Pass x through the members, each Bayesian layer with its own part of the noise."""
+    """Pass x through the members, with noise per Bayesian layer."""
     one_source(noise, generator)
     if not sample:
         _no_noise(noise)
@@ -146,14 +155,14 @@ def run_members(
             x = member(x, sample=sample, noise=None if noise is None else noise[index], generator=generator)
             index += 1
         elif stacked and type(member) is nn.ReLU:
-            x = x.relu_()  # the stack's own memory, which no one else sees
+            x = x.relu_()  # in memory of the stack that nothing else uses
         else:
             x = member(x)
     return x
 
 
 def sum_kl(layers: Sequence[BayesianLinear]) -> Tensor:
-    """KL of independent layers: the sum, in nats."""
+    """Sum the KL of independent layers, in nats."""
     total = layers[0].kl()
     for layer in layers[1:]:
         total = total + layer.kl()
@@ -161,7 +170,7 @@ def sum_kl(layers: Sequence[BayesianLinear]) -> Tensor:
 
 
 def check_features(x: object, in_features: int) -> None:
-    """Refuse what is no tensor or has another number of features."""
+    """Require a tensor with this number of features."""
     if not isinstance(x, Tensor):
         raise TypeError(fault("x", "to be a torch.Tensor", type(x).__name__))
     if x.ndim == 0 or x.shape[-1] != in_features:

@@ -1,4 +1,7 @@
-"""Log-likelihoods: callables ``(outputs, y) -> [batch]``, in nats per example, constants included."""
+"""Log-likelihoods, in nats per example, constants included.
+
+Each is a callable ``(outputs, y) -> [batch]``.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,17 @@ LogLikelihood: TypeAlias = Callable[[Any, Any], Tensor]
 
 
 def categorical_log_likelihood(outputs: Tensor, y: Tensor) -> Tensor:
-    """Log-probability of a class, given logits: ``log softmax(outputs)[y]``.
+    """Log-probability of a class: ``log softmax(outputs)[y]``.
 
     Args:
         outputs: logits, ``[batch, classes]``.
-        y: class indices, an integer tensor ``[batch]``. There is no index to be ignored.
+        y: class indices, an integer tensor ``[batch]``. No index is ignored.
 
     Returns:
         ``[batch]``, nats per example, in at least float32.
 
     Raises:
-        ValueError: either has another shape.
+        ValueError: outputs or y has a different shape.
         TypeError: y is not an integer tensor.
 
     Example:
@@ -43,18 +46,20 @@ def categorical_log_likelihood(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def gaussian_log_likelihood(sigma: float | Tensor) -> LogLikelihood:
-    """Log density of Gaussian targets whose noise is known: ``log N(y; outputs, sigma^2)``.
+    """Gaussian log density with known noise.
+
+    ``log N(y; outputs, sigma^2)``
 
     Args:
-        sigma: standard deviation (not a variance) of the noise: a positive number, or a tensor that broadcasts
-            against one example's outputs, learned or not.
+        sigma: standard deviation (not a variance) of the noise: a positive number, or a tensor that broadcasts against
+            the outputs of an example. The tensor may be learned.
 
     Returns:
-        a callable of outputs and y, both ``[batch, ...]`` of the same shape, that returns ``[batch]``: nats per
+        a callable that takes outputs and y, both ``[batch, ...]`` of the same shape, and returns ``[batch]``: nats per
         example, summed over outputs, in at least float32.
 
     Raises:
-        ValueError: sigma is not positive; later, y has another shape than the outputs.
+        ValueError: sigma is not positive; in the call, y and the outputs have different shapes.
         TypeError: sigma is not a number.
 
     Example:
@@ -66,17 +71,19 @@ def gaussian_log_likelihood(sigma: float | Tensor) -> LogLikelihood:
 
 
 def heteroscedastic_gaussian_log_likelihood(outputs: Tensor, y: Tensor) -> Tensor:
-    """Log density of Gaussian targets whose noise is predicted: ``log N(y; m, softplus(v) + 1e-6)``.
+    """Gaussian log density with predicted noise.
+
+    ``log N(y; m, softplus(v) + 1e-6)``
 
     Args:
-        outputs: ``[batch, 2 * d]``: d means m, then d raw variances v.
+        outputs: ``[batch, 2 * d]``, d means m and then d raw variances v.
         y: ``[batch, d]``.
 
     Returns:
         ``[batch]``, nats per example, summed over the d targets, in at least float32.
 
     Raises:
-        ValueError: the shapes do not go together.
+        ValueError: the shapes do not match.
 
     Source:
         Kendall and Gal 2017, https://arxiv.org/abs/1703.04977
@@ -90,7 +97,7 @@ def heteroscedastic_gaussian_log_likelihood(outputs: Tensor, y: Tensor) -> Tenso
 
 
 def gaussian_log_density(mean: Tensor, var: Tensor, y: Tensor) -> Tensor:
-    """``log N(y; mean, var)`` summed over all but the batch axis: ``[batch]``, in nats."""
+    """Compute ``log N(y; mean, var)`` per example: ``[batch]``, in nats."""
     same_shape("y", y, mean.shape, "the predicted mean")
     return _per_example(normal_log_prob(y, at_least_float32(mean), at_least_float32(var).sqrt()))
 
@@ -107,6 +114,6 @@ def _per_example(density: Tensor) -> Tensor:
 
 
 def need_class_indices(y: Tensor) -> None:
-    """Refuse labels of a floating, complex or boolean dtype."""
+    """Require labels of an integer dtype."""
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise TypeError(fault("y", "to hold class indices, an integer dtype", y.dtype))

@@ -1,4 +1,4 @@
-"""The documented Bayesian MLP, with its documented state-dict keys."""
+"""The documented Bayesian MLP, with its documented keys."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ._noise import LayerNoise, Noise
 
 
 class BayesByBackpropMLP(nn.Module):
-    """Fully connected network of ``BayesianLinear`` with an activation between each two.
+    """Fully connected network of ``BayesianLinear`` layers and activations.
 
     ``layers`` holds Bayesian layers and activations alternately, so the state-dict keys are
     ``layers.{0,2,4,...}.weight_posterior.mu`` and so on. Checkpoints with the keys of later releases
-    (``hidden_layers.{i}.*``, ``output_layer.*``) load too.
+    (``hidden_layers.{i}.*``, ``output_layer.*``) load, too.
 
     Args:
         input_dim: size of x's last axis.
-        hidden_dims: sizes of the hidden layers; empty is one linear layer.
+        hidden_dims: sizes of the hidden layers; if empty, the network is a single linear layer.
         output_dim: number of outputs.
         prior_sigma: standard deviation (not a variance) of the Gaussian prior over each weight.
-        prior_mu: its mean.
+        prior_mu: mean of the prior.
         activation: "relu", "gelu", "tanh" or "silu".
-        device: where the parameters are made; torch's default where None.
-        dtype: their dtype; torch's default where None.
+        device: device of the parameters; torch's default if None.
+        dtype: dtype of the parameters; torch's default if None.
 
     Raises:
         ValueError: a size that is not positive, a prior_sigma that is not positive, an unknown activation.
@@ -47,7 +47,7 @@ class BayesByBackpropMLP(nn.Module):
         [(8, 3), (8,)]
     """
 
-    task_type = "generic"  # regression or classification, as the criterion says
+    task_type = "generic"  # regression or classification, depending on the criterion
     heteroscedastic = False
 
     def __init__(
@@ -85,39 +85,40 @@ class BayesByBackpropMLP(nn.Module):
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """One pass with weights drawn from the posterior, or at its means.
+        """Run a pass with drawn weights, or at their means.
 
         Args:
             x: ``[..., input_dim]``.
-            sample: draw the weights; False uses the means.
-            noise: what ``draw_noise`` returns: one ``(eps_weight, eps_bias)`` for each Bayesian layer.
-            generator: where to draw noise from; torch's default generator where not given.
+            sample: whether to draw the weights; if False, they are at their means.
+            noise: result of ``draw_noise``, a pair ``(eps_weight, eps_bias)`` per Bayesian layer.
+            generator: generator of the noise; torch's default generator if None.
 
         Returns:
             ``[..., output_dim]``.
 
         Raises:
-            ValueError: a wrong feature or noise size, noise with ``sample=False``, or noise and a generator.
-            TypeError: x or the noise is of the wrong type.
+            ValueError: a wrong number of features, noise of the wrong size, noise with ``sample=False``, or both noise
+                and a generator.
+            TypeError: x or the noise has the wrong type.
         """
         return run_members(self.layers, x, sample, noise, generator)
 
     def draw_noise(self, *, generator: torch.Generator | None = None) -> tuple[LayerNoise, ...]:
-        """Noise for one pass, ``((eps_weight [out, in], eps_bias [out]), ...)``, drawn layer by layer."""
+        """Draw noise for a pass, ``(eps_weight [out, in], eps_bias [out])`` per layer."""
         return tuple(layer.draw_noise(generator=generator) for layer in self.bayesian_layers())
 
     def bayesian_layers(self) -> list[BayesianLinear]:
-        """The Bayesian layers in the order of their draws."""
+        """List the Bayesian layers in the order of their draws."""
         return bayesian_layers(self.layers)
 
     @property
     def hidden_layers(self) -> list[BayesianLinear]:
-        """The Bayesian layers but the last, by the name of later releases."""
+        """Bayesian layers before the last, as later releases name them."""
         return self.bayesian_layers()[:-1]
 
     @property
     def output_layer(self) -> BayesianLinear:
-        """The last Bayesian layer, by the name of later releases."""
+        """The last Bayesian layer, as later releases name it."""
         return self.bayesian_layers()[-1]
 
     def kl(self) -> Tensor:
@@ -129,5 +130,5 @@ class BayesByBackpropMLP(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-# The name that later releases document for the same class.
+# Later releases document the same class under this name.
 BayesByBackpropRegressor = BayesByBackpropMLP

@@ -1,4 +1,7 @@
-"""Mean and variance over draws that come in chunks, in memory that does not grow with their number."""
+"""Mean and variance over draws that come in chunks.
+
+The memory does not grow with the number of draws.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from ._gaussian import at_least_float32
 class StreamingMoments:
     """Mean and biased variance over draws, merged chunk by chunk.
 
-    Each chunk's moments come in two passes, and are merged with what there is by the rule of Chan et al., which
-    adds squares of deviations only: a mean of 100 with a spread of 0.01 keeps its variance in float32.
+    Two passes over a chunk give its moments. The rule of Chan et al. merges them with the moments so far, and adds only
+    squares of deviations: a mean of 100 with a spread of 0.01 keeps its variance in float32.
 
     Source:
         Chan, Golub and LeVeque 1983, https://doi.org/10.1080/00031305.1983.10483115
@@ -31,7 +34,7 @@ class StreamingMoments:
         self._squares = torch.zeros(())
 
     def add(self, draws: Tensor) -> None:
-        """Take in a chunk ``[draws, ...]``."""
+        """Add a chunk ``[draws, ...]``."""
         draws = at_least_float32(draws)
         count = draws.shape[0]
         mean = draws.mean(dim=0)
@@ -47,5 +50,5 @@ class StreamingMoments:
 
     @property
     def var(self) -> Tensor:
-        """Biased variance: the mean squared deviation. Never negative."""
+        """Biased variance: the mean squared deviation, never negative."""
         return self._squares / self.count

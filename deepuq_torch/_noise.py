@@ -1,8 +1,8 @@
-"""Standard normal noise as data: drawn in one documented order, sliced and stacked by draw.
+"""Standard normal noise as data.
 
-Noise for one pass of a model is whatever its ``draw_noise`` returns: a tensor for a posterior, a pair
-``(eps_weight, eps_bias)`` for a layer, a tuple of such pairs for a network. Several draws are the same structure with
-a leading axis of draws on every tensor.
+The noise for a pass of a model is the result of its ``draw_noise``, drawn in the documented order: a tensor for a
+posterior, a pair ``(eps_weight, eps_bias)`` for a layer, a tuple of such pairs for a network. The noise of several
+draws has the same structure, with a leading axis of draws on every tensor.
 """
 
 from __future__ import annotations
@@ -21,38 +21,40 @@ Noise: TypeAlias = "Tensor | Sequence[Any]"
 
 
 def standard_normal_like(value: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Noise of this tensor's shape, dtype and device, from one call of the generator."""
+    """Draw noise like this tensor, in a single call."""
     kind = {"dtype": value.dtype, "device": value.device}
     if torch.compiler.is_compiling():
-        # torch.compile would replace randn by a generator of its own, several times slower on a CPU and with other
-        # numbers, and takes equal calls of torch.normal for one. In place, which vmap refuses, they are those of randn.
+        # torch.compile would replace randn by a generator of its own, which is several times slower on a CPU and draws
+        # different numbers, and it merges equal calls of torch.normal. The in-place method draws the numbers of randn,
+        # but vmap refuses it.
         return torch.empty(value.shape, **kind).normal_(generator=generator)
     return torch.randn(value.shape, generator=generator, **kind)
 
 
 def one_source(noise: object, generator: object) -> None:
-    """Refuse noise and a generator together: one of them would be ignored in silence."""
+    """Refuse noise together with a generator, which would be ignored."""
     if noise is not None and generator is not None:
         raise ValueError(fault("noise and generator", "not to be given together", "both"))
 
 
 def as_sequence(name: str, noise: object, length: int, of: str) -> Sequence[Any]:
-    """Noise that must be a sequence with so many members."""
+    """Require noise that is a sequence of this length."""
     if not isinstance(noise, (tuple, list)):
-        raise TypeError(fault(name, f"to be a tuple or list, one member for each {of}", type(noise).__name__))
+        raise TypeError(fault(name, f"to be a tuple or list, one member per {of}", type(noise).__name__))
     if len(noise) != length:
         raise ValueError(fault(name, f"to have {length} members, one for each {of}", len(noise)))
     return noise
 
 
 def stack_noise(draws: Sequence[Noise]) -> Noise:
-    """Put the noise of several draws together: the same structure, each tensor with a leading axis of draws.
+    """Stack the noise of several draws.
 
     Args:
-        draws: what ``draw_noise`` returned, once for each draw; at least one.
+        draws: results of ``draw_noise``, one per draw; at least one.
 
     Returns:
-        the structure that the ``noise=`` of the objectives and of ``predict_vi_uq`` takes.
+        noise for the ``noise=`` of the objectives and of ``predict_vi_uq``: the structure of a draw, with a leading
+        axis of draws on every tensor.
 
     Raises:
         ValueError: there are no draws.
@@ -71,14 +73,14 @@ def stack_noise(draws: Sequence[Noise]) -> Noise:
 
 
 def take_draws(noise: Noise, index: int | slice) -> Noise:
-    """One draw (an int) or several (a slice) out of stacked noise."""
+    """Take a draw, or a slice of draws, from stacked noise."""
     if isinstance(noise, Tensor):
         return noise[index]
     return tuple(take_draws(member, index) for member in noise)
 
 
 def check_draws(noise: object, count: int, counted_by: str) -> None:
-    """Every tensor of stacked noise has a leading axis of exactly ``count`` draws."""
+    """Require a leading axis of ``count`` draws on every tensor."""
     if isinstance(noise, Tensor):
         if noise.ndim == 0 or noise.shape[0] != count:
             wanted = f"to have a leading axis of {counted_by} = {count} draws"

@@ -1,4 +1,4 @@
-"""The two objectives: one whose units are exact, and the documented one."""
+"""The exact objective, and the documented objective."""
 
 from __future__ import annotations
 
@@ -27,30 +27,32 @@ def negative_elbo(
     noise: Noise | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Per-example negative ELBO, exactly: the batch mean of -log p(y | x, w) plus KL / num_data.
+    """Negative ELBO per example.
 
-    ``loss = nll + kl_weight * kl / num_data``. Times num_data it is an unbiased estimate of the negative ELBO of the
-    whole data set, whatever the batch size.
+    ``loss = nll + kl_weight * kl / num_data``, where nll is the batch mean of ``-log p(y | x, w)``. For
+    ``kl_weight = 1``, num_data times the loss is an unbiased estimate of the negative ELBO of the whole data set,
+    whatever the batch size.
 
     Args:
-        model: anything with ``forward(x, sample=True)`` and ``kl()``.
-        x: inputs of one batch.
-        y: its targets.
-        num_data: examples in the whole training set, above zero (not batches, and not this batch's size).
-        log_likelihood: callable ``(outputs, y) -> [batch]``, nats per example. Where None: the Gaussian density of
-            a heteroscedastic model, else categorical; a regression model that does not predict its noise needs one.
-        kl_weight: factor of the KL, 1 for the ELBO; a number or 0-d tensor.
-        mc_samples: passes with fresh weights that the nll is averaged over.
-        noise: what ``model.draw_noise`` returns, each tensor with a leading axis of mc_samples draws.
-        generator: where to draw noise from; torch's default generator where not given.
+        model: a model with ``forward(x, sample=True)`` and ``kl()``.
+        x: inputs of a batch.
+        y: targets of the batch.
+        num_data: number of examples in the whole training set (not of batches, and not the size of this batch).
+        log_likelihood: callable ``(outputs, y) -> [batch]``, nats per example. If None, it is the Gaussian density for
+            a heteroscedastic model, and otherwise categorical. A regression model that does not predict its noise needs
+            a log_likelihood.
+        kl_weight: factor of the KL, 1 for the ELBO; a number or a 0-d tensor.
+        mc_samples: number of passes with fresh weights to average the nll over.
+        noise: results of ``model.draw_noise``, with a leading axis of mc_samples draws on every tensor.
+        generator: generator of the noise; torch's default generator if None.
 
     Returns:
-        ``(loss, nll, kl)``, scalars: loss carries the graph; nll (nats per example) and kl (the whole KL, in
-        nats) are detached.
+        ``(loss, nll, kl)``, scalars. The loss carries the graph; nll (nats per example) and kl (the whole KL, in nats)
+        are detached.
 
     Raises:
-        ValueError: a bad count, num_data, kl_weight, noise or target shape, an empty batch, a log_likelihood that does
-            not return [batch], or none where the model leaves it open.
+        ValueError: a bad count, num_data, kl_weight, noise or target shape; an empty batch; a log_likelihood that does
+            not return [batch]; or no log_likelihood, if the model does not determine it.
         TypeError: an argument of the wrong type.
 
     Source:
@@ -66,7 +68,7 @@ def negative_elbo(
         >>> loss.backward()
     """
     number_or_scalar("num_data", num_data)
-    if not isinstance(num_data, Tensor):  # a tensor's value is left unread
+    if not isinstance(num_data, Tensor):  # a tensor's value is not read
         positive_number("num_data", num_data)
     number_or_scalar("kl_weight", kl_weight)
     mc_samples = positive_count("mc_samples", mc_samples)
@@ -98,36 +100,38 @@ def vi_elbo_step(
     noise: Noise | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One evaluation of the documented objective: ``loss = nll + kl_weight * KL / num_batches``.
+    """The documented objective.
 
-    Units: the default criteria average over the batch of B examples, so this weights the KL B times as much as
-    the ELBO does. Pass ``kl_weight = 1 / B``, or use ``negative_elbo``, to train on the ELBO itself.
+    ``loss = nll + kl_weight * KL / num_batches``
+
+    Units: the default criteria average over the B examples of a batch, so the KL has B times the weight that it has in
+    the ELBO. Pass ``kl_weight = 1 / B``, or use ``negative_elbo``, to train on the ELBO itself.
 
     Args:
-        model: anything with ``forward(x, sample=True)`` and ``kl()``.
-        x: inputs of one batch.
-        y: its targets.
-        num_batches: optimizer steps in an epoch, ``len(train_loader)``.
+        model: a model with ``forward(x, sample=True)`` and ``kl()``.
+        x: inputs of a batch.
+        y: targets of the batch.
+        num_batches: optimizer steps per epoch, ``len(train_loader)``.
         n_batches: deprecated name of num_batches.
-        criterion: callable ``(outputs, y) -> scalar``. A heteroscedastic model's own ``nll`` comes before it. Where
-            None: mean squared error for ``model.task_type == "regression"``, else cross-entropy.
-        kl_weight: factor of ``KL / num_batches``; a number or 0-d tensor.
-        mc_samples: passes with fresh weights that the nll is averaged over; the KL is computed once.
-        noise: what ``model.draw_noise`` returns, each tensor with a leading axis of mc_samples draws.
-        generator: where to draw noise from; torch's default generator where not given.
+        criterion: callable ``(outputs, y) -> scalar``; a heteroscedastic model uses its own ``nll`` instead. If None,
+            it is the mean squared error for ``model.task_type == "regression"``, and otherwise the cross-entropy.
+        kl_weight: factor of ``KL / num_batches``; a number or a 0-d tensor.
+        mc_samples: number of passes with fresh weights to average the nll over; the KL is computed once.
+        noise: results of ``model.draw_noise``, with a leading axis of mc_samples draws on every tensor.
+        generator: generator of the noise; torch's default generator if None.
 
     Returns:
-        ``(loss, nll, kl)``, scalars: loss carries the graph; nll (in the criterion's units) and
+        ``(loss, nll, kl)``, scalars. The loss carries the graph; nll (in the criterion's units) and
         kl = KL / num_batches (in nats) are detached.
 
     Raises:
-        ValueError: no batch count, two that differ, a count that is not a positive int, a kl_weight that is not
-            finite; from the default criteria, a target that would have to be broadcast, or an empty batch; noise of
-            the wrong shape.
+        ValueError: no batch count, two different counts, a count that is not a positive int, a kl_weight that is not
+            finite, or noise of the wrong shape. The default criteria also refuse an empty batch, and a target that
+            would have to be broadcast.
         TypeError: an argument of the wrong type.
 
     Warns:
-        DeprecationWarning: n_batches stands in for num_batches.
+        DeprecationWarning: n_batches is given in place of num_batches.
 
     Source:
         Blundell et al. 2015, section 3.4, https://arxiv.org/abs/1505.05424
@@ -147,7 +151,7 @@ def vi_elbo_step(
     number_or_scalar("kl_weight", kl_weight)
     mc_samples = positive_count("mc_samples", mc_samples)
     score = step_criterion(model, criterion)
-    if score is not criterion:  # the caller's own may know what a batch of none is worth
+    if score is not criterion:  # the caller's criterion may be defined for an empty batch
         some_examples("x", x)
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):
@@ -160,7 +164,7 @@ def vi_elbo_step(
 
 
 def _one_count(num_batches: object, n_batches: object) -> int:
-    """The one batch count out of the documented argument and its deprecated alias."""
+    """Resolve the documented batch count and its deprecated alias."""
     if num_batches is None and n_batches is None:
         raise ValueError(fault("num_batches", "to be provided and > 0", None))
     if num_batches is None:
@@ -174,7 +178,10 @@ def _one_count(num_batches: object, n_batches: object) -> int:
 def _passes(
     model: Any, x: Any, mc_samples: int, noise: Noise | None, generator: torch.Generator | None
 ) -> Iterator[Any]:
-    """Outputs of so many stochastic passes. A model that knows only ``sample`` is asked for nothing else."""
+    """Yield the outputs of stochastic passes.
+
+    Without noise or a generator, the model only gets ``sample``, the documented argument.
+    """
     one_source(noise, generator)
     if noise is not None:
         check_draws(noise, mc_samples, "mc_samples")
@@ -186,10 +193,13 @@ def _passes(
 
 
 def _need_batch(per_example: object, outputs: Any) -> None:
-    """A log-likelihood that sums or averages over the batch would change the units in silence."""
+    """Require a log-likelihood per example.
+
+    A sum or an average over the batch would silently change the units.
+    """
     if not isinstance(per_example, Tensor):
         raise TypeError(fault("log_likelihood", "to return a torch.Tensor", type(per_example).__name__))
     batch = outputs.shape[0] if isinstance(outputs, Tensor) and outputs.ndim > 0 else None
     if per_example.ndim != 1 or (batch is not None and per_example.shape[0] != batch):
-        wanted = f"to return one number for each example, shape ({'batch' if batch is None else batch},)"
+        wanted = f"to return one number per example, shape ({'batch' if batch is None else batch},)"
         raise ValueError(fault("log_likelihood", wanted, f"shape {tuple(per_example.shape)}"))

@@ -1,4 +1,4 @@
-"""The Gaussian posterior of one parameter tensor, and the Gaussian prior."""
+"""Gaussian posterior of a parameter tensor, and Gaussian prior."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class GaussianPrior:
         self.sigma = positive_number("sigma", sigma)
 
     def log_prob(self, w: Tensor) -> Tensor:
-        """Log density of the whole tensor: the sum over w of log N(w; mu, sigma^2).
+        """Sum log N(w; mu, sigma^2) over the tensor.
 
         Args:
             w: weights, any shape.
@@ -47,13 +47,13 @@ class GaussianPrior:
 
 
 class GaussianPosterior(nn.Module):
-    """Diagonal Gaussian over one parameter tensor: ``w ~ N(mu, softplus(rho)^2)`` component by component.
+    """Diagonal Gaussian over a parameter tensor: ``w ~ N(mu, softplus(rho)^2)``.
 
-    Both are trainable parameters, under the names ``mu`` and ``rho``.
+    The components are independent. ``mu`` and ``rho`` are trainable parameters.
 
     Args:
         mu: initial means, a floating tensor of any shape.
-        rho: initial scales before softplus, of the same shape.
+        rho: initial scales before the softplus, of the same shape.
 
     Raises:
         ValueError: the shapes differ.
@@ -83,21 +83,24 @@ class GaussianPosterior(nn.Module):
         return sigma_from_rho(self.rho)
 
     def draw_noise(self, *, generator: torch.Generator | None = None) -> Tensor:
-        """Standard normal noise of mu's shape: what ``sample()`` draws at the same generator state."""
+        """Draw noise of mu's shape.
+
+        ``sample()`` draws the same numbers at the same generator state.
+        """
         return standard_normal_like(self.mu, generator)
 
     def sample(self, *, noise: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Draw by reparameterization: ``w = mu + sigma * noise``.
 
         Args:
-            noise: standard normal numbers of mu's shape; drawn here where not given.
-            generator: where to draw them from; torch's default generator where not given.
+            noise: standard normal numbers of mu's shape; if None, they are drawn here.
+            generator: generator of the noise; torch's default generator if None.
 
         Returns:
             w, of mu's shape and dtype, differentiable in mu and rho.
 
         Raises:
-            ValueError: the noise has another shape, or both arguments are given.
+            ValueError: the noise has a different shape, or both arguments are given.
             TypeError: the noise is not a floating tensor.
         """
         one_source(noise, generator)
@@ -107,7 +110,7 @@ class GaussianPosterior(nn.Module):
         return reparameterize(self.mu, self.rho, noise)
 
     def log_prob(self, w: Tensor) -> Tensor:
-        """Log density of the whole tensor: the sum over w of log N(w; mu, sigma^2).
+        """Sum log N(w; mu, sigma^2) over the tensor.
 
         Args:
             w: weights of mu's shape.
@@ -118,10 +121,10 @@ class GaussianPosterior(nn.Module):
         return gaussian_log_prob(w, self.mu, self.rho).sum()
 
     def kl(self, prior: GaussianPrior) -> Tensor:
-        """KL divergence of this posterior from a Gaussian prior, in closed form.
+        """KL divergence from a Gaussian prior, in closed form.
 
         Args:
-            prior: anything with ``mu`` and ``sigma``, numbers or tensors that broadcast.
+            prior: an object with ``mu`` and ``sigma``, numbers or tensors that broadcast.
 
         Returns:
             a scalar, in nats: the sum over components.

@@ -26,32 +26,33 @@ def predict_vi_uq(
     noise: Noise | None = None,
     generator: torch.Generator | None = None,
 ) -> UQResult:
-    """Mean and variance of the prediction over posterior draws: ``total_var = epistemic_var + aleatoric_var``.
+    """Predictive mean and variances over posterior draws.
 
-    ``epistemic_var`` is the variance over draws (divided by n_samples), and ``aleatoric_var`` the noise's: predicted by
-    the model (then averaged over draws), or given. In classification the moments are of
-    ``softmax(outputs)`` over the last axis.
+    ``total_var = epistemic_var + aleatoric_var``. ``epistemic_var`` is the variance over draws (the mean squared
+    deviation, divided by n_samples). ``aleatoric_var`` is the variance of the noise: the model predicts it (and it is
+    averaged over draws), or the caller gives it. In classification the moments are of ``softmax(outputs)`` over the
+    last axis.
 
-    The model is evaluated in evaluation mode without gradients and left as it was found. Draws are streamed, so
+    The model runs in evaluation mode, without gradients, and gets its modes back afterwards. Draws are streamed, so
     memory does not grow with n_samples.
 
     Args:
-        model: anything with ``forward(x, sample=True)``.
+        model: a model with ``forward(x, sample=True)``.
         x: inputs, ``[batch, ...]``.
         n_samples: number of draws.
-        apply_softmax: take outputs for logits; done without asking where ``model.task_type`` is "classification".
-        aleatoric_var: variance (not a std) of the noise in regression: a number, or a tensor that broadcasts to
-            the mean. Without effect in classification and for a model that predicts its own noise.
-        noise: what ``model.draw_noise`` returns, each tensor with a leading axis of n_samples draws.
-        generator: where to draw noise from; torch's default generator where not given.
+        apply_softmax: whether the outputs are logits; always true if ``model.task_type`` is "classification".
+        aleatoric_var: variance (not a std) of the noise in regression: a number, or a tensor that broadcasts to the
+            mean. It has no effect in classification, nor on a model that predicts its own noise.
+        noise: results of ``model.draw_noise``, with a leading axis of n_samples draws on every tensor.
+        generator: generator of the noise; torch's default generator if None.
 
     Returns:
-        a ``UQResult`` in the outputs' dtype. Its ``metadata`` has ``method`` ("vi"), ``n_samples``, ``task``
+        a ``UQResult`` in the dtype of the outputs. Its ``metadata`` has ``method`` ("vi"), ``n_samples``, ``task``
         ("regression" or "classification") and, in regression, ``heteroscedastic``.
 
     Raises:
-        ValueError: n_samples is not a positive int, aleatoric_var does not broadcast to the mean or is a negative
-            number, a heteroscedastic model cannot read its own outputs, or the noise has the wrong shape.
+        ValueError: n_samples is not a positive int; aleatoric_var is a negative number, or does not broadcast to the
+            mean; a heteroscedastic model cannot read its own outputs; or the noise has the wrong shape.
         TypeError: an argument of the wrong type.
 
     Source:
@@ -96,7 +97,10 @@ def predict_vi_uq(
 
 
 def _read_noise(model: Any, outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and noise variances of a chunk, read draw by draw: a model may count its axes from the front."""
+    """Read the means and noise variances of a chunk.
+
+    They are read draw by draw, because a model may count its axes from the front.
+    """
     means, noise_vars = [], []
     for output in outputs:
         mean, raw_var = model.split_prediction(output)
@@ -130,14 +134,14 @@ def _regression(
         mean=mean,
         epistemic_var=epistemic_var,
         aleatoric_var=noise_var,
-        # A negative aleatoric_var is wrong, but only its values would tell: the sum at least is no nonsense.
+        # The values of a tensor are not read, so a negative aleatoric_var is not refused; the sum stays a variance.
         total_var=epistemic_var if noise_var is None else (epistemic_var + noise_var).clamp_min(0.0),
         metadata=metadata,
     )
 
 
 def _given_variance(aleatoric_var: Tensor | float, mean: Tensor) -> Tensor:
-    """The caller's noise variance, on the mean's device and in its dtype."""
+    """Return the given variance in the mean's dtype and device."""
     if not isinstance(aleatoric_var, Tensor):
         if finite_number("aleatoric_var", aleatoric_var) < 0.0:
             raise ValueError(fault("aleatoric_var", "to be a variance, not negative", repr(aleatoric_var)))

@@ -1,4 +1,4 @@
-"""Bayesian regressors: several outputs, input-dependent noise, or both."""
+"""Bayesian regressors with several outputs, predicted noise, or both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._noise import LayerNoise, Noise
 
 
 class BayesianRegressor(nn.Module):
-    """What the regressors share: ``hidden_layers``, ``output_layer`` and the activation between them."""
+    """Base of the regressors: hidden layers, activation and output layer."""
 
     task_type = "regression"
     heteroscedastic = False
@@ -62,20 +62,21 @@ class BayesianRegressor(nn.Module):
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """One pass with weights drawn from the posterior, or at its means.
+        """Run a pass with drawn weights, or at their means.
 
         Args:
             x: ``[..., input_dim]``.
-            sample: draw the weights; False uses the means.
-            noise: what ``draw_noise`` returns: one ``(eps_weight, eps_bias)`` for each layer, the output's last.
-            generator: where to draw noise from; torch's default generator where not given.
+            sample: whether to draw the weights; if False, they are at their means.
+            noise: result of ``draw_noise``, a pair ``(eps_weight, eps_bias)`` per layer; the output layer is the last.
+            generator: generator of the noise; torch's default generator if None.
 
         Returns:
-            ``[..., raw_output_dim]``: means, and after them raw variances if the model is heteroscedastic.
+            ``[..., raw_output_dim]``: means, followed by raw variances if the model is heteroscedastic.
 
         Raises:
-            ValueError: a wrong feature or noise size, noise with ``sample=False``, or noise and a generator.
-            TypeError: x or the noise is of the wrong type.
+            ValueError: a wrong number of features, noise of the wrong size, noise with ``sample=False``, or both noise
+                and a generator.
+            TypeError: x or the noise has the wrong type.
         """
         members: list[nn.Module] = []
         for layer in self.hidden_layers:
@@ -83,7 +84,7 @@ class BayesianRegressor(nn.Module):
         return run_members([*members, self.output_layer], x, sample, noise, generator)
 
     def draw_noise(self, *, generator: torch.Generator | None = None) -> tuple[LayerNoise, ...]:
-        """Noise for one pass, ``((eps_weight [out, in], eps_bias [out]), ...)``, drawn layer by layer."""
+        """Draw noise for a pass, ``(eps_weight [out, in], eps_bias [out])`` per layer."""
         return tuple(layer.draw_noise(generator=generator) for layer in self.bayesian_layers())
 
     def kl(self) -> Tensor:
@@ -92,19 +93,19 @@ class BayesianRegressor(nn.Module):
 
 
 class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRegressor):
-    """Bayesian regressor that also predicts the noise of its targets: ``y ~ N(m(x), softplus(v(x)) + 1e-6)``.
+    """Bayesian regressor that predicts the noise of its targets.
 
-    The outputs are ``output_dim`` means followed by ``output_dim`` raw variances v.
+    ``y ~ N(m(x), softplus(v(x)) + 1e-6)``. The outputs are ``output_dim`` means followed by as many raw variances v.
 
     Args:
         input_dim: size of x's last axis.
-        hidden_dims: sizes of the hidden layers; empty is one linear layer.
+        hidden_dims: sizes of the hidden layers; if empty, the network is a single linear layer.
         output_dim: number of targets.
         prior_mu: mean of the Gaussian prior over each weight.
-        prior_sigma: its standard deviation (not a variance).
+        prior_sigma: standard deviation (not a variance) of the prior.
         activation: "relu", "gelu", "tanh" or "silu".
-        device: where the parameters are made; torch's default where None.
-        dtype: their dtype; torch's default where None.
+        device: device of the parameters; torch's default if None.
+        dtype: dtype of the parameters; torch's default if None.
 
     Raises:
         ValueError: a size or prior_sigma that is not positive, an unknown activation.
@@ -140,17 +141,19 @@ class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRe
 
 
 class MultiOutputBayesByBackpropRegressor(BayesianRegressor):
-    """Bayesian regressor with several targets: ``vi_elbo_step`` takes mean squared error for it.
+    """Bayesian regressor with several targets.
+
+    ``vi_elbo_step`` scores it by mean squared error.
 
     Args:
         input_dim: size of x's last axis.
         output_dim: number of targets.
-        hidden_dims: sizes of the hidden layers; empty is one linear layer.
+        hidden_dims: sizes of the hidden layers; if empty, the network is a single linear layer.
         prior_mu: mean of the Gaussian prior over each weight.
-        prior_sigma: its standard deviation (not a variance).
+        prior_sigma: standard deviation (not a variance) of the prior.
         activation: "relu", "gelu", "tanh" or "silu".
-        device: where the parameters are made; torch's default where None.
-        dtype: their dtype; torch's default where None.
+        device: device of the parameters; torch's default if None.
+        dtype: dtype of the parameters; torch's default if None.
 
     Raises:
         ValueError: a size or prior_sigma that is not positive, an unknown activation.
@@ -185,19 +188,19 @@ class MultiOutputBayesByBackpropRegressor(BayesianRegressor):
 
 
 class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRegressor):
-    """Bayesian regressor with several targets, each with predicted noise: ``y ~ N(m(x), softplus(v(x)) + 1e-6)``.
+    """Bayesian regressor with several targets of predicted noise.
 
-    The outputs are ``output_dim`` means followed by ``output_dim`` raw variances v.
+    ``y ~ N(m(x), softplus(v(x)) + 1e-6)``. The outputs are ``output_dim`` means followed by as many raw variances v.
 
     Args:
         input_dim: size of x's last axis.
         output_dim: number of targets.
-        hidden_dims: sizes of the hidden layers; empty is one linear layer.
+        hidden_dims: sizes of the hidden layers; if empty, the network is a single linear layer.
         prior_mu: mean of the Gaussian prior over each weight.
-        prior_sigma: its standard deviation (not a variance).
+        prior_sigma: standard deviation (not a variance) of the prior.
         activation: "relu", "gelu", "tanh" or "silu".
-        device: where the parameters are made; torch's default where None.
-        dtype: their dtype; torch's default where None.
+        device: device of the parameters; torch's default if None.
+        dtype: dtype of the parameters; torch's default if None.
 
     Raises:
         ValueError: a size or prior_sigma that is not positive, an unknown activation.
@@ -232,21 +235,21 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
 
 
 class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRegressor):
-    """Bayesian regressor that learns the noise of its targets, the same for every input: ``y ~ N(m(x), v)``.
+    """Bayesian regressor that learns the noise of its targets.
 
-    ``v = softplus(raw_var) + 1e-6`` for each target; ``raw_var`` is an ordinary parameter ``[output_dim]`` without a
-    posterior or a part in the KL, and v starts at 1. The outputs are ``output_dim`` means followed by as many raw
-    variances, which do not depend on x. (This class is not one of the documented API.)
+    ``y ~ N(m(x), v)`` with ``v = softplus(raw_var) + 1e-6`` per target, the same for every input. ``raw_var`` is an
+    ordinary parameter ``[output_dim]`` without a posterior, so it has no KL, and v starts at 1. The outputs are
+    ``output_dim`` means followed by as many raw variances. The documented API does not have this class.
 
     Args:
         input_dim: size of x's last axis.
-        hidden_dims: sizes of the hidden layers; empty is one linear layer.
+        hidden_dims: sizes of the hidden layers; if empty, the network is a single linear layer.
         output_dim: number of targets.
         prior_mu: mean of the Gaussian prior over each weight.
-        prior_sigma: its standard deviation (not a variance).
+        prior_sigma: standard deviation (not a variance) of the prior.
         activation: "relu", "gelu", "tanh" or "silu".
-        device: where the parameters are made; torch's default where None.
-        dtype: their dtype; torch's default where None.
+        device: device of the parameters; torch's default if None.
+        dtype: dtype of the parameters; torch's default if None.
 
     Raises:
         ValueError: a size or prior_sigma that is not positive, an unknown activation.
@@ -292,6 +295,6 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRegr
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Means and after them raw variances, ``[..., 2 * output_dim]``; the arguments are those of the regressors."""
+        """Return means and raw variances, ``[..., 2 * output_dim]``, of a pass."""
         means = super().forward(x, sample, noise=noise, generator=generator)
         return torch.cat([means, self.raw_var.to(means.dtype).expand_as(means)], dim=-1)

@@ -1,4 +1,4 @@
-"""Weights of several draws of one layer at once, in memory that the next draws use again."""
+"""Weights of several draws of a layer, in reused memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from ._posterior import GaussianPosterior
 
 
 class WeightStack:
-    """A stack of drawn weights, which a layer's ``forward`` takes in the place of noise. For use without gradients.
+    """Stack of drawn weights.
 
-    sigma is computed once. Noise turns into weights in its own memory, and the outputs have theirs too: fresh memory
-    for every chunk of draws costs more than the arithmetic of a small network.
+    A layer's ``forward`` takes it in place of noise. It has no gradients. It computes sigma once, turns noise into
+    weights in place, and keeps memory for the outputs: fresh memory for every chunk of draws costs more than the
+    arithmetic of a small network.
 
     Args:
         weight: posterior of the weight ``[out, in]``.
@@ -29,17 +30,24 @@ class WeightStack:
         self.output_memory = bias.mu.new_empty(draws, rows, len(bias.mu))
 
     def draw_noise(self, draw: int, generator: torch.Generator | None) -> None:
-        """Noise of one draw, weight before bias: the numbers that the layer's own ``draw_noise`` gives."""
+        """Draw the noise of a draw, weight before bias.
+
+        The numbers are those of the layer's own ``draw_noise``.
+        """
         for memory in self.of_draw[draw]:
             memory.normal_(generator=generator)
 
     def noise_to_weights(self) -> None:
-        """``w = mu + sigma * noise``, in place."""
+        """Compute ``w = mu + sigma * noise``, in place."""
         for memory, posterior, sigma in zip(self.memory, self.posteriors, self.sigmas, strict=True):
             torch.addcmul(posterior.mu, sigma, memory, out=memory)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """``x W^T + b``, ``[draws, rows, out]``, of x ``[rows, in]`` or ``[draws, rows, in]``."""
+        """Compute ``x W^T + b``, ``[draws, rows, out]``.
+
+        Args:
+            x: ``[rows, in]`` or ``[draws, rows, in]``.
+        """
         weight, bias = self.memory
         x = x.expand(len(weight), *x.shape[-2:])
         return torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=self.output_memory)

@@ -1,6 +1,6 @@
-"""Pure functions: the maths that the modules are made of, with noise as an argument.
+"""Pure functions behind the modules, with noise as an argument.
 
-Gaussians (``sigma`` is a standard deviation, ``rho`` its parameter, all elementwise), log-likelihoods
+They cover elementwise Gaussians (``sigma`` is a standard deviation, ``rho`` its parameter), log-likelihoods
 (``(outputs, y) -> [batch]``, in nats) and noise as data.
 """
 

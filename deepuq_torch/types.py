@@ -1,4 +1,4 @@
-"""The result type shared by every predictive function."""
+"""Result type of predictive functions."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 
 @dataclass
 class UQResult:
-    """Predictive moments, split by where the uncertainty comes from.
+    """Predictive moments, split by the source of the uncertainty.
 
-    ``total_var = epistemic_var + aleatoric_var`` wherever both are known; every ``*_var`` is a variance,
-    never a standard deviation.
+    ``total_var = epistemic_var + aleatoric_var`` if both are known. Every ``*_var`` is a variance, not a standard
+    deviation.
 
     Attributes:
         mean: predictive mean, ``[batch, ...]``; in classification the same as ``probs``.
         epistemic_var: variance of the prediction over posterior draws.
-        aleatoric_var: variance of the observation noise; None where nobody said what it is.
-        total_var: the sum of the two.
+        aleatoric_var: variance of the observation noise, or None if it is not known.
+        total_var: sum of the two.
         probs: mean class probabilities, or None in regression.
         probs_var: variance of the class probabilities, or None in regression.
-        metadata: how the result was made; a fresh dict for each result.
+        metadata: method, number of draws and task; a fresh dict per result.
 
     Example:
         >>> UQResult(mean=torch.zeros(2)).metadata

@@ -1,1 +1,4 @@
-"""deepuq_jax held against deepuq_torch, number by number, on the same noise; `python -m parity_tests` reports."""
+"""Comparison of deepuq_jax and deepuq_torch, number by number.
+
+Both packages compute on the same arrays, noise included. ``python -m parity_tests`` writes the report.
+"""

@@ -1,6 +1,8 @@
-"""``python -m parity_tests [--out DIR] [--render]``: run every case, print the report, write Markdown and JSON.
+"""Compare deepuq_jax with deepuq_torch, and both with 60-digit arithmetic.
 
-Without ``--out`` these go to ``parity_tests/results``, and a summary of them into the README, between its markers.
+Runs every case, prints the report, and writes it as Markdown and JSON to parity_tests/results, and its summaries into
+README.md and docs/results.md, between markers. It takes some minutes and shows its progress. The exit status is 0 if every error lies
+within its tolerance, else 1.
 """
 
 from __future__ import annotations
@@ -13,10 +15,14 @@ from parity_tests import report, summary
 
 
 def main() -> int:
-    """Exit status 0 where every error lies within its tolerance."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m parity_tests", description=__doc__)
-    parser.add_argument("--out", type=Path, help="where to write report.md and report.json; the README is left alone")
-    parser.add_argument("--render", action="store_true", help="run nothing: make the Markdown anew from report.json")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write report.md and report.json to DIR, and leave the pages alone"
+    )
+    parser.add_argument(
+        "--render", action="store_true", help="run nothing: make the Markdown and the summaries from report.json"
+    )
     options = parser.parse_args()
     folder = options.out or report.RESULTS
     data = json.loads((folder / "report.json").read_text(encoding="utf-8")) if options.render else report.collect()

@@ -1,13 +1,15 @@
-"""Weights and noise across the two packages, both ways, in memory and through a file.
+"""Transfer of weights and noise between the two packages.
 
-The file format is numpy's ``.npz`` under the documented state-dict names, weights as ``[out, in]``:
-``layers.{i}.weight_posterior.mu``, ``.rho``, ``layers.{i}.bias_posterior.mu``, ``.rho``; for the regressors
-``hidden_layers.{i}.*`` and ``output_layer.*`` (and ``raw_var``, noise learned for all inputs), for a last layer
-``head.*``. On the JAX side a kernel is ``[in, out]``, so it is transposed on the way. A last layer's feature extractor
-is the caller's own network in either package: its weights do not cross. Nor do priors and
-activations: a model built without one has the prior N(0, 1) in JAX and the documented N(0, 0.1) in torch,
-``prior=deepuq_jax.GaussianPrior()``; a regressor of later releases has ReLUs in JAX and the documented tanh in torch,
-``activation="tanh"``.
+Weights cross in memory or through a file. The file format is numpy's ``.npz`` with the documented state-dict names, and
+weights are ``[out, in]``:
+``layers.{i}.weight_posterior.mu``, ``.rho``, ``layers.{i}.bias_posterior.mu``, ``.rho``. Regressors have
+``hidden_layers.{i}.*`` and ``output_layer.*`` (and ``raw_var``, learned noise shared by all inputs), a last layer has
+``head.*``. JAX kernels are ``[in, out]``, so they are transposed on the way.
+
+Only posteriors and learned noise cross. The feature extractor of a last layer is the caller's own network. Priors and
+activations have to be chosen alike: the default prior is N(0, 1) in JAX and the documented N(0, 0.1) in torch
+(``prior=deepuq_jax.GaussianPrior()``), and the default activation of the regressors of later releases is relu in JAX
+and the documented tanh in torch (``activation="tanh"``).
 """
 
 from __future__ import annotations
@@ -29,29 +31,29 @@ from deepuq_jax.model.variables import VariableTree
 
 _NAME = re.compile(r"^(?P<layer>.*?)\.?(?P<posterior>weight|bias)_posterior\.(?P<part>mu|rho)$")
 _EXTRACTOR = "feature_extractor."
-# The classes with the names of later releases.
+# The classes of later releases.
 _LATER = (
     dj.MultiOutputBayesByBackpropRegressor,
     dj.HeteroscedasticMultiOutputBayesByBackpropRegressor,
     dj.HomoscedasticBayesByBackpropRegressor,
 )
-# Learned noise, a parameter beside the posteriors.
+# The name of learned noise, which is a parameter and has no posterior.
 _NOISE = "raw_var"
 _PARTS = tuple((posterior, part) for posterior in ("weight", "bias") for part in ("mu", "rho"))
 
 
 def torch_to_jax(state_dict: Mapping[str, Any], model: Any) -> Any:
-    """A JAX model with the weights of a torch one.
+    """Copy a JAX model with a torch model's weights.
 
     Args:
-        state_dict: of a torch model, or what `load_npz` returns. The names of later releases (``hidden_layers.{i}``,
-            ``output_layer``) do too.
-        model: a JAX model of the same shapes: one `BayesianLinear`, a stack of them, or a last layer (whose extractor
-            then stays, whatever the state dict holds of another). It is left as it is.
+        state_dict: state dict of a torch model, or the result of `load_npz`. The names of later releases
+            (``hidden_layers.{i}``, ``output_layer``) are accepted too.
+        model: a JAX model of the same shapes: a `BayesianLinear`, a stack of them, or a last layer, which keeps its
+            feature extractor. It is not changed.
     Returns:
-        A new model; weights take the dtype of `model`'s.
+        A new model, whose weights have the dtypes of `model`.
     Raises:
-        ValueError: another number of layers, a name too few or too many, another shape.
+        ValueError: a different number of layers, a missing or an unknown name, or a different shape.
 
     >>> import deepuq_jax as dj, deepuq_torch as dt
     >>> model = torch_to_jax(dt.BayesianLinear(3, 2).state_dict(), dj.BayesianLinear(3, 2, rngs=nnx.Rngs(0)))
@@ -72,15 +74,15 @@ def torch_to_jax(state_dict: Mapping[str, Any], model: Any) -> Any:
 
 
 def jax_to_torch(model: Any, like: torch.nn.Module | None = None) -> dict[str, Tensor]:
-    """The state dict of a torch model with the weights of a JAX one.
+    """Make a torch state dict from a JAX model.
 
     Args:
-        model: one `BayesianLinear`, a stack of them, or a last layer.
-        like: a torch model to take the names from, where they are not those of the class of the same name.
+        model: a `BayesianLinear`, a stack of them, or a last layer.
+        like: a torch model that gives the names, if they differ from the names of the class of the same name.
     Returns:
         Tensors on the CPU, for ``load_state_dict``, or for `load_into_torch` if the model is a last layer.
     Raises:
-        ValueError: a layer without a bias, or `like` with another number of layers.
+        ValueError: a layer without a bias, or `like` with a different number of layers.
     """
     arrays = _jax_arrays(model)
     if like is not None:
@@ -95,26 +97,31 @@ def jax_to_torch(model: Any, like: torch.nn.Module | None = None) -> dict[str, T
 
 
 def save_npz(path: str | os.PathLike, weights: Any) -> None:
-    """Write the weights of a JAX model, a torch module or a state dict, under the documented names."""
+    """Write weights to a file.
+
+    Args:
+        path: of the file.
+        weights: a JAX model, a torch module or a state dict.
+    """
     if isinstance(weights, nnx.Module):
         arrays = _jax_arrays(weights)
     else:
         state = weights.state_dict() if isinstance(weights, torch.nn.Module) else weights
         arrays = {name: np.asarray(_to_numpy(value)) for name, value in state.items()}
-    with open(path, "wb") as file:  # a file, since numpy adds .npz to a bare name
+    with open(path, "wb") as file:  # numpy would add .npz to a bare name
         np.savez(file, allow_pickle=False, **arrays)
 
 
 def load_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """What `save_npz` wrote: for `torch_to_jax`, or for `load_into_torch`."""
+    """Read a file of `save_npz`, for `torch_to_jax` or `load_into_torch`."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 
 def load_into_torch(arrays: Mapping[str, Any], model: torch.nn.Module) -> torch.nn.Module:
-    """Put what `load_npz` or `jax_to_torch` returned into a torch model, and return that model.
+    """Load weights into a torch model, and return the model.
 
-    A feature extractor that the arrays say nothing of stays as it is.
+    The weights come from `load_npz` or `jax_to_torch`. A feature extractor keeps its own if the arrays do not name it.
     """
     state = {name: torch.tensor(np.asarray(_to_numpy(value))) for name, value in arrays.items()}
     extractor = {name: value for name, value in model.state_dict().items() if name.startswith(_EXTRACTOR)}
@@ -123,9 +130,12 @@ def load_into_torch(arrays: Mapping[str, Any], model: torch.nn.Module) -> torch.
 
 
 def noise_to_jax(noise: Any) -> Any:
-    """Noise of a torch model as that of a JAX one; leading axes, of draws, stay in front.
+    """Convert noise of a torch model for a JAX model.
 
-    One ``(eps_weight, eps_bias)`` of a layer or a last layer, or a tuple of them, one a layer.
+    Leading axes of draws stay in front.
+
+    Args:
+        noise: a pair ``(eps_weight, eps_bias)`` of a layer or a last layer, or a tuple of pairs, one per layer.
     """
     if isinstance(noise[0], (tuple, list)):
         return tuple(noise_to_jax(layer) for layer in noise)
@@ -134,7 +144,7 @@ def noise_to_jax(noise: Any) -> Any:
 
 
 def noise_to_torch(noise: Any) -> Any:
-    """Noise of a JAX model as that of a torch one: the inverse of `noise_to_jax`."""
+    """Convert noise of a JAX model for a torch model."""
     if not isinstance(noise, Mapping):
         return tuple(noise_to_torch(layer) for layer in noise)
     kernel = np.swapaxes(np.asarray(noise["kernel"]), -1, -2).copy()
@@ -142,7 +152,7 @@ def noise_to_torch(noise: Any) -> Any:
 
 
 def jax_layers(model: Any) -> list[tuple[str, BayesianLinear]]:
-    """The Bayesian layers of a JAX model with the names that the documented class of the same name gives them."""
+    """List the Bayesian layers and documented names of a JAX model."""
     if isinstance(model, BayesianLinear):
         return [("", model)]
     if isinstance(model, dj.LastLayerVariationalInference):
@@ -156,7 +166,7 @@ def jax_layers(model: Any) -> list[tuple[str, BayesianLinear]]:
 
 
 def torch_layers(model: torch.nn.Module) -> list[Any]:
-    """The Bayesian layers of a torch model, in order."""
+    """List the Bayesian layers of a torch model, in order."""
     return [module for module in model.modules() if hasattr(module, "weight_posterior")]
 
 
@@ -169,7 +179,7 @@ def _posteriors_alone(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _take_noise(model: dj.HomoscedasticBayesByBackpropRegressor, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the learned noise into the model; what is left of the weights."""
+    """Put learned noise into the model; return the other weights."""
     if _NOISE not in state_dict:
         raise ValueError(f"Expected {_NOISE} among the weights; got none.")
     variable = model.layers[-1].raw_var
@@ -189,12 +199,16 @@ def _join(layer: str, posterior: str, part: str) -> str:
 
 
 def _order(layer: str) -> tuple[bool, list[int]]:
-    """Hidden layers by their number, ``output_layer`` after them."""
+    """Sort key: hidden layers by their number, then ``output_layer``."""
     return layer.endswith("output_layer"), [int(number) for number in re.findall(r"\d+", layer)]
 
 
 def _by_layer(arrays: Mapping[str, Any]) -> dict[str, dict[tuple[str, str], Any]]:
-    """{layer name: {("weight", "mu"): array, ...}}, the layers in the order of the network."""
+    """Group arrays by layer, in the order of the network.
+
+    Returns:
+        {layer name: {("weight", "mu"): array, ...}}.
+    """
     layers: dict[str, dict[tuple[str, str], Any]] = {}
     for name, values in arrays.items():
         found = _NAME.match(name)
@@ -223,7 +237,7 @@ def _fill(layer: BayesianLinear, name: str, parts: Mapping[tuple[str, str], Any]
 
 
 def _jax_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The documented names and layout, as numpy arrays."""
+    """Return the weights under documented names, in the documented layout."""
     arrays = {}
     for name, layer in jax_layers(model):
         if layer.bias_posterior is None:

@@ -1,8 +1,9 @@
-"""A case names a computation, its inputs, both sides and its tolerance; the harness runs it and measures the errors.
+"""Cases of the comparison, and the measurement of their errors.
 
-Both sides get the same numpy arrays, noise included, so no test compares two random generators. A side is a function
-of the arrays, by name, and returns one array or several by name. The gradient is that of a fixed weighted sum of one
-of them, by the inputs that the case lists.
+A case names a computation, its inputs, its two sides and its tolerance; the harness runs both sides. They get the same
+numpy arrays, noise included, so no test compares two random generators. A side is a function of the arrays by name,
+and returns an array or several arrays by name. The harness differentiates a fixed weighted sum of an output with
+respect to the inputs that the case lists.
 """
 
 from __future__ import annotations
@@ -24,27 +25,30 @@ from parity_tests.tolerances import BY_NAME, CONDITIONING_ULP, SUM, Tolerance
 Arrays = dict[str, np.ndarray]
 Side = Callable[[dict[str, Any]], Any]
 DTYPES = ("float32", "float64")
-# Computed in bfloat16, and handed over in float32, which holds every bfloat16 number: numpy knows no bfloat16.
+# A case of this dtype computes in bfloat16. Its arrays are float32, which holds every bfloat16 number, because numpy
+# knows no bfloat16.
 LOW = "bfloat16"
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One computation that both packages can do.
+    """Computation that both packages can do.
 
     Attributes:
-        name: unique, shown in the report.
-        inputs: of a dtype name; arrays by name, floats in float64 (the harness casts them), the noise among them.
-        jax_side, torch_side: of inputs by name, as arrays of that package.
-        reference: the same of 60-digit numbers; None where there is none.
-        wrt: inputs to take the gradient by; in `torch_side` these are `nn.Parameter`s.
-        grad_of: the output that is differentiated, where there are several.
+        name: unique name, shown in the report.
+        inputs: function from a dtype name to arrays by name, the noise among them. Floating arrays are float64; the
+            harness casts them.
+        jax_side, torch_side: functions of the inputs by name, as arrays of that package.
+        reference: the same function of 60-digit numbers, or None.
+        wrt: names of the inputs to differentiate by; `torch_side` gets these as `nn.Parameter`s.
+        grad_of: name of the output to differentiate.
         tolerance, grad_tolerance: names in `tolerances.BY_NAME`.
-        conditioning: of the exact inputs: what one ulp of an intermediate moves each quantity by, in ulp of 1.
-        original_side: of (module, inputs): the same by the original package, where it is installed.
-        fault: what the original is known to get wrong here; "" where it should agree.
-        dtypes: the precisions that it is run in. In `LOW` the inputs are bfloat16 numbers in float32 arrays, and the
-            sides do the rounding and return float32.
+        conditioning: function from the inputs to the change of each quantity that a rounding of an intermediate number
+            by one ulp causes, in ulp of 1.
+        original_side: function of (module, inputs) that computes the same with the original package, or None.
+        fault: known fault of the original in this case; "" if the original should agree.
+        dtypes: precisions to run the case in. In `LOW` the inputs are bfloat16 numbers in float32 arrays, and the
+            sides round to bfloat16 and return float32.
     """
 
     name: str
@@ -64,11 +68,12 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Error:
-    """How far two computations lie apart: the largest over all entries.
+    """Largest difference of two computations over all entries.
 
     Attributes:
-        absolute: the difference. ulp: in eps times what it is relative to, conditioning included.
-        share: in parts of what the tolerance allows; up to 1 passes.
+        absolute: the difference itself.
+        ulp: the difference in units of eps times the size that it is relative to, conditioning included.
+        share: the difference as a part of what the tolerance allows; up to 1 passes.
     """
 
     absolute: float
@@ -77,23 +82,23 @@ class Error:
 
 
 def devices() -> dict[str, str]:
-    """The devices that the two packages compute on here."""
+    """Return the devices that the two packages compute on."""
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {"jax": jax.devices()[0].device_kind, "torch": card}
 
 
 def torch_device() -> torch.device:
-    """A GPU where there is one."""
+    """Return the GPU, or the CPU if there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-# What lets torch compute, or sum up, in a shorter format than it was asked for.
+# Settings that let torch multiply or sum in a shorter format than the tensors have.
 _SHORTCUTS = ("allow_tf32", "allow_bf16_reduced_precision_reduction")
 
 
 @contextlib.contextmanager
 def precisely(dtype: str) -> Iterator[None]:
-    """x64 as `dtype` needs it and no short matmul formats on an accelerator; afterwards all as it was."""
+    """Compute without short matmul formats, and with x64 for float64."""
     matmul = torch.backends.cuda.matmul
     before = {name: getattr(matmul, name) for name in _SHORTCUTS}
     try:
@@ -107,19 +112,29 @@ def precisely(dtype: str) -> Iterator[None]:
 
 
 def storage(dtype: str) -> str:
-    """The dtype of the arrays that hold numbers of `dtype`."""
+    """Return the dtype of arrays that hold `dtype` numbers."""
     return "float32" if dtype == LOW else dtype
 
 
 def cast(arrays: Arrays, dtype: str) -> Arrays:
-    """Floating arrays rounded to `dtype`, the others as they are."""
-    rounded = lambda v: v.astype(jnp.dtype(dtype)).astype(storage(dtype))
-    return {k: rounded(v) if np.issubdtype(v.dtype, np.floating) else v for k, v in arrays.items()}
+    """Round floating arrays to `dtype`, and keep the others."""
+
+    def rounded(values: np.ndarray) -> np.ndarray:
+        if not np.issubdtype(values.dtype, np.floating):
+            return values
+        return values.astype(jnp.dtype(dtype)).astype(storage(dtype))
+
+    return {name: rounded(values) for name, values in arrays.items()}
 
 
 @functools.cache
 def run(case: Case, dtype: str) -> dict[str, Arrays]:
-    """All quantities of a case, by backend ("jax", "torch", "reference"); gradients are under "d <input>"."""
+    """Compute all quantities of a case.
+
+    Returns:
+        {"jax": quantities, "torch": quantities, "reference": quantities}, each by name; the last only if the case has a
+        reference. The gradient by an input is named "d <input>".
+    """
     arrays = cast(case.inputs(dtype), dtype)
     with precisely(dtype):
         found = {"jax": _jax_quantities(case, arrays), "torch": torch_quantities(case, case.torch_side, arrays)}
@@ -129,7 +144,7 @@ def run(case: Case, dtype: str) -> dict[str, Arrays]:
 
 
 def errors(case: Case, dtype: str, one: Arrays, other: Arrays) -> dict[str, Error]:
-    """The errors of `one` against `other`, over all values and over all gradients."""
+    """Measure the errors of all values and of all gradients."""
     groups: dict[str, list[Error]] = {}
     conditioning = case.conditioning(cast(case.inputs(dtype), dtype)) if case.conditioning else {}
     if one.keys() != other.keys():
@@ -143,7 +158,14 @@ def errors(case: Case, dtype: str, one: Arrays, other: Arrays) -> dict[str, Erro
 
 
 def error_of(one: np.ndarray, other: np.ndarray, dtype: str, tolerance: Tolerance = SUM, extra: Any = 0.0) -> Error:
-    """The error of one tensor; `extra` is a further allowance, in `CONDITIONING_ULP` ulp of 1."""
+    """Measure the error of a tensor.
+
+    Args:
+        one, other: computed and expected values.
+        dtype: precision of the computation.
+        tolerance: allowed error.
+        extra: further allowance, in `CONDITIONING_ULP` ulp of 1.
+    """
     if one.shape != other.shape:
         raise ValueError(f"Expected shape {other.shape}; got {one.shape}.")
     if one.dtype != np.dtype(storage(dtype)):
@@ -161,7 +183,7 @@ def error_of(one: np.ndarray, other: np.ndarray, dtype: str, tolerance: Toleranc
 
 
 def worst(group: list[Error]) -> Error:
-    """The largest of each measure."""
+    """Return the largest of each measure."""
     return Error(max(e.absolute for e in group), max(e.ulp for e in group), max(e.share for e in group))
 
 
@@ -170,7 +192,7 @@ def _named(outputs: Any) -> dict[str, Any]:
 
 
 def _weights(shape: tuple[int, ...]) -> np.ndarray:
-    """The weights of the sum that is differentiated: none is zero, and a scalar has 1."""
+    """Weights of the differentiated sum; none is zero."""
     return np.cos(np.arange(int(np.prod(shape)))).reshape(shape)
 
 
@@ -186,14 +208,14 @@ def _jax_quantities(case: Case, arrays: Arrays) -> Arrays:
     if not wrt:
         outputs, gradients = jax.jit(lambda rest: _named(case.jax_side(rest)))(inputs), {}
     else:
-        # One program a case: value and gradient are compiled together.
+        # One program per case: value and gradient are compiled together.
         (_, outputs), gradients = jax.jit(jax.value_and_grad(scalar, has_aux=True))(wrt, inputs)
     found = {**outputs, **{f"d {name}": gradient for name, gradient in gradients.items()}}
     return {name: np.asarray(values) for name, values in found.items()}
 
 
 def torch_quantities(case: Case, side: Side, arrays: Arrays) -> Arrays:
-    """Values and gradients of a torch side: ours, or the original's."""
+    """Compute values and gradients of a torch side."""
     inputs: dict[str, Any] = {name: torch.tensor(values, device=torch_device()) for name, values in arrays.items()}
     inputs |= {name: torch.nn.Parameter(inputs[name]) for name in case.wrt}
     found = _named(side(inputs))
@@ -207,7 +229,7 @@ def torch_quantities(case: Case, side: Side, arrays: Arrays) -> Arrays:
 
 def _reference_quantities(case: Case, arrays: Arrays) -> Arrays:
     side = case.reference
-    assert side is not None  # for the type checker: the caller has looked
+    assert side is not None  # for the type checker: the caller has checked
     inputs = reference.lift(arrays)
 
     def target(inputs):
@@ -215,4 +237,6 @@ def _reference_quantities(case: Case, arrays: Arrays) -> Arrays:
 
     found = {name: reference.to_floats(values) for name, values in _named(side(inputs)).items()}
     weights = _weights(found[case.grad_of].shape) if case.wrt else np.zeros(())
-    return found | {f"d {name}": reference.gradient(target, inputs, name, weights) for name in case.wrt}
+    central = BY_NAME[case.grad_tolerance].per_entry
+    gradients = {name: reference.gradient(target, inputs, name, weights, central=central) for name in case.wrt}
+    return found | {f"d {name}": values for name, values in gradients.items()}

@@ -1,7 +1,7 @@
-"""One description of a model, and the model that each package, and 60-digit arithmetic, makes of it.
+"""Models of both packages, and in 60 digits.
 
-Weights and noise are inputs of a case, under the documented names and as ``[out, in]``, so gradients come out in that
-layout on both sides.
+All are made from a `Spec`. Weights and noise are inputs of a case, under the documented names and as ``[out, in]``, so
+both sides return gradients in that layout.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from parity_tests import bridge
 from parity_tests import reference as ref
 from parity_tests.harness import Arrays
 
-# By the names that both packages take, in 60 digits.
+# Activations in 60 digits, by the names that both packages accept.
 _ACTIVATIONS = {"relu": ref.relu, "gelu": ref.gelu, "tanh": ref.tanh, "silu": ref.silu}
 ACTIVATIONS = tuple(_ACTIVATIONS)
 _FEATURE_NAMES = ("features.weight", "features.bias")
@@ -30,11 +30,20 @@ _NOISE_NAME = "raw_var"
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A network: sizes, activation, prior, and the likelihood that it names.
+    """Sizes, activation, prior and likelihood of a network.
 
-    `outputs` counts targets; a heteroscedastic network has two numbers for each. With no likelihood, or a categorical
-    one, it is the documented MLP, whose task is left to the criterion; else the regressor of that likelihood. With
-    `features` it is a last layer of that likelihood's task, over tanh(x W + b) with so many features.
+    Without a likelihood, or with a categorical likelihood, the network is the documented MLP, which leaves its task to
+    the criterion. With another likelihood it is the regressor of that likelihood.
+
+    Attributes:
+        inputs: size of the input.
+        hidden: sizes of the hidden layers.
+        outputs: number of targets or classes; a heteroscedastic network has two outputs per target.
+        activation: name of the activation.
+        prior_mu, prior_sigma: mean and standard deviation of the prior.
+        likelihood: likelihood of `deepuq_jax`, or None.
+        features: if positive, the network is a last layer of the likelihood's task over tanh(x W + b), with this number
+            of features.
     """
 
     inputs: int = 2
@@ -48,10 +57,12 @@ class Spec:
 
     @property
     def task(self) -> str:
+        """Task of the likelihood."""
         return self.likelihood.task
 
     @property
     def is_mlp(self) -> bool:
+        """Whether the network is the documented MLP."""
         return self.likelihood is None or isinstance(self.likelihood, dj.Categorical)
 
     @property
@@ -61,34 +72,39 @@ class Spec:
 
     @property
     def is_homoscedastic(self) -> bool:
-        """Whether the raw variances are a parameter, the same for every input."""
+        """Whether the raw variances are a parameter."""
         return isinstance(self.likelihood, dj.HomoscedasticGaussian)
 
     @property
     def is_heteroscedastic(self) -> bool:
+        """Whether the raw variances depend on the input."""
         return self.predicts_noise and not self.is_homoscedastic
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Of the Bayesian layers."""
+        """Sizes of the Bayesian layers' inputs and outputs."""
         hidden = () if self.features else self.hidden
         return self.features or self.inputs, *hidden, self.outputs * (2 if self.is_heteroscedastic else 1)
 
     @property
     def weight_names(self) -> tuple[str, ...]:
-        """Of all that is trained."""
-        names = (*_FEATURE_NAMES, *self.posterior_names) if self.features else self.posterior_names
-        return (*names, _NOISE_NAME) if self.is_homoscedastic else names
+        """Names of all trained tensors."""
+        features = _FEATURE_NAMES if self.features else ()
+        noise = (_NOISE_NAME,) if self.is_homoscedastic else ()
+        return (*features, *self.posterior_names, *noise)
 
     @property
     def posterior_names(self) -> tuple[str, ...]:
-        """The documented state-dict keys."""
+        """Documented state-dict keys."""
         parts = [f"{p}_posterior.{part}" for p in ("weight", "bias") for part in ("mu", "rho")]
         return tuple(f"layers.{2 * i}.{part}" for i in range(len(self.sizes) - 1) for part in parts)
 
 
 def draw_weights(spec: Spec, rng: np.random.Generator) -> Arrays:
-    """Means as large as a trained network's, and scales on both sides of the prior's."""
+    """Draw means, and scales above and below the prior's.
+
+    The means are as large as those of a trained network.
+    """
     weights: Arrays = {}
     if spec.features:
         weights["features.weight"] = rng.normal(size=(spec.features, spec.inputs))
@@ -103,7 +119,7 @@ def draw_weights(spec: Spec, rng: np.random.Generator) -> Arrays:
 
 
 def draw_noise(spec: Spec, rng: np.random.Generator, *draws: int) -> Arrays:
-    """Standard normal noise, with leading axes for draws."""
+    """Draw standard normal noise, with leading axes for draws."""
     noise: Arrays = {}
     for i, (fan_in, fan_out) in enumerate(pairwise(spec.sizes)):
         noise[f"noise.{i}.weight"] = rng.normal(size=(*draws, fan_out, fan_in))
@@ -112,18 +128,21 @@ def draw_noise(spec: Spec, rng: np.random.Generator, *draws: int) -> Arrays:
 
 
 def torch_noise(spec: Spec, inputs: dict[str, Any]) -> tuple[Any, ...]:
-    """The noise among the inputs as torch takes it: a pair of each layer, the head's alone of a last layer."""
+    """Return the noise among the inputs as torch expects it.
+
+    A network has a pair per layer; a last layer has the pair of its head.
+    """
     pairs = tuple((inputs[f"noise.{i}.weight"], inputs[f"noise.{i}.bias"]) for i in range(len(spec.sizes) - 1))
     return pairs[0] if spec.features else pairs
 
 
 def jax_noise(spec: Spec, inputs: dict[str, Any]) -> Any:
-    """The noise among the inputs as JAX takes it."""
+    """Return the noise among the inputs as JAX expects it."""
     return bridge.noise_to_jax(torch_noise(spec, inputs))
 
 
 def jax_model(spec: Spec, inputs: dict[str, Any]) -> Any:
-    """The JAX model with the weights among the inputs."""
+    """Build the JAX model with the weights among the inputs."""
     dtype = inputs[spec.weight_names[0]].dtype
     prior = dj.GaussianPrior(spec.prior_mu, spec.prior_sigma)
     options: dict[str, Any] = dict(prior=prior, param_dtype=dtype, rngs=nnx.Rngs(0))
@@ -157,7 +176,7 @@ def _jax_network(spec: Spec, options: dict[str, Any]) -> dj.BayesByBackpropMLP:
 
 
 def torch_model(spec: Spec, inputs: dict[str, Any]) -> Any:
-    """The torch model with the weights among the inputs; it holds those very Parameters."""
+    """Build the torch model with the inputs as its Parameters."""
     prior: dict[str, Any] = dict(prior_sigma=spec.prior_sigma, prior_mu=spec.prior_mu)
     model = _torch_last_layer(spec, inputs, prior) if spec.features else _torch_network(spec, prior)
     return put_parameters(model, spec, inputs)
@@ -186,13 +205,16 @@ def _torch_network(spec: Spec, prior: dict[str, Any]) -> torch.nn.Module:
 
 
 def original_model(module: Any, spec: Spec, inputs: dict[str, Any]) -> Any:
-    """The original's MLP with the weights among the inputs."""
+    """Build the original's MLP with the weights among the inputs."""
     model = module.BayesByBackpropMLP(spec.inputs, spec.hidden, spec.outputs, spec.prior_sigma)
     return put_parameters(model, spec, inputs)
 
 
 def put_parameters(model: torch.nn.Module, spec: Spec, inputs: dict[str, Any]) -> torch.nn.Module:
-    """Make the inputs the parameters themselves, not copies, so that their gradients can be asked for."""
+    """Make the inputs the parameters of the model.
+
+    They are not copied, so that they have gradients.
+    """
     for i, layer in enumerate(bridge.torch_layers(model)):
         for posterior in ("weight", "bias"):
             for part in ("mu", "rho"):
@@ -208,7 +230,7 @@ def _as_parameter(value: torch.Tensor) -> torch.nn.Parameter:
 
 
 def reference_outputs(spec: Spec, inputs: Arrays, draw: int | None) -> np.ndarray:
-    """Outputs of one draw, or at the means, in 60 digits."""
+    """Compute the outputs of a draw, or at the means."""
     h = inputs["x"]
     if spec.features:
         h = ref.tanh(h @ inputs["features.weight"].T + inputs["features.bias"])
@@ -233,7 +255,7 @@ def _reference_weight(inputs: Arrays, i: int, posterior: str, draw: int | None) 
 
 
 def reference_kl(spec: Spec, inputs: Arrays) -> Any:
-    """The KL of the whole network in 60 digits."""
+    """Compute the KL of the whole network in 60 digits."""
     prior = ref.mp.mpf(spec.prior_mu), ref.mp.mpf(spec.prior_sigma)
     names = [name[: -len(".mu")] for name in spec.weight_names if name.endswith(".mu")]
     return sum(ref.gaussian_kl(inputs[f"{name}.mu"], inputs[f"{name}.rho"], *prior).sum() for name in names)

@@ -1,4 +1,7 @@
-"""The original package, `deepuq` (uqdeepnn 0.1.10 on PyPI), as a third column where it happens to be installed."""
+"""Comparison with the original package, if it is installed.
+
+It is `deepuq`, on PyPI `uqdeepnn` 0.1.10.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from parity_tests.harness import Arrays, Case, cast, precisely, torch_quantities
 
 @functools.cache
 def module() -> Any | None:
-    """``deepuq.methods.vi``, or None where the package is absent."""
+    """Return ``deepuq.methods.vi``, or None if the package is absent."""
     if importlib.util.find_spec("deepuq") is None:
         return None
     return importlib.import_module("deepuq.methods.vi")
@@ -25,7 +28,7 @@ def module() -> Any | None:
 
 @functools.cache
 def run(case: Case, dtype: str) -> Arrays | None:
-    """The original's quantities of a case; None where it is absent or the case is not one it can do."""
+    """Compute a case with the original, if it can."""
     original, side = module(), case.original_side
     if original is None or side is None:
         return None
@@ -35,7 +38,10 @@ def run(case: Case, dtype: str) -> Arrays | None:
 
 @contextlib.contextmanager
 def fed_noise(noise: Sequence[tuple[Any, Any]], draws: int) -> Iterator[None]:
-    """The original draws with ``torch.randn_like``, weight before bias, layer by layer, draw by draw: feed it that."""
+    """Replace the original's ``torch.randn_like`` by given noise.
+
+    The original draws weight before bias, layer by layer, draw by draw.
+    """
     queue = [eps[draw] for draw in range(draws) for pair in noise for eps in pair]
 
     def next_noise(like: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

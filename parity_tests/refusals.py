@@ -1,4 +1,4 @@
-"""What the documented page refuses or warns of: one input, given to both packages."""
+"""Calls that the documented page refuses, for both packages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ _IDENTITY: dict[str, Any] = dict(feature_extractor=jax.nn.identity, feature_dim=
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """A call that must raise `error` on both sides; each takes the package's model of the documented MLP."""
+    """Call that must raise the same error in both packages.
+
+    Attributes:
+        name: unique name.
+        error: type of the error.
+        jax_call, torch_call: the call in each package.
+    """
 
     name: str
     error: type[Exception]
@@ -65,12 +71,12 @@ def torch_heteroscedastic(**how: Any) -> dt.HeteroscedasticBayesByBackpropRegres
 
 
 def jax_last_layer(task: str = "regression", **how: Any) -> dj.LastLayerVariationalInference:
-    """Over three features, which are the inputs."""
+    """Build a last layer over the three inputs themselves."""
     return dj.LastLayerVariationalInference(**_default(how, **_IDENTITY), task=task, rngs=nnx.Rngs(0))
 
 
 def torch_last_layer(task: str = "regression", **how: Any) -> dt.LastLayerVariationalInference:
-    """The same."""
+    """Build the same last layer."""
     extractor = dict(feature_extractor=torch.nn.Identity())
     return dt.LastLayerVariationalInference(**_default(how, **_IDENTITY | extractor), task=task)
 
@@ -109,8 +115,8 @@ def torch_predict(x: Any = X, **how: Any) -> Any:
 
 
 def same(name: str, error: type[Exception], one: Callable, other: Callable, *args: Any, **how: Any) -> Refusal:
-    """The same arguments to both."""
-    return Refusal(name, error, lambda: one(*args, **how), lambda: other(*args, **how))
+    """Refusal of the same arguments by both."""
+    return Refusal(name, error, partial(one, *args, **how), partial(other, *args, **how))
 
 
 def _counts() -> list[Refusal]:
@@ -139,7 +145,10 @@ def _batch_counts() -> list[Refusal]:
 
 
 def _regression_targets() -> list[Refusal]:
-    """Targets that would broadcast, refused by mean squared error, learned noise, and known noise."""
+    """Targets that would broadcast.
+
+    Mean squared error, learned noise and known noise refuse them.
+    """
     found = []
     known = dict(log_likelihood=dj.Gaussian(1.0)), dict(log_likelihood=ft.gaussian_log_likelihood(1.0))
     for shape in ((4,), (4, 2)):
@@ -170,18 +179,21 @@ def _shapes() -> list[Refusal]:
 
 
 def _models() -> list[Refusal]:
-    layer = lambda sigma: lambda: dj.BayesianLinear(3, 2, prior=dj.GaussianPrior(0.0, sigma), rngs=nnx.Rngs(0))
+    def jax_layer(prior_sigma: float) -> dj.BayesianLinear:
+        return dj.BayesianLinear(3, 2, prior=dj.GaussianPrior(0.0, prior_sigma), rngs=nnx.Rngs(0))
+
+    def torch_layer(prior_sigma: float) -> dt.BayesianLinear:
+        return dt.BayesianLinear(3, 2, prior_sigma)
+
+    def jax_net(*sizes: Any) -> dj.BayesByBackpropMLP:
+        return dj.BayesByBackpropMLP(*sizes, rngs=nnx.Rngs(0))
+
     found = [
-        Refusal(f"prior_sigma={s!r}", ValueError, layer(s), lambda s=s: dt.BayesianLinear(3, 2, s))
-        for s in (0.0, -1.0, float("nan"), float("inf"))
+        same(f"prior_sigma={sigma!r}", ValueError, jax_layer, torch_layer, sigma)
+        for sigma in (0.0, -1.0, float("nan"), float("inf"))
     ]
     found += [
-        Refusal(
-            f"sizes {sizes}",
-            ValueError,
-            lambda sizes=sizes: dj.BayesByBackpropMLP(*sizes, rngs=nnx.Rngs(0)),
-            lambda sizes=sizes: dt.BayesByBackpropMLP(*sizes),
-        )
+        same(f"sizes {sizes}", ValueError, jax_net, dt.BayesByBackpropMLP, *sizes)
         for sizes in ((0, (5,), 2), (3, (0,), 2), (3, (5,), -1))
     ]
     found.append(
@@ -193,14 +205,14 @@ def _models() -> list[Refusal]:
         )
     )
     found += [
-        Refusal(f"noise sigma={s!r}", ValueError, lambda s=s: dj.Gaussian(s), lambda s=s: ft.gaussian_log_likelihood(s))
-        for s in (0.0, -1.0, float("nan"))
+        same(f"noise sigma={sigma!r}", ValueError, dj.Gaussian, ft.gaussian_log_likelihood, sigma)
+        for sigma in (0.0, -1.0, float("nan"))
     ]
     return found
 
 
 def _noise() -> list[Refusal]:
-    """A stack of three draws where two are asked for; one layer's noise too few."""
+    """Three draws instead of two, and a missing layer."""
     pairs = [(np.zeros((3, 5, 3), np.float32), np.zeros((3, 5), np.float32))]
     pairs += [(np.zeros((3, 2, 5), np.float32), np.zeros((3, 2), np.float32))]
     for_jax = tuple({"kernel": jnp.asarray(w.swapaxes(1, 2)), "bias": jnp.asarray(b)} for w, b in pairs)
@@ -229,26 +241,25 @@ def _noise() -> list[Refusal]:
 
 
 def _aleatoric() -> list[Refusal]:
-    shapes = [
-        Refusal(
+    def of_shape(shape: tuple[int, ...]) -> Refusal:
+        return Refusal(
             f"aleatoric_var of shape {shape}",
             ValueError,
-            lambda shape=shape: jax_predict(aleatoric_var=jnp.ones(shape)),
-            lambda shape=shape: torch_predict(aleatoric_var=torch.ones(shape)),
+            lambda: jax_predict(aleatoric_var=jnp.ones(shape)),
+            lambda: torch_predict(aleatoric_var=torch.ones(shape)),
         )
-        for shape in ((3,), (2, 4, 2), (1, 4, 2), (4, 3))
-    ]
+
     bad = ((-1.0, ValueError), (float("nan"), ValueError), ("1", TypeError))
-    return shapes + [
+    return [of_shape(shape) for shape in ((3,), (2, 4, 2), (1, 4, 2), (4, 3))] + [
         same(f"aleatoric_var={value!r}", error, jax_predict, torch_predict, aleatoric_var=value) for value, error in bad
     ]
 
 
 def _later_models() -> list[Refusal]:
-    """What only the later classes can be wrong in."""
+    """Arguments of the classes of later releases."""
     y = np.zeros((4, 2), np.float32)
     makers = [
-        ("MLP", jax_mlp, lambda **how: dt.BayesByBackpropMLP(3, [5], 2, **how)),
+        ("MLP", jax_mlp, partial(dt.BayesByBackpropMLP, 3, [5], 2)),
         ("regressor", jax_regressor, torch_regressor),
         ("heteroscedastic", jax_heteroscedastic, torch_heteroscedastic),
     ]
@@ -279,7 +290,7 @@ def _later_models() -> list[Refusal]:
 
 
 def _on_models(name: str, error: type[Exception], method: str, *arrays: np.ndarray, **how: Any) -> Refusal:
-    """A method of a last layer."""
+    """Refusal by a method of a last layer."""
     return Refusal(
         name,
         error,

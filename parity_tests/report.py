@@ -1,8 +1,12 @@
-"""The report: a row for each case, precision and kind of quantity, as data, and as Markdown made of that data alone."""
+"""Report of the comparison, as data and as Markdown.
+
+It has a row per case, precision and kind of quantity. The Markdown is made from the data alone.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import math
 import platform
@@ -11,6 +15,7 @@ from typing import Any
 
 from parity_tests import cases, harness, original, trajectories
 from parity_tests.harness import DTYPES, LOW, Error
+from parity_tests.progress import tracked
 from parity_tests.tolerances import BY_NAME
 
 RESULTS = Path(__file__).parent / "results"
@@ -24,12 +29,14 @@ _TITLES = {
 
 
 def collect() -> dict[str, Any]:
-    """Run everything, and return what JSON can hold."""
-    rows = [row for case in cases.ALL for dtype in case.dtypes for row in _case_rows(case, dtype)]
-    for run in trajectories.RUNS:
-        for dtype in DTYPES:
-            measured = {"jax torch": _plain(trajectories.error(run, dtype))}
-            rows.append(_row(run.name, dtype, "parameters", "trajectory", "", measured))
+    """Run everything; return the report as JSON can hold it."""
+    rows = []
+    for group, members in cases.GROUPS.items():
+        for case, dtype in tracked(group, [(member, dtype) for member in members for dtype in member.dtypes]):
+            rows += _case_rows(case, dtype)
+    for run, dtype in tracked("training", list(itertools.product(trajectories.RUNS, DTYPES))):
+        measured = {"jax torch": _plain(trajectories.error(run, dtype))}
+        rows.append(_row(run.name, dtype, "parameters", "trajectory", "", measured))
     names = ("jax", "torch", "flax", "optax", "numpy", "mpmath")
     return {
         "devices": harness.devices(),
@@ -40,7 +47,7 @@ def collect() -> dict[str, Any]:
 
 
 def markdown(data: dict[str, Any]) -> str:
-    """The report for people."""
+    """Write the report as Markdown."""
     pairs = [pair for pair in _TITLES if any(pair in row["errors"] for row in data["rows"])]
     lines = ["# Parity of deepuq_jax and deepuq_torch", "", *_preamble(data), ""]
     for dtype in (*DTYPES, LOW):
@@ -59,7 +66,7 @@ def markdown(data: dict[str, Any]) -> str:
 
 
 def worst_rows(data: dict[str, Any], count: int = 8) -> list[str]:
-    """The rows that use up most of their tolerance, the original's apart."""
+    """List the rows that use most of their tolerance."""
     measured = [
         (error["share"], f"{row['case']}, {row['what']}, {row['dtype']}, {_TITLES[pair]}: {_cell(error)}")
         for row in data["rows"]
@@ -73,7 +80,7 @@ def worst_rows(data: dict[str, Any], count: int = 8) -> list[str]:
 
 
 def passes(data: dict[str, Any]) -> bool:
-    """Whether every error of ours lies within its tolerance."""
+    """Return whether our packages are within every tolerance."""
     return all(
         error["share"] is not None and error["share"] <= 1.0
         for row in data["rows"]
@@ -83,7 +90,7 @@ def passes(data: dict[str, Any]) -> bool:
 
 
 def write(data: dict[str, Any], folder: Path) -> None:
-    """``report.json`` and ``report.md``."""
+    """Write ``report.json`` and ``report.md``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(markdown(data), encoding="utf-8")
@@ -109,7 +116,10 @@ def _row(name: str, dtype: str, what: str, tolerance: str, fault: str, measured:
 
 
 def _plain(error: Error) -> dict[str, float | None]:
-    """JSON knows no infinity: None stands for it. Four digits are enough to compare two runs by."""
+    """Convert an error for JSON.
+
+    None stands for infinity, which JSON does not have. Four digits suffice to compare two runs.
+    """
     values = {"absolute": error.absolute, "ulp": error.ulp, "share": error.share}
     return {k: float(f"{v:.4g}") if math.isfinite(v) else None for k, v in values.items()}
 
@@ -131,8 +141,8 @@ def _preamble(data: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
     return [
         f"JAX on {data['devices']['jax']}, torch on {data['devices']['torch']}; {versions}.",
-        "Each cell is the largest absolute error over all entries of all quantities, and the largest in units of the",
-        "last place (eps times the size that the tolerance is relative to). 60 digits: mpmath. TF32 is off.",
+        "Each cell shows the largest absolute error over all entries of all quantities, and the largest error in units",
+        "of the last place (eps times the size that the tolerance is relative to). 60 digits: mpmath. TF32 is off.",
     ]
 
 

@@ -1,7 +1,10 @@
-"""How far the roundings of bfloat16 can move a network's outputs and gradients: a running error bound, in float64.
+"""Bounds on the effect of bfloat16 roundings.
 
-Beside each number its error is carried along, to first order: what comes in times the size of the slope, plus half an
-eps of everything that is rounded here. Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.3.
+They are running error bounds of a network's outputs and gradients, computed in float64. Each number carries a bound on
+its error, to first order: the error that comes in times the size of the slope, plus half an eps of every number that is
+rounded.
+
+Source: Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.3.
 """
 
 from __future__ import annotations
@@ -19,7 +22,13 @@ _U = 2.0**-8  # half of bfloat16's eps: the relative error of one rounding
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass of a network on one draw: by layer, its weights and what came in, and the outputs; each error beside."""
+    """Pass of a network on a draw, with error bounds.
+
+    Attributes:
+        weights: drawn weights [out, in] of each layer.
+        inputs, input_errors: inputs [batch, in] of each layer, and their errors.
+        outputs, output_error: outputs [batch, out] of the network, and their error.
+    """
 
     weights: list[np.ndarray]
     inputs: list[np.ndarray]
@@ -29,13 +38,20 @@ class Pass:
 
 
 def drawn(i: Arrays, layer: int, posterior: str, draw: Any) -> np.ndarray:
-    """A weight tensor of one draw; `draw` is its index, or ``...`` where noise has no axis of draws."""
+    """Draw a weight tensor.
+
+    Args:
+        draw: index of the draw, or ``...`` for noise without an axis of draws.
+    """
     mu, rho = (i[f"layers.{2 * layer}.{posterior}_posterior.{part}"] for part in ("mu", "rho"))
     return mu + np.log1p(np.exp(rho)) * i[f"noise.{layer}.{posterior}"][draw]
 
 
 def forward(spec: Spec, i: Arrays, draw: Any) -> Pass:
-    """Rounded are a layer's weights, its bias, their product with x, the sum with the bias, and the activation."""
+    """Run a pass.
+
+    A layer rounds its weights, its bias, their product with x, the sum with the bias, and the activation.
+    """
     h, error = i["x"], np.zeros_like(i["x"])
     weights, inputs, errors = [], [], []
     last = len(spec.sizes) - 2
@@ -55,13 +71,17 @@ def forward(spec: Spec, i: Arrays, draw: Any) -> Pass:
 
 
 def backward(spec: Spec, i: Arrays, draw: Any, slope: np.ndarray, slope_error: np.ndarray) -> Arrays:
-    """The errors of the gradients of a tanh network, by input, where those of its outputs are `slope`."""
+    """Bound the errors of a tanh network's gradients, by input.
+
+    Args:
+        slope, slope_error: gradient by the outputs, and its error.
+    """
     of, found = forward(spec, i, draw), {}
     g, error = slope, slope_error + _U * np.abs(slope)
     for layer in reversed(range(len(of.weights))):
         weight, h, h_error = of.weights[layer], of.inputs[layer], of.input_errors[layer]
         size = np.abs(g)
-        # The product, its rounding, and that of the gradient of a parameter which is itself a bfloat16 number.
+        # The product is rounded, and so is the gradient of a parameter that is itself a bfloat16 number.
         of_weight = error.T @ np.abs(h) + size.T @ h_error + 2 * _U * size.T @ np.abs(h)
         of_bias = error.sum(axis=0) + 2 * _U * size.sum(axis=0)
         for posterior, bound in (("weight", of_weight), ("bias", of_bias)):
@@ -70,25 +90,50 @@ def backward(spec: Spec, i: Arrays, draw: Any, slope: np.ndarray, slope_error: n
             found |= {f"{name}.mu": bound, f"{name}.rho": bound * by_rho}
         g, error = g @ weight, error @ np.abs(weight) + 2 * _U * size @ np.abs(weight)
         if layer > 0:
-            # 1 - h^2 in bfloat16 has the error of h, and one of its own beside 1.
+            # In bfloat16, 1 - h^2 has the error of h and a rounding error of its own.
             error = error * (1.0 - h**2) + np.abs(g) * (2.0 * np.abs(h) * h_error + 3 * _U)
             g = g * (1.0 - h**2)
     return found | {"x": error}
 
 
-def cross_entropy(i: Arrays, of: Pass) -> tuple[float, np.ndarray, np.ndarray]:
-    """The error of the mean cross-entropy; its slopes by the logits, and their errors."""
+def probabilities(of: Pass) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the softmax of a pass's outputs, and its error."""
     shifted = np.exp(of.outputs - of.outputs.max(axis=-1, keepdims=True))
     probs = shifted / shifted.sum(axis=-1, keepdims=True)
-    slopes = (probs - np.eye(probs.shape[-1])[i["y"]]) / len(probs)
-    error = float((np.abs(slopes) * of.output_error).sum())
     # d p_c / d logit_j = p_c (1[c = j] - p_j)
     spread = probs * (of.output_error * (1.0 - 2.0 * probs) + (probs * of.output_error).sum(axis=-1, keepdims=True))
+    return probs, spread
+
+
+def cross_entropy(i: Arrays, of: Pass) -> tuple[float, np.ndarray, np.ndarray]:
+    """Bound the error of the mean cross-entropy.
+
+    Returns:
+        (error, slopes by the logits, errors of the slopes).
+    """
+    probs, spread = probabilities(of)
+    slopes = (probs - np.eye(probs.shape[-1])[i["y"]]) / len(probs)
+    error = float((np.abs(slopes) * of.output_error).sum())
     return error, slopes, spread / len(probs)
 
 
+def moments(values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bound the errors of mean and variance over draws.
+
+    The draws are [draws, ...]. Both moments are rounded at the end.
+    """
+    mean, mean_error = values.mean(axis=0), errors.mean(axis=0)
+    deviation, deviation_error = np.abs(values - mean), errors + mean_error
+    # (d + e)^2 - d^2 <= 2 |d| e + e^2; the square counts, since a deviation may be as small as its error.
+    var_error = (2.0 * deviation * deviation_error + deviation_error**2).mean(axis=0)
+    return mean_error + _U * np.abs(mean), var_error + _U * values.var(axis=0)
+
+
 def kl_gradients(spec: Spec, i: Arrays) -> Arrays:
-    """By how much one rounding moves the gradients of the KL, whose prior has the mean 0."""
+    """Bound the effect of a rounding on the KL's gradients.
+
+    The prior has mean 0.
+    """
     found = {}
     for name in spec.weight_names:
         if name.endswith(".mu"):

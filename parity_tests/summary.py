@@ -1,14 +1,16 @@
-"""The report in short, for the README: a row for each family of functions and precision, between two markers."""
+"""Short forms of the report: a table for docs/results.md, and a smaller one for the README."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
+from parity_tests import markers
 
-# Part of a case's name, and the family that it puts the case into; the first that fits counts.
+ROOT = Path(__file__).parents[1]
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
+
+# (part of a case's name, family of the case); the first part that a name contains decides.
 _FAMILIES = (
     ("steps of ", "training, 200 steps"),
     ("predict_vi_uq", "`predict_vi_uq`"),
@@ -24,56 +26,59 @@ _PAIRS = {"jax torch": "JAX to torch", "jax reference": "JAX to exact", "torch r
 
 
 def block(data: dict[str, Any]) -> str:
-    """The markers and what stands between them, made of a report's data alone."""
-    lines = [BEGIN, "", *_preamble(data), ""]
-    lines.append("| | dtype | cases | " + " | ".join(_PAIRS.values()) + " | of the tolerance |")
-    lines.append("| --- " * (4 + len(_PAIRS)) + "|")
-    dtypes = list(dict.fromkeys(row["dtype"] for row in data["rows"]))
+    """Make the block of the page of results: a row per family of functions and dtype."""
+    lines = [*_preamble(data), "", *_header("| | dtype |")]
     for _, family in reversed(_FAMILIES):
-        for dtype in dtypes:
+        for dtype in _dtypes(data):
             rows = [row for row in data["rows"] if row["dtype"] == dtype and family_of(row["case"]) == family]
             if rows:
-                lines.append(_line(family, dtype, rows))
-    return "\n".join([*lines, "", END])
+                lines.append(_line(f"{family} | {dtype}", rows))
+    return markers.block("parity", lines)
+
+
+def block_in_short(data: dict[str, Any]) -> str:
+    """Make the block of the README: a row per dtype."""
+    lines = _header("| dtype |")
+    lines += [_line(dtype, [row for row in data["rows"] if row["dtype"] == dtype]) for dtype in _dtypes(data)]
+    return markers.block("parity", lines)
 
 
 def family_of(case: str) -> str:
-    """The family that a case of this name belongs to."""
+    """Return the family of a case, by its name."""
     return next(family for part, family in _FAMILIES if part in case)
 
 
-def put(text: str, new: str) -> str:
-    """A text with the block in place of what stood between its markers.
-
-    >>> put("a <!-- parity:begin --> old <!-- parity:end --> b", "new")
-    'a new b'
-    """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"Expected the text to hold {BEGIN} and, after it, {END}, once each; got something else.")
-    before, rest = text.split(BEGIN)
-    return before + new + rest.split(END)[1]
+def write(data: dict[str, Any], readme: Path = README, page: Path = PAGE) -> None:
+    """Put the blocks into the README and the page of results."""
+    markers.write(readme, "parity", block_in_short(data))
+    markers.write(page, "parity", block(data))
 
 
-def write(data: dict[str, Any], readme: Path = README) -> None:
-    """Put the block into the README."""
-    readme.write_text(put(readme.read_text(encoding="utf-8"), block(data)), encoding="utf-8")
+def _dtypes(data: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(row["dtype"] for row in data["rows"]))
+
+
+def _header(first: str) -> list[str]:
+    columns = first.count("|") + 1 + len(_PAIRS)
+    return [f"{first} cases | " + " | ".join(_PAIRS.values()) + " | of the tolerance |", "| --- " * columns + "|"]
 
 
 def _preamble(data: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {data['versions'][name]}" for name in ("jax", "torch"))
     return [
         f"JAX on {data['devices']['jax']}, torch on {data['devices']['torch']}; {versions}; TF32 off. A cell is the",
-        "worst over values and gradients: in eps of the size that its tolerance is relative to, and absolute, which",
-        "for gradients as large as 1e30 says little. Exact: 60-digit arithmetic. Last, the most used of a tolerance.",
+        "largest error of values and gradients: in eps of the size that its tolerance is relative to, and absolute,",
+        "which says little for gradients as large as 1e30. Exact results come from 60-digit arithmetic. The last",
+        "column is the largest part of a tolerance that an error uses.",
     ]
 
 
-def _line(family: str, dtype: str, rows: list[dict[str, Any]]) -> str:
+def _line(name: str, rows: list[dict[str, Any]]) -> str:
     cases = len({row["case"] for row in rows})
     cells = [_cell([row["errors"][pair] for row in rows if pair in row["errors"]]) for pair in _PAIRS]
     shares = [error["share"] for row in rows for pair, error in row["errors"].items() if pair in _PAIRS]
     used = "beyond" if None in shares else f"{max(shares):.2g}"
-    return f"| {family} | {dtype} | {cases} | " + " | ".join(cells) + f" | {used} |"
+    return f"| {name} | {cases} | " + " | ".join(cells) + f" | {used} |"
 
 
 def _cell(errors: list[dict[str, float | None]]) -> str:

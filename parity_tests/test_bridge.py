@@ -1,4 +1,4 @@
-"""Weights and noise cross over both ways: a model trained in one package predicts in the other."""
+"""Weights and noise cross both ways."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 
 @pytest.fixture(autouse=True)
 def _precise():
-    """No short formats on an accelerator, where JAX has them by default."""
+    """Switch off the short formats of an accelerator."""
     with precisely("float32"):
         yield
 
@@ -105,7 +105,7 @@ def test_regressors_with_the_later_names():
 
 
 def _later_models():
-    """(JAX, torch) of each later class, sizes and activations alike; the torch ones with weights of their own."""
+    """Pairs (JAX, torch) of each later class, with different weights."""
     net = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
     tanh: dict[str, Any] = dict(activation="tanh", rngs=nnx.Rngs(1))
     jax_models = [

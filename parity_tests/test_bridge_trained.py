@@ -1,4 +1,7 @@
-"""A model trained in one package, through a file, predicts the same in the other, and can be trained on there."""
+"""A model trained in one package predicts alike in the other.
+
+It also trains on there.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _KEYS = {f"layers.{i}.{part}" for i in (0, 2) for part in _PARTS}
 
 @pytest.fixture(autouse=True)
 def _precise():
-    """No short formats on an accelerator, where JAX has them by default."""
+    """Switch off the short formats of an accelerator."""
     with precisely("float32"):
         yield
 
@@ -42,7 +45,7 @@ def _outputs(task: str) -> int:
 
 
 def _jax_model(task: str) -> dj.BayesByBackpropMLP:
-    # The prior of deepuq_torch by default: the bridge carries posteriors, not priors.
+    # This is the default prior of deepuq_torch; the bridge carries posteriors, not priors.
     return dj.BayesByBackpropMLP(3, (6,), _outputs(task), prior=dj.GaussianPrior(), rngs=nnx.Rngs(2))
 
 
@@ -92,7 +95,7 @@ def _train_in_jax(task: str, model: dj.BayesByBackpropMLP | None = None) -> dj.B
 
 
 def _agree(task: str, ours: Any, theirs: Any) -> None:
-    """Predictions on the same noise, and the KL."""
+    """Compare predictions on the same noise, and the KL."""
     x, generator = _data(task)[0], torch.Generator().manual_seed(1)
     noise = dt.functional.stack_noise([theirs.draw_noise(generator=generator) for _ in range(_DRAWS)])
     how: dict[str, Any] = dict(n_samples=_DRAWS, apply_softmax=task == "classification")
@@ -104,7 +107,7 @@ def _agree(task: str, ours: Any, theirs: Any) -> None:
 
 
 def _through_file(folder: Path, trained: Any) -> dict[str, np.ndarray]:
-    """The weights of a model as they come back from a file."""
+    """Write the weights of a model, and read them."""
     bridge.save_npz(folder / "weights.npz", trained)
     weights = bridge.load_npz(folder / "weights.npz")
     assert weights.keys() == _KEYS
@@ -112,7 +115,7 @@ def _through_file(folder: Path, trained: Any) -> dict[str, np.ndarray]:
 
 
 def _moved(before: dict, after: dict) -> bool:
-    """Whether training changed every tensor by much more than a rounding."""
+    """Return whether training moved every tensor, by more than roundings."""
     return all(np.abs(np.asarray(after[name]) - np.asarray(before[name])).max() > 0.01 for name in _KEYS)
 
 
@@ -133,7 +136,7 @@ def test_trained_in_jax_it_predicts_in_torch(tmp_path, task: str):
 
 
 def test_trained_in_both_by_turns(tmp_path):
-    """Torch, JAX and torch again: the file that comes back holds what the second left, to the bit."""
+    """The way back into the first package changes no bit."""
     first = _train_in_torch("regression")
     second = bridge.torch_to_jax(first.state_dict(), _jax_model("regression"))
     third = _train_in_jax("regression", second)

@@ -1,4 +1,7 @@
-"""Every case, in both precisions: the backends against each other, and each against 60 digits."""
+"""Every case in every precision.
+
+The packages are compared with each other, with 60 digits, and with the original package if it is installed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Where the two packages differ on purpose: stated, so that a change is noticed."""
+"""Intended differences of the two packages.
+
+They are stated so that a change is noticed.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,17 @@ from parity_tests import refusals
 
 
 def test_data_that_only_its_values_tell_is_refused_by_jax_alone():
-    """On a GPU, looking at values would stall torch's stream: only static facts are checked there."""
+    """Torch checks static facts only: reading values stalls a GPU."""
     with pytest.raises(ValueError, match="finite"):
         refusals.jax_step(x=refusals.X * np.nan)
     refusals.torch_step(x=refusals.X * np.nan)
 
 
 def test_labels_out_of_range_are_refused_by_jax_alone():
-    """Values again: torch's own kernels notice most on a CPU, and -100 is its mark for a label to be left out."""
+    """Torch's own kernels notice most of these on a CPU.
+
+    A label of -100 is left out by its cross-entropy.
+    """
     for label in (2, -1, -100):
         with pytest.raises(ValueError, match="labels from 0 to 1"):
             refusals.jax_step(np.full(4, label))
@@ -25,19 +31,28 @@ def test_labels_out_of_range_are_refused_by_jax_alone():
 
 
 def test_a_batch_of_none_is_refused_by_jax_alone_where_it_has_a_meaning():
-    """The documented function predicts nothing for no inputs, and asks a criterion of the caller's own."""
+    """The documented function returns no predictions for no inputs.
+
+    It leaves the loss to the caller's criterion.
+    """
     empty = refusals.X[:0]
     with pytest.raises(ValueError, match="at least one example"):
         refusals.jax_predict(empty)
     assert refusals.torch_predict(empty).mean.shape == (0, 2)
-    total = lambda outputs, y: outputs.sum()
+
+    def total(outputs, y):
+        return outputs.sum()
+
     with pytest.raises(ValueError, match="at least one example"):
         refusals.jax_step(np.zeros(0, np.int64), x=empty, criterion=total)
     assert float(refusals.torch_step(np.zeros(0, np.int64), x=empty, criterion=total)[1]) == 0.0
 
 
 def test_noise_of_no_known_structure_is_a_bad_value_to_jax_and_a_bad_type_to_torch():
-    """To JAX any pytree may be noise, so that what is wrong with a string is its missing axis of draws."""
+    """JAX refuses a string for its missing axis of draws.
+
+    Any pytree may be noise there.
+    """
     with pytest.raises(ValueError, match="Expected noise"):
         refusals.jax_predict(noise="noise")
     with pytest.raises(TypeError, match="Expected noise"):
@@ -45,17 +60,20 @@ def test_noise_of_no_known_structure_is_a_bad_value_to_jax_and_a_bad_type_to_tor
 
 
 def test_class_probabilities_as_targets_are_torch_alone():
-    """The documented default criterion, mean cross-entropy, takes them; the JAX likelihood is of labels."""
+    """Mean cross-entropy accepts them; the JAX likelihood needs labels."""
     targets = np.full((4, 2), 0.5, np.float32)
     with pytest.raises(TypeError, match="integer labels"):
         refusals.jax_step(targets)
     refusals.torch_step(targets)
-    with pytest.raises(ValueError, match="Expected y"):  # probabilities of a wrong shape, and so of a wrong value
+    with pytest.raises(ValueError, match="Expected y"):  # probabilities of a wrong shape are a wrong value
         refusals.torch_step(targets[:, :1])
 
 
 def test_a_named_noise_scores_a_step_in_jax_alone():
-    """The documented regressors cannot name it and are scored by mean squared error, as JAX's are without it."""
+    """The documented regressors cannot name their noise.
+
+    Mean squared error scores them, as it scores the regressors of JAX without a named noise.
+    """
     y = np.zeros((4, 2), np.float32)
     one, other = (
         refusals.jax_step(y, refusals.jax_regressor(likelihood=likelihood))[1].nll

@@ -1,4 +1,7 @@
-"""The harness finds what is wrong: a flipped sign, a wrong gradient, a missing quantity, a wrong dtype or shape."""
+"""The harness finds faults.
+
+Among them are a flipped sign, a wrong gradient, a missing quantity, and a wrong dtype or shape.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ def _shares(case: Case, dtype: str = "float64", against: str = "torch") -> dict[
 
 
 def _square(**how: Any) -> Case:
-    inputs = lambda dtype: {"x": np.linspace(0.5, 2.0, 5)}
-    sides: dict[str, Any] = dict(
-        jax_side=lambda i: i["x"] ** 2, torch_side=lambda i: i["x"] ** 2, reference=lambda i: i["x"] ** 2
-    )
-    return Case("square", inputs, **(sides | how), wrt=("x",))
+    def square(i):
+        return i["x"] ** 2
+
+    sides: dict[str, Any] = dict(jax_side=square, torch_side=square, reference=square)
+    return Case("square", lambda dtype: {"x": np.linspace(0.5, 2.0, 5)}, **(sides | how), wrt=("x",))
 
 
 def test_agreement_passes():

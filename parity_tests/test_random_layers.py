@@ -1,4 +1,7 @@
-"""Single layers of random sizes, on inputs with any number of axes in front: values, KL and all gradients."""
+"""Single layers of random sizes: values, KL and all gradients.
+
+The inputs have any number of leading axes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from parity_tests.harness import Case
 from parity_tests.models import Spec
 
 _SIZE = st.integers(1, 9)
-_EXAMPLES = settings(deadline=None, max_examples=4, derandomize=True)  # a new shape is a new program: few
+_EXAMPLES = settings(
+    deadline=None, max_examples=4, derandomize=True
+)  # few, because each new shape compiles a new program
 
 
 def _check(case: Case, dtype: str) -> None:
@@ -47,5 +52,5 @@ def test_a_layer(fan_in: int, fan_out: int, leading: tuple[int, ...], seed: int,
         layer, noise = models.torch_model(spec, i).layers[0], models.torch_noise(spec, i)[0]
         return {"value": layer(i["x"], noise=noise), "means": layer(i["x"], sample=False), "kl": layer.kl()}
 
-    inputs = lambda dtype: _inputs(spec, seed, leading)
-    _check(Case("a random layer", inputs, jax_side, torch_side, wrt=(*spec.weight_names, "x")), dtype)
+    wrt = (*spec.weight_names, "x")
+    _check(Case("a random layer", lambda dtype: _inputs(spec, seed, leading), jax_side, torch_side, wrt=wrt), dtype)

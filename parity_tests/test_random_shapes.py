@@ -1,4 +1,4 @@
-"""Networks of random shapes: outputs, KL and all gradients, in both precisions."""
+"""Networks of random shapes: outputs, KL and all gradients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _check(case: harness.Case, dtype: str) -> None:
         assert error.share <= 1.0, f"{case.name} {dtype}: {kind}: {error}"
 
 
-# A new shape is a new program: few examples, without a deadline.
+# Few examples and no deadline, because each new shape compiles a new program.
 @settings(deadline=None, max_examples=6, derandomize=True)
 @given(_SPECS, st.integers(0, 2**16), st.sampled_from(harness.DTYPES))
 def test_forward(spec: Spec, seed: int, dtype: str):

@@ -1,4 +1,4 @@
-"""Every error and warning of the documented page, on both sides for the same input."""
+"""Errors and warnings of the documented page, in both packages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def test_a_bad_count_by_the_old_name(step, bad):
 
 
 def _without_warning(step, count) -> None:
-    """Whether the warning comes before the refusal is each package's own affair."""
+    """Call a step, and ignore its warning.
+
+    Each package may warn before or after it checks the count.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         step(num_batches=None, n_batches=count)

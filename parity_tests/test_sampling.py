@@ -1,4 +1,4 @@
-"""Where noise is not shared: each package's own sampler against the exact distribution, at a fixed seed."""
+"""Each package's sampler against the exact distribution."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _torch_layer() -> np.ndarray:
     return torch.cat([torch.stack(few), many]).detach().double().numpy().ravel()
 
 
-# An affine function of Gaussians: y = x W + b is N(mu (sum x + 1), sigma^2 (sum x^2 + 1)).
+# As an affine function of Gaussians, y = x W + b is N(mu (sum x + 1), sigma^2 (sum x^2 + 1)).
 _LAYER_MEAN = _MU * (float(_X.sum()) + 1.0)
 _LAYER_STD = _SIGMA * float(np.sqrt(np.square(_X).sum() + 1.0))
 

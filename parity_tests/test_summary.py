@@ -1,4 +1,4 @@
-"""The README's table of parity is what the committed report says."""
+"""The tables of parity on the pages match the committed report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from parity_tests import report, summary
+from parity_tests import markers, report, summary
 
 
 @pytest.fixture(scope="module")
@@ -14,11 +14,12 @@ def data() -> dict:
     return json.loads((report.RESULTS / "report.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.skipif(not summary.README.exists(), reason="an installed package has no README beside it")
-def test_the_readme_shows_what_the_json_says(data: dict):
-    text = summary.README.read_text(encoding="utf-8")
-    assert summary.block(data) in text
-    assert summary.put(text, summary.block(data)) == text
+@pytest.mark.skipif(not summary.README.exists(), reason="an installed package has no pages beside it")
+@pytest.mark.parametrize(("page", "block"), [(summary.README, summary.block_in_short), (summary.PAGE, summary.block)])
+def test_the_pages_show_what_the_json_says(page, block, data: dict):
+    text = page.read_text(encoding="utf-8")
+    assert block(data) in text
+    assert markers.put(text, "parity", block(data)) == text
 
 
 def test_every_case_is_counted_once(data: dict):
@@ -42,16 +43,20 @@ def test_the_worst_row_of_a_family_is_shown():
     assert "| KL | float32 | 2 | not finite | - | - | beyond |" in summary.block(data)
 
 
-def test_the_block_is_put_between_the_markers(tmp_path, data: dict):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{summary.BEGIN}\nold\n{summary.END}\nafter\n", encoding="utf-8")
-    summary.write(data, readme)
-    assert readme.read_text(encoding="utf-8") == f"before\n{summary.block(data)}\nafter\n"
+def test_the_readme_has_the_worst_row_of_each_dtype(data: dict):
+    lines = summary.block_in_short(data).splitlines()
+    for dtype in ("float32", "float64", "bfloat16"):
+        rows = [row for row in data["rows"] if row["dtype"] == dtype]
+        share = max(error["share"] for row in rows for pair, error in row["errors"].items() if "original" not in pair)
+        (line,) = [line for line in lines if line.startswith(f"| {dtype} |")]
+        assert line.split("|")[2].strip() == str(len({row["case"] for row in rows}))
+        assert line.endswith(f"| {share:.2g} |")
 
 
-@pytest.mark.parametrize(
-    "text", ["none", summary.BEGIN, f"{summary.END} {summary.BEGIN}", summary.BEGIN * 2 + summary.END]
-)
-def test_a_text_without_its_markers_is_refused(text: str):
-    with pytest.raises(ValueError, match="Expected"):
-        summary.put(text, "new")
+def test_the_blocks_are_put_between_the_markers(tmp_path, data: dict):
+    pages = [tmp_path / "README.md", tmp_path / "results.md"]
+    for page in pages:
+        page.write_text("before\n<!-- parity:begin -->\nold\n<!-- parity:end -->\nafter\n", encoding="utf-8")
+    summary.write(data, *pages)
+    for page, block in zip(pages, (summary.block_in_short(data), summary.block(data)), strict=True):
+        assert page.read_text(encoding="utf-8") == f"before\n{block}\nafter\n"

@@ -1,4 +1,4 @@
-"""Two hundred training steps on the same noise end at the same parameters."""
+"""Training on the same noise ends at the same parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Training runs of 200 steps on both sides: same start, same batches, same noise, same optimizer settings."""
+"""Training runs of 200 steps in both packages.
+
+The two runs have the same start, batches, noise and optimizer settings.
+"""
 
 from __future__ import annotations
 
@@ -29,21 +32,29 @@ _NOISE_SIGMA = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A task and an optimizer ("adam" or "sgd", with momentum)."""
+    """A training run.
+
+    Attributes:
+        task: "regression" or "classification".
+        optimizer: "adam" or "sgd", the latter with momentum.
+    """
 
     task: str
     optimizer: str
 
     @property
     def name(self) -> str:
+        """Name in the report."""
         return f"{STEPS} steps of {self.optimizer}, {self.task}"
 
     @property
     def rate(self) -> float:
+        """Learning rate."""
         return 1e-3 if (self.task, self.optimizer) == ("regression", "sgd") else 1e-2
 
     @property
     def spec(self) -> Spec:
+        """Network of the task."""
         if self.task == "classification":
             return Spec(2, (8,), 3, prior_sigma=1.0, likelihood=dj.Categorical())
         return Spec(2, (8,), 1, activation="tanh", prior_sigma=1.0, likelihood=dj.Gaussian(_NOISE_SIGMA))
@@ -53,22 +64,24 @@ RUNS = [Run(task, optimizer) for task in ("regression", "classification") for op
 
 
 def data(run: Run, dtype: str) -> tuple[Arrays, Arrays]:
-    """Start weights, and what each step sees: a batch and noise, with a leading axis of steps."""
+    """Return the start weights, and the data of each step.
+
+    These are a batch and noise, with a leading axis of steps.
+    """
     spec, rng = run.spec, np.random.default_rng(5)
     x = rng.normal(size=(_EXAMPLES, 2))
     signal = np.sin(x[:, :1]) + x[:, 1:] ** 2
-    y = (
-        np.digitize(signal[:, 0], [0.2, 1.2])
-        if run.task == "classification"
-        else signal + 0.1 * rng.normal(size=(64, 1))
-    )
+    if run.task == "classification":
+        y = np.digitize(signal[:, 0], [0.2, 1.2])
+    else:
+        y = signal + 0.1 * rng.normal(size=(64, 1))
     order = np.stack([rng.permutation(_EXAMPLES)[:_BATCH] for _ in range(STEPS)])
     steps = {"x": x[order], "y": y[order], **models.draw_noise(spec, rng, STEPS, 1)}
     return cast(models.draw_weights(spec, rng), dtype), cast(steps, dtype)
 
 
 def train_jax(run: Run, dtype: str) -> Arrays:
-    """The weights after the run, and the loss of each step."""
+    """Train in JAX; return the final weights and all losses."""
     start, steps = data(run, dtype)
     adam = optax.adam(run.rate, b1=_ADAM["b1"], b2=_ADAM["b2"], eps=_ADAM["eps"])
     optimizer = adam if run.optimizer == "adam" else optax.sgd(run.rate, momentum=_MOMENTUM)
@@ -89,7 +102,7 @@ def train_jax(run: Run, dtype: str) -> Arrays:
 
 
 def train_torch(run: Run, dtype: str) -> Arrays:
-    """The same."""
+    """Train in torch; return the final weights and all losses."""
     start, steps = data(run, dtype)
     device = torch_device()
     inputs = {name: torch.tensor(values, device=device) for name, values in steps.items()}
@@ -118,12 +131,12 @@ def train_torch(run: Run, dtype: str) -> Arrays:
 
 @functools.cache
 def both(run: Run, dtype: str) -> tuple[Arrays, Arrays]:
-    """The run in JAX and in torch."""
+    """Train in JAX and in torch."""
     with precisely(dtype):
         return train_jax(run, dtype), train_torch(run, dtype)
 
 
 def error(run: Run, dtype: str) -> Error:
-    """How far the two runs end apart: parameters, and the losses on the way."""
+    """Measure the error between two runs: parameters and all losses."""
     one, other = both(run, dtype)
     return worst([error_of(one[name], other[name], dtype, TRAJECTORY) for name in other])

@@ -1,7 +1,11 @@
-"""More that both packages refuse alike: ValueError for a value, TypeError for a type, before anything is computed."""
+"""More calls that both packages refuse.
+
+A wrong value is a ValueError and a wrong type a TypeError, before anything is computed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,12 +24,16 @@ NAN, INF = float("nan"), float("inf")
 _NOT_NUMBERS = (True, "1", None, 1j)
 
 
-def _jax_layer(*args: Any, **how: Any) -> Any:
+def _jax_layer(*args: Any, **how: Any) -> dj.BayesianLinear:
     return dj.BayesianLinear(*args, rngs=nnx.Rngs(0), **how)
 
 
-def _jax_net(hidden: Any) -> Any:
+def _jax_net(hidden: Any) -> dj.BayesByBackpropMLP:
     return dj.BayesByBackpropMLP(3, hidden, 2, rngs=nnx.Rngs(0))
+
+
+def _torch_net(hidden: Any) -> dt.BayesByBackpropMLP:
+    return dt.BayesByBackpropMLP(3, hidden, 2)
 
 
 def _numbers() -> list[Refusal]:
@@ -59,9 +67,8 @@ def _numbers() -> list[Refusal]:
 
 
 def _construction() -> list[Refusal]:
-    net = lambda hidden: dt.BayesByBackpropMLP(3, hidden, 2)
-    found = [same(f"hidden_dims=({bad!r},)", TypeError, _jax_net, net, (bad,)) for bad in (True, 2.0, "2", None)]
-    found += [same(f"hidden_dims={bad!r}", TypeError, _jax_net, net, bad) for bad in (4, None, "12")]
+    found = [same(f"hidden_dims=({bad!r},)", TypeError, _jax_net, _torch_net, (bad,)) for bad in (True, 2.0, "2", None)]
+    found += [same(f"hidden_dims={bad!r}", TypeError, _jax_net, _torch_net, bad) for bad in (4, None, "12")]
     for bad in (True, 2.0, "2", None):
         found += [
             same(f"in_features={bad!r}", TypeError, _jax_layer, dt.BayesianLinear, bad, 2),
@@ -76,57 +83,54 @@ def _construction() -> list[Refusal]:
     for bad in (True, "1", None):
         found.append(same(f"noise sigma={bad!r}", TypeError, dj.Gaussian, ft.gaussian_log_likelihood, bad))
     found.append(same("noise sigma=inf", ValueError, dj.Gaussian, ft.gaussian_log_likelihood, INF))
-    for name, mu, rho in (("mu", np.int32, np.float32), ("rho", np.float32, np.int32)):
-        found.append(
-            Refusal(
-                f"{name} of integers",
-                TypeError,
-                lambda mu=mu, rho=rho: dj.GaussianPosterior(jnp.zeros(2, mu), jnp.zeros(2, rho)),
-                lambda mu=mu, rho=rho: dt.GaussianPosterior(
-                    torch.tensor(np.zeros(2, mu)), torch.tensor(np.zeros(2, rho))
-                ),
-            )
-        )
-    return found
+    return [*found, _posterior("mu", np.int32, np.float32), _posterior("rho", np.float32, np.int32)]
+
+
+def _posterior(name: str, mu: type, rho: type) -> Refusal:
+    return Refusal(
+        f"{name} of integers",
+        TypeError,
+        lambda: dj.GaussianPosterior(jnp.zeros(2, mu), jnp.zeros(2, rho)),
+        lambda: dt.GaussianPosterior(torch.tensor(np.zeros(2, mu)), torch.tensor(np.zeros(2, rho))),
+    )
 
 
 def _targets() -> list[Refusal]:
+    def of_shape(name: str, one: Callable, other: Callable, shape: tuple[int, ...]) -> Refusal:
+        y = np.zeros(shape, np.float32)
+        return Refusal(
+            f"{name} target {shape} of a heteroscedastic model",
+            ValueError,
+            lambda: one(y, calls.jax_heteroscedastic()),
+            lambda: other(y, calls.torch_heteroscedastic()),
+        )
+
     found = [
         same("labels that are floats in a step", TypeError, calls.jax_step, calls.torch_step, np.zeros(4, np.float32)),
         same("labels that are bools in a step", TypeError, calls.jax_step, calls.torch_step, np.zeros(4, bool)),
         same("labels that are bools", TypeError, calls.jax_elbo, calls.torch_elbo, np.zeros(4, bool)),
     ]
     for shape in ((4,), (4, 2), (2, 1), (1, 4)):
-        y = np.zeros(shape, np.float32)
-        found += [
-            Refusal(
-                f"vi_elbo_step target {shape} of a heteroscedastic model",
-                ValueError,
-                lambda y=y: calls.jax_step(y, calls.jax_heteroscedastic()),
-                lambda y=y: calls.torch_step(y, calls.torch_heteroscedastic()),
-            ),
-            Refusal(
-                f"negative_elbo target {shape} of a heteroscedastic model",
-                ValueError,
-                lambda y=y: calls.jax_elbo(y, calls.jax_heteroscedastic()),
-                lambda y=y: calls.torch_elbo(y, calls.torch_heteroscedastic()),
-            ),
-        ]
+        found.append(of_shape("vi_elbo_step", calls.jax_step, calls.torch_step, shape))
+        found.append(of_shape("negative_elbo", calls.jax_elbo, calls.torch_elbo, shape))
     return found
 
 
 def _inputs() -> list[Refusal]:
+    def of_layer(name: str, x: Any) -> Refusal:
+        return Refusal(
+            f"a layer on x of {name}",
+            ValueError,
+            lambda: _jax_layer(3, 2)(jnp.asarray(x)),
+            lambda: dt.BayesianLinear(3, 2)(torch.tensor(x)),
+        )
+
     found = []
     for name, x in (("no axes", np.float32(1.0)), ("one feature too many", np.zeros((4, 4), np.float32))):
         found += [
             same(f"a step on x of {name}", ValueError, calls.jax_step, calls.torch_step, x=x),
             same(f"a prediction of x of {name}", ValueError, calls.jax_predict, calls.torch_predict, x),
-            Refusal(
-                f"a layer on x of {name}",
-                ValueError,
-                lambda x=x: _jax_layer(3, 2)(jnp.asarray(x)),
-                lambda x=x: dt.BayesianLinear(3, 2)(torch.tensor(x)),
-            ),
+            of_layer(name, x),
         ]
     as_list = [1.0, 2.0, 3.0]
     found.append(
@@ -148,37 +152,34 @@ def _inputs() -> list[Refusal]:
 
 
 def _noise() -> list[Refusal]:
-    found = []
-    for name, weight, bias in (("kernel", (2, 2), (2,)), ("bias that would broadcast", (2, 3), (1,))):
+    def of_layer(name: str, weight: tuple[int, ...], bias: tuple[int, ...]) -> Refusal:
         noise = {"kernel": jnp.zeros(weight[::-1]), "bias": jnp.zeros(bias)}
         pair = torch.zeros(weight), torch.zeros(bias)
-        found.append(
-            Refusal(
-                f"noise of another shape for a layer's {name}",
-                ValueError,
-                lambda noise=noise: _jax_layer(3, 2)(jnp.asarray(X), noise=noise),
-                lambda pair=pair: dt.BayesianLinear(3, 2)(torch.tensor(X), noise=pair),
-            )
+        return Refusal(
+            f"noise of another shape for a layer's {name}",
+            ValueError,
+            lambda: _jax_layer(3, 2)(jnp.asarray(X), noise=noise),
+            lambda: dt.BayesianLinear(3, 2)(torch.tensor(X), noise=pair),
         )
+
     zeros, twin = jnp.zeros(3), torch.zeros(3)
-    found.append(
+    fit = {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}, (torch.zeros(2, 3), torch.zeros(2))
+    return [
+        of_layer("kernel", (2, 2), (2,)),
+        of_layer("bias that would broadcast", (2, 3), (1,)),
         Refusal(
             "noise of another shape for a posterior",
             ValueError,
             lambda: dj.GaussianPosterior(zeros, zeros).sample(noise=zeros[:1]),
             lambda: dt.GaussianPosterior(twin, twin).sample(noise=twin[:1]),
-        )
-    )
-    fit = {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}, (torch.zeros(2, 3), torch.zeros(2))
-    found.append(
+        ),
         Refusal(
             "two sources of noise",
             ValueError,
             lambda: _jax_layer(3, 2)(jnp.asarray(X), key=jax.random.key(0), noise=fit[0]),
             lambda: dt.BayesianLinear(3, 2)(torch.tensor(X), generator=torch.Generator(), noise=fit[1]),
-        )
-    )
-    return found
+        ),
+    ]
 
 
 def _likelihoods() -> list[Refusal]:

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import markers
 from benchmarks.accuracy import published, uci
 from benchmarks.accuracy.report import table, units_and_epochs
+from parity_tests import markers
 
 ROOT = Path(__file__).parents[2]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"

@@ -1,4 +1,4 @@
-"""What the card itself can do: memory, matrix products, launches, and random numbers."""
+"""Limits of the card: memory, matrix products, launches, random numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepuq_jax.noise.threefry import threefry_normal
 
 
 def run(record: Record, clock: Clock, dry: bool) -> None:
-    """Add the rows."""
+    """Add a row per limit."""
     _copy(record, clock, 1 << (12 if dry else 28))
     _products(record, clock, 64 if dry else 8192)
     _launches(record, clock)
@@ -41,9 +41,9 @@ def _products(record: Record, clock: Clock, size: int) -> None:
 def _launches(record: Record, clock: Clock) -> None:
     zero = jnp.zeros(())
     add = jax.jit(lambda a: a + 1.0)
-    record.add("a call of one addition", queued_us=clock.queued(lambda: add(zero)), **clock.timed(lambda: add(zero)))
+    record.add("call of one addition", queued_us=clock.queued(lambda: add(zero)), **clock.timed(lambda: add(zero)))
     loop = jax.jit(lambda a: jax.lax.scan(lambda carry, _: (carry * 1.0001 + 1.0, None), a, None, length=1000)[0])
-    record.add("an iteration of a scan", **clock.timed(lambda: loop(zero), units=1000))
+    record.add("iteration of a scan", **clock.timed(lambda: loop(zero), units=1000))
 
 
 def _numbers(record: Record, clock: Clock, size: int) -> None:

@@ -1,4 +1,7 @@
-"""Times of calls on a GPU: of a call that is waited for, and of calls that queue up behind each other."""
+"""Times of calls on a GPU.
+
+A call can be waited for, or queue behind others, which hides the work of the host.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,20 @@ from benchmarks.timing import synchronize
 
 
 class Clock:
-    """A stopwatch whose patience depends on whether the run is a rehearsal.
+    """A stopwatch that repeats a call and takes the median.
 
     Args:
-        dry: a rehearsal: few repeats.
+        dry: whether this is a rehearsal, which repeats once.
     """
 
     def __init__(self, dry: bool):
         self._dry = dry
 
     def timed(self, function: Callable[[], Any], *, units: int = 1, seconds: float = 0.4) -> dict[str, float]:
-        """Median microseconds of a waited-for call, per unit of work, measured twice: the difference is noise."""
+        """Measure the median microseconds of a call per unit of work.
+
+        Each call is waited for. The median is measured twice: the difference between the two is noise.
+        """
         seconds = 0.0 if self._dry else seconds
         for _ in range(1 if self._dry else 3):
             synchronize(function())
@@ -40,7 +46,10 @@ class Clock:
         return statistics.median(times)
 
     def queued(self, function: Callable[[], Any], count: int = 200) -> float:
-        """Microseconds per call with many calls in flight: the device's time, or the host's if that is longer."""
+        """Measure the microseconds per call with many calls in flight.
+
+        This is the time of the device, or of the host if the host is slower.
+        """
         count = 2 if self._dry else count
         synchronize(function())
         best = float("inf")
@@ -55,6 +64,6 @@ class Clock:
 
 
 def compile_together(lowered: Mapping[str, Any]) -> dict[str, Any]:
-    """Compile programs at the same time: XLA releases Python's lock, and a GPU machine has many cores."""
+    """Compile programs in parallel: XLA releases Python's lock while it compiles."""
     with ThreadPoolExecutor(8) as pool:
         return dict(zip(lowered, pool.map(lambda program: program.compile(), lowered.values()), strict=True))

@@ -1,7 +1,8 @@
-"""``python -m benchmarks gpu``: one session on a GPU, of at most eight minutes; results are written as they come.
+"""``python -m benchmarks gpu``: measure one GPU in a single session of eight minutes.
 
-Each stage runs in a process of its own, since flags of XLA belong to a process, and is cut off at its share of the
-time. ``--dry`` rehearses every stage on the CPU, in one process and on tiny networks.
+Every row is written as soon as it is measured. Each stage runs in its own process, because XLA reads its flags once per
+process, and is stopped when its share of the time is over. ``--dry`` rehearses every stage on the CPU, in one process
+and on tiny networks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import jax
 
+from benchmarks.gpu import summary
 from benchmarks.gpu.clock import Clock
 from benchmarks.gpu.record import Record, markdown
 
@@ -32,9 +34,10 @@ class Stage:
     """A part of the session.
 
     Attributes:
-        seconds: after which it is cut off; what it has written by then stays.
-        runner: module and function below `benchmarks.gpu`.
-        xla_flags: added to XLA_FLAGS for its process.
+        name: the key of its rows in the file of results.
+        seconds: its share of the time; rows written by then stay.
+        runner: "module:function" below `benchmarks.gpu`.
+        xla_flags: added to XLA_FLAGS in its process.
     """
 
     name: str
@@ -43,14 +46,14 @@ class Stage:
     xla_flags: str = ""
 
     def run(self, file: Path | None, dry: bool) -> Record:
-        """Run it in this process."""
+        """Run the stage in this process."""
         module, function = self.runner.split(":")
         record = Record(self.name, file)
         getattr(import_module(f"benchmarks.gpu.{module}"), function)(record, Clock(dry), dry)
         return record
 
 
-# What can be wrong comes first, then what is slow; the last ones may find no time left.
+# Stages in order of importance: on a slow machine no time may be left for the last.
 STAGES = (
     Stage("ceilings", 40, "ceilings:run"),
     Stage("correctness", 80, "correctness:run"),
@@ -69,6 +72,8 @@ def main(argv: list[str]) -> dict[str, Any]:
     if args.stage:
         _stage(args.stage).run(args.json, args.dry)
         return {}
+    if args.redraw:
+        return _redraw(args)
     start, stages = time.monotonic(), {}
     for stage in STAGES:
         if args.dry:
@@ -81,9 +86,17 @@ def main(argv: list[str]) -> dict[str, Any]:
             continue
         _in_a_process(stage, args.json, min(stage.seconds, left))
     if args.json and args.json.exists():
-        stages = json.loads(args.json.read_text(encoding="utf-8"))
-        args.json.with_suffix(".md").write_text(markdown(stages), encoding="utf-8")
+        stages = _redraw(args)
     print(f"{time.monotonic() - start:.0f} s in all")
+    return stages
+
+
+def _redraw(args: argparse.Namespace) -> dict[str, Any]:
+    """Write the tables of the file of results."""
+    stages = json.loads(args.json.read_text(encoding="utf-8"))
+    args.json.with_suffix(".md").write_text(markdown(stages), encoding="utf-8")
+    if args.readme:
+        summary.write(stages)
     return stages
 
 
@@ -91,12 +104,16 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
     parser.add_argument("--dry", action="store_true", help="rehearse every stage on the CPU, on tiny networks")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the rows here as they come, and a .md at the end"
+        "--json", type=Path, metavar="FILE", help="put the rows into this file, and their tables into a .md beside it"
     )
+    parser.add_argument("--readme", action="store_true", help="put a short table into docs/results.md")
+    parser.add_argument("--redraw", action="store_true", help="measure nothing; write the tables of --json's file")
     parser.add_argument("--seconds", type=float, default=BUDGET_S, help=f"time for all stages (default {BUDGET_S})")
     parser.add_argument("--stage", choices=[stage.name for stage in STAGES], help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if not args.dry and jax.default_backend() != "gpu":
+    if args.redraw and (args.json is None or not args.json.exists()):
+        parser.error(f"Expected --json with --redraw to be a file that exists; got {args.json}.")
+    if not args.dry and not args.redraw and jax.default_backend() != "gpu":
         parser.error("Expected a GPU; JAX finds none. Rehearse with --dry.")
     if args.json is None and not args.dry:
         device = jax.devices()[0].device_kind.lower().replace("nvidia ", "").split()[0]
@@ -109,7 +126,7 @@ def _stage(name: str) -> Stage:
 
 
 def _in_a_process(stage: Stage, file: Path, seconds: float) -> None:
-    """Run a stage on its own, and say so if it is cut off or fails: what it has written stays."""
+    """Run a stage in its own process, and report if it is stopped or fails."""
     print(f"== {stage.name}, at most {seconds:.0f} s", flush=True)
     flags = " ".join(filter(None, (os.environ.get("XLA_FLAGS", ""), stage.xla_flags)))
     environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | ({"XLA_FLAGS": flags} if flags else {})
@@ -119,4 +136,4 @@ def _in_a_process(stage: Stage, file: Path, seconds: float) -> None:
         if status:
             print(f"== {stage.name}: failed with status {status}", flush=True)
     except subprocess.TimeoutExpired:
-        print(f"== {stage.name}: cut off after {seconds:.0f} s", flush=True)
+        print(f"== {stage.name}: stopped after {seconds:.0f} s", flush=True)

@@ -1,4 +1,7 @@
-"""The same numbers as on the CPU: noise, steps and predictions, at default and at `highest` precision of products."""
+"""Numbers of the GPU beside those of the CPU: noise, objectives, predictions.
+
+Matrix products run at JAX's default precision and at `highest`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _PRECISIONS: tuple[Any, ...] = ("default", "highest")
 
 
 def run(record: Record, clock: Clock, dry: bool) -> None:
-    """Add the rows."""
+    """Add a row per comparison."""
     _noise(record, 100 if dry else 1000)
     for subject in subjects(dry)[-2:]:
         _objective_and_prediction(record, subject)
@@ -27,7 +30,7 @@ def run(record: Record, clock: Clock, dry: bool) -> None:
 
 
 def _on_both(function: Any, *arguments: Any) -> list[Any]:
-    """Results on the default device and on the CPU."""
+    """Return the results on the default device and on the CPU."""
     cpu = jax.devices("cpu")[0]
     return [function(*jax.device_put(arguments, device)) for device in (jax.devices()[0], cpu)]
 
@@ -38,12 +41,15 @@ def _noise(record: Record, side: int) -> None:
     bits = jax.jit(lambda w: threefry2x32(w[0], w[1], positions, jnp.uint32(7)))
     found, expected = _on_both(bits, words)
     equal = all(bool((np.asarray(a) == np.asarray(b)).all()) for a, b in zip(found, expected, strict=True))
-    record.add("random words, to the CPU's", equal=equal)
+    record.add("random words equal those of the CPU", equal=equal)
     normals = jax.jit(lambda w: threefry_normal(w, shape=(side, side), tag=1))
     found, expected = map(np.asarray, _on_both(normals, words))
     largest = float(np.abs(found - expected).max())
     record.add(
-        "standard normals, to the CPU's", max_difference=largest, mean=float(found.mean()), std=float(found.std())
+        "standard normals, compared with the CPU",
+        max_difference=largest,
+        mean=float(found.mean()),
+        std=float(found.std()),
     )
 
 
@@ -64,14 +70,16 @@ def _objective_and_prediction(record: Record, subject: Subject) -> None:
             (mean, var), (cpu_mean, cpu_var) = _on_both(jax.jit(moments), subject.model(), x, key)
         name = f"{subject.name}, precision {precision}"
         loss_error = abs(float(loss) - float(cpu_loss)) / abs(float(cpu_loss))
-        record.add(f"ELBO of {name}, to the CPU's", loss=loss_error, gradient=relative_error(grads, cpu_grads))
+        record.add(f"ELBO of {name}, relative error", loss=loss_error, gradient=relative_error(grads, cpu_grads))
         record.add(
-            f"prediction of {name}, to the CPU's", mean=relative_error(mean, cpu_mean), var=relative_error(var, cpu_var)
+            f"prediction of {name}, relative error",
+            mean=relative_error(mean, cpu_mean),
+            var=relative_error(var, cpu_var),
         )
 
 
 def _steps(record: Record, subject: Subject, count: int = 30) -> None:
-    """Steps that learn, and after them one on NaN, which must change nothing and be recorded."""
+    """Train for some steps; then a step on NaN must change nothing and be recorded."""
     (x, y), key, step = subject.data(subject.batch), jax.random.key(1), Step(subject)
     leaves, losses = step.start, []
     for i in range(count):
@@ -82,7 +90,7 @@ def _steps(record: Record, subject: Subject, count: int = 30) -> None:
     after = jax.tree.unflatten(step.treedef, leaves)
     kept = relative_error(after.params, before.params) == 0.0
     values = dict(first=losses[0], last=losses[-1], bad_step=int(after.bad_step), kept=kept)
-    record.add(f"{count} steps of {subject.name}, then one on NaN", **values)
+    record.add(f"{count} steps of {subject.name}, then a step on NaN", **values)
 
 
 def _twice(record: Record, subject: Subject) -> None:
@@ -90,4 +98,4 @@ def _twice(record: Record, subject: Subject) -> None:
     step = Step(subject)
     found = [step.jitted([jnp.array(leaf, copy=True) for leaf in step.start], x, y, key)[0] for _ in range(2)]
     equal = all(bool((np.asarray(a) == np.asarray(b)).all()) for a, b in zip(*found, strict=True))
-    record.add(f"the same step of {subject.name} twice, bit for bit", equal=equal)
+    record.add(f"repeating a step of {subject.name} gives the same bits", equal=equal)

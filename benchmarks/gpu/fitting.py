@@ -1,4 +1,4 @@
-"""`fit` as a user calls it: what the host costs between epochs."""
+"""`fit` as users call it: the cost of the host between epochs."""
 
 from __future__ import annotations
 

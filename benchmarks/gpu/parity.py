@@ -1,4 +1,4 @@
-"""deepuq_jax and deepuq_torch on the same noise on the GPU: the cases of `parity_tests` without the exact reference."""
+"""The float32 cases of `parity_tests` on the GPU, without the exact reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from parity_tests import cases, harness
 
 
 def run(record: Record, clock: Clock, dry: bool) -> None:
-    """Add a row per case in float32, and one for the whole."""
+    """Add a row per case, and one for the largest error."""
     chosen = [case for case in cases.ALL if "float32" in case.dtypes]
     worst = 0.0
     for case in chosen[:2] if dry else chosen:

@@ -1,4 +1,4 @@
-"""Predictions with more and fewer draws side by side, and the call that a user makes."""
+"""Predictions with different numbers of draws at once, and uncompiled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.gpu.subjects import Subject, subjects
 
 DRAWS = 50
 AT_ONCE = (1, 2, 10, 50)
-# Activations of this many floats in one layer, for every draw at once, are more than are worth trying.
+# With more activations than this in a layer, a chunk of draws fills too much memory.
 _LARGEST = 10**8
 
 
@@ -46,7 +46,7 @@ def _measure(record: Record, clock: Clock, subject: Subject, inputs: tuple[int, 
         name = f"predict {subject.name}, {draws} draws, {rows} inputs"
         record.add(name, best_at_once=best, **{f"at_{count}_us": value for count, value in times.items()})
         eager = clock.timed(lambda rows=rows: dq.predict_vi_uq(model, x[rows], key=key, n_samples=draws).mean)
-        record.add(f"{name}, as a user calls it", **eager)
+        record.add(f"{name}, called without jit", **eager)
 
 
 def _program(draws: int, at_once: int) -> Any:

@@ -1,4 +1,7 @@
-"""The rows of a stage, printed and written to a file as they come, so that a stage that is cut off loses nothing."""
+"""The rows of a stage, printed and written to a file one by one.
+
+A stage that is stopped halfway keeps the rows that it has.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ class Record:
 
     Args:
         stage: the name of the stage.
-        file: where the rows are written after each one; None writes nothing.
+        file: rewritten after each row; None writes nothing.
     """
 
     def __init__(self, stage: str, file: Path | None):
@@ -26,7 +29,7 @@ class Record:
         self.rows: dict[str, dict[str, Number]] = {}
 
     def add(self, row: str, **values: Number) -> None:
-        """Add a row, print it, and write the file anew."""
+        """Add a row, print it, and rewrite the file."""
         self.rows[row] = values
         shown = "  ".join(f"{name}={_short(value)}" for name, value in values.items())
         print(f"{row:62s} {shown}", flush=True)
@@ -34,7 +37,7 @@ class Record:
             write(self._file, {self.stage: self.as_dict()})
 
     def as_dict(self) -> dict[str, Any]:
-        """The rows, with the device and the settings that they were measured under."""
+        """Return the rows with the device and the settings of the measurement."""
         return {
             "device": jax.devices()[0].device_kind,
             "jax": jax.__version__,
@@ -44,7 +47,7 @@ class Record:
 
 
 def write(file: Path, stages: dict[str, Any]) -> None:
-    """Merge stages into a file; a reader sees the old text or the new one, never half of it."""
+    """Merge stages into a file, in one atomic replacement."""
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     part = file.with_name(file.name + ".part")
     part.write_text(json.dumps(known | stages, indent=1) + "\n", encoding="utf-8")
@@ -52,7 +55,7 @@ def write(file: Path, stages: dict[str, Any]) -> None:
 
 
 def markdown(stages: dict[str, Any]) -> str:
-    """The file for people: a table per stage."""
+    """Render a table per stage."""
     lines = ["# Measured on a GPU", "", "Times are in microseconds, medians; `us_again` repeats the measurement."]
     for stage, found in stages.items():
         flags = f", flags `{found['flags']}`" if found["flags"] else ""

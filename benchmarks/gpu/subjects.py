@@ -1,4 +1,4 @@
-"""What is measured: networks, their data, training states and steps."""
+"""The networks that are measured, with their data and training steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.speed.contestants import deepuq_jax as ours
 from benchmarks.speed.contestants import jax_parts
 from benchmarks.speed.workloads import LARGE, MEDIUM, SMALL, Network, mlp
 
-# What XLA reads and writes per weight and step at the least: means, rhos and two moments of each, four bytes each way.
+# A step reads and writes at least the mean, the rho and two moments of each, four bytes each way.
 BYTES_PER_WEIGHT = 4 * 12
 
 
@@ -25,7 +25,9 @@ class Subject:
     """A network with its batch size.
 
     Attributes:
-        steps: in one scanned epoch.
+        network: its sizes and data.
+        batch: examples per step.
+        steps: steps per scanned epoch.
     """
 
     network: Network
@@ -34,15 +36,15 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """The sizes of the network."""
+        """Return the sizes of the network."""
         return self.network.name
 
     def data(self, rows: int) -> tuple[jax.Array, jax.Array]:
-        """Inputs and targets on the default device."""
+        """Create inputs and targets on the default device."""
         return jax.device_put(self.network.data(rows))
 
     def model(self, estimator: Any = dq.weight_sampling) -> dq.Sequential:
-        """The Bayesian network."""
+        """Create the Bayesian network."""
         return ours.model_of(self.network, Setting(), estimator)
 
 
@@ -51,23 +53,25 @@ DRY = (Subject(mlp(6, 5, 3, num_data=100), 4, 3),)
 
 
 def subjects(dry: bool) -> tuple[Subject, ...]:
-    """The networks of a session, the largest first: it matters most, should the time run out."""
+    """Return the networks, in order of importance."""
     return DRY if dry else SUBJECTS
 
 
 class Step:
-    """A training step of deepuq_jax whose state is a donated list of arrays, the quickest form of a call.
+    """A training step on a flat list of arrays, which are donated.
+
+    This is the fastest way to call a step.
 
     Args:
-        subject: what is trained.
+        subject: the network and its batch size.
         estimator: of its layers.
-        objective: default the ELBO of one draw.
+        objective: the ELBO with a single draw by default.
     """
 
     def __init__(self, subject: Subject, *, estimator: Any = dq.weight_sampling, objective: Any = None):
         score = dq.ELBO(subject.network.num_data) if objective is None else objective
         leaves, treedef = jax.tree.flatten(dq.TrainState.create(subject.model(estimator), jax_parts.OPTIMIZER))
-        # Donated buffers are written over: they must be the step's own.
+        # A donated buffer is overwritten, so the step must own it.
         self.start = [jnp.array(leaf, copy=True) for leaf in leaves]
         self.treedef = treedef
 
@@ -80,7 +84,7 @@ class Step:
 
 
 def repeated(program: Callable[..., Any], start: list[Any], x: Any, y: Any) -> Callable[[], Any]:
-    """A call that goes on from the state that the one before left, with prepared keys."""
+    """Create a function that runs the next step at each call."""
     keys = list(jax.random.split(jax.random.key(0), 64))
     state, count = start, 0
 
@@ -94,7 +98,7 @@ def repeated(program: Callable[..., Any], start: list[Any], x: Any, y: Any) -> C
 
 
 def relative_error(one: Any, other: Any) -> float:
-    """Norm of the difference of two pytrees over that of the second, floating leaves only."""
+    """Compute |one − other| / |other| over the floating leaves of two pytrees."""
 
     def flat(tree: Any) -> np.ndarray:
         leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]

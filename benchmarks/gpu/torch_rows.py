@@ -1,4 +1,4 @@
-"""deepuq_torch and the deterministic network in torch, eager and compiled, on the same workloads."""
+"""The same workloads in torch, eager and compiled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CALLS = 20
 
 
 def run(record: Record, clock: Clock, dry: bool) -> None:
-    """Add the rows: everything eager first, since it compiles nothing."""
+    """Add the rows, the eager ones first because they need no compiling."""
     setting = Setting("cpu" if dry else "gpu", "float32")
     found = [*deepuq_torch.contestants(), *floor_torch.contestants()]
     for style in ("eager",) if dry else ("eager", "compiled"):

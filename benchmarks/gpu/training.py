@@ -1,8 +1,7 @@
-"""Training steps of deepuq_jax beside the deterministic network: one call per step, and scanned."""
+"""Training steps of deepuq_jax and of the deterministic network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,7 +21,7 @@ def run(record: Record, clock: Clock, dry: bool) -> None:
 
 
 def run_without_command_buffers(record: Record, clock: Clock, dry: bool) -> None:
-    """Add the rows of the largest network; the caller has set the flag of XLA for this process."""
+    """Add the rows of the largest network, in a process with that flag of XLA."""
     _measure(record, clock, subjects(dry)[0], variants=False)
 
 
@@ -39,16 +38,16 @@ def _measure(record: Record, clock: Clock, subject: Subject, *, variants: bool) 
         call = repeated(programs[name], start, x, y)
         times = clock.timed(call)
         queued = clock.queued(call)
-        # A flop count would say little: a step moves weights.
+        # A step is bound by moving weights, so bytes per second say more than operations.
         rate = bytes_moved / queued / 1e3
         record.add(f"train {subject.name}, {name}", queued_us=queued, GB_per_s_at_least=rate, **times)
     scanned = programs["scanned"]
     times = clock.timed(lambda: scanned(state, key)[1], units=subject.steps)
-    record.add(f"train {subject.name}, scanned, one of {subject.steps} steps", **times)
+    record.add(f"train {subject.name}, scanned", **times)
 
 
 def _steps(subject: Subject, variants: bool) -> dict[str, tuple[Any, list[Any]]]:
-    """The steps by name: a jitted function, and the donated arrays that it starts from."""
+    """Create the steps by name: a jitted function, and the donated arrays it starts from."""
     size = subject.network.num_data
     chosen = {"one call per step": Step(subject)}
     if variants:
@@ -85,6 +84,3 @@ def _epoch(subject: Subject) -> tuple[Any, dq.TrainState]:
         return state, history.loss
 
     return jax.jit(epoch), dq.TrainState.create(subject.model(), jax_parts.OPTIMIZER)
-
-
-Runner = Callable[[Record, Clock, bool], None]

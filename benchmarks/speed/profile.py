@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import optax
 
 import deepuq_jax as dq
-from benchmarks import markers
 from benchmarks.speed import environment
 from benchmarks.speed.contestant import Setting, load
 from benchmarks.speed.contestants import deepuq_jax, deepuq_torch, floor_jax, floor_torch, jax_parts, torch_parts
@@ -27,6 +26,7 @@ from benchmarks.speed.summary import NOTES
 from benchmarks.speed.table import micro
 from benchmarks.speed.workloads import MEDIUM, SMALL, Network, Train
 from benchmarks.timing import interleave
+from parity_tests import markers
 
 ROUNDS = 9
 SETTING = Setting()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks import markers
 from benchmarks.speed import results
 from benchmarks.speed.contestant import FLOOR
 from benchmarks.speed.table import micro, times
+from parity_tests import markers
 
 ROOT = Path(__file__).parents[2]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from benchmarks import __main__ as commands
-from benchmarks.markers import put
 from benchmarks.speed import profile, results
 from benchmarks.speed.workloads import Train, mlp
+from parity_tests.markers import put
 
 FILE = results.RESULTS / "profile-cpu.json"
 TINY = mlp(3, 4, 1, num_data=100)

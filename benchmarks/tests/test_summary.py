@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from benchmarks.markers import put
 from benchmarks.speed import results, summary, table
+from parity_tests.markers import put
 
 FILE = results.RESULTS / "speed-cpu.json"
 BLOCKS = {

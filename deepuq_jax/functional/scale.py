@@ -4,7 +4,8 @@ A training step computes sigma once, as a `Scale`. A `Scale` holds sigma, but it
 log sigma. With respect to log sigma, the derivative of a draw is sigma * noise and the derivative of the KL is
 (sigma / sigma_p)^2 - 1. The backward pass multiplies their sum by d log sigma / d rho once, at the end, and never
 divides by a sigma that has underflowed. The functions of this file take a `Scale`, and `sigma_of_scale` turns a `Scale`
-into an ordinary array.
+into an ordinary array. The derivative rules use it too: a rule that computed with `value` would give wrong second
+derivatives.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def logistic(rho: Array) -> tuple[Array, Array]:
 
     The derivative is 1 / (1 + exp(-rho)). The numerator and the denominator keep all digits of a small derivative.
     """
-    power = jnp.exp(-jnp.abs(rho))
+    # Not -abs(rho), whose derivative at 0 is 0: this fraction is differentiated again for second derivatives.
+    power = jnp.exp(jnp.where(rho >= 0.0, -rho, rho))
     return jnp.where(rho >= 0.0, 1.0, power), 1.0 + power
 
 
@@ -100,7 +102,7 @@ def scale_from_rho(rho: Array) -> Scale:
 @one_program
 def _scale_from_rho_jvp(primals: Any, tangents: Any) -> Any:
     scale = scale_from_rho(primals[0])
-    sigma = scale.value
+    sigma = sigma_of_scale(scale)
     numerator, denominator = logistic(primals[0])
     # If sigma is below an ulp of 1, the slope 1 - sigma / 2 rounds to 1, and a product with the tiny numerator could
     # underflow.
@@ -122,8 +124,8 @@ def sigma_of_scale(scale: Scale) -> Array:
 
 @sigma_of_scale.defjvp
 def _sigma_of_scale_jvp(primals: Any, tangents: Any) -> Any:
-    sigma, log_sigma_dot = primals[0].value, tangents[0].value
-    return sigma, sigma * log_sigma_dot
+    sigma = sigma_of_scale(primals[0])
+    return sigma, sigma * tangents[0].value
 
 
 @jax.custom_jvp
@@ -141,7 +143,7 @@ def draw_at_scale(mu: Array, scale: Scale, noise: Array) -> Array:
 def _draw_at_scale_jvp(primals: Any, tangents: Any) -> Any:
     mu, scale, noise = primals
     mu_dot, scale_dot, noise_dot = tangents
-    sigma, log_sigma_dot = scale.value, scale_dot.value
+    sigma, log_sigma_dot = sigma_of_scale(scale), scale_dot.value
     return draw_at_scale(mu, scale, noise), mu_dot + sigma * noise * log_sigma_dot + sigma * noise_dot
 
 
@@ -178,7 +180,7 @@ def _kl_at_scale_jvp(primals: Any, tangents: Any) -> Any:
     mu, scale, _, prior_mu, prior_sigma = primals
     mu_dot, scale_dot, _, prior_mu_dot, prior_sigma_dot = tangents
     log_sigma_dot, inverse = scale_dot.value, 1.0 / prior_sigma
-    d, z = (scale.value - prior_sigma) * inverse, (mu - prior_mu) * inverse
+    d, z = (sigma_of_scale(scale) - prior_sigma) * inverse, (mu - prior_mu) * inverse
     excess = d * (2.0 + d)  # ratio^2 - 1, without cancellation
     log_prior_sigma_dot = prior_sigma_dot * inverse
     tangent = excess * (log_sigma_dot - log_prior_sigma_dot) + z * (

@@ -28,7 +28,7 @@ class EmpiricalGaussianPrior(Numbers, Prior):
 
     For each tensor and at every step, this sigma_p minimises KL(q || p). The KL has a closed form, and its minimum is
     sum log(sigma_p / sigma_q). The gradient treats sigma_p as a constant, since the derivative in sigma_p is 0 at the
-    minimum.
+    minimum. So do second derivatives: they are those of the KL from the prior that was resolved.
 
     The prior has no state and needs no update, so `fit`, `train_step` and `vmap` treat it like any other prior. A
     tensor with few weights, such as a bias, hardly determines a scale; give it another prior with `by_path`.

@@ -99,4 +99,4 @@ def _mean_distance_jvp(primals: Any, tangents: Any) -> Any:
 
 def _ratio(d: Array, sigma: Array) -> Array:
     """Compute d / sigma, with 0 / 0 = 0."""
-    return d / jnp.where(d == 0.0, 1.0, sigma)
+    return d / jnp.where((d == 0.0) & (sigma == 0.0), 1.0, sigma)

@@ -1,9 +1,12 @@
-"""Sigma as a training step takes it: its polynomials, and derivatives by log sigma against those by rho."""
+"""Sigma in a training step: its polynomials, and its derivatives in log sigma against those in rho."""
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
+import jax.test_util
 import mpmath
 import numpy as np
+import pytest
 from flax import nnx
 
 import deepuq_jax as dq
@@ -14,7 +17,9 @@ RHO = np.concatenate([np.linspace(-1000, 1000, 41), np.linspace(-120, 120, 49), 
 
 
 def log1p_ratio(e):
-    poly = lambda coefficients: sum(mpmath.mpf(c) * e**i for i, c in enumerate(coefficients))
+    def poly(coefficients):
+        return sum(mpmath.mpf(c) * e**i for i, c in enumerate(coefficients))
+
     return poly(scale.LOG1P_NUMERATOR) / poly(scale.LOG1P_DENOMINATOR)
 
 
@@ -40,40 +45,49 @@ def test_the_tangent_of_a_scale_is_that_of_log_sigma(dtype):
     rho = RHO.astype(dtype)
     sigma, log_sigma_dot = jax.jit(lambda r: jax.jvp(scale.scale_from_rho, (r,), (jnp.ones_like(r),)))(rho)
     exact = reference.log_sigma_gradient(rho)
-    np.testing.assert_allclose(log_sigma_dot, exact, rtol=tolerances.CLOSED_FORM[dtype.name])
-    np.testing.assert_allclose(sigma, gaussian.sigma_from_rho(rho), rtol=4 * tolerances.ulp(dtype))
+    np.testing.assert_allclose(log_sigma_dot.value, exact, rtol=tolerances.CLOSED_FORM[dtype.name])
+    np.testing.assert_allclose(sigma.value, gaussian.sigma_from_rho(rho), rtol=4 * tolerances.ulp(dtype))
 
 
-def test_draw_and_kl_at_a_scale_have_the_gradients_by_rho(x64, key):
-    """One scale for both, as in a step, against sigma from rho in each: the same numbers in both modes."""
-    mu, rho, noise = jax.random.normal(key, (3, 50)) * jnp.array([[1.0], [3.0], [1.0]])
-    prior_mu, prior_sigma = jnp.asarray(0.3), jnp.asarray(0.7)
-
-    def shared(mu, rho, prior_mu, prior_sigma):
-        sigma = scale.scale_from_rho(rho)
-        w = scale.draw_at_scale(mu, sigma, noise)
-        kl = gaussian.gaussian_kl_at_scale(mu, sigma, rho, prior_mu, prior_sigma)
-        return jnp.sum(jnp.sin(w) + kl + scale.sigma_of_scale(sigma) ** 2)
-
-    def apart(mu, rho, prior_mu, prior_sigma):
-        sigma = jnp.logaddexp(rho, 0.0)
-        kl = jnp.log(prior_sigma / sigma) + (sigma**2 + (mu - prior_mu) ** 2) / (2 * prior_sigma**2) - 0.5
-        return jnp.sum(jnp.sin(mu + sigma * noise) + kl + sigma**2)
-
-    args = (mu, rho, prior_mu, prior_sigma)
-    for mode in (jax.grad, jax.jacfwd):
-        ours, theirs = (mode(f, argnums=(0, 1, 2, 3))(*args) for f in (shared, apart))
-        for a, b in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(a, b, rtol=tolerances.SUMS["float64"], atol=1e-12)
+def draw_and_kl_at_a_scale(mu, rho, prior_mu, prior_sigma, noise):
+    """Sum a draw, a KL and a variance that share a scale, as in a training step."""
+    sigma = scale.scale_from_rho(rho)
+    w = scale.draw_at_scale(mu, sigma, noise)
+    kl = gaussian.gaussian_kl_at_scale(mu, sigma, rho, prior_mu, prior_sigma)
+    return jnp.sum(jnp.sin(w) + kl + scale.sigma_of_scale(sigma) ** 2)
 
 
-def test_an_objective_takes_forward_mode_and_second_derivatives(key):
-    model = dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0))
+def draw_and_kl_by_the_formulas(mu, rho, prior_mu, prior_sigma, noise):
+    """Compute the same sum, with the ordinary derivatives of the formulas."""
+    sigma = jnp.logaddexp(rho, 0.0)
+    kl = jnp.log(prior_sigma / sigma) + (sigma**2 + (mu - prior_mu) ** 2) / (2 * prior_sigma**2) - 0.5
+    return jnp.sum(jnp.sin(mu + sigma * noise) + kl + sigma**2)
+
+
+@pytest.fixture
+def arguments(x64, key):
+    mu, rho, noise = jax.random.normal(key, (3, 20)) * jnp.array([[1.0], [3.0], [1.0]])
+    return mu, rho.at[0].set(0.0), jnp.asarray(0.3), jnp.asarray(0.7), noise
+
+
+@pytest.mark.parametrize("derivative", [jax.grad, jax.jacfwd, jax.hessian], ids=["backward", "forward", "second"])
+def test_draw_and_kl_at_a_scale_have_the_derivatives_in_rho(derivative, arguments):
+    """A shared scale has the derivatives of sigma computed from rho in each term, and rho = 0 is no exception."""
+    of = (0, 1, 2, 3, 4)
+    ours = jax.jit(derivative(draw_and_kl_at_a_scale, argnums=of))(*arguments)
+    plain = jax.jit(derivative(draw_and_kl_by_the_formulas, argnums=of))(*arguments)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerances.SUMS["float64"], atol=1e-11)
+
+
+def test_an_objective_takes_forward_mode_and_second_derivatives(x64, key):
+    """The gradient and the Hessian of the loss agree with differences of the loss and of its gradient."""
+    model = dq.BayesianLinear(2, 1, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
+    flat, unravel = jax.flatten_util.ravel_pytree(model)
     x, y = jnp.ones((4, 2)), jnp.ones((4, 1))
-    loss = lambda m: dq.negative_elbo(m, x, y, key=key, num_data=4, log_likelihood=dq.Gaussian(0.5))[0]
-    tangent = jax.tree.map(jnp.ones_like, model)
-    _, forward = jax.jvp(loss, (model,), (tangent,))
-    backward = sum(jnp.sum(g) for g in jax.tree.leaves(jax.grad(loss)(model)))
-    np.testing.assert_allclose(forward, backward, rtol=1e-5)
-    _, product = jax.jvp(jax.grad(loss), (model,), (tangent,))
-    assert all(np.isfinite(leaf).all() and np.any(leaf != 0) for leaf in jax.tree.leaves(product))
+
+    @jax.jit
+    def loss(flat):
+        return dq.negative_elbo(unravel(flat), x, y, key=key, num_data=4, log_likelihood=dq.Gaussian(0.5))[0]
+
+    jax.test_util.check_grads(loss, (flat,), order=2, modes=("fwd", "rev"))

@@ -1,4 +1,4 @@
-"""Inference methods; ``methods.vi`` is the documented path."""
+"""Inference methods; the documented path is ``methods.vi``."""
 
 from . import vi
 from .vi import (

@@ -1,4 +1,14 @@
-"""Variational inference, at its documented path: everything public about Bayes by Backprop."""
+"""Mean-field variational inference (Bayes by Backprop), at its documented path.
+
+The set-up is mean-field:
+
+- Each parameter tensor has a Gaussian posterior of its own, and all of its components are independent.
+- In a stochastic forward pass, Bayesian layers sample their weights from the posteriors, by reparameterization.
+- The divergence KL(q || p) of the posteriors from a Gaussian prior is computed analytically, in nats.
+- The ELBO helper ``vi_elbo_step`` adds the scaled KL to a data-fit loss; ``negative_elbo`` does so in exact units.
+
+Source: Blundell et al. 2015, https://arxiv.org/abs/1505.05424
+"""
 
 from .._last_layer import LastLayerVariationalInference
 from .._layers import BayesianLinear

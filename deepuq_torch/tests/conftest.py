@@ -1,4 +1,4 @@
-"""One torch thread for these tests: their tensors are small, and idle threads cost more than they give."""
+"""Fixtures of the tests."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
+    """Run torch in a single thread: the tensors are small, and idle threads cost more than they save."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,7 +1,7 @@
-"""The documented behaviour in a few plain lines of torch, sharing no code with the package.
+"""The documented behaviour in plain torch.
 
-Parameters are a flat state dict with the documented keys; draws come from torch's default generator in the documented
-order: weight first, then bias, layer by layer, draw by draw.
+It shares no code with the package. Parameters are a flat state dict with the documented keys. Draws come from torch's
+default generator in the documented order: weight before bias, layer by layer, draw by draw.
 """
 
 import torch

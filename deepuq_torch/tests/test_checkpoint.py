@@ -1,4 +1,4 @@
-"""Checkpoints: the documented keys, and those of later releases."""
+"""Checkpoints with the documented keys, and with later releases' keys."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def randomized(model):
 
 
 def later_keys(state, hidden):
-    """A state dict as later releases write it."""
+    """Rename a state dict as later releases write it."""
     names = {f"layers.{2 * i}.": f"hidden_layers.{i}." for i in range(hidden)}
     names[f"layers.{2 * hidden}."] = "output_layer."
     renamed = {}
@@ -33,7 +33,7 @@ def test_later_keys_load(hidden, assign):
     result = target.load_state_dict(state, assign=assign)
     assert not result.missing_keys
     assert not result.unexpected_keys
-    assert list(state) == keys  # the caller's dict is left alone
+    assert list(state) == keys  # the caller's dict does not change
     x = torch.randn(4, 3)
     assert torch.equal(source(x, sample=False), target(x, sample=False))
     assert torch.equal(source.kl(), target.kl())

@@ -1,4 +1,7 @@
-"""The original's numbers at the same seed: against the plain reference, and against the package where installed."""
+"""The original's numbers, at the same seed.
+
+The plain reference gives them, and the original package if it is installed.
+"""
 
 import warnings
 
@@ -28,7 +31,7 @@ def start(model, scale=0.3):
 
 
 def at_seed(seed, call):
-    """What the call returns, and the next random number after it."""
+    """Return the result of a call, and the next random number."""
     torch.manual_seed(seed)
     return call(), torch.rand(())
 
@@ -93,12 +96,15 @@ def test_gradients_against_the_reference():
 
 @pytest.fixture(scope="module")
 def original():
-    """The documented package, where it happens to be installed; it is no dependency."""
+    """The documented package, if it is installed; it is not a dependency."""
     return pytest.importorskip("deepuq.methods.vi", exc_type=ImportError)
 
 
 def pairs(original):
-    """(original, ours) of every class this release has, with equal random parameters."""
+    """Yield (original, ours) for every class of the installed release.
+
+    Both have the same random parameters.
+    """
     backbone = nn.Sequential(nn.Linear(5, 8), nn.Tanh())
     makers = [
         ("BayesianLinear", (5, 3)),
@@ -146,7 +152,7 @@ def test_every_class_against_the_original(original, seed):
 def test_checkpoints_go_both_ways(original):
     ours = start(dq.BayesByBackpropMLP(5, (8, 4), 3))
     theirs = original.BayesByBackpropMLP(5, (8, 4), 3)
-    if hasattr(theirs, "layers"):  # later releases write other keys; they load here, and these do not load there
+    if hasattr(theirs, "layers"):  # later releases have other keys: theirs load here, but ours do not load there
         theirs.load_state_dict(ours.state_dict())
         assert theirs.state_dict().keys() == ours.state_dict().keys()
     start(theirs, 1.0)

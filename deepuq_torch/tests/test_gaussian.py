@@ -1,9 +1,12 @@
-"""The Gaussian functions, value and gradient, against 60-digit arithmetic."""
+"""The Gaussian functions and their derivatives, in 60 digits."""
 
 import mpmath as mp
 import pytest
 import torch
+from torch.autograd import forward_ad
 
+from deepuq_torch import BayesianLinear
+from deepuq_torch._kl import _KLWithGradient
 from deepuq_torch.functional import (
     gaussian_kl,
     gaussian_log_prob,
@@ -13,7 +16,7 @@ from deepuq_torch.functional import (
     rho_from_sigma,
     sigma_from_rho,
 )
-from deepuq_torch.tests.tolerances import CLOSED_FORM, CONDITIONING_ULPS, INVERSE_ULPS
+from deepuq_torch.tests.tolerances import CLOSED_FORM, CONDITIONING_ULPS, INVERSE_ULPS, SUMS
 
 mp.mp.dps = 60
 DTYPES = [torch.float32, torch.float64]
@@ -70,7 +73,7 @@ def test_sigma_and_its_gradient_are_right_over_the_whole_range(dtype):
 def test_log_sigma_is_right_where_sigma_underflows(dtype):
     rtol = CLOSED_FORM[dtype]
     for rho, value, gradient in zip(*value_and_gradient(log_sigma, RHOS, dtype), strict=True):
-        # Near sigma = 1 the logarithm is near zero and its error a few ulp of 1.
+        # Near sigma = 1 the logarithm is near zero, and its error is a few ulp of 1.
         assert near(value, mp.log(exact_sigma(rho)), rtol, floor=4 * torch.finfo(dtype).eps), rho
         assert near(gradient, sigmoid(rho) / exact_sigma(rho), rtol), rho
 
@@ -88,7 +91,7 @@ def test_rho_from_sigma_is_the_inverse(dtype):
     sigma = torch.logspace(-36, 36, 721, dtype=dtype)
     rho = rho_from_sigma(sigma)
     ulps = (sigma_from_rho(rho) / sigma - 1).abs() / torch.finfo(dtype).eps
-    # Above sigma = 1, rho grows like sigma itself and its conditioning is 1.
+    # Above sigma = 1, rho grows like sigma itself, and its conditioning is 1.
     allowed = INVERSE_ULPS * torch.where(sigma < 1, rho.abs().clamp_min(1.0), 1.0)
     assert (ulps <= allowed).all()
 
@@ -98,13 +101,13 @@ def test_rho_from_sigma_has_the_right_value_and_gradient(dtype):
     sigmas = [1e-37, 1e-10, 1e-3, 0.05, 0.5, 0.7, 1.0, 5.0, 50.0, 1000.0]
     for sigma, value, gradient in zip(*value_and_gradient(rho_from_sigma, sigmas, dtype), strict=True):
         expected = mp.log(mp.expm1(mp.mpf(sigma)))
-        # Near sigma = log 2 the value is near zero and its error a few ulp of 1.
+        # Near sigma = log 2 the value is near zero, and its error is a few ulp of 1.
         assert near(value, expected, CLOSED_FORM[dtype], floor=4 * torch.finfo(dtype).eps), sigma
         assert near(gradient, -1 / mp.expm1(-mp.mpf(sigma)), CLOSED_FORM[dtype]), sigma
 
 
 def kl_cases(dtype):
-    """(mu, rho, prior_mu, prior_sigma), each exactly representable in the dtype."""
+    """Yield (mu, rho, prior_mu, prior_sigma), exact in the dtype."""
     for prior_sigma in (0.1, 1e-6, 1.0, 30.0):
         sp = torch.tensor(prior_sigma, dtype=dtype)
         for rho in RHOS:
@@ -116,7 +119,7 @@ def kl_cases(dtype):
 
 
 def exact_kl(mu, rho, prior_mu, prior_sigma):
-    """The value, its derivatives in mu and rho, and r = log(sigma_q / sigma_p)."""
+    """Return the KL, its derivatives in mu and rho, and log(sigma_q / sigma_p)."""
     q, p, d = exact_sigma(rho), mp.mpf(prior_sigma), mp.mpf(mu) - mp.mpf(prior_mu)
     value = mp.log(p / q) + (q**2 + d**2) / (2 * p**2) - mp.mpf(1) / 2
     slope = (q / p**2 - 1 / q) * sigmoid(rho)
@@ -141,15 +144,19 @@ def test_kl_is_right_at_the_extremes_and_near_the_prior(dtype):
         assert near(by_rho.item(), exact_by_rho, rtol, floor=slack * dr), case
 
 
+def _leaf(value):
+    return value.clone().requires_grad_()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("prior_sigma", [0.1, 1.0, 30.0])
 def test_the_gradient_written_out_is_that_of_the_formula(dtype, prior_sigma):
-    """Parameters take the one, other tensors the other."""
+    """Parameters take the former, other tensors the latter."""
     near_prior = rho_from_sigma(prior_sigma * torch.tensor(RATIOS, dtype=dtype))
     rho = torch.cat([torch.tensor(RHOS, dtype=dtype), near_prior])
     mu = torch.linspace(-2, 2, len(rho), dtype=dtype)
     results = []
-    for kind in (torch.nn.Parameter, lambda value: value.clone().requires_grad_()):
+    for kind in (torch.nn.Parameter, _leaf):
         point = kind(mu.clone()), kind(rho.clone())
         kl = gaussian_kl(*point, 0.1, prior_sigma)
         results.append([kl.detach(), *torch.autograd.grad(kl.sum(), point)])
@@ -165,6 +172,60 @@ def test_the_gradient_written_out_has_every_derivative():
     assert torch.autograd.gradgradcheck(lambda *point: gaussian_kl(*point, 0.1, 0.3), (mu, rho))
     batched = torch.func.vmap(lambda factor: factor * gaussian_kl(mu, rho, 0.1, 0.3))(torch.ones(3))
     torch.testing.assert_close(batched[2], gaussian_kl(mu, rho, 0.1, 0.3))
+
+
+def _curvatures(rho, prior_sigma):
+    """Return the second derivatives of the KL in mu and rho, in 60 digits."""
+    return 1 / mp.mpf(prior_sigma) ** 2, mp.diff(lambda moved: exact_kl(0.0, moved, 0.0, prior_sigma)[2], mp.mpf(rho))
+
+
+@pytest.mark.parametrize("kind", [torch.nn.Parameter, _leaf], ids=["written out", "by autograd"])
+def test_second_derivatives_of_the_kl_are_right(kind):
+    rho = kind(torch.tensor([-6.0, -3.0, -1.1, 0.0, 2.0], dtype=torch.float64))
+    mu = kind(torch.linspace(-1, 1, 5, dtype=torch.float64))
+    first = torch.autograd.grad(gaussian_kl(mu, rho, 0.1, 0.3).sum(), (mu, rho), create_graph=True)
+    (by_mu,) = torch.autograd.grad(first[0].sum(), mu, retain_graph=True)
+    (by_rho,) = torch.autograd.grad(first[1].sum(), rho)
+    for index, at in enumerate(rho.tolist()):
+        for got, expected in zip((by_mu, by_rho), _curvatures(at, 0.3), strict=True):
+            assert near(got[index].item(), expected, SUMS[torch.float64]), at
+
+
+def test_second_derivatives_of_a_models_kl():
+    """The mixed derivatives are zero, and the others those of `gaussian_kl`."""
+    layer = BayesianLinear(2, 1, 0.3, dtype=torch.float64)
+    torch.nn.init.uniform_(layer.weight_posterior.rho, -4.0, 1.0)
+    parameters = list(layer.parameters())
+    first = torch.autograd.grad(layer.kl(), parameters, create_graph=True)
+    second = torch.autograd.grad(sum(slope.sum() for slope in first), parameters)
+    for mu, rho in ((0, 1), (2, 3)):
+        for index, at in enumerate(parameters[rho].flatten().tolist()):
+            for got, expected in zip((second[mu], second[rho]), _curvatures(at, 0.3), strict=True):
+                assert near(got.flatten()[index].item(), expected, SUMS[torch.float64]), at
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # from inside torch
+def test_forward_derivatives_of_a_parameter():
+    """A tangent that is written into a Parameter counts."""
+    rho = torch.nn.Parameter(torch.tensor([-50.0, -3.0, -1.0, 0.0, 2.0], dtype=torch.float64))
+    mu = torch.nn.Parameter(torch.linspace(-1, 1, 5, dtype=torch.float64))
+    slopes = torch.autograd.grad(gaussian_kl(mu, rho, 0.1, 0.3).sum(), (mu, rho))
+    tangents = torch.linspace(1, 2, 5).double(), torch.linspace(-3, -1, 5).double()
+    with forward_ad.dual_level(), torch.no_grad():
+        for parameter, tangent in zip((mu, rho), tangents, strict=True):
+            parameter.copy_(forward_ad.make_dual(parameter.detach().clone(), tangent))
+        got = forward_ad.unpack_dual(gaussian_kl(mu, rho, 0.1, 0.3)).tangent
+    expected = sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
+    torch.testing.assert_close(got, expected, rtol=SUMS[torch.float64], atol=0)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_the_written_out_kl_is_batched_over_any_axis(axis):
+    rho = torch.tensor([-3.0, -1.0, 0.5], dtype=torch.float64)
+    mu = torch.randn(2, 3, 4, dtype=torch.float64).movedim(2, axis)  # four members [2, 3]
+    batched = torch.func.vmap(lambda mu, rho: _KLWithGradient.apply(mu, rho, 0.1, 0.3)[0], in_dims=(axis, None))
+    expected = torch.stack([gaussian_kl(member, rho, 0.1, 0.3) for member in mu.unbind(axis)])
+    torch.testing.assert_close(batched(mu, rho.expand(2, 3)), expected, rtol=CLOSED_FORM[mu.dtype], atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -189,7 +250,7 @@ def test_kl_near_the_prior_keeps_the_digits_that_the_textbook_form_loses():
 
 @pytest.mark.parametrize("prior_sigma", [1e-12, 1e12, 1e19])
 def test_kl_and_gradients_under_extreme_priors(prior_sigma):
-    """Ratios that under- or overflow float32 while the KL does not."""
+    """The ratios under- or overflow float32, but the KL does not."""
     rho = torch.tensor([-1000.0, -100.0, -60.0, -40.0, -39.9], requires_grad=True)
     kl = gaussian_kl(torch.zeros(5), rho, 0.0, prior_sigma)
     (gradient,) = torch.autograd.grad(kl.sum(), rho)
@@ -203,7 +264,7 @@ def test_kl_and_gradients_under_extreme_priors(prior_sigma):
 def test_log_prob_matches_high_precision(dtype):
     for rho in [-1000.0, -30.0, -3.0, 0.0, 5.0, 1000.0]:
         for offset in (0.0, 1e-3, 2.0):
-            if rho < -20 and offset:  # the density there underflows to exp(-inf)
+            if rho < -20 and offset:  # the density underflows to exp(-inf)
                 continue
             mu, w = torch.tensor(0.25, dtype=dtype), torch.tensor(0.25 + offset, dtype=dtype)
             scale = torch.tensor(rho, dtype=dtype, requires_grad=True)

@@ -1,4 +1,4 @@
-"""What importing the package needs and leaves alone, and where the public names are."""
+"""Requirements and effects of the import, and the public names."""
 
 import importlib
 import subprocess

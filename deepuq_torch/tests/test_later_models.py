@@ -1,4 +1,4 @@
-"""The later documented classes: defaults, keys, outputs, likelihoods, prediction."""
+"""The documented classes of later releases."""
 
 import inspect
 import math
@@ -18,12 +18,12 @@ REGRESSORS = [
     dq.MultiOutputBayesByBackpropRegressor,
     dq.HeteroscedasticMultiOutputBayesByBackpropRegressor,
 ]
-# Not a documented one, but of their kind.
+# This class is not documented, but it is of the same kind.
 HOMOSCEDASTIC = dq.HomoscedasticBayesByBackpropRegressor
 
 
 def documented_arguments(function):
-    """Names and defaults of the arguments that may be given by position."""
+    """List (name, default) of the arguments that may be positional."""
     parameters = inspect.signature(function).parameters.values()
     positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     return [(p.name, None if p.default is p.empty else p.default) for p in positional]
@@ -139,7 +139,7 @@ def test_noise_learned_for_all_inputs_is_a_parameter_outside_the_kl():
     nll = dq.negative_elbo(model, x, y, num_data=5, noise=one)[1]
     torch.testing.assert_close(nll, -torch.distributions.Normal(mean, 1.0).log_prob(y).sum(-1).mean())
     result = dq.predict_vi_uq(model, x, aleatoric_var=9.0)
-    torch.testing.assert_close(result.aleatoric_var, torch.ones(5, 2))  # its own, not the caller's
+    torch.testing.assert_close(result.aleatoric_var, torch.ones(5, 2))  # the model's, not the caller's
     assert result.metadata["heteroscedastic"] is False
 
 
@@ -159,7 +159,7 @@ def test_prediction_averages_the_predicted_variance_over_draws():
 @pytest.mark.parametrize("heteroscedastic", [True, False])
 def test_last_layer_classification_applies_softmax_by_itself(heteroscedastic):
     model = dq.LastLayerVariationalInference(nn.Linear(3, 4), 4, 2, "classification", heteroscedastic)
-    assert model.heteroscedastic is False  # noise variance has no meaning there
+    assert model.heteroscedastic is False  # classification has no noise variance
     result = dq.predict_vi_uq(model, torch.randn(5, 3), n_samples=4)
     torch.testing.assert_close(result.probs.sum(-1), torch.ones(5))
     assert result.metadata == {"method": "vi", "n_samples": 4, "task": "classification"}

@@ -1,4 +1,7 @@
-"""Posterior, prior, layer and MLP: start values, draws, noise, shapes and the KL."""
+"""Posterior, prior, layer and MLP.
+
+Start values, draws, noise, shapes and the KL.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""vi_elbo_step by its documented formula, and negative_elbo by its units."""
+"""The formula of ``vi_elbo_step``, and the units of ``negative_elbo``."""
 
 import math
 import warnings
@@ -26,7 +26,7 @@ RTOL = SUMS[torch.float32]
 
 
 class Foreign(nn.Module):
-    """A model that knows nothing but the documented contract; its KL counts its calls."""
+    """Model of the documented contract alone, which counts calls of its KL."""
 
     def __init__(self):
         super().__init__()
@@ -180,7 +180,7 @@ def test_negative_elbo_has_exact_units(data, num_data):
 
 
 def test_negative_elbo_is_the_documented_step_with_its_kl_weighted_by_one_over_the_batch(data):
-    """N = 40 examples in 5 batches of 8."""
+    """The data are N = 40 examples in 5 batches of 8."""
     x, labels, _ = data
     model = mlp()
     noise = stack_noise([model.draw_noise()])
@@ -202,7 +202,10 @@ def test_negative_elbo_does_not_depend_on_how_the_data_are_batched(data):
 
 
 def test_negative_elbo_bounds_the_evidence_of_a_conjugate_model():
-    """One weight, known noise: at the exact posterior the bound is tight for any draw on average."""
+    """At the exact posterior, the bound is tight on average over draws.
+
+    The model has a single weight and known noise.
+    """
     torch.manual_seed(0)
     n, prior_sigma, noise_sigma = 20, 1.5, 0.7
     y = 0.8 + noise_sigma * torch.randn(n, 1, dtype=torch.float64)
@@ -248,7 +251,7 @@ def test_the_default_likelihood_of_a_heteroscedastic_model_is_its_density(data):
     named = heteroscedastic_gaussian_log_likelihood
     given = negative_elbo(model, x, targets, num_data=8, log_likelihood=named, noise=noise)
     torch.testing.assert_close(default[0], given[0])
-    # The model's own nll leaves out the constant, once for each output.
+    # The model's own nll leaves out the constant, once per output.
     step = vi_elbo_step(model, x, targets, num_batches=1, noise=noise)
     torch.testing.assert_close(default[1], step[1] + 2 * 0.5 * math.log(2 * math.pi))
 

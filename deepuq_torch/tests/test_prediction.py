@@ -1,4 +1,4 @@
-"""predict_vi_uq: moments, streaming, modes, metadata."""
+"""Moments, streaming, modes and metadata of ``predict_vi_uq``."""
 
 import weakref
 
@@ -28,7 +28,10 @@ def mlp(outputs=2):
 
 
 class Scripted(nn.Module):
-    """Returns the given outputs one after another, and takes nothing but the documented arguments."""
+    """Model that returns given outputs in turn.
+
+    It accepts only the documented arguments.
+    """
 
     def __init__(self, outputs):
         super().__init__()
@@ -66,6 +69,18 @@ def test_softmax_moments():
     assert result.metadata == {"method": "vi", "n_samples": 7, "task": "classification"}
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_softmax_moments_of_short_dtypes_are_rounded_at_the_end(dtype):
+    """Each probability would lose digits if the softmax were computed in the short dtype."""
+    outputs = torch.linspace(-3, 3, 7 * 4 * 2).reshape(2, 4, 7).permute(2, 1, 0).to(dtype)
+    result = predict_vi_uq(Scripted(outputs), X, 7, True)
+    exact = outputs.float().softmax(-1)
+    assert torch.equal(result.mean, exact.mean(0).to(dtype))
+    assert torch.equal(result.probs_var, exact.var(0, unbiased=False).to(dtype))
+    rounded = outputs.softmax(-1).float()
+    assert not torch.equal(rounded.mean(0).to(dtype), result.mean)
+
+
 @pytest.mark.parametrize(
     "given", [0.5, torch.tensor(0.5), torch.full((2,), 0.5), torch.full((4, 1), 0.5), torch.full((4, 2), 0.5)]
 )
@@ -94,7 +109,7 @@ def test_every_submodule_keeps_its_mode_and_prediction_runs_in_eval_mode(trainin
     backbone = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
     model = LastLayerVariationalInference(backbone, 8, 2)
     model.train(training)
-    backbone[1].train(not training)  # a frozen norm, or the reverse
+    backbone[1].train(not training)  # a frozen norm, or the opposite
     found = [module.training for module in model.modules()]
     statistics = backbone[1].running_mean.clone()
     predict_vi_uq(model, X, n_samples=3)
@@ -119,12 +134,12 @@ def test_outputs_are_ordinary_tensors_without_a_graph():
         assert not value.is_inference()
         assert not value.requires_grad
     weight = torch.ones(2, requires_grad=True)
-    (result.mean * weight).sum().backward()  # an inference tensor would be refused here
+    (result.mean * weight).sum().backward()  # would refuse an inference tensor
     assert weight.grad is not None
 
 
 def plain_loop(model, x, n_samples, noise=None):
-    """What batching must not change: one pass after another."""
+    """Run the passes singly; batching must not change their outputs."""
     model.eval()
     with torch.no_grad():
         if noise is None:
@@ -218,7 +233,7 @@ def test_a_last_layer_model_computes_deterministic_features_once_and_random_ones
     predict_vi_uq(LastLayerVariationalInference(Backbone(nn.Linear(3, 4)), 4, 2), X, n_samples=10)
     assert len(calls) == 1
     calls.clear()
-    model = LastLayerVariationalInference(Backbone(mlp(4)), 4, 2)  # Bayesian all through
+    model = LastLayerVariationalInference(Backbone(mlp(4)), 4, 2)  # Bayesian throughout
     torch.manual_seed(3)
     expected = plain_loop(model, X, 10)
     calls.clear()

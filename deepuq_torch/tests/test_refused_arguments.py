@@ -1,4 +1,4 @@
-"""Arguments of a wrong kind, refused in words before anything is computed with them."""
+"""Arguments of a wrong kind, refused before anything is computed."""
 
 import pytest
 import torch
@@ -33,9 +33,9 @@ def test_what_cannot_be_called():
 
 
 def test_a_batch_of_no_examples_has_no_mean():
-    refused = lambda: pytest.raises(
-        ValueError, match=r"^Expected x to hold at least one example; got shape \(0, 3\)\.$"
-    )
+    def refused():
+        return pytest.raises(ValueError, match=r"^Expected x to hold at least one example; got shape \(0, 3\)\.$")
+
     with refused():
         dq.negative_elbo(_CLASSIFIER, X[:0], LABELS[:0], num_data=4)
     for model, y in [(_CLASSIFIER, LABELS[:0]), *[(model, torch.zeros(0, 2)) for model in _REGRESSORS]]:
@@ -44,12 +44,17 @@ def test_a_batch_of_no_examples_has_no_mean():
 
 
 def test_a_criterion_of_the_callers_own_may_know_better():
-    total = lambda outputs, y: outputs.sum()
+    def total(outputs, y):
+        return outputs.sum()
+
     assert dq.vi_elbo_step(_CLASSIFIER, X[:0], LABELS[:0], num_batches=2, criterion=total)[1] == 0.0
 
 
 def test_class_probabilities_are_targets_still():
-    """Floats of the outputs' own shape, which labels of a wrong dtype are not."""
+    """Class probabilities are floats of the outputs' shape.
+
+    Labels of a wrong dtype have a different shape.
+    """
     soft = torch.full((4, 2), 0.5)
     assert dq.vi_elbo_step(_CLASSIFIER, X, soft, num_batches=2)[1] > 0
     with pytest.raises(TypeError, match="class indices"):

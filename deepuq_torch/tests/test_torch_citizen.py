@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -80,15 +81,16 @@ def test_half_of_the_model_may_run_under_autocast():
     assert max_relative(out, model(x, noise=noise)) < BFLOAT16
 
 
-def compiled(function):
+def compiled(function, backend="aot_eager"):
+    """Compile without graph breaks; the backend "eager" checks only that, and "aot_eager" makes the gradients too."""
     torch._dynamo.reset()
-    return torch.compile(function, fullgraph=True, backend="aot_eager")
+    return torch.compile(function, fullgraph=True, backend=backend)
 
 
 @pytest.fixture(autouse=True)
 def quiet_compiler():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own deprecations inside the compiler
+        warnings.simplefilter("ignore")  # deprecations inside torch's compiler
         yield
 
 
@@ -97,11 +99,16 @@ def test_layers_and_models_compile_without_a_graph_break():
     for model in models():
         randomized(model)
         noise = model.draw_noise()
-        run = compiled(lambda x, noise, model=model: model(x, noise=noise))
-        torch.testing.assert_close(run(x, noise), model(x, noise=noise))
-        drawn = compiled(model)
-        assert not torch.equal(drawn(x), drawn(x))  # the noise is not frozen into the graph
-        torch.testing.assert_close(compiled(lambda x, model=model: model(x, sample=False))(x), model(x, sample=False))
+        # A single program, because compiling takes most of the time.
+        run = compiled(partial(_three_passes, model))
+        given, drawn, means = run(x, noise)
+        torch.testing.assert_close(given, model(x, noise=noise))
+        torch.testing.assert_close(means, model(x, sample=False))
+        assert not torch.equal(drawn, run(x, noise)[1])  # the noise is not frozen into the graph
+
+
+def _three_passes(model, x, noise):
+    return model(x, noise=noise), model(x), model(x, sample=False)
 
 
 @pytest.mark.parametrize("mc_samples", [1, 3])
@@ -123,26 +130,29 @@ def test_the_objectives_compile_without_a_graph_break(mc_samples):
             gradients.append([loss.detach(), nll, kl, *(p.grad.clone() for p in model.parameters())])
         for got, expected in zip(*gradients, strict=True):
             torch.testing.assert_close(got, expected)
-        assert torch.isfinite(compiled(objective)()[0])
+        assert torch.isfinite(compiled(objective, "eager")()[0])
 
 
 def test_compiled_draws_are_those_of_the_seed():
-    """Not one draw for all samples and tensors of a shape, as compilers make of equal calls of a generator."""
+    """Compilers merge equal calls of a generator; still, every sample and every tensor has a draw of its own."""
     model = randomized(dq.BayesByBackpropMLP(3, [5, 5], 2))
     x, y = torch.randn(4, 3), torch.randint(2, (4,))
-    objective = lambda: dq.negative_elbo(model, x, y, num_data=12, mc_samples=3)[0]
-    torch._dynamo.reset()
-    optimizing = torch.compile(objective, backend="aot_eager_decomp_partition")  # as inductor, without its C++
-    losses = []
-    for run in (objective, optimizing):
-        torch.manual_seed(0)
-        losses.append(run().detach())
-    torch.testing.assert_close(*losses)
+
+    def losses():
+        step = dq.vi_elbo_step(model, x, y, num_batches=3, mc_samples=3)
+        return step[0], dq.negative_elbo(model, x, y, num_data=12, mc_samples=3)[0]
+
+    found = []
+    with torch.no_grad():
+        for run in (losses, compiled(losses, "aot_eager_decomp_partition")):  # as inductor, without its C++
+            torch.manual_seed(0)
+            found.append(run())
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize(("number", "compilations"), [(torch.tensor, 1), (float, 2)])
 def test_a_schedule_compiles_a_few_times_and_not_every_step(number, compilations):
-    """A float is compiled in at first, and made an argument when it changes."""
+    """A float is a constant at first, and an argument once it changes."""
     from torch._dynamo.testing import CompileCounter
 
     model, x, y = dq.BayesByBackpropMLP(3, [5], 2), torch.randn(4, 3), torch.randint(2, (4,))
@@ -162,11 +172,12 @@ def test_the_heteroscedastic_objectives_compile():
     model = dq.HeteroscedasticBayesByBackpropRegressor(3, (5,), 2)
     x, y = torch.randn(4, 3), torch.randn(4, 2)
     noise = stack_noise([model.draw_noise()])
-    for objective in (
-        lambda: dq.vi_elbo_step(model, x, y, num_batches=3, noise=noise)[0],
-        lambda: dq.negative_elbo(model, x, y, num_data=12, noise=noise)[0],
-    ):
-        torch.testing.assert_close(compiled(objective)(), objective())
+
+    def losses():
+        step = dq.vi_elbo_step(model, x, y, num_batches=3, noise=noise)
+        return step[0], dq.negative_elbo(model, x, y, num_data=12, noise=noise)[0]
+
+    torch.testing.assert_close(compiled(losses)(), losses())
 
 
 def test_functional_call_and_vmap_over_draws():

@@ -1,4 +1,7 @@
-"""Training scripts as a user of the documented API writes them; only the import names this package."""
+"""Training scripts, as users of the documented API write them.
+
+Only the import names this package.
+"""
 
 import math
 
@@ -60,7 +63,7 @@ def test_regression(tmp_path):
 
 
 def test_classification_from_the_documented_start():
-    """From zero means, as documented: the draws break the symmetry."""
+    """The means start at zero, and the draws break the symmetry."""
     torch.manual_seed(0)
     y = torch.arange(120) % 3
     centres = torch.tensor([[0.0, 2.0], [2.0, -1.0], [-2.0, -1.0]])

@@ -1,15 +1,15 @@
-"""Every tolerance of these tests, with its reason."""
+"""Tolerances of the tests, each with its reason."""
 
 import torch
 
-# Closed forms against 60-digit arithmetic: a handful of roundings, each of about one ulp, in a sum of two terms.
+# Closed forms against 60-digit arithmetic: a handful of roundings of about an ulp each, in a sum of two terms.
 CLOSED_FORM = {torch.float32: 1e-5, torch.float64: 1e-12}
 
-# Near q = p the KL is a difference: an error of one ulp (eps) in sigma, which no formula of rho in that dtype avoids,
-# moves log(sigma_q / sigma_p) by eps and so the KL by eps |exp(2 r) - 1|. This many such ulps are allowed.
+# Near q = p the KL is a difference. An error of an ulp (eps) in sigma, which no formula of rho in that dtype avoids,
+# moves r = log(sigma_q / sigma_p) by eps, and so the KL by eps |exp(2 r) - 1|. This many such ulps are allowed.
 CONDITIONING_ULPS = 6
 
-# rho_from_sigma and back: ulps of sigma times max(1, |rho|), as one ulp of rho moves sigma by |rho| ulps.
+# rho_from_sigma and back: ulps of sigma times max(1, |rho|), since an ulp of rho moves sigma by |rho| ulps.
 INVERSE_ULPS = 4
 
 # Sums over a tensor and gradients through a network, against the same formula in another order of operations.
@@ -19,7 +19,7 @@ SUMS = {torch.float32: 1e-5, torch.float64: 1e-10}
 # largest entry. Measured: at most 4e-7.
 DROP_IN = 2e-6
 
-# bfloat16 keeps 8 bits: one rounding of the weights and one of the outputs.
+# bfloat16 keeps 8 bits: the weights and the outputs are rounded.
 BFLOAT16 = 2e-2
 
 # Monte Carlo means at a fixed seed: five standard errors.
@@ -27,6 +27,6 @@ STANDARD_ERRORS = 5.0
 
 
 def max_relative(got: torch.Tensor, expected: torch.Tensor) -> float:
-    """Largest difference, relative to the largest expected entry."""
+    """Return the largest difference, relative to the largest expected entry."""
     scale = max(expected.double().abs().max().item(), torch.finfo(torch.float32).tiny)
     return (got.double() - expected.double()).abs().max().item() / scale

@@ -1,6 +1,17 @@
-"""All cases, by subject. A new one is an entry in the list of its file."""
+"""All cases, by subject.
 
-from parity_tests.cases import closed_forms, low_precision, objectives, prediction, weighted
+A new case is an entry in the list of its file.
+"""
+
+from parity_tests.cases import closed_forms, low_precision, objectives, prediction, second_derivatives, weighted
 from parity_tests.harness import Case
 
-ALL: list[Case] = [*closed_forms.CASES, *objectives.CASES, *prediction.CASES, *weighted.CASES, *low_precision.CASES]
+GROUPS: dict[str, list[Case]] = {
+    "closed forms": closed_forms.CASES,
+    "second derivatives": second_derivatives.CASES,
+    "layers, networks and objectives": objectives.CASES,
+    "prediction": prediction.CASES,
+    "weighted objectives": weighted.CASES,
+    "bfloat16": low_precision.CASES,
+}
+ALL: list[Case] = [case for group in GROUPS.values() for case in group]

@@ -1,8 +1,8 @@
-"""Layers, networks and an objective that compute in bfloat16, on inputs, weights and noise that are bfloat16 numbers.
+"""Cases of layers, networks, an objective and predictions in bfloat16.
 
-JAX keeps its posteriors in float32 and computes in bfloat16 (``dtype=``). Torch does that under ``torch.autocast``, or
-keeps its parameters in bfloat16 too: both are held against JAX, and JAX and the second against 60 digits, within the
-bound of `rounding`.
+Inputs, weights and noise are bfloat16 numbers. JAX keeps its posteriors in float32 and computes in bfloat16
+(``dtype=``). Torch does the same under ``torch.autocast``, or keeps its parameters in bfloat16 too. Both are compared
+with JAX, and JAX and the second are compared with 60 digits, within the bounds of `rounding`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from parity_tests.models import Spec
 from parity_tests.tolerances import CONDITIONING_ULP
 
 _DRAWS, _NUM_DATA, _KL_WEIGHT = 2, 37, 0.25  # the weight is exact in binary
+_PREDICTION_DRAWS = 5
+_MOMENTS = ("mean", "epistemic_var", "total_var")
 
 
 class _Computation(torch.nn.Module):
-    """A function of a model, as a module, so that `functional_call` can put other weights into that model."""
+    """Function of a model, as a module for `functional_call`."""
 
     def __init__(self, model: torch.nn.Module, function: Callable[[Any], Any]):
         super().__init__()
@@ -45,7 +47,7 @@ def _jax_model(spec: Spec, i: dict[str, Any]) -> Any:
 
 
 def _on_torch(spec: Spec, i: dict[str, Any], autocast: bool, function: Callable) -> Any:
-    """`function` of the model, with float32 weights under autocast, or with the weights themselves in bfloat16."""
+    """Apply `function` to the model, under autocast or in bfloat16."""
     model = models.torch_model(spec, i)
     if autocast:
         with torch.autocast(torch_device().type, torch.bfloat16):
@@ -55,7 +57,7 @@ def _on_torch(spec: Spec, i: dict[str, Any], autocast: bool, function: Callable)
 
 
 def _torch_data(spec: Spec, i: dict[str, Any], autocast: bool) -> tuple[Any, Any]:
-    """x and the noise, in the parameters' dtype."""
+    """Return x and noise in the dtype of the parameters."""
     x, noise = i["x"], models.torch_noise(spec, i)
     if autocast:
         return x, noise
@@ -63,14 +65,14 @@ def _torch_data(spec: Spec, i: dict[str, Any], autocast: bool) -> tuple[Any, Any
 
 
 def _widened(outputs: Any) -> Any:
-    """Outputs in float32, which loses nothing, if they are bfloat16 as they should be."""
+    """Widen bfloat16 outputs to float32; refuse others."""
     if outputs.dtype not in (jnp.bfloat16, torch.bfloat16):
         raise TypeError(f"Expected outputs in bfloat16; got {outputs.dtype}.")
     return outputs.float() if isinstance(outputs, torch.Tensor) else outputs.astype(jnp.float32)
 
 
 def _allowed(bounds: Arrays) -> Arrays:
-    """Bounds of errors in the unit of `Case.conditioning`."""
+    """Convert bounds of errors to the unit of `Case.conditioning`."""
     return {name: bound / (CONDITIONING_ULP * float(jnp.finfo(LOW).eps)) for name, bound in bounds.items()}
 
 
@@ -87,7 +89,10 @@ def _forward_bounds(spec: Spec, i: Arrays) -> Arrays:
 
 
 def _forward_case(name: str, spec: Spec, autocast: bool, *, smooth: bool = True) -> Case:
-    """One draw of the network, and its KL. Without gradients where a rounding may flip a relu."""
+    """Case of a draw of a network, and its KL.
+
+    It has gradients if the network is `smooth`; a rounding may flip a relu.
+    """
 
     def jax_side(i: dict[str, Any]) -> dict[str, Any]:
         model = _jax_model(spec, i)
@@ -95,8 +100,7 @@ def _forward_case(name: str, spec: Spec, autocast: bool, *, smooth: bool = True)
 
     def torch_side(i: dict[str, Any]) -> dict[str, Any]:
         x, noise = _torch_data(spec, i, autocast)
-        of_model = lambda model: {"value": _widened(model(x, noise=noise)), "kl": model.kl()}
-        return _on_torch(spec, i, autocast, of_model)
+        return _on_torch(spec, i, autocast, lambda model: {"value": _widened(model(x, noise=noise)), "kl": model.kl()})
 
     def exactly(i: Arrays) -> dict[str, Any]:
         one = {k: v[None] if k.startswith("noise") else v for k, v in i.items()}
@@ -130,6 +134,7 @@ def _elbo_bounds(spec: Spec, i: Arrays) -> Arrays:
 
 
 def _elbo_case(spec: Spec, autocast: bool) -> Case:
+    """Case of the exact objective."""
     common: dict[str, Any] = dict(num_data=_NUM_DATA, kl_weight=_KL_WEIGHT, mc_samples=_DRAWS)
 
     def jax_side(i: dict[str, Any]) -> dict[str, Any]:
@@ -139,8 +144,8 @@ def _elbo_case(spec: Spec, autocast: bool) -> Case:
 
     def torch_side(i: dict[str, Any]) -> dict[str, Any]:
         x, noise = _torch_data(spec, i, autocast)
-        of_model = lambda model: dt.negative_elbo(model, x, i["y"], noise=noise, **common)
-        return dict(zip(("loss", "nll", "kl"), _on_torch(spec, i, autocast, of_model), strict=True))
+        found = _on_torch(spec, i, autocast, lambda model: dt.negative_elbo(model, x, i["y"], noise=noise, **common))
+        return dict(zip(("loss", "nll", "kl"), found, strict=True))
 
     def exactly(i: Arrays) -> dict[str, Any]:
         labels, rows = i["y"], np.arange(len(i["y"]))
@@ -163,6 +168,54 @@ def _elbo_case(spec: Spec, autocast: bool) -> Case:
     )
 
 
+def _prediction_bounds(spec: Spec, i: Arrays) -> Arrays:
+    i = _in_float64(i)
+    passes = [rounding.forward(spec, i, draw) for draw in range(_PREDICTION_DRAWS)]
+    of_draws = [(of.outputs, of.output_error) for of in passes]
+    if _is_classification(spec):
+        of_draws = [rounding.probabilities(of) for of in passes]
+    mean, var = rounding.moments(*(np.stack(parts) for parts in zip(*of_draws, strict=True)))
+    return _allowed({"mean": mean, "epistemic_var": var, "total_var": var})
+
+
+def _prediction_case(name: str, spec: Spec, autocast: bool) -> Case:
+    """Case of predictive moments.
+
+    JAX returns them in float32, torch in the dtype of the outputs.
+    """
+    common: dict[str, Any] = dict(n_samples=_PREDICTION_DRAWS, apply_softmax=_is_classification(spec))
+
+    def jax_side(i: dict[str, Any]) -> dict[str, Any]:
+        found = dj.predict_vi_uq(_jax_model(spec, i), i["x"], noise=models.jax_noise(spec, i), **common)
+        return {field: getattr(found, field) for field in _MOMENTS}
+
+    def torch_side(i: dict[str, Any]) -> dict[str, Any]:
+        x, noise = _torch_data(spec, i, autocast)
+        found = _on_torch(spec, i, autocast, lambda model: dt.predict_vi_uq(model, x, noise=noise, **common))
+        return {field: _widened(getattr(found, field)) for field in _MOMENTS}
+
+    def exactly(i: Arrays) -> dict[str, Any]:
+        outputs = np.stack([models.reference_outputs(spec, i, draw) for draw in range(_PREDICTION_DRAWS)])
+        values = ref.exp(ref.log_softmax(outputs)) if _is_classification(spec) else outputs
+        mean, var = ref.moments(values)
+        return {"mean": mean, "epistemic_var": var, "total_var": var}
+
+    return Case(
+        _title(f"predict_vi_uq {name} n_samples={_PREDICTION_DRAWS}", autocast),
+        lambda dtype: draw_inputs(spec, 90, _PREDICTION_DRAWS),
+        jax_side,
+        torch_side,
+        None if autocast else exactly,
+        tolerance="bfloat16",
+        conditioning=lambda i: _prediction_bounds(spec, i),
+        dtypes=(LOW,),
+    )
+
+
+def _is_classification(spec: Spec) -> bool:
+    return isinstance(spec.likelihood, dj.Categorical)
+
+
 def _title(name: str, autocast: bool) -> str:
     return f"{name}, bfloat16 by autocast" if autocast else f"{name}, bfloat16 parameters"
 
@@ -178,5 +231,7 @@ CASES = [
         _forward_case("MLP relu", Spec(hidden=(4, 3)), autocast, smooth=False),
         _forward_case("MLP tanh", _TANH, autocast),
         _elbo_case(_CLASSES, autocast),
+        _prediction_case("regression", _TANH, autocast),
+        _prediction_case("classification", _CLASSES, autocast),
     )
 ]

@@ -1,4 +1,7 @@
-"""Layers and networks, forward and KL; `negative_elbo` and `vi_elbo_step` for every likelihood."""
+"""Cases of layers, networks and objectives.
+
+Forward passes and the KL; `negative_elbo` and `vi_elbo_step` for every likelihood.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from parity_tests.models import Spec
 
 _BATCH = 3
 _NOISE_SIGMA = 0.5  # of the Gaussian likelihood; exact in binary
-# Neither 1, nor equal to each other: a factor left out or put in the wrong place shows.
+# Neither 1 nor equal to each other, so that a factor that is left out or misplaced shows.
 _NUM_DATA, _NUM_BATCHES, _KL_WEIGHT = 37, 9, 0.3
 
 SPECS = {
@@ -29,19 +32,19 @@ SPECS = {
     "heteroscedastic": Spec(activation="tanh", prior_mu=0.5, likelihood=dj.HeteroscedasticGaussian()),
     "heteroscedastic, one target": Spec(outputs=1, activation="silu", likelihood=dj.HeteroscedasticGaussian()),
 }
-# Each likelihood again as that of a last layer.
+# Each likelihood appears again as the likelihood of a last layer.
 _NETWORKS = dict(SPECS)
 SPECS["homoscedastic"] = Spec(activation="tanh", prior_sigma=0.25, likelihood=dj.HomoscedasticGaussian())
 SPECS |= {
     f"last layer, {kind}": dataclasses.replace(spec, features=3, activation="relu") for kind, spec in _NETWORKS.items()
 }
-# The exact objective needs the noise, and the documented one is not of a noise that is known.
+# The exact objective needs to know the noise; the documented objective cannot be given a known noise.
 _EXACT = [kind for kind in SPECS if not kind.endswith("regression")]
 _DOCUMENTED = [kind for kind in SPECS if not kind.endswith("gaussian")]
 
 
 def draw_inputs(spec: Spec, seed: int, *draws: int) -> Arrays:
-    """Weights, noise and a batch."""
+    """Draw weights, noise and a batch."""
     rng = np.random.default_rng(seed)
     batch: Arrays = {"x": rng.normal(size=(_BATCH, spec.inputs)), "y": rng.normal(size=(_BATCH, spec.outputs))}
     if isinstance(spec.likelihood, dj.Categorical):
@@ -52,18 +55,20 @@ def draw_inputs(spec: Spec, seed: int, *draws: int) -> Arrays:
 def forward_case(
     name: str, spec: Spec, seed: int = 0, *, layer_alone: bool = False, with_reference: bool = True
 ) -> Case:
-    """One draw of the network (or of its one layer), its outputs at the means, and its KL."""
-    take = (lambda model: model.layers[0]) if layer_alone else (lambda model: model)
-    noise_of = (lambda noise: noise[0]) if layer_alone else (lambda noise: noise)
+    """Case of a network, or of its only layer.
+
+    It compares a draw, the outputs at the means, and the KL.
+    """
+
+    def part(model: Any, noise: Any) -> tuple[Any, Any]:
+        return (model.layers[0], noise[0]) if layer_alone else (model, noise)
 
     def jax_side(i: dict[str, Any]) -> dict[str, Any]:
-        model = take(models.jax_model(spec, i))
-        noise = noise_of(models.jax_noise(spec, i))
+        model, noise = part(models.jax_model(spec, i), models.jax_noise(spec, i))
         return {"value": model(i["x"], noise=noise), "means": model(i["x"]), "kl": model.kl()}
 
     def torch_side(i: dict[str, Any]) -> dict[str, Any]:
-        model = take(models.torch_model(spec, i))
-        noise = noise_of(models.torch_noise(spec, i))
+        model, noise = part(models.torch_model(spec, i), models.torch_noise(spec, i))
         return {"value": model(i["x"], noise=noise), "means": model(i["x"], sample=False), "kl": model.kl()}
 
     def exactly(i: Arrays) -> Arrays:
@@ -90,7 +95,7 @@ def forward_case(
 
 
 def kl_case(name: str, spec: Spec, seed: int = 0, *, with_reference: bool = True) -> Case:
-    """The KL of a network."""
+    """Case of the KL of a network."""
     can = spec.likelihood is None and spec.prior_mu == 0.0 and spec.activation == "relu"
     return Case(
         name,
@@ -104,7 +109,7 @@ def kl_case(name: str, spec: Spec, seed: int = 0, *, with_reference: bool = True
 
 
 def reference_log_likelihood(spec: Spec, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """[batch], nats per example, in 60 digits."""
+    """Compute the log-likelihood in 60 digits: [batch], nats per example."""
     if isinstance(spec.likelihood, dj.Categorical):
         return ref.log_softmax(outputs)[np.arange(len(y)), y]
     if not spec.predicts_noise:
@@ -115,7 +120,10 @@ def reference_log_likelihood(spec: Spec, outputs: np.ndarray, y: np.ndarray) -> 
 
 
 def reference_score(spec: Spec, outputs: np.ndarray, y: np.ndarray) -> Any:
-    """The documented criterion, in 60 digits: that of learned noise leaves log(2 pi) / 2 a target out."""
+    """Compute the documented criterion in 60 digits.
+
+    For learned noise it leaves out log(2 pi) / 2 per target.
+    """
     if isinstance(spec.likelihood, dj.UnknownNoise):
         return ((outputs - y) ** 2).mean()
     nll = -reference_log_likelihood(spec, outputs, y).mean()
@@ -132,6 +140,7 @@ def _reference_nll(spec: Spec, i: Arrays, draws: int) -> Any:
 
 
 def _negative_elbo_case(kind: str, draws: int) -> Case:
+    """Case of the exact objective."""
     spec = SPECS[kind]
     torch_likelihood = ft.gaussian_log_likelihood(_NOISE_SIGMA) if kind.endswith("gaussian") else None
     common: dict[str, Any] = dict(num_data=_NUM_DATA, kl_weight=_KL_WEIGHT, mc_samples=draws)
@@ -162,7 +171,7 @@ def _negative_elbo_case(kind: str, draws: int) -> Case:
 
 
 def _vi_elbo_step_case(kind: str, draws: int) -> Case:
-    """The documented objective with each side's own criterion."""
+    """Case of the documented objective with each side's default criterion."""
     spec = SPECS[kind]
     common: dict[str, Any] = dict(num_batches=_NUM_BATCHES, kl_weight=_KL_WEIGHT, mc_samples=draws)
 
@@ -200,7 +209,7 @@ def _vi_elbo_step_case(kind: str, draws: int) -> Case:
 
 
 def _mean_squared_step_case(draws: int) -> Case:
-    """The documented objective with a criterion of the caller's, on the documented MLP."""
+    """Case of the documented objective with the caller's criterion."""
     spec = Spec()
     common: dict[str, Any] = dict(num_batches=_NUM_BATCHES, kl_weight=_KL_WEIGHT, mc_samples=draws)
 
@@ -221,10 +230,15 @@ def _mean_squared_step_case(draws: int) -> Case:
             found = module.vi_elbo_step(model, i["x"], i["y"], criterion=torch.nn.MSELoss(), **common)
         return dict(zip(("loss", "nll", "kl"), found, strict=True))
 
-    name = f"vi_elbo_step own criterion mc_samples={draws}"
-    inputs = lambda dtype: draw_inputs(spec, 30, draws)
-    more: dict[str, Any] = dict(wrt=spec.weight_names, grad_of="loss", original_side=original_side)
-    return Case(name, inputs, jax_side, torch_side, **more)
+    return Case(
+        f"vi_elbo_step own criterion mc_samples={draws}",
+        lambda dtype: draw_inputs(spec, 30, draws),
+        jax_side,
+        torch_side,
+        wrt=spec.weight_names,
+        grad_of="loss",
+        original_side=original_side,
+    )
 
 
 CASES = [

@@ -1,9 +1,13 @@
-"""`predict_vi_uq` on one stack of noises: regression, classification, learned noise, given noise."""
+"""Cases of `predict_vi_uq` on a stack of noises.
+
+Regression, classification, learned noise and given noise; and the ways in which torch runs the draws.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 import deepuq_jax as dj
@@ -19,40 +23,48 @@ _REGRESSION = Spec(outputs=2)
 _CLASSIFICATION = Spec(outputs=3)
 _LAST_LAYERS = {kind: spec for kind, spec in SPECS.items() if spec.features and not kind.endswith("gaussian")}
 _GIVEN = np.array([[0.25, 2.0]])  # broadcasts over the batch
+_DRAWS = 16
+# Torch runs as many draws at once on a CPU as keep 2^19 numbers. With so many copies of the batch that is 7 draws of
+# `_REGRESSION`, and their moments are merged.
+_COPIES = 8192
 
 
 def _fields(result: Any) -> dict[str, Any]:
-    """What the result holds; a field that is None on one side only is then a quantity too few."""
+    """Return the fields that a result holds.
+
+    A field that is None in a single package is then a missing quantity.
+    """
     values = {name: getattr(result, name) for name in _FIELDS}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _moments(outputs: np.ndarray) -> tuple[Any, Any]:
-    mean = outputs.sum(axis=0) / len(outputs)
-    return mean, ((outputs - mean) ** 2).sum(axis=0) / len(outputs)
 
 
 def _reference(spec: Spec, i: Arrays, draws: int, softmax: bool, given: Any) -> dict[str, Any]:
     outputs = np.stack([models.reference_outputs(spec, i, draw) for draw in range(draws)])
     if softmax or (spec.features and spec.task == "classification"):
-        mean, var = _moments(ref.exp(ref.log_softmax(outputs)))
+        mean, var = ref.moments(ref.exp(ref.log_softmax(outputs)))
         return {"mean": mean, "epistemic_var": var, "total_var": var, "probs": mean, "probs_var": var}
     if spec.predicts_noise:
         given = (ref.softplus(outputs[..., spec.outputs :]) + ref.mp.mpf(1e-6)).sum(axis=0) / draws
         outputs = outputs[..., : spec.outputs]
-    mean, var = _moments(outputs)
+    mean, var = ref.moments(outputs)
     if given is None:
         return {"mean": mean, "epistemic_var": var, "total_var": var}
-    noise_var = var * 0 + ref.exact(np.asarray(given)) if not spec.predicts_noise else given
+    noise_var = given if spec.predicts_noise else var * 0 + ref.exact(np.asarray(given))
     return {"mean": mean, "epistemic_var": var, "aleatoric_var": noise_var, "total_var": var + noise_var}
 
 
 def _case(
     name: str, spec: Spec, draws: int, *, softmax: bool = False, jax_var: Any = None, torch_var: Any = None
 ) -> Case:
-    """`jax_var` and `torch_var` are the `aleatoric_var` of each side: a number, or the name of an input."""
-    pick = lambda i, var: i[var] if isinstance(var, str) else var
+    """Case of a prediction.
+
+    Args:
+        jax_var, torch_var: `aleatoric_var` of each side: a number, the name of an input, or None.
+    """
     common: dict[str, Any] = dict(n_samples=draws, apply_softmax=softmax)
+
+    def pick(i: dict[str, Any], var: Any) -> Any:
+        return i[var] if isinstance(var, str) else var
 
     def inputs(dtype: str) -> Arrays:
         return {**draw_inputs(spec, 40, draws), "given": _GIVEN}
@@ -64,7 +76,7 @@ def _case(
     def torch_side(i: dict[str, Any]) -> dict[str, Any]:
         model, noise = models.torch_model(spec, i), models.torch_noise(spec, i)
         found = _fields(dt.predict_vi_uq(model, i["x"], noise=noise, aleatoric_var=pick(i, torch_var), **common))
-        # Documented as the caller's variance, which torch gives back as it came; JAX broadcasts it to the mean.
+        # The documented field is the caller's variance. Torch returns it as given; JAX broadcasts it to the mean.
         return {k: v.expand_as(found["mean"]) for k, v in found.items()}
 
     def original_side(module: Any, i: dict[str, Any]) -> dict[str, Any]:
@@ -73,16 +85,74 @@ def _case(
             found = _fields(module.predict_vi_uq(model, i["x"], aleatoric_var=pick(i, torch_var), **common))
         return {k: v.expand_as(found["mean"]) for k, v in found.items()}
 
-    exactly = lambda i: _reference(spec, i, draws, softmax, pick({"given": _GIVEN}, torch_var))
+    def exactly(i: Arrays) -> dict[str, Any]:
+        return _reference(spec, i, draws, softmax, pick({"given": _GIVEN}, torch_var))
+
     can = spec.likelihood is None and (torch_var is None or isinstance(torch_var, str))
-    side = original_side if can else None
-    return Case(name, inputs, jax_side, torch_side, exactly, original_side=side)
+    return Case(name, inputs, jax_side, torch_side, exactly, original_side=original_side if can else None)
 
 
-# Torch batches 8 draws or more by vmap and runs fewer one by one: both paths.
+class _AnyMLP(dt.BayesByBackpropMLP):
+    """Subclass whose passes may do anything.
+
+    Torch therefore runs its draws singly.
+    """
+
+
+def _one_at_a_time_case() -> Case:
+    """Case of draws that torch runs and merges singly."""
+    spec = _REGRESSION
+
+    def jax_side(i: dict[str, Any]) -> dict[str, Any]:
+        model, noise = models.jax_model(spec, i), models.jax_noise(spec, i)
+        return _fields(dj.predict_vi_uq(model, i["x"], noise=noise, n_samples=_DRAWS))
+
+    def torch_side(i: dict[str, Any]) -> dict[str, Any]:
+        model = models.put_parameters(_AnyMLP(spec.inputs, spec.hidden, spec.outputs), spec, i)
+        return _fields(dt.predict_vi_uq(model, i["x"], noise=models.torch_noise(spec, i), n_samples=_DRAWS))
+
+    return Case(
+        f"predict_vi_uq regression, one draw at a time n_samples={_DRAWS}",
+        lambda dtype: draw_inputs(spec, 41, _DRAWS),
+        jax_side,
+        torch_side,
+        lambda i: _reference(spec, i, _DRAWS, False, None),
+    )
+
+
+def _in_chunks_case() -> Case:
+    """Case of draws that torch runs in chunks.
+
+    It does so on a CPU. The batch is large: it consists of `_COPIES` copies of a small batch.
+    """
+    spec = _REGRESSION
+
+    def jax_side(i: dict[str, Any]) -> dict[str, Any]:
+        model, x = models.jax_model(spec, i), jnp.tile(i["x"], (_COPIES, 1))
+        return _fields(dj.predict_vi_uq(model, x, noise=models.jax_noise(spec, i), n_samples=_DRAWS))
+
+    def torch_side(i: dict[str, Any]) -> dict[str, Any]:
+        model, x = models.torch_model(spec, i), i["x"].tile((_COPIES, 1))
+        return _fields(dt.predict_vi_uq(model, x, noise=models.torch_noise(spec, i), n_samples=_DRAWS))
+
+    def exactly(i: Arrays) -> dict[str, Any]:
+        found = _reference(spec, i, _DRAWS, False, None)
+        return {name: np.tile(ref.to_floats(values), (_COPIES, 1)) for name, values in found.items()}
+
+    return Case(
+        f"predict_vi_uq regression, in chunks n_samples={_DRAWS}",
+        lambda dtype: draw_inputs(spec, 42, _DRAWS),
+        jax_side,
+        torch_side,
+        exactly,
+    )
+
+
 CASES = [
     _case("predict_vi_uq regression n_samples=5", _REGRESSION, 5),
     _case("predict_vi_uq regression n_samples=16", _REGRESSION, 16),
+    _one_at_a_time_case(),
+    _in_chunks_case(),
     _case("predict_vi_uq regression, aleatoric_var number", _REGRESSION, 5, jax_var=0.5, torch_var=0.5),
     _case("predict_vi_uq regression, aleatoric_var array", _REGRESSION, 5, jax_var="given", torch_var="given"),
     _case("predict_vi_uq regression, likelihood's noise", SPECS["gaussian"], 5, torch_var=0.25),
@@ -91,11 +161,11 @@ CASES = [
     _case("predict_vi_uq heteroscedastic, one target", SPECS["heteroscedastic, one target"], 5),
     _case("predict_vi_uq homoscedastic n_samples=5", SPECS["homoscedastic"], 5, jax_var=0.5, torch_var=0.5),
     _case("predict_vi_uq homoscedastic n_samples=16", SPECS["homoscedastic"], 16),
-    # A given variance has no effect here, on either side.
+    # A given variance has no effect on a model that predicts its noise, nor in classification.
     _case("predict_vi_uq heteroscedastic, aleatoric_var", SPECS["heteroscedastic"], 5, jax_var=0.5, torch_var=0.5),
     _case("predict_vi_uq classification, aleatoric_var", _CLASSIFICATION, 5, softmax=True, jax_var=0.5, torch_var=0.5),
     _case("predict_vi_uq regressor n_samples=16", SPECS["regression"], 16),
-    # A classification by its task takes the softmax by itself.
+    # A model whose task is classification applies the softmax without being asked.
     *[_case(f"predict_vi_uq {kind} n_samples=16", spec, 16) for kind, spec in _LAST_LAYERS.items()],
     _case("predict_vi_uq classification n_samples=5", _CLASSIFICATION, 5, softmax=True),
     _case("predict_vi_uq classification n_samples=16", _CLASSIFICATION, 16, softmax=True),

@@ -1,4 +1,7 @@
-"""The objectives under their weights: KL weight and number of examples as arrays, differentiated too; no KL at all."""
+"""Cases of the objectives' weights.
+
+The weight of the KL and the number of examples as arrays, differentiated too; and a weight of zero.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,15 @@ _NAMES = ("loss", "nll", "kl")
 
 
 def _case(name: str, jax_objective: Callable, torch_objective: Callable, exact_loss: Callable, how: Any) -> Case:
-    """One draw. `how` holds the weights; where an entry is an array, it is an input that gradients are taken by."""
+    """Case of a single draw.
+
+    Args:
+        how: weights of the objective; arrays among them are inputs to differentiate by.
+    """
     arrays = {k: v for k, v in how.items() if isinstance(v, np.ndarray)}
-    weights = lambda i: {k: i[k] if k in arrays else v for k, v in how.items()}
+
+    def weights(i: dict[str, Any]) -> dict[str, Any]:
+        return {k: i[k] if k in arrays else v for k, v in how.items()}
 
     def jax_side(i: dict[str, Any]) -> dict[str, Any]:
         model, noise = models.jax_model(_SPEC, i), models.jax_noise(_SPEC, i)
@@ -49,7 +58,9 @@ def _case(name: str, jax_objective: Callable, torch_objective: Callable, exact_l
 
 
 def _elbo(name: str, **how: Any) -> Case:
-    exact = lambda nll, kl, i: {"loss": nll + i["kl_weight"] * kl / i["num_data"], "nll": nll, "kl": kl}
+    def exact(nll: Any, kl: Any, i: dict[str, Any]) -> dict[str, Any]:
+        return {"loss": nll + i["kl_weight"] * kl / i["num_data"], "nll": nll, "kl": kl}
+
     return _case(name, dj.negative_elbo, dt.negative_elbo, exact, how)
 
 

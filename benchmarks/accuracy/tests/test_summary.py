@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.accuracy import mnist, summary, uci
-from benchmarks.markers import put
+from parity_tests.markers import put
 
 UCI, MNIST = (json.loads(path.read_text(encoding="utf-8")) for path in (summary.UCI, summary.MNIST))
 BLOCKS = {

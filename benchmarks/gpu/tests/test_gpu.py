@@ -1,11 +1,11 @@
-"""The session on a GPU is rehearsed on the CPU, line by line."""
+"""Rehearse the session on a GPU on the CPU."""
 
 import json
 
 import jax
 import pytest
 
-from benchmarks.gpu import command, record
+from benchmarks.gpu import command, record, summary
 
 
 def test_the_rehearsal_runs_every_stage_and_writes_as_it_goes(tmp_path, capsys):
@@ -15,8 +15,8 @@ def test_the_rehearsal_runs_every_stage_and_writes_as_it_goes(tmp_path, capsys):
     assert json.loads(file.read_text()) == stages
     rows = {stage: found["rows"] for stage, found in stages.items()}
     assert all(rows.values())
-    assert rows["correctness"]["random words, to the CPU's"]["equal"]
-    steps = [row for name, row in rows["correctness"].items() if "then one on NaN" in name]
+    assert rows["correctness"]["random words equal those of the CPU"]["equal"]
+    steps = [row for name, row in rows["correctness"].items() if "then a step on NaN" in name]
     assert steps
     assert all(row["kept"] and row["bad_step"] == 30 for row in steps)
     assert all(row["share_of_tolerance"] < 1 for row in rows["parity"].values())
@@ -43,3 +43,23 @@ def test_without_a_gpu_the_command_says_how_to_rehearse(capsys):
     with pytest.raises(SystemExit):
         command.main([])
     assert "Rehearse with --dry" in capsys.readouterr().err
+
+
+def test_the_page_shows_the_committed_record():
+    stages = json.loads((command.RESULTS / "gpu-h100.json").read_text())
+    assert summary.block(stages) in summary.PAGE.read_text()
+    assert record.markdown(stages) == (command.RESULTS / "gpu-h100.md").read_text()
+
+
+def test_a_new_record_is_put_into_the_page(tmp_path, capsys):
+    page, file = tmp_path / "page.md", tmp_path / "gpu.json"
+    page.write_text("before\n<!-- gpu:begin -->\n<!-- gpu:end -->\nafter")
+    summary.write(command.main(["--dry", "--json", str(file)]), page)
+    lines = page.read_text().splitlines()
+    assert lines[0] == "before"
+    assert lines[-1] == "after"
+    for heading in ("| training step, µs |", "| prediction, µs |", "| relative error |"):
+        at = next(i for i, line in enumerate(lines) if line.startswith(heading))
+        rows = lines[at + 2 : lines.index("", at) if "" in lines[at:] else None]
+        assert rows
+        assert all(row.count("|") == lines[at].count("|") for row in rows)
