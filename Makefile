@@ -1,11 +1,11 @@
-# Two commands for someone new: `make demo` and `make test`. Each makes the virtual environment it needs.
+# If you are new, start with `make demo` and `make test`. Each command installs what it needs into a virtual environment.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 PEERS_VENV ?= .venv-bench
 PEERS_STAMP = $(PEERS_VENV)/.installed
-# Two workers: the tests compile, and each worker compiles for itself. One that is done takes over from the other.
+# Two workers, each of which compiles its own programs. A worker that is done takes tests over from the other.
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test check test-all lint bench dist clean
@@ -19,15 +19,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python -m deepuq_jax.demo --out demo_output
 
-# What CI runs: everything but what takes minutes by itself.
+# Run by CI: every test that takes less than minutes by itself.
 test: $(STAMP)
 	$(PYTEST)
 
-# For the loop of a day: style, types, and the tests that neither train long nor start programs.
+# For daily work: style, types, and the tests that neither train for long nor start programs.
 check: lint
 	$(PYTEST) -m 'not slow and not long'
 
-# Everything, what takes long included.
+# Every test, including those that take minutes.
 test-all: $(STAMP)
 	$(PYTEST) -m ''
 
@@ -36,7 +36,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# The peers in an environment of their own; one that cannot be installed is left out, named, and costs no other its place.
+# The peers have an environment of their own. A peer that cannot be installed is reported and left out.
 $(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/requirements-peers.txt
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(PEERS_VENV)/bin/python -m pip install --quiet --upgrade pip

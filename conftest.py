@@ -1,4 +1,7 @@
-"""For the whole test run: workers keep to cores of their own and share what XLA compiled, as do programs they start."""
+"""Setup of every test run.
+
+Each worker keeps to cores of its own. The workers, and the programs that tests start, share a compilation cache.
+"""
 
 import hashlib
 import os
@@ -9,12 +12,12 @@ from pathlib import Path
 import pytest
 
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
-# Compiling is most of a test's time, and most programs run once. So LLVM's optimizer is left out, which changes no result
-# that a test looks at; XLA's own passes stay. To run everything with all optimizations, as a user has it:
+# Most of the tests' time is spent compiling programs that run once. So LLVM's optimizer is left out; no test depends on
+# its results, and XLA's own passes stay. To run the tests with all optimizations, as a user has them:
 # XLA_FLAGS=--xla_backend_optimization_level=3 make test.
 _EFFORT = "--xla_backend_optimization_level"
-# XLA's older way to write the code of a fusion takes half the time to compile. A jaxlib that does not know a flag ends
-# the process, so it is set for those alone that are known to have it, and not with XLA_FLAGS as above.
+# XLA's older code generator for fusions takes half the time to compile. A jaxlib that does not know a flag ends the
+# process, so the flag is set only for versions known to have it, and only if XLA_FLAGS does not choose the effort.
 _OLDER_FUSIONS, _KNOWN_TO = "--xla_cpu_use_fusion_emitters=false", "0.10."
 
 
@@ -27,13 +30,13 @@ def pytest_configure():
         os.environ["XLA_FLAGS"] = f"{flags} {_EFFORT}=0 {fusions}".strip()
     if _CACHE not in os.environ:
         os.environ[_CACHE] = str(_cache_folder())
-        # Also what compiles fast: tests run thousands of small programs, and each of two workers needs most of them.
+        # Keep programs that compile fast, too: the tests run thousands of them, and each worker needs most of them.
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 def _cache_folder() -> Path:
-    """What earlier runs compiled, in the checkout: a folder per versions, flags and kind of processor."""
+    """Cache folder in the checkout, one per versions, flags and kind of processor."""
     cpuinfo, features = Path("/proc/cpuinfo"), []
     if cpuinfo.exists():
         features = [line for line in cpuinfo.read_text().splitlines() if line.startswith(("flags", "Features"))][:1]
@@ -42,7 +45,7 @@ def _cache_folder() -> Path:
 
 
 def _keep_to_own_cores():
-    """Give a worker its share of the cores: threads of two workers that want the same core wait for each other."""
+    """Give each worker a share of the cores, so that threads of two workers do not wait for each other."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None and hasattr(os, "sched_setaffinity"):
         count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
@@ -51,6 +54,6 @@ def _keep_to_own_cores():
             os.sched_setaffinity(0, own)
 
 
-# When this file is read, not when pytest is configured: by then the files of this name below have imported torch, which
-# counts the cores once, and its threads would wait for each other on the worker's one.
+# Called on import, because torch counts the cores once, when it is imported by a conftest.py further down. If the cores
+# were set later, torch's threads would wait for each other on the worker's only core.
 _keep_to_own_cores()

@@ -1,8 +1,8 @@
 """Compare deepuq_jax with deepuq_torch, and both with 60-digit arithmetic.
 
 Runs every case, prints the report, and writes it as Markdown and JSON to parity_tests/results, and its summaries into
-README.md and docs/results.md, between markers. It takes some minutes and shows its progress. The exit status is 0 if every error lies
-within its tolerance, else 1.
+README.md and docs/results.md, between markers. It takes some minutes and shows its progress. The exit status is 0 if
+every error lies within its tolerance, else 1.
 """
 
 from __future__ import annotations

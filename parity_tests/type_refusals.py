@@ -132,7 +132,7 @@ def _inputs() -> list[Refusal]:
             same(f"a prediction of x of {name}", ValueError, calls.jax_predict, calls.torch_predict, x),
             of_layer(name, x),
         ]
-    as_list = [1.0, 2.0, 3.0]
+    as_list: Any = [1.0, 2.0, 3.0]  # the wrong type, on purpose
     found.append(
         Refusal(
             "a layer on a list", TypeError, lambda: _jax_layer(3, 2)(as_list), lambda: dt.BayesianLinear(3, 2)(as_list)
