@@ -30,7 +30,21 @@ from deepuq_jax.layers import (
     Sequential,
 )
 from deepuq_jax.layers.homoscedastic import LearnedNoise
-from deepuq_jax.likelihoods import Categorical, Gaussian, HeteroscedasticGaussian, HomoscedasticGaussian, UnknownNoise
+from deepuq_jax.layers.student_t_noise import LearnedStudentTNoise
+from deepuq_jax.likelihoods import (
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    HeteroscedasticGaussian,
+    HomoscedasticGaussian,
+    LogNormal,
+    Masked,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+    UnknownNoise,
+    Weighted,
+)
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.draw import draw
 from deepuq_jax.model.structure import combine, partition
@@ -72,6 +86,7 @@ __all__ = [
     "BayesianLinear",
     "BayesianModel",
     "BayesianModule",
+    "Bernoulli",
     "Categorical",
     "DocumentedELBO",
     "ELBOTerms",
@@ -91,18 +106,25 @@ __all__ = [
     "LastLayerVariationalInference",
     "LearnedNoise",
     "LearnedPrior",
+    "LearnedStudentTNoise",
     "Likelihood",
+    "LogNormal",
+    "Masked",
     "MeanField",
     "MultiOutputBayesByBackpropRegressor",
+    "NegativeBinomial",
     "NonFiniteError",
     "Objective",
+    "Poisson",
     "Prior",
     "ScaleMixturePrior",
     "Sequential",
+    "StudentT",
     "StudentTPrior",
     "TrainState",
     "UQResult",
     "UnknownNoise",
+    "Weighted",
     "approximate_local_reparameterization",
     "bayesianize",
     "by_path",

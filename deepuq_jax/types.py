@@ -14,6 +14,40 @@ from jax.core import Tracer
 from deepuq_jax._checks import check_positive, expected
 
 
+def check_level(level: Any) -> None:
+    """Require a probability strictly between 0 and 1."""
+    check_positive("level", level)
+    if not isinstance(level, Tracer) and not (np.asarray(level) < 1).all():
+        raise ValueError(expected("level", "to be between 0 and 1", f"{level!r}"))
+
+
+class PredictiveDistribution(Protocol):
+    """The distribution of targets that a prediction holds beside its moments.
+
+    `likelihoods.mixture.PredictiveMixture` implements it.
+    """
+
+    def log_prob(self, y: Any) -> Array:
+        """Compute the log predictive density of targets in nats, [batch]."""
+        ...
+
+    def cdf(self, t: Any) -> Array:
+        """Compute P(y <= t) per target."""
+        ...
+
+    def quantile(self, p: Any) -> Array:
+        """Compute the smallest t with P(y <= t) >= p per target."""
+        ...
+
+    def interval(self, level: Any = 0.95) -> tuple[Array, Array]:
+        """Compute the central interval (lower, upper) per target."""
+        ...
+
+    def sample(self, *, key: Array) -> Array:
+        """Draw targets, [draws, batch, ...]."""
+        ...
+
+
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True, eq=False)
 class UQResult:
@@ -34,6 +68,8 @@ class UQResult:
         predictive_entropy: entropy of `probs` [batch], in nats; None in regression.
         mutual_information: mutual information of label and weights [batch], in nats (BALD; Houlsby et al. 2011,
             arXiv 1112.5745). It is the epistemic part of `predictive_entropy`; None in regression.
+        mixture: the predictive distribution over the draws, in regression with a likelihood that is not a Gaussian
+            (counts, heavy tails, an own one); else None. It holds the outputs of every draw.
     """
 
     mean: Array
@@ -45,6 +81,7 @@ class UQResult:
     metadata: dict[str, Any] = field(default_factory=dict)
     predictive_entropy: Array | None = None
     mutual_information: Array | None = None
+    mixture: PredictiveDistribution | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "metadata", dict(self.metadata))
@@ -63,24 +100,27 @@ class UQResult:
         return cls(**dict(zip(_ARRAY_FIELDS, children, strict=True)), metadata=dict(metadata))
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Central interval of the Gaussian with the predictive moments.
+        """Central interval of the predictive distribution.
 
-        The bounds are mean -+ z sqrt(total_var), with P(\\|Z\\| < z) = level for a standard normal Z.
+        With a `mixture`, the bounds are the quantiles at (1 - level) / 2 and (1 + level) / 2 of the mixture over draws.
+        Without one, they are those of the Gaussian with the predictive moments: mean -+ z sqrt(total_var), with
+        P(\\|Z\\| < z) = level for a standard normal Z.
 
         Args:
             level: probability inside the interval, between 0 and 1.
         Returns:
             (lower, upper), each of the shape of `mean`.
         Raises:
-            ValueError: `level` is outside (0, 1), the task is classification, or the result has no total variance.
+            ValueError: `level` is outside (0, 1), the task is classification, the result has no total variance, or the
+                likelihood has no `cdf`.
 
         >>> result = UQResult(mean=jnp.zeros(1), total_var=jnp.ones(1))
         >>> [round(float(bound[0]), 2) for bound in result.interval(0.95)]
         [-1.96, 1.96]
         """
-        check_positive("level", level)
-        if not isinstance(level, Tracer) and not (np.asarray(level) < 1).all():
-            raise ValueError(expected("level", "to be between 0 and 1", f"{level!r}"))
+        check_level(level)
+        if self.mixture is not None:
+            return self.mixture.interval(level)
         if self.probs is not None or self.total_var is None:
             raise ValueError("Expected a regression result with a total_var; got a result without an interval.")
         reach = jax.scipy.special.ndtri(

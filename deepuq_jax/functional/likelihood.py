@@ -5,6 +5,8 @@ The likelihoods of `deepuq_jax.likelihoods`, which a model can carry, are built 
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -21,7 +23,7 @@ def sum_per_example(values: Array) -> Array:
     return values.sum(axis=tuple(range(1, values.ndim)))
 
 
-def _check_target_shape(y: Array, shape: tuple[int, ...]) -> None:
+def check_target_shape(y: Array, shape: tuple[int, ...]) -> None:
     """Require targets of the given shape.
 
     Without this check, a target [B] and outputs [B, 1] would silently broadcast to [B, B].
@@ -41,23 +43,52 @@ def categorical_log_likelihood(outputs: Array, y: Array) -> Array:
     Returns:
         log probability in nats, [batch]; it is summed over any further axes of the labels.
     Raises:
-        TypeError: the labels are not integers. ValueError: the shapes do not match, or a label of a concrete array is
-            out of range.
+        TypeError: the labels are not integers. ValueError: the shapes do not match, there is a single class, or a label
+            of a concrete array is out of range.
 
     >>> categorical_log_likelihood(jnp.zeros((1, 2)), jnp.array([1]))
     Array([-0.6931...], dtype=float32)
     """
+    return sum_per_example(categorical_log_probs(outputs, y))
+
+
+def categorical_log_probs(outputs: Array, y: Array, shares: Any = None) -> Array:
+    """Log probability of each label, before the sum per example.
+
+    Args:
+        outputs, y: as in `categorical_log_likelihood`.
+        shares: a matrix [classes, classes] that replaces log p[y] by sum_c shares[y, c] log p[c], or None.
+    Returns:
+        log probability in nats, of the shape of `y`.
+
+    >>> categorical_log_probs(jnp.zeros((1, 2)), jnp.array([1]), 3.0 * jnp.eye(2))
+    Array([-2.0794...], dtype=float32)
+    """
     y = y if is_concrete(y) else jnp.asarray(y)
     if not jnp.issubdtype(y.dtype, jnp.integer):
         raise TypeError(expected("y", "to be integer labels for a categorical likelihood", y))
-    if outputs.ndim < 2:
-        raise ValueError(expected("outputs", "to be logits [batch, classes]", outputs))
-    _check_target_shape(y, outputs.shape[:-1])
+    check_logits(outputs)
+    check_target_shape(y, outputs.shape[:-1])
     check_range("y", "labels", y, outputs.shape[-1])
     log_probs = jax.nn.log_softmax(at_least_float32(outputs), axis=-1)
+    if shares is not None:
+        rows = jax.nn.one_hot(y, outputs.shape[-1], dtype=log_probs.dtype) @ jnp.asarray(shares, log_probs.dtype)
+        return (rows * log_probs).sum(axis=-1)
     # With a one-hot mask instead of a gather, the gradient is a product and not a scatter.
     is_label = jax.nn.one_hot(y, outputs.shape[-1], dtype=bool)
-    return sum_per_example(jnp.where(is_label, log_probs, 0.0).sum(axis=-1))
+    return jnp.where(is_label, log_probs, 0.0).sum(axis=-1)
+
+
+def check_logits(outputs: Array) -> None:
+    """Require logits of at least two classes.
+
+    The softmax of a single logit is 1, whatever the logit.
+    """
+    if outputs.ndim < 2:
+        raise ValueError(expected("outputs", "to be logits [batch, classes]", outputs))
+    if outputs.shape[-1] < 2:
+        message = expected("outputs", "to be logits of at least two classes for Categorical()", outputs)
+        raise ValueError(f"{message} Use Bernoulli() for one logit per example.")
 
 
 def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> Array:
@@ -76,10 +107,19 @@ def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> A
     >>> gaussian_log_likelihood(jnp.zeros((1, 1)), jnp.zeros((1, 1)), 1.0)
     Array([-0.9189...], dtype=float32)
     """
-    _check_target_shape(y, outputs.shape)
+    return sum_per_example(gaussian_log_densities(outputs, y, sigma))
+
+
+def gaussian_log_densities(outputs: Array, y: Array, sigma: Array | float) -> Array:
+    """Log density of each target, before the sum of `gaussian_log_likelihood`.
+
+    >>> gaussian_log_densities(jnp.zeros((1, 2)), jnp.zeros((1, 2)), 1.0)
+    Array([[-0.9189..., -0.9189...]], dtype=float32)
+    """
+    check_target_shape(y, outputs.shape)
     sigma = jnp.asarray(sigma, dtype=at_least_float32(outputs).dtype)
     z = (at_least_float32(y) - at_least_float32(outputs)) / sigma
-    return sum_per_example(-0.5 * jnp.square(z) - jnp.log(sigma) - HALF_LOG_2PI)
+    return -0.5 * jnp.square(z) - jnp.log(sigma) - HALF_LOG_2PI
 
 
 def mean_squared_error(outputs: Array, y: Array) -> Array:
@@ -97,7 +137,7 @@ def mean_squared_error(outputs: Array, y: Array) -> Array:
     >>> mean_squared_error(jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1)))
     Array(5., dtype=float32)
     """
-    _check_target_shape(y, outputs.shape)
+    check_target_shape(y, outputs.shape)
     return jnp.mean(jnp.square(at_least_float32(y) - at_least_float32(outputs)))
 
 
@@ -151,7 +191,16 @@ def heteroscedastic_log_likelihood(outputs: Array, y: Array) -> Array:
     >>> heteroscedastic_log_likelihood(jnp.zeros((1, 2)), jnp.zeros((1, 1)))
     Array([-0.7356...], dtype=float32)
     """
-    return sum_per_example(-_heteroscedastic_nll(outputs, y) - HALF_LOG_2PI)
+    return sum_per_example(heteroscedastic_log_densities(outputs, y))
+
+
+def heteroscedastic_log_densities(outputs: Array, y: Array) -> Array:
+    """Log density of each target, before the sum of `heteroscedastic_log_likelihood`.
+
+    >>> heteroscedastic_log_densities(jnp.zeros((1, 2)), jnp.zeros((1, 1)))
+    Array([[-0.7356...]], dtype=float32)
+    """
+    return -_heteroscedastic_nll(outputs, y) - HALF_LOG_2PI
 
 
 def heteroscedastic_nll(outputs: Array, y: Array) -> Array:
@@ -177,7 +226,7 @@ def heteroscedastic_nll(outputs: Array, y: Array) -> Array:
 def _heteroscedastic_nll(outputs: Array, y: Array) -> Array:
     """Score each target without the constant, [..., d]."""
     mean, var = split_mean_variance(outputs)
-    _check_target_shape(y, mean.shape)
+    check_target_shape(y, mean.shape)
     return nll_up_to_constant(at_least_float32(y) - mean, var)
 
 

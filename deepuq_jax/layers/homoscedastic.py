@@ -31,6 +31,9 @@ class LearnedNoise(nnx.Module):
     same for every input, and the variance starts at 1. Use this layer as the last member of a `Sequential` whose other
     members compute the means. It has no posterior and does not enter the KL.
 
+    `LogNormal()` reads the same outputs as means and variances of log y, and `NegativeBinomial()` as log means and
+    dispersions.
+
     Args:
         output_dim: number of targets.
         param_dtype: dtype of `raw_var` [output_dim].

@@ -1,17 +1,21 @@
-"""The base class of likelihoods, and a wrapper for functions."""
+"""The base classes of likelihoods, and a wrapper for functions."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, Literal, NoReturn, final
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import expected
+from deepuq_jax._checks import check_key, expected
+from deepuq_jax.functional.gaussian import at_least_float32
+from deepuq_jax.functional.likelihood import sum_per_example
+from deepuq_jax.functional.quantiles import invert_cdf
+from deepuq_jax.types import check_level
 
 Task = Literal["classification", "regression"]
 
@@ -19,17 +23,26 @@ Task = Literal["classification", "regression"]
 class Likelihood(ABC):
     """Density p(y | outputs) of targets given a model's outputs.
 
-    A subclass defines `log_prob` and `moments`. It is a frozen dataclass of plain numbers and thereby hashable, so a
-    model can carry it as a static part. Learned noise belongs to the model's outputs.
+    A subclass is a frozen dataclass of plain numbers and thereby hashable, so a model can carry it as a static part.
+    Learned noise belongs to the model's outputs; masks and weights belong to the targets. A subclass defines
+
+    - `log_prob`, to train;
+    - `moments`, to predict;
+    - in regression with another density than a Gaussian, `cdf` for intervals and `sample` for draws of targets. In
+      classification, both follow from the probabilities of `moments`.
 
     Attributes:
-        task: "classification" for labels, "regression" for real targets.
-        predicts_noise: whether the outputs hold the noise too. If they do, a `criterion` or an `aleatoric_var` that a
-            caller passes has no effect.
-        heteroscedastic: whether the predicted noise depends on the input.
+        task: "classification" for labels, "regression" for real targets and counts.
+        predicts_noise: whether the outputs hold the variances of Gaussian noise. If they do, a `criterion` or an
+            `aleatoric_var` that a caller passes has no effect, as documented.
+        heteroscedastic: whether the noise of the targets depends on the input.
         has_density: whether `log_prob` is defined. If it is not, training in nats needs a likelihood with a noise.
         has_fixed_noise: whether the mean is the output itself and the variance does not depend on the output. If so, a
             prediction needs only the moments of the outputs.
+        keeps_draws: whether a regression result keeps the outputs of its draws, for the quantiles and log-probabilities
+            of their mixture. The Gaussian likelihoods keep moments alone: their result is the Gaussian with the
+            predictive moments, as documented.
+        is_discrete: whether the targets are whole numbers.
     """
 
     task: Task = "regression"
@@ -37,17 +50,75 @@ class Likelihood(ABC):
     heteroscedastic: bool = False
     has_density: bool = True
     has_fixed_noise: bool = False
+    keeps_draws: bool = True
+    is_discrete: bool = False
 
     @abstractmethod
     def log_prob(self, outputs: Any, y: Any) -> Array:
         """Compute log p(y | outputs) in nats per example, [batch]."""
 
-    @abstractmethod
+    def log_prob_per_target(self, outputs: Any, y: Any) -> Array:
+        """Compute the terms of `log_prob`, of the shape of `y`.
+
+        Masks and weights per target need it. A `FactorizedLikelihood` defines it.
+        """
+        del outputs, y
+        self._lacks("log_prob_per_target(outputs, y)", "a mask or weights per target (per example, [batch], they work)")
+
     def moments(self, outputs: Any) -> tuple[Array, Array | None]:
         """Return the predicted mean, and the variance of the noise.
 
-        For labels, the mean is the class probabilities. The variance (not a std) is None if there is none.
+        For labels, the mean is the class probabilities, and entropies and mutual information are computed from them.
+        The variance (not a std) is None if there is none.
         """
+        del outputs
+        self._lacks("moments(outputs) -> (mean, variance or None)", "predictions")
+
+    def sample(self, outputs: Any, *, key: Array) -> Array:
+        """Draw targets, one per output.
+
+        The default draws labels from the class probabilities of `moments`.
+        """
+        if self.task != "classification":
+            self._lacks("sample(outputs, *, key)", "draws of targets")
+        check_key(key)
+        return jax.random.categorical(key, jnp.log(self.moments(outputs)[0]))
+
+    def cdf(self, outputs: Any, t: Any) -> Array:
+        """Compute P(y <= t | outputs) per target.
+
+        Args:
+            outputs: outputs of the model.
+            t: points of the shape of the targets.
+        """
+        del outputs, t
+        self._lacks("cdf(outputs, t)", "quantiles and intervals")
+
+    def quantile(self, outputs: Any, p: Any) -> Array:
+        """Compute the smallest t with P(y <= t | outputs) >= p per target.
+
+        The default inverts `cdf` by bisection.
+        """
+        mean = at_least_float32(self.moments(outputs)[0])
+        return invert_cdf(lambda t: self.cdf(outputs, t), jnp.broadcast_to(p, mean.shape), mean.dtype, self.is_discrete)
+
+    @final
+    def interval(self, outputs: Any, level: Any = 0.95) -> tuple[Array, Array]:
+        """Compute the central interval (lower, upper) per target.
+
+        The bounds are the quantiles at (1 - level) / 2 and (1 + level) / 2. For counts they are whole numbers and hold
+        at least the probability `level`.
+        """
+        check_level(level)
+        level = at_least_float32(level)
+        return self.quantile(outputs, 0.5 - 0.5 * level), self.quantile(outputs, 0.5 + 0.5 * level)
+
+    def of_targets(self) -> Likelihood:
+        """Return the likelihood of plain targets, for predictions.
+
+        It is the likelihood itself, or the one inside a `Masked` or `Weighted`.
+        """
+        return self
 
     def criterion(self, outputs: Any, y: Any) -> Array:
         """Return the scalar score that `vi_elbo_step` uses.
@@ -62,6 +133,22 @@ class Likelihood(ABC):
         """Call `log_prob`."""
         return self.log_prob(outputs, y)
 
+    def _lacks(self, method: str, purpose: str) -> NoReturn:
+        message = expected("likelihood", f"to define {method}, for {purpose}", type(self).__name__)
+        raise ValueError(f"{message} Add the method; docs/likelihoods.md shows how.")
+
+
+class FactorizedLikelihood(Likelihood):
+    """A likelihood whose targets are independent given the outputs."""
+
+    @abstractmethod
+    def log_prob_per_target(self, outputs: Any, y: Any) -> Array:
+        """Compute log p(y_d | outputs) in nats, of the shape of `y`."""
+
+    def log_prob(self, outputs: Any, y: Any) -> Array:
+        """Compute log p(y | outputs) in nats, summed per example, [batch]."""
+        return sum_per_example(self.log_prob_per_target(outputs, y))
+
 
 @dataclass(frozen=True)
 class OwnLikelihood(Likelihood):
@@ -69,7 +156,7 @@ class OwnLikelihood(Likelihood):
 
     Args:
         function: (outputs, y) -> log p(y | outputs), [batch], in nats. An object that also has a method `moments` can
-            serve predictions too.
+            serve predictions too, and one with `cdf` or `sample` intervals or draws of targets.
         task: "classification" or "regression".
     """
 
@@ -86,10 +173,24 @@ class OwnLikelihood(Likelihood):
         Raises:
             ValueError: the object is a plain function, without `moments`.
         """
-        if not hasattr(self.function, "moments"):
-            what = "to say what the outputs predict, by moments(outputs) -> (mean, variance or None)"
-            raise ValueError(expected("likelihood", what, self.function))
-        return self.function.moments(outputs)  # type: ignore[attr-defined]
+        return self._own("moments", "moments(outputs) -> (mean, variance or None)", "predictions")(outputs)
+
+    def sample(self, outputs: Any, *, key: Array) -> Array:
+        """Draw targets with the object's `sample`, or labels from its probabilities."""
+        if self.task == "classification" and not hasattr(self.function, "sample"):
+            return super().sample(outputs, key=key)
+        return self._own("sample", "sample(outputs, *, key)", "draws of targets")(outputs, key=key)
+
+    def cdf(self, outputs: Any, t: Any) -> Array:
+        """Return the value of the object's `cdf`."""
+        return self._own("cdf", "cdf(outputs, t)", "quantiles and intervals")(outputs, t)
+
+    def _own(self, name: str, signature: str, purpose: str) -> Callable[..., Any]:
+        method = getattr(self.function, name, None)
+        if method is None:
+            message = expected("likelihood", f"to define {signature}, for {purpose}", self.function)
+            raise ValueError(f"{message} Inherit from Likelihood and add the method; docs/likelihoods.md shows how.")
+        return method
 
 
 def as_likelihood(value: Any, name: str = "likelihood", *, task: Task = "regression") -> Likelihood:
@@ -101,10 +202,13 @@ def as_likelihood(value: Any, name: str = "likelihood", *, task: Task = "regress
         task: the task of a function without an attribute `task`.
 
     Raises:
-        TypeError: `value` is not callable.
+        TypeError: `value` is not callable, or is a class instead of an instance.
     """
     if isinstance(value, Likelihood):
         return value
+    if isinstance(value, type):
+        what = f"to be an instance, such as {value.__name__}(...)"
+        raise TypeError(expected(name, what, f"the class {value.__name__}"))
     if not callable(value):
         raise TypeError(expected(name, "to be a callable (outputs, y) -> [batch]", value))
     return OwnLikelihood(value, getattr(value, "task", task))

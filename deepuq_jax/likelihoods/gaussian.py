@@ -1,21 +1,49 @@
-"""Likelihood of real targets with known Gaussian noise."""
+"""Likelihoods of real targets with Gaussian noise, and the one with known noise."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import check_positive, expected
+from deepuq_jax._checks import check_key, check_positive, expected
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.functional.likelihood import gaussian_log_likelihood
-from deepuq_jax.likelihoods.base import Likelihood
+from deepuq_jax.functional.likelihood import gaussian_log_densities
+from deepuq_jax.likelihoods.base import FactorizedLikelihood
+
+
+class GaussianLikelihood(FactorizedLikelihood):
+    """A likelihood that is the Gaussian with its `moments`."""
+
+    keeps_draws = False
+
+    def sample(self, outputs: Any, *, key: Array) -> Array:
+        """Draw targets, one per output."""
+        check_key(key)
+        mean, std = self._mean_std(outputs)
+        return mean + std * jax.random.normal(key, mean.shape, mean.dtype)
+
+    def cdf(self, outputs: Any, t: Any) -> Array:
+        """Compute P(y <= t | outputs) per target."""
+        mean, std = self._mean_std(outputs)
+        return jax.scipy.special.ndtr((at_least_float32(t) - mean) / std)
+
+    def quantile(self, outputs: Any, p: Any) -> Array:
+        """Compute the quantile per target, in closed form."""
+        mean, std = self._mean_std(outputs)
+        return mean + std * jax.scipy.special.ndtri(jnp.broadcast_to(jnp.asarray(p, mean.dtype), mean.shape))
+
+    def _mean_std(self, outputs: Any) -> tuple[Array, Array]:
+        mean, var = self.moments(outputs)
+        return at_least_float32(mean), jnp.sqrt(jnp.asarray(var))
 
 
 @dataclass(frozen=True)
-class Gaussian(Likelihood):
+class Gaussian(GaussianLikelihood):
     """Likelihood of real targets with known noise.
 
     log p(y | outputs) = sum_d log N(y_d; outputs_d, sigma^2)
@@ -36,14 +64,25 @@ class Gaussian(Likelihood):
     has_fixed_noise = True
 
     def __post_init__(self):
-        if hasattr(self.sigma, "shape"):
-            raise TypeError(expected("sigma", "to be a Python number", self.sigma))
-        check_positive("sigma", self.sigma)
+        object.__setattr__(self, "sigma", positive_number("sigma", self.sigma))
 
-    def log_prob(self, outputs: Array, y: Array) -> Array:
-        """Log density of the targets in nats, [batch]."""
-        return gaussian_log_likelihood(outputs, y, self.sigma)
+    def log_prob_per_target(self, outputs: Array, y: Array) -> Array:
+        """Log density of each target in nats, of the shape of `y`."""
+        return gaussian_log_densities(outputs, y, self.sigma)
 
     def moments(self, outputs: Array) -> tuple[Array, Array]:
         """The outputs as means, and sigma^2 as their variances."""
         return outputs, jnp.full_like(at_least_float32(outputs), math.pow(self.sigma, 2))
+
+
+def positive_number(name: str, value: Any) -> float:
+    """Return a number of a likelihood as a Python number.
+
+    Raises:
+        TypeError: the value is a JAX array or has axes. ValueError: it is not finite and positive.
+    """
+    if isinstance(value, jax.Array) or getattr(value, "shape", ()) != ():
+        message = expected(name, "to be a Python number", value)
+        raise TypeError(f"{message} A likelihood is static: use float({name}), or learn the noise in the outputs.")
+    check_positive(name, value)
+    return value.item() if hasattr(value, "item") else value

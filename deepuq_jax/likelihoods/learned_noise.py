@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from jax import Array
 
-from deepuq_jax.functional.likelihood import heteroscedastic_log_likelihood, heteroscedastic_nll, split_mean_variance
-from deepuq_jax.likelihoods.base import Likelihood
+from deepuq_jax.functional.likelihood import heteroscedastic_log_densities, heteroscedastic_nll, split_mean_variance
+from deepuq_jax.likelihoods.gaussian import GaussianLikelihood
 
 
-class LearnedNoiseGaussian(Likelihood):
+class LearnedNoiseGaussian(GaussianLikelihood):
     """Gaussian likelihood with means and variances in the outputs.
 
     log p(y | outputs) = sum_d log N(y_d; m_d, softplus(v_d) + 1e-6)
@@ -20,9 +20,9 @@ class LearnedNoiseGaussian(Likelihood):
 
     predicts_noise = True
 
-    def log_prob(self, outputs: Array, y: Array) -> Array:
-        """Log density of the targets in nats, [batch]."""
-        return heteroscedastic_log_likelihood(outputs, y)
+    def log_prob_per_target(self, outputs: Array, y: Array) -> Array:
+        """Log density of each target in nats, of the shape of `y`."""
+        return heteroscedastic_log_densities(outputs, y)
 
     def moments(self, outputs: Array) -> tuple[Array, Array]:
         """Means and variances, each [batch, d]."""

@@ -25,6 +25,7 @@ class UnknownNoise(Likelihood):
 
     has_density = False
     has_fixed_noise = True
+    keeps_draws = False
 
     def log_prob(self, outputs: Array, y: Array) -> Array:
         """Refuse to compute a density.

@@ -37,6 +37,8 @@ def class_probs(prediction: Any) -> Array:
         raise TypeError(expected("prediction", "to be a UQResult or probabilities [batch, classes]", prediction))
     if probs.ndim != 2:
         raise ValueError(expected("prediction", "to be probabilities [batch, classes]", probs))
+    if probs.shape[1] < 2:
+        raise ValueError(expected("prediction", "to hold probabilities of at least two classes", probs))
     return at_least_float32(jnp.asarray(probs))
 
 
@@ -59,6 +61,9 @@ def gaussian_moments(prediction: Any) -> tuple[Array, Array]:
     if isinstance(prediction, UQResult):
         if prediction.probs is not None or prediction.total_var is None:
             raise ValueError("Expected a regression result, with a total_var; got one without.")
+        if prediction.mixture is not None:
+            message = "Expected a Gaussian prediction; got one with a likelihood that is not Gaussian."
+            raise ValueError(f"{message} Score draws of it: crps_from_draws(result.mixture.sample(key=key), y).")
         pair: Any = (prediction.mean, prediction.total_var)
     else:
         pair = prediction

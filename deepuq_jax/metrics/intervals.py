@@ -13,6 +13,8 @@ from deepuq_jax.types import UQResult
 
 def _interval(prediction: Any, level: Any) -> tuple[Array, Array, Array]:
     """Return the mean and both ends of its central interval."""
+    if isinstance(prediction, UQResult) and prediction.mixture is not None:
+        return prediction.mean, *prediction.interval(level)
     mean, var = gaussian_moments(prediction)
     return mean, *UQResult(mean=mean, total_var=var).interval(level)
 
@@ -20,11 +22,12 @@ def _interval(prediction: Any, level: Any) -> tuple[Array, Array, Array]:
 def interval_coverage(prediction: Any, y: Any, *, level: Any = 0.95) -> Array:
     """Share of the targets inside their central intervals.
 
-    The share equals `level` for a calibrated model.
+    The share equals `level` for a calibrated model, and is at least `level` for counts, whose intervals end at whole
+    numbers.
 
     Args:
-        prediction: `UQResult` of a regression, or a pair (mean, var).
-        y: real targets of the shape of the mean.
+        prediction: `UQResult` of a regression, with its own intervals, or a pair (mean, var) of Gaussians.
+        y: real targets or counts of the shape of the mean.
         level: probability inside the interval, between 0 and 1.
     Returns:
         A scalar from 0 to 1, over every target.

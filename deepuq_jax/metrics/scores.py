@@ -16,20 +16,23 @@ from deepuq_jax._checks import expected
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32
 from deepuq_jax.functional.likelihood import nll_up_to_constant, sum_per_example
 from deepuq_jax.metrics._predictions import class_labels, class_probs, gaussian_moments, is_classification, real_targets
+from deepuq_jax.types import UQResult
 
 
 def negative_log_likelihood(prediction: Any, y: Any) -> Array:
-    """Negative log-likelihood of the targets given predictive moments.
+    """Negative log-likelihood of the targets given a prediction.
 
     classification: -log probs[y];  regression: -sum_d log N(y_d; mean_d, total_var_d)
 
     In classification this equals `-log_predictive_density`, except for labels whose probability has underflowed: they
-    score infinity here. In regression it scores a single Gaussian with the predictive moments. `log_predictive_density`
-    scores the mixture over draws instead, which is the test log-likelihood of the literature.
+    score infinity here. In regression with a Gaussian likelihood it scores a single Gaussian with the predictive
+    moments. `log_predictive_density` scores the mixture over draws instead, which is the test log-likelihood of the
+    literature. With another likelihood (counts, heavy tails, an own one) the result holds this mixture, and the score
+    is -log (1/S) sum_s p(y | outputs_s).
 
     Args:
         prediction: a `UQResult`, probabilities [batch, classes], or a pair (mean, var), each [batch, ...].
-        y: integer labels [batch], or real targets of the shape of the mean.
+        y: integer labels [batch], or real targets or counts of the shape of the mean.
     Returns:
         score in nats, [batch].
     Raises:
@@ -42,6 +45,8 @@ def negative_log_likelihood(prediction: Any, y: Any) -> Array:
     if is_classification(prediction):
         probs = class_probs(prediction)
         return -jnp.log(jnp.take_along_axis(probs, class_labels(y, probs)[:, None], axis=1)[:, 0])
+    if isinstance(prediction, UQResult) and prediction.mixture is not None:
+        return -prediction.mixture.log_prob(y)
     mean, var = gaussian_moments(prediction)
     return sum_per_example(nll_up_to_constant(real_targets(y, mean) - mean, var) + HALF_LOG_2PI)
 
@@ -72,7 +77,8 @@ def crps(prediction: Any, y: Any) -> Array:
 
     s (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)),  z = (y - mean) / s,  s = sqrt(total_var)
 
-    A prediction with variance 0 is a point mass, whose score is |y - mean|.
+    A prediction with variance 0 is a point mass, whose score is |y - mean|. A result whose likelihood is not Gaussian
+    is refused: `crps_from_draws` scores draws of its `mixture`.
 
     Args:
         prediction: `UQResult` of a regression, or a pair (mean, var).

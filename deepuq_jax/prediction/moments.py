@@ -16,17 +16,16 @@ from jax import Array
 from jax.core import Tracer
 
 from deepuq_jax._checks import check_batch, check_count, check_number, expected
-from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.moments import (
     Moments,
     empty_moments,
-    entropy,
     entropy_of_probs,
     update_moments,
     variance,
 )
 from deepuq_jax.likelihoods import Categorical, UnknownNoise
 from deepuq_jax.likelihoods.base import Likelihood
+from deepuq_jax.likelihoods.mixture import PredictiveMixture
 from deepuq_jax.model.base import as_model, refuse_streams
 from deepuq_jax.model.structure import flatten_untied
 from deepuq_jax.noise import NoiseSource, noise_source
@@ -71,8 +70,8 @@ def predict_vi_uq(
         n_samples: number of draws.
         apply_softmax: treat the outputs as logits, and return the moments of the probabilities.
         aleatoric_var: variance (not a std) of the noise in regression, a number or an array that broadcasts to the
-            mean. It replaces the variance of the likelihood. It has no effect in classification, as documented, and on
-            a model that predicts its noise.
+            mean. It replaces the variance of a Gaussian likelihood; a likelihood that is not Gaussian refuses it. It
+            has no effect in classification, as documented, and on a model that predicts its noise.
         batch_size: number of inputs per batch, for an `x` whose activations do not fit into memory.
         draws_at_once: number of draws that run side by side under `vmap`. The default is 1 on a CPU, where more draws
             are slower, and 10 elsewhere. It changes speed and memory, but not the draws.
@@ -88,10 +87,13 @@ def predict_vi_uq(
             With a key, every layer draws its weights; with noise, each layer keeps the estimator that it trains by.
     Returns:
         UQResult. In classification, `mean` is `probs`, `total_var` is `epistemic_var` (the variance of the
-        probabilities), and `predictive_entropy` and `mutual_information` are in nats, [batch]. `metadata` holds
-        `method`, `n_samples`, `task` ("regression" or "classification") and, in regression, `heteroscedastic`.
+        probabilities), and `predictive_entropy` and `mutual_information` are in nats, [batch]. In regression with a
+        likelihood that is not Gaussian, `mixture` holds the outputs of all draws, [batch, n_samples, ...], and with
+        them the predictive distribution. `metadata` holds `method`, `n_samples`, `task` ("regression" or
+        "classification") and, in regression, `heteroscedastic`.
     Raises:
-        ValueError, TypeError: a count or a shape is invalid, or a variance is negative.
+        ValueError, TypeError: a count or a shape is invalid, a variance is negative, or the likelihood does not define
+            `moments` as an array (at least two probabilities in classification).
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
@@ -101,7 +103,8 @@ def predict_vi_uq(
     ((4, 3), 'classification')
     """
     n_samples = check_count("n_samples", n_samples)
-    likelihood = Categorical() if apply_softmax else as_model(model).named_likelihood() or UnknownNoise()
+    named = Categorical() if apply_softmax else as_model(model).named_likelihood()
+    likelihood = UnknownNoise() if named is None else named.of_targets()
     source = _noise_source(method, key, noise, n_samples, antithetic, likelihood)
     check_batch_size(batch_size, noise)
     check_batch(x, (), finite=False)
@@ -110,8 +113,11 @@ def predict_vi_uq(
         refuse_streams(model)
     is_regression = likelihood.task == "regression"
     is_given = is_regression and aleatoric_var is not None and not likelihood.predicts_noise
+    if is_given and likelihood.keeps_draws:
+        what = f"to be None with {type(likelihood).__name__}, which has a variance of its own"
+        raise ValueError(expected("aleatoric_var", what, aleatoric_var))
     n_samples = 0 if source is None else n_samples
-    found = _predicted(
+    found, outputs = _predicted(
         leaves,
         x,
         source,
@@ -126,7 +132,12 @@ def predict_vi_uq(
     metadata = {"method": method, "n_samples": n_samples, "task": likelihood.task}
     if is_regression:
         metadata["heteroscedastic"] = likelihood.heteroscedastic
-    return UQResult(**found, metadata=metadata)
+    mixture = PredictiveMixture(outputs, likelihood) if _keeps_draws(likelihood) else None
+    return UQResult(**found, metadata=metadata, mixture=mixture)
+
+
+def _keeps_draws(likelihood: Likelihood) -> bool:
+    return likelihood.task == "regression" and likelihood.keeps_draws
 
 
 def _noise_source(
@@ -139,7 +150,8 @@ def _noise_source(
         raise ValueError(expected("method", "to be 'vi' or 'moments'", f"{method!r}"))
     if noise is not None or antithetic:
         raise ValueError("Expected method='moments' without noise and antithetic; got one of them.")
-    return None if likelihood.has_fixed_noise else noise_source(key, None, n_samples)
+    needs_no_draw = likelihood.has_fixed_noise and not _keeps_draws(likelihood)
+    return None if needs_no_draw else noise_source(key, None, n_samples)
 
 
 def _checked_variance(value: Any) -> Any:
@@ -172,19 +184,31 @@ def _classification(moments: Moments, mean_entropy: Array) -> dict[str, Any]:
     return {**same, **own, "predictive_entropy": predictive_entropy}
 
 
+class _Part(NamedTuple):
+    """What a draw adds to a prediction, or its average over draws.
+
+    Attributes:
+        aleatoric_var: variance of the noise; None if the likelihood has no variance.
+        entropy: entropy of the class probabilities; None in regression.
+    """
+
+    aleatoric_var: Array | None
+    entropy: Array | None
+
+
 class _Summary(NamedTuple):
     """Summary of the draws, with a row per input.
 
     Attributes:
         mean, m2: mean of the predicted means over draws, and sum of their squared deviations.
-        aleatoric_var: variance of the noise, averaged over draws; None if the likelihood has no variance.
-        mean_entropy: entropy of the class probabilities, averaged over draws; None in regression.
+        average: the other parts, averaged over draws.
+        outputs: the outputs of all draws, [batch, draws, ...], or None.
     """
 
     mean: Array
     m2: Array
-    aleatoric_var: Array | None
-    mean_entropy: Array | None
+    average: _Part
+    outputs: Any
 
 
 @partial(jax.jit, static_argnames=("treedef", "likelihood", "by_moments", "n_samples", "batch_size", "draws_at_once"))
@@ -200,8 +224,8 @@ def _predicted(
     n_samples: int,
     batch_size: int | None,
     draws_at_once: int,
-) -> dict[str, Any]:
-    """Compute the arrays of a `UQResult` in a single program.
+) -> tuple[dict[str, Any], Any]:
+    """Compute the arrays of a `UQResult`, and the outputs that it keeps, in a single program.
 
     Eager operations after the program would cost as much as a small network.
     """
@@ -210,7 +234,7 @@ def _predicted(
     def of_batch(x: Any) -> _Summary:
         if source is None:
             mean, var = propagated_moments(model, x)
-            return _Summary(mean, var, likelihood.moments(mean)[1], None)
+            return _Summary(mean, var, _Part(likelihood.moments(mean)[1], None), None)
         outputs_of = propagated_outputs if by_moments else outputs_of_draws
         outputs = outputs_of(model, x, source)
         return _summary(outputs, likelihood, n_samples=n_samples, draws_at_once=draws_at_once)
@@ -219,29 +243,43 @@ def _predicted(
     count = jnp.asarray(max(n_samples, 1), summary.mean.dtype)
     moments = Moments(count, summary.mean, summary.m2)
     if likelihood.task == "classification":
-        return _classification(moments, summary.mean_entropy)
-    return _regression(moments, summary.aleatoric_var if aleatoric_var is None else aleatoric_var)
+        return _classification(moments, summary.average.entropy), None
+    variance_of_noise = summary.average.aleatoric_var if aleatoric_var is None else aleatoric_var
+    return _regression(moments, variance_of_noise), summary.outputs
 
 
 def _summary(outputs_of: Any, likelihood: Likelihood, *, n_samples: int, draws_at_once: int) -> _Summary:
     """Summarise the draws `outputs_of(i)` by streaming."""
-    is_classification = likelihood.task == "classification"
 
-    def of_draw(i: Any) -> tuple[Array, Array | None, Array | None]:
+    def of_draw(i: Any) -> tuple[Array, _Part, Any]:
         outputs = outputs_of(i)
         mean, var = likelihood.moments(outputs)
-        if not is_classification:
-            return mean, var, None
-        return mean, var, entropy(jax.nn.log_softmax(at_least_float32(outputs), axis=-1))
+        _check_mean(likelihood, mean)
+        # The entropy is that of the likelihood's own probabilities, whatever the outputs are.
+        entropy = entropy_of_probs(mean) if likelihood.task == "classification" else None
+        return mean, _Part(var, entropy), outputs if _keeps_draws(likelihood) else None
 
-    def take(carry: Any, i: Any, part: Any) -> Any:
-        moments, averages = carry
-        mean, *rest = part
-        averages = jax.tree.map(lambda average, new: average + (new - average) / (i + 1), averages, rest)
-        return update_moments(moments, mean), averages
+    def take(carry: Any, i: Any, drawn: Any) -> Any:
+        moments, average, kept = carry
+        mean, part, outputs = drawn
+        average = jax.tree.map(lambda average, new: average + (new - average) / (i + 1), average, part)
+        kept = jax.tree.map(lambda kept, new: kept.at[:, i].set(new), kept, outputs)
+        return update_moments(moments, mean), average, kept
 
-    mean, *rest = jax.eval_shape(of_draw, 0)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), rest)
-    carry = (empty_moments(mean.shape, mean.dtype), zeros)
-    moments, (var, mean_entropy) = over_draws(take, carry, of_draw, n_samples=n_samples, at_once=draws_at_once)
-    return _Summary(moments.mean, moments.m2, var, mean_entropy)
+    mean, part, outputs = jax.eval_shape(of_draw, 0)
+    average = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), part)
+    kept = jax.tree.map(lambda leaf: jnp.zeros((leaf.shape[0], n_samples, *leaf.shape[1:]), leaf.dtype), outputs)
+    carry = (empty_moments(mean.shape, mean.dtype), average, kept)
+    moments, average, kept = over_draws(take, carry, of_draw, n_samples=n_samples, at_once=draws_at_once)
+    return _Summary(moments.mean, moments.m2, average, kept)
+
+
+def _check_mean(likelihood: Likelihood, mean: Any) -> None:
+    """Require a mean that is an array, with at least two probabilities in classification."""
+    name = f"the mean of {type(likelihood).__name__}.moments"
+    if not hasattr(mean, "shape"):
+        message = expected(name, "to be an array [batch, ...]", type(mean).__name__)
+        raise ValueError(f"{message} Predict one output of a dict at a time, as docs/likelihoods.md shows.")
+    if likelihood.task == "classification" and (mean.ndim < 2 or mean.shape[-1] < 2):
+        message = expected(name, "to be probabilities [batch, classes] of at least two classes", mean)
+        raise ValueError(f"{message} For one logit per example use Bernoulli().")
