@@ -20,9 +20,10 @@ from deepuq_jax.adapters import Parts, select, take_apart
 from deepuq_jax.adapters.module import FixedModule, NetModule
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.model.base import BaseModel
+from deepuq_jax.model.noise_use import marked
 from deepuq_jax.model.state import Stateful, with_streams
-from deepuq_jax.model.structure import join
-from deepuq_jax.model.variables import FixedWeight, VariableTree, copied, hold_prior, posterior_of, unwrap
+from deepuq_jax.model.structure import bayesian_nodes, is_bayesian, join
+from deepuq_jax.model.variables import FrozenWeight, VariableTree, copied, hold_prior, posterior_of, unwrap
 from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors.base import Prior, PriorRule
 from deepuq_jax.priors.defaults import DEFAULT_PRIOR
@@ -58,7 +59,9 @@ def bayesianize(
         where: selects the Bayesian parameters: "all"; "kernels" (two axes or more, no biases); "last_layer" (the layer
             defined last); a pattern of dotted paths such as "layers.*.kernel"; a layer type such as `nnx.Linear`, or a
             tuple of types; or a function (path, leaf) -> bool.
-        rest: treatment of the other parameters: "trained" (as ordinary parameters, without a prior) or "frozen".
+        rest: treatment of the other parameters: "trained" (as ordinary parameters, without a prior) or "frozen". With
+            frozen parameters, the network is always in evaluation mode: its BatchNorm statistics stay as they are, and
+            its dropout is off.
         sigma: initial standard deviation: a number; a function (path, leaf) that returns a number or an array, such as
             `relative(0.1)`; or a pytree like the parameters with a number or an array per leaf.
         prior: prior over every Bayesian parameter, or a rule (path, leaf) -> prior such as
@@ -82,6 +85,9 @@ def bayesianize(
     """
     if rest not in _REST:
         raise ValueError(expected("rest", "to be 'trained' or 'frozen'", f"{rest!r}"))
+    if is_bayesian(net) or (isinstance(net, nnx.Module) and bayesian_nodes(net)):
+        what = "to be a network without posteriors: this one is a Bayesian model already, or holds one"
+        raise TypeError(expected("net", what, type(net).__name__))
     parts = take_apart(net)
     if not jax.tree.leaves(parts.params):
         raise ValueError(expected("net", "to have parameters", "none"))
@@ -180,6 +186,9 @@ class BayesianModule(Stateful, BaseModel, NetModule):
     parameters, and `carried` holds the state.
     """
 
+    # Set while `refuse_shared_noise` traces the model.
+    noise_label: str | None = None
+
     def __init__(self, parts: Parts, chosen: Any, *, rest: str, sigma: Any, prior: Any, centred: bool, likelihood: Any):
         weights = jax.tree.map(lambda leaf, is_chosen: leaf if is_chosen else None, parts.params, chosen)
         others = jax.tree.map(lambda leaf, is_chosen: None if is_chosen else leaf, parts.params, chosen)
@@ -192,6 +201,9 @@ class BayesianModule(Stateful, BaseModel, NetModule):
         self.prune_mask: Any = None
         self.centre = VariableTree(copied(mu), PriorCentre) if centred else None
         self.likelihood = nnx.static(likelihood)
+        if isinstance(self.rest, VariableTree) and rest == "frozen":
+            self.eval()
+            self.mode_is_fixed = True
 
     def bayesian_paths(self) -> list[str]:
         """Return the dotted paths of the Bayesian parameters."""
@@ -203,9 +215,14 @@ class BayesianModule(Stateful, BaseModel, NetModule):
     def _weights(self, key: Array | None, noise: Any) -> Any:
         """Return a draw or the means, in the network's dtypes."""
         posterior = posterior_of(self, "posterior")
+        some_mean = jax.tree.leaves(posterior.mu)[0]
+        if key is not None:
+            key = marked(self.noise_label, key, some_mean, is_key=True)
         is_draw = key is not None or noise is not None
         weights = posterior.sample(key=key, noise=noise) if is_draw else posterior.mean()
         leaves, treedef = jax.tree.flatten(weights)
+        if not is_draw:
+            leaves[0] = marked(self.noise_label, leaves[0], some_mean, is_key=False)
         leaves = [leaf.astype(dtype) for leaf, dtype in zip(leaves, self.dtypes, strict=True)]
         weights = treedef.unflatten(leaves)
         return weights if self.rest is None else join(weights, unwrap(self.rest))
@@ -254,4 +271,4 @@ def _hold_rest(others: Any, rest: str) -> Any:
     for path, leaf in jax.tree_util.tree_leaves_with_path(others):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(expected(f"parameter {dotted(path)}", "to be a floating array", leaf))
-    return VariableTree(copied(others), nnx.Param if rest == "trained" else FixedWeight)
+    return VariableTree(copied(others), nnx.Param if rest == "trained" else FrozenWeight)

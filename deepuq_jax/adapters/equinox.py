@@ -60,9 +60,18 @@ class EquinoxNet:
         return outputs, {**carried, "state": state}
 
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> EquinoxNet:
-        """Set every `inference` flag to `value`."""
+        """Set the `inference` flags of the batch norms, or all others."""
+        eqx = _equinox()
         net = self._rebuild(weights, carried["arrays"])
-        net = _equinox().nn.inference_mode(net, value)
+
+        def set_mode(node: Any) -> Any:
+            is_norm = isinstance(node, eqx.nn.BatchNorm)
+            return eqx.nn.inference_mode(node, value) if is_norm == (name == "use_running_average") else node
+
+        def is_leaf(node: Any) -> bool:
+            return isinstance(node, eqx.Module) and hasattr(node, "inference")
+
+        net = jax.tree.map(set_mode, net, is_leaf=is_leaf)
         return replace(self, static=_static(net)[0])
 
 

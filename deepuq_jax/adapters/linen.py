@@ -14,17 +14,7 @@ from flax import linen
 from jax import Array
 
 from deepuq_jax._checks import expected
-from deepuq_jax.adapters.protocol import Parts
-
-# The names under which Linen modules take their mode as an argument, and the argument's value in evaluation.
-_MODE_ARGUMENTS = {
-    "train": False,
-    "training": False,
-    "is_training": False,
-    "deterministic": True,
-    "use_running_average": True,
-}
-
+from deepuq_jax.adapters.protocol import MODE_ARGUMENTS, Parts, arguments_in_mode
 
 @dataclass(frozen=True)
 class LinenNet:
@@ -54,8 +44,7 @@ class LinenNet:
 
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> LinenNet:
         """Set the mode arguments that the module's call takes."""
-        chosen = ((argument, _MODE_ARGUMENTS[argument] == value) for argument, _ in self.arguments)
-        return replace(self, arguments=tuple(chosen))
+        return replace(self, arguments=arguments_in_mode(self.arguments, name, value))
 
 
 def is_linen(net: Any) -> bool:
@@ -97,6 +86,6 @@ def _as_dicts(collection: Any) -> Any:
 
 def _modes(module: linen.Module) -> tuple[tuple[str, bool], ...]:
     arguments = inspect.signature(type(module).__call__).parameters
-    found = {name: arguments[name].default for name in _MODE_ARGUMENTS if name in arguments}
-    training = {name: not _MODE_ARGUMENTS[name] for name in found}
+    found = {name: arguments[name].default for name in MODE_ARGUMENTS if name in arguments}
+    training = {name: not MODE_ARGUMENTS[name] for name in found}
     return tuple((name, value if isinstance(value, bool) else training[name]) for name, value in found.items())

@@ -25,11 +25,12 @@ class StreamKey(nnx.Variable[Any]):
 class NetModule(nnx.Module):
     """A module that holds a network and its state.
 
-    It passes train/eval modes on to the network. A subclass holds the weights.
+    It passes train/eval modes on to the network, unless `mode_is_fixed`. A subclass holds the weights.
     """
 
     net: Net
     carried: Any
+    mode_is_fixed: bool = False
 
     def _hold(self, net: Net, carried: Any) -> None:
         self.net = nnx.static(net)
@@ -41,7 +42,9 @@ class NetModule(nnx.Module):
 
     def _state(self) -> Any:
         """Return the carried state in writable Variables."""
-        return unwrap(self.carried) if isinstance(self.carried, nnx.Variable) else own_variables(self.carried)
+        if isinstance(self.carried, nnx.Variable):
+            return unwrap(self.carried)
+        return own_variables(self.carried)
 
     def _run(self, weights: Any, x: Any, key: Array | None) -> Any:
         """Return the outputs at these weights.
@@ -55,6 +58,8 @@ class NetModule(nnx.Module):
         return outputs
 
     def _set_mode(self, name: str, value: bool) -> None:
+        if self.mode_is_fixed:
+            return
         self.net = nnx.static(self.net.in_mode(name, value, self._means(), self._state()))
 
     # `train()`, `eval()` and `set_attributes`, of this module or of a module around it, look for these two by name.

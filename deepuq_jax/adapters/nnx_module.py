@@ -5,24 +5,27 @@ The `nnx.Param`s are parameters; every other Variable is carried.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flax import nnx
 from jax import Array
 
-from deepuq_jax.adapters.protocol import Parts
+from deepuq_jax.adapters.protocol import MODE_ARGUMENTS, Parts, arguments_in_mode
 
 
 @dataclass(frozen=True)
 class NNXNet:
-    """The static part of an NNX module.
+    """The static part of an NNX module, and the arguments of its call.
 
     Rebuilding the module from it keeps tied parameters tied.
     """
 
     graphdef: Any
+    arguments: tuple[tuple[str, bool], ...] = ()
+    takes_rngs: bool = False
 
     def __call__(self, weights: Any, carried: Any, x: Any, key: Array | None) -> tuple[Any, Any]:
         """Rebuild and call the module, whose streams are among `carried`.
@@ -31,13 +34,17 @@ class NNXNet:
             (outputs, carried Variables after the call)
         """
         net = nnx.merge(self.graphdef, weights, carried)
-        return net(x), nnx.state(net, nnx.Not(nnx.Param))
+        options: dict[str, Any] = dict(self.arguments)
+        if self.takes_rngs:
+            options["rngs"] = None if key is None else nnx.Rngs(key)
+        return net(x, **options), nnx.state(net, nnx.Not(nnx.Param))
 
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> NNXNet:
         """Set the attribute `name` on every submodule that has it."""
         net = nnx.merge(self.graphdef, weights, carried)
         net.set_attributes(raise_if_not_found=False, **{name: value})
-        return NNXNet(nnx.split(net)[0])
+        arguments = arguments_in_mode(self.arguments, name, value)
+        return replace(self, graphdef=nnx.split(net)[0], arguments=arguments)
 
 
 def take_apart(net: nnx.Module) -> Parts:
@@ -55,7 +62,24 @@ def take_apart(net: nnx.Module) -> Parts:
         layers = [module for _, module in nnx.iter_modules(net) if isinstance(module, types)]
         return [name_of[id(param)] for layer in layers for param in _params_in_order(layer, set())]
 
-    return Parts(NNXNet(graphdef), nnx.to_pure_dict(params), carried, tuple(in_order), of_type)
+    arguments, takes_rngs = _arguments(net)
+    return Parts(NNXNet(graphdef, arguments, takes_rngs), nnx.to_pure_dict(params), carried, tuple(in_order), of_type)
+
+
+def _arguments(net: nnx.Module) -> tuple[tuple[tuple[str, bool], ...], bool]:
+    """Find the mode arguments that the module's call takes, and whether it takes `rngs`.
+
+    An argument with the default None is left out, since by Flax's convention the module's own mode then counts. An
+    argument without a default starts in training mode.
+    """
+    parameters = inspect.signature(type(net).__call__).parameters
+    found = {name: parameters[name].default for name in MODE_ARGUMENTS if name in parameters}
+    modes = {
+        name: default if isinstance(default, bool) else not MODE_ARGUMENTS[name]
+        for name, default in found.items()
+        if default is not None
+    }
+    return tuple(modes.items()), "rngs" in parameters
 
 
 def _params_in_order(node: Any, seen: set[int]) -> Iterator[nnx.Param[Any]]:

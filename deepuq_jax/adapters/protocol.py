@@ -23,11 +23,43 @@ class Net(Protocol):
         ...
 
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> Net:
-        """Return the network in evaluation (True) or training (False) mode.
+        """Return the network with a mode set.
 
-        `name` is the attribute that Flax NNX uses for the mode.
+        Args:
+            name: "deterministic" (True switches dropout off) or "use_running_average" (True makes BatchNorm use its
+                running statistics), the attributes of Flax NNX.
+            value: True in evaluation.
+            weights, carried: the network's arrays.
         """
         ...
+
+
+# The names of arguments under which modules take their mode, and the argument's value in evaluation.
+MODE_ARGUMENTS = {
+    "train": False,
+    "training": False,
+    "is_training": False,
+    "deterministic": True,
+    "use_running_average": True,
+}
+
+
+def arguments_in_mode(
+    arguments: tuple[tuple[str, bool], ...], name: str, value: bool
+) -> tuple[tuple[str, bool], ...]:
+    """Set the mode arguments of a call.
+
+    An argument such as `train`, which stands for the whole mode, follows "deterministic".
+
+    >>> arguments_in_mode((("train", True), ("use_running_average", False)), "deterministic", True)
+    (('train', False), ('use_running_average', False))
+    """
+
+    def follows(argument: str) -> bool:
+        other = "use_running_average" if name == "deterministic" else "deterministic"
+        return argument == name or (name == "deterministic" and argument != other)
+
+    return tuple((argument, MODE_ARGUMENTS[argument] == value if follows(argument) else now) for argument, now in arguments)
 
 
 class Parts(NamedTuple):

@@ -19,6 +19,7 @@ from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.estimators.base import Estimator, add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma
 from deepuq_jax.model.base import BaseModel, FixedModel
+from deepuq_jax.model.noise_use import marked
 from deepuq_jax.model.variables import FixedWeight, VariableTree, hold_prior, posterior_of, unwrap
 from deepuq_jax.posterior import GaussianPosterior
 from deepuq_jax.priors.base import Prior, PriorRule
@@ -34,6 +35,9 @@ class AffineLayer(BaseModel, nnx.Module):
 
     y = op(x, W) + b. A subclass defines the operation `_op` and checks its inputs in `_checked`.
     """
+
+    # Set while `refuse_shared_noise` traces the model.
+    noise_label: str | None = None
 
     def __init__(
         self,
@@ -89,9 +93,11 @@ class AffineLayer(BaseModel, nnx.Module):
         x = self._checked(x)
         kernel, bias = self._posteriors()
         if key is not None:
+            key = marked(self.noise_label, key, kernel.mu, is_key=True)
             noise = self.estimator.draw_noise(self._op, x, kernel, bias, key=key)
         if noise is None:
-            return _affine(self._op, x, kernel.mu, None if bias is None else bias.mu)
+            mean = marked(self.noise_label, kernel.mu, kernel.mu, is_key=False)
+            return _affine(self._op, x, mean, None if bias is None else bias.mu)
         return self.estimator(self._op, x, kernel, bias, noise)
 
     def propagate(self, mean: Array, var: Array | None = None) -> tuple[Array, Array]:

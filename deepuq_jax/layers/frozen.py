@@ -6,31 +6,29 @@ from typing import Any
 
 from flax import nnx
 
-from deepuq_jax.model.variables import copied, unwrap
+from deepuq_jax.model.variables import FixedWeight, FrozenWeight, copied, unwrap
 
 
-class FrozenState(nnx.Variable[Any]):
-    """The arrays of a frozen network: carried, not trained."""
-
-
-class Frozen(nnx.Module):
-    """A frozen copy of a Flax NNX module.
+class FixedNet(nnx.Module):
+    """A copy of a Flax NNX module for a drawn model.
 
     It keeps the weights, statistics and streams that the module has now, and forgets the changes that a call makes.
     Only its mode may change: `eval()` and `train()`, also of a module around it, reach it.
 
     >>> import jax.numpy as jnp
-    >>> net = Frozen(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
+    >>> net = FixedNet(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
     >>> net(jnp.ones((4, 3))).shape, len(nnx.state(net, nnx.Param))
     ((4, 2), 0)
     """
+
+    _kind: type[nnx.Variable[Any]] = FixedWeight
 
     def __init__(self, net: nnx.Module):
         graphdef, state = nnx.split(net)
         self.graphdef = nnx.static(graphdef)
         values = [variable.get_value() for _, variable in nnx.to_flat_state(state)]
         # Training donates its buffers; the copy preserves the caller's network.
-        self.state = FrozenState(copied(values))
+        self.state = self._kind(copied(values))
 
     def _net(self) -> Any:
         return nnx.merge(self.graphdef, unwrap(self.state))
@@ -64,3 +62,19 @@ class Frozen(nnx.Module):
     @use_running_average.setter
     def use_running_average(self, value: bool) -> None:
         self._set_mode(use_running_average=value)
+
+
+class Frozen(FixedNet):
+    """A frozen copy of a Flax NNX module.
+
+    It is always in evaluation mode, and no gradient reaches its weights.
+    """
+
+    _kind = FrozenWeight
+
+    def __init__(self, net: nnx.Module):
+        super().__init__(net)
+        super()._set_mode(deterministic=True, use_running_average=True)
+
+    def _set_mode(self, **attributes: bool) -> None:
+        """Keep the evaluation mode, whatever mode the model around it is in."""

@@ -14,7 +14,7 @@ from jax import Array
 from deepuq_jax._checks import check_size, expected
 from deepuq_jax.adapters import is_foreign, take_apart
 from deepuq_jax.adapters.module import PlainModule
-from deepuq_jax.layers.frozen import Frozen
+from deepuq_jax.layers.frozen import FixedNet, Frozen
 from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
 from deepuq_jax.layers.linear import BayesianLinear
 from deepuq_jax.layers.options import LayerOptions
@@ -45,8 +45,7 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         task: "regression" or "classification".
         heteroscedastic: also predict a raw variance per target; no effect in classification.
         likelihood: `Gaussian(sigma)` if the noise of a regression is known. The default follows from the task.
-        frozen: keep a copy of the extractor as it is now, and do not train it. An extractor of another library is
-            frozen in evaluation mode.
+        frozen: keep a copy of the extractor as it is now, always in evaluation mode, and do not train it.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: options of the head, as in
             `BayesianLinear`.
     Raises:
@@ -78,8 +77,6 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         named_likelihood = _likelihood(_checked_task(task), heteroscedastic, likelihood)
         if is_foreign(feature_extractor):
             feature_extractor = PlainModule(take_apart(feature_extractor))
-            if frozen:  # In training mode its dropout would need keys, and a frozen extractor receives none.
-                feature_extractor.eval()
         _check_extractor(feature_extractor)
         self.feature_dim = check_size("feature_dim", feature_dim)
         self.output_dim = check_size("output_dim", output_dim)
@@ -148,7 +145,7 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         if isinstance(extractor, PlainModule):
             extractor = extractor.draw(key=key)
         elif isinstance(extractor, nnx.Module):
-            extractor = Frozen(extractor)
+            extractor = FixedNet(extractor)
         return Sequential(extractor, head, likelihood=self.likelihood)
 
     def split_prediction(self, prediction: Array) -> tuple[Array, Array]:

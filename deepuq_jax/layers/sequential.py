@@ -12,7 +12,7 @@ from jax import Array
 
 from deepuq_jax._checks import check_key, expected
 from deepuq_jax.functional.propagation import relu_moments
-from deepuq_jax.layers.frozen import Frozen
+from deepuq_jax.layers.frozen import FixedNet
 from deepuq_jax.model.base import BaseModel, as_model
 from deepuq_jax.model.draw import draw
 from deepuq_jax.model.state import Stateful, apply_to_copy, with_streams
@@ -150,6 +150,6 @@ class Sequential(Stateful, BaseModel, nnx.Module):
         def fix(member: Any) -> Any:
             if is_bayesian(member):
                 return draw(member, key=next(keys))
-            return Frozen(member) if isinstance(member, nnx.Module) else member
+            return FixedNet(member) if isinstance(member, nnx.Module) else member
 
         return Sequential(*map(fix, with_streams(self, key).layers), likelihood=self.likelihood)

@@ -16,7 +16,7 @@ from flax import nnx
 from jax import Array
 
 from deepuq_jax._checks import check_one_of
-from deepuq_jax.model.variables import ResolvedPosterior
+from deepuq_jax.model.variables import ResolvedPosterior, value_of
 
 # Whether the running call hands out changed state. If so, a model inside another model writes to its own Variables
 # instead of forgetting the changes. An argument of the call could not carry this flag: a user's own network may stand
@@ -102,11 +102,14 @@ class Stateful:
 
 
 def own_variables(state: Any) -> Any:
-    """Copy the state into new Variables.
+    """Copy the state into new Variables, carried ones under `stop_gradient`.
 
     A network may write to them, and the caller's Variables stay unchanged.
     """
-    return jax.tree.map(lambda leaf: leaf, state)
+    copies = jax.tree.map(lambda leaf: leaf, state)
+    for variable in _variables_of(copies, nnx.Variable):
+        variable.set_value(value_of(variable))
+    return copies
 
 
 def reseed(state: Any, key: Array) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.core import Tracer
 
 from deepuq_jax._checks import expected
 from deepuq_jax._paths import dotted
@@ -21,7 +22,14 @@ class CarriedPrior(nnx.Variable[Any]):
 
 
 class FixedWeight(nnx.Variable[Any]):
-    """A weight that is not trained."""
+    """A weight of a drawn model.
+
+    It is not trained, but a gradient with respect to the posterior it was drawn from flows through it.
+    """
+
+
+class FrozenWeight(nnx.Variable[Any]):
+    """A weight that is kept as it is: carried, not trained."""
 
 
 class PruneMask(nnx.Variable[Any]):
@@ -75,8 +83,8 @@ class VariableTree(nnx.Module):
         return getattr(self.get_value(), name)
 
     def get_value(self) -> Any:
-        """Return the pytree."""
-        return self._treedef.unflatten([getattr(self, name).get_value() for name in self._names])
+        """Return the pytree, with carried arrays under `stop_gradient`."""
+        return self._treedef.unflatten([value_of(getattr(self, name)) for name in self._names])
 
     def set_value(self, tree: Any) -> None:
         """Write a pytree of the same structure.
@@ -91,12 +99,33 @@ class VariableTree(nnx.Module):
             getattr(self, name).set_value(leaf)
 
 
+# The Variables through which gradients flow: what is trained, and the weights of a draw, which are functions of it.
+_DIFFERENTIABLE = (nnx.Param, ResolvedPosterior, FixedWeight)
+
+
+def value_of(variable: nnx.Variable[Any]) -> Any:
+    """Return the value of a Variable.
+
+    A carried array is under `stop_gradient`, so a loop that differentiates the whole model, and not only its
+    parameters, leaves it as it is.
+    """
+    value = variable.get_value()
+    return value if isinstance(variable, _DIFFERENTIABLE) else jax.tree.map(_stopped, value)
+
+
+def _stopped(leaf: Any) -> Any:
+    # Outside of a trace there is no gradient, and the call would only take time.
+    return jax.lax.stop_gradient(leaf) if isinstance(leaf, Tracer) else leaf
+
+
 def unwrap(attribute: Any) -> Any:
     """Return the value of a Variable or `VariableTree`.
 
-    Anything else is returned as it is.
+    Carried arrays are under `stop_gradient`. Anything else is returned as it is.
     """
-    return attribute.get_value() if isinstance(attribute, (nnx.Variable, VariableTree)) else attribute
+    if isinstance(attribute, nnx.Variable):
+        return value_of(attribute)
+    return attribute.get_value() if isinstance(attribute, VariableTree) else attribute
 
 
 def copied(tree: Any) -> Any:

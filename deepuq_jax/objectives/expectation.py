@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax.model.base import as_model, refuse_streams
+from deepuq_jax.model.independence import refuse_shared_noise
 from deepuq_jax.model.posteriors import with_scales
 from deepuq_jax.model.state import own_copy
 from deepuq_jax.noise import noise_source
@@ -49,6 +50,8 @@ def expected_terms(
     source = noise_source(key, noise, mc_samples, antithetic=antithetic)
     if antithetic:
         refuse_streams(model)
+    if noise is None:
+        refuse_shared_noise(model, x)
     model = with_scales(model)
     # A closed form needs no draw, so it is computed once.
     closed_kl = kl_divergence(model) if as_model(model).has_closed_form_kl else None

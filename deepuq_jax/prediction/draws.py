@@ -11,6 +11,8 @@ from jax import Array
 
 from deepuq_jax._checks import check_count
 from deepuq_jax.model.base import as_model
+from deepuq_jax.model.independence import refuse_shared_noise
+from deepuq_jax.model.modes import in_evaluation_mode
 from deepuq_jax.model.posteriors import with_drawn_weights, with_scales
 from deepuq_jax.noise import Given, NoiseSource
 
@@ -29,15 +31,16 @@ def resolve_draws_at_once(draws_at_once: int | None, n_samples: int) -> int:
     return max(1, min(check_count("draws_at_once", draws_at_once), n_samples))
 
 
-def outputs_of_draws(model: Any, x: Any, source: NoiseSource) -> Callable[[Any], Any]:
+def outputs_of_draws(model: Any, x: Any, source: NoiseSource, *, mc_dropout: bool = False) -> Callable[[Any], Any]:
     """Return the outputs of draw i as a function.
 
-    With a key, every layer draws its weights, so each draw is a single function of x, even if a layer trains by another
+    The model runs in evaluation mode, and with `mc_dropout` its dropout stays on. With a key, every layer draws its weights, so each draw is a single function of x, even if a layer trains by another
     estimator than weight sampling. Given noise belongs to the estimators and is used as it is.
     """
     if not isinstance(source, Given):
+        refuse_shared_noise(model, x)
         model = with_drawn_weights(model)
-    model = with_scales(model)
+    model = with_scales(in_evaluation_mode(model, mc_dropout=mc_dropout))
 
     def outputs(i: Any) -> Any:
         draw = source.of_draw(i, as_model(model), x)

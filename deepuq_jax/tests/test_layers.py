@@ -129,3 +129,9 @@ def test_draw_reaches_the_layers_of_a_model_of_your_own(key):
 def test_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_posteriors_start_at_the_documented_standard_deviation():
+    layer = dq.BayesianLinear(3, 2, rngs=nnx.Rngs(0))
+    for posterior in (layer.kernel_posterior, layer.bias_posterior):
+        np.testing.assert_allclose(posterior.sigma, 0.05, rtol=1e-6)

@@ -132,3 +132,16 @@ def test_antithetic_draws_go_through_fit_and_refuse_what_they_cannot_do(key):
     dropout = dq.Sequential(layer, nnx.Dropout(0.5, rngs=nnx.Rngs(1)))
     with pytest.raises(ValueError, match="no dropout, for antithetic draws"):
         dq.predict_vi_uq(dropout, x, key=key, n_samples=2, antithetic=True)
+
+
+def test_an_uncertain_input_passes_through_a_layer_with_its_exact_moments(x64):
+    """The variance of W z + b holds Var W E[z]^2, Var z E[W]^2, Var W Var z and Var b."""
+    layer = dq.BayesianLinear(3, 2, sigma_init=0.5, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
+    mean, var = jnp.array([[0.5, -1.0, 2.0]]), jnp.array([[0.25, 1.0, 4.0]])
+    kernel, bias = layer.kernel_posterior, layer.bias_posterior
+    w_mean, w_var = np.asarray(kernel.mu), np.asarray(kernel.sigma) ** 2
+    exact = (np.asarray(mean) ** 2) @ w_var + np.asarray(var) @ (w_mean**2) + np.asarray(var) @ w_var
+    exact += np.asarray(bias.sigma) ** 2
+    out_mean, out_var = layer.propagate(mean, var)
+    np.testing.assert_allclose(out_mean, np.asarray(mean) @ w_mean + np.asarray(bias.mu), rtol=1e-12)
+    np.testing.assert_allclose(out_var, exact, rtol=1e-12)

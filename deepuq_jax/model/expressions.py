@@ -1,0 +1,129 @@
+"""Expressions of the values in a traced program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from deepuq_jax.model.noise_use import noise_use
+
+
+class NoiseUse(NamedTuple):
+    """A place in a program where a layer draws its noise.
+
+    Attributes:
+        label: the label of the layer.
+        is_key: whether the layer is called with a key.
+        key: number of the key's expression; equal numbers are equal keys.
+        is_shared: whether a loop or `vmap` over the layer's parameters reuses the key.
+        branches: (number of a condition, number of its branch) for each condition around the place.
+    """
+
+    label: str
+    is_key: bool
+    key: int
+    is_shared: bool
+    branches: tuple[tuple[int, int], ...]
+
+    def excludes(self, other: NoiseUse) -> bool:
+        """Whether the two are in different branches of one condition."""
+        branches = dict(other.branches)
+        return any(branches.get(condition, branch) != branch for condition, branch in self.branches)
+
+
+def noise_uses(program: ClosedJaxpr) -> Iterator[NoiseUse]:
+    """Find the places where layers draw their noise.
+
+    Calls and checkpoints are followed into their programs. Of a loop, one step is followed.
+    """
+    reader = _Reader()
+    inputs = [reader.number("input", i) for i in range(len(program.jaxpr.invars))]
+    reader.read_closed(program, inputs, ())
+    yield from reader.uses
+
+
+@dataclass
+class _Reader:
+    """Numbers for expressions; equal expressions share a number."""
+
+    uses: list[NoiseUse] = field(default_factory=list)
+    _numbers: dict[Any, int] = field(default_factory=dict)
+    # The loops over which the value of each expression varies.
+    _loops: dict[int, frozenset[int]] = field(default_factory=dict)
+
+    def number(self, *expression: Any, of: Sequence[int] = (), loops: frozenset[int] = frozenset()) -> int:
+        """Return the number of an expression of the expressions `of`."""
+        number = self._numbers.setdefault((*expression, *of), len(self._numbers))
+        self._loops.setdefault(number, loops.union(*(self._loops[part] for part in of)))
+        return number
+
+    def read_closed(self, program: ClosedJaxpr, inputs: Sequence[int], branches: Any) -> list[int]:
+        constants = [self.number("constant", id(value)) for value in program.consts]
+        return self.read(program.jaxpr, constants, inputs, branches)
+
+    def read(self, program: Jaxpr, constants: Sequence[int], inputs: Sequence[int], branches: Any) -> list[int]:
+        """Follow a program; return the numbers of its outputs."""
+        values = dict(zip([*program.constvars, *program.invars], [*constants, *inputs], strict=True))
+
+        def of(variable: Any) -> int:
+            if isinstance(variable, Literal):
+                return self.number("literal", str(variable.aval), np.asarray(variable.val).tobytes())
+            return values[variable]
+
+        for equation in program.eqns:
+            outputs = self._outputs(equation, [of(variable) for variable in equation.invars], branches)
+            values.update(zip(equation.outvars, outputs, strict=True))
+        return [of(variable) for variable in program.outvars]
+
+    def _outputs(self, equation: Any, inputs: list[int], branches: Any) -> list[int]:
+        name, params = equation.primitive.name, equation.params
+        if equation.primitive is noise_use:
+            value, parameter = inputs
+            is_shared = params["is_shared"] or not self._loops[parameter] <= self._loops[value]
+            self.uses.append(NoiseUse(params["label"], params["is_key"], value, is_shared, branches))
+            return [value]
+        if name == "scan":
+            return self._of_loop(equation, inputs, params["jaxpr"], params["num_consts"], params["num_carry"], branches)
+        if name == "while":
+            skipped, constants = params["cond_nconsts"], params["body_nconsts"]
+            inputs = inputs[skipped:]
+            return self._of_loop(
+                equation, inputs, params["body_jaxpr"], constants, len(inputs) - constants, branches
+            )
+        if name == "cond":
+            return self._of_branches(equation, inputs, branches)
+        inner = [value for value in params.values() if isinstance(value, (ClosedJaxpr, Jaxpr))]
+        if len(inner) == 1 and len(_open(inner[0]).invars) == len(inputs):
+            if isinstance(inner[0], ClosedJaxpr):
+                return self.read_closed(inner[0], inputs, branches)
+            return self.read(inner[0], (), inputs, branches)
+        settings = tuple((key, str(value)) for key, value in sorted(params.items()))
+        return [self.number(name, settings, i, of=inputs) for i in range(len(equation.outvars))]
+
+    def _of_loop(
+        self, equation: Any, inputs: list[int], body: ClosedJaxpr, constants: int, carry: int, branches: Any
+    ) -> list[int]:
+        loop = frozenset([id(equation)])
+        # A carry that the body hands on unchanged is a constant.
+        handed_on = [
+            body.jaxpr.invars[constants + i] is body.jaxpr.outvars[i] for i in range(min(carry, len(body.jaxpr.outvars)))
+        ]
+        inner = list(inputs[:constants])
+        for i, number in enumerate(inputs[constants:]):
+            is_constant = i < carry and handed_on[i]
+            inner.append(number if is_constant else self.number("in loop", id(equation), i, of=[number], loops=loop))
+        self.read_closed(body, inner, branches)
+        return [self.number("of loop", id(equation), i) for i in range(len(equation.outvars))]
+
+    def _of_branches(self, equation: Any, inputs: list[int], branches: Any) -> list[int]:
+        for i, branch in enumerate(equation.params["branches"]):
+            self.read_closed(branch, inputs[1:], (*branches, (id(equation), i)))
+        return [self.number("of branches", id(equation), i) for i in range(len(equation.outvars))]
+
+
+def _open(program: ClosedJaxpr | Jaxpr) -> Jaxpr:
+    return program.jaxpr if isinstance(program, ClosedJaxpr) else program
