@@ -60,7 +60,8 @@ def poisson_log_prob(log_rate: Array, y: Array) -> Array:
     >>> poisson_log_prob(jnp.zeros(1), jnp.ones(1))
     Array([-1.], dtype=float32)
     """
-    log_rate, y = at_least_float32(log_rate), check_counts(y)
+    log_rate = at_least_float32(log_rate)
+    y = check_counts(y).astype(log_rate.dtype)
     above = jnp.maximum(y, 1.0)
     delta = log_rate - jnp.log(above)
     some = above * (delta - jnp.expm1(delta)) - 0.5 * jnp.log(above) - HALF_LOG_2PI - stirling_error(above)
@@ -83,7 +84,8 @@ def negative_binomial_log_prob(log_mean: Array, dispersion: Array, y: Array) -> 
     >>> negative_binomial_log_prob(jnp.zeros(1), jnp.ones(1), jnp.zeros(1))  # log(1 / 2)
     Array([-0.6931...], dtype=float32)
     """
-    log_mean, dispersion, y = at_least_float32(log_mean), at_least_float32(dispersion), check_counts(y)
+    log_mean, dispersion = at_least_float32(log_mean), at_least_float32(dispersion)
+    y = check_counts(y).astype(log_mean.dtype)
     r, above = 1 / dispersion, jnp.maximum(y, 1.0)
     # With a the smaller of y and r, both forms of the deviance are a e - (y + r) log(1 + a (exp(e) - 1) / (y + r)).
     delta = log_mean - jnp.log(above)
@@ -106,7 +108,8 @@ def poisson_cdf(log_rate: Array, t: Array) -> Array:
     >>> round(float(poisson_cdf(jnp.zeros(()), jnp.zeros(()))), 4)  # exp(-1)
     0.3679
     """
-    rate, t = jnp.exp(at_least_float32(log_rate)), at_least_float32(t)
+    rate = jnp.exp(at_least_float32(log_rate))
+    t = jnp.asarray(t, rate.dtype)
     k, is_inside = _whole_below(t, rate, rate)
     below_end = jax.scipy.special.gammaincc(k + 1.0, rate)
     return jnp.where(t < 0, 0.0, jnp.where(is_inside, below_end, 1.0))
@@ -121,7 +124,8 @@ def negative_binomial_cdf(log_mean: Array, dispersion: Array, t: Array) -> Array
     >>> round(float(negative_binomial_cdf(jnp.zeros(()), jnp.ones(()), jnp.zeros(()))), 4)
     0.5
     """
-    mean, dispersion, t = jnp.exp(at_least_float32(log_mean)), at_least_float32(dispersion), at_least_float32(t)
+    mean, dispersion = jnp.exp(at_least_float32(log_mean)), at_least_float32(dispersion)
+    t = jnp.asarray(t, mean.dtype)
     k, is_inside = _whole_below(t, mean, mean * (1 + dispersion * mean))
     below_end = jax.scipy.special.betainc(1 / dispersion, k + 1.0, 1 / (1 + dispersion * mean))
     return jnp.where(t < 0, 0.0, jnp.where(is_inside, below_end, 1.0))

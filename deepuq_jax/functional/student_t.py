@@ -38,10 +38,12 @@ def student_t_cdf(z: Array, df: Array) -> Array:
     >>> [round(float(p), 4) for p in student_t_cdf(jnp.array([0.0, 1.0]), jnp.ones(2))]
     [0.5, 0.75]
     """
-    is_near = jnp.square(z) < df
-    # Each form is exact on its side; the other would lose z below 1e-4, or the tail.
-    near, far = jnp.where(is_near, z, 1.0), jnp.where(is_near, 1.0, z)
+    # Each form is exact on its side: those of the incomplete beta function would lose z near the centre, or the tail.
+    # At the centre the derivative of that function is infinite, and the distribution function is linear to rounding.
+    is_centre, is_near = jnp.abs(z) < jnp.finfo(z.dtype).eps ** (1 / 3), jnp.square(z) < df
+    centre = 0.5 + z * jnp.exp(student_t_log_prob(jnp.zeros_like(z), df))
+    near, far = jnp.where(is_near & ~is_centre, z, 1.0), jnp.where(is_near, 1.0, z)
     share = jax.scipy.special.betainc(jnp.full_like(df, 0.5), 0.5 * df, jnp.square(near) / (df + jnp.square(near)))
     inside = 0.5 + 0.5 * jnp.sign(near) * share
     tail = 0.5 * jax.scipy.special.betainc(0.5 * df, jnp.full_like(df, 0.5), df / (df + jnp.square(far)))
-    return jnp.where(is_near, inside, jnp.where(z > 0, 1 - tail, tail))
+    return jnp.where(is_centre, centre, jnp.where(is_near, inside, jnp.where(z > 0, 1 - tail, tail)))

@@ -45,7 +45,7 @@ class LogNormal(FactorizedLikelihood):
         """Log density of each target in nats, of the shape of `y`."""
         m, var = self._parts(outputs)
         check_target_shape(y, m.shape)
-        log_y = jnp.log(_positive(y))
+        log_y = jnp.log(_positive(y).astype(m.dtype))
         return -0.5 * (jnp.square(log_y - m) / var + jnp.log(var)) - HALF_LOG_2PI - log_y
 
     def moments(self, outputs: Array) -> tuple[Array, Array]:
@@ -63,7 +63,7 @@ class LogNormal(FactorizedLikelihood):
     def cdf(self, outputs: Array, t: Array) -> Array:
         """Compute P(y <= t | outputs) per target."""
         m, var = self._parts(outputs)
-        t = at_least_float32(t)
+        t = jnp.asarray(t, m.dtype)
         is_inside = t > 0
         z = (jnp.log(jnp.where(is_inside, t, 1.0)) - m) / jnp.sqrt(var)
         return jnp.where(is_inside, jax.scipy.special.ndtr(z), 0.0)
