@@ -16,6 +16,7 @@ from jax import Array
 from deepuq_jax._checks import expected
 from deepuq_jax.adapters.protocol import MODE_ARGUMENTS, Parts, arguments_in_mode
 
+
 @dataclass(frozen=True)
 class LinenNet:
     """A Linen module and its train/eval arguments."""
@@ -44,7 +45,16 @@ class LinenNet:
 
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> LinenNet:
         """Set the mode arguments that the module's call takes."""
-        return replace(self, arguments=arguments_in_mode(self.arguments, name, value))
+        arguments = arguments_in_mode(self.arguments, name, value)
+        if name == "use_running_average" and value and carried and ("train", True) in _as_train(arguments):
+            what = "to take use_running_average= or deterministic= in its call, since one argument sets both modes here"
+            raise ValueError(expected("the Linen module", what, ", ".join(argument for argument, _ in arguments)))
+        return replace(self, arguments=arguments)
+
+
+def _as_train(arguments: tuple[tuple[str, bool], ...]) -> list[tuple[str, bool]]:
+    """Rename the arguments that stand for both modes to "train"."""
+    return [("train", value) for name, value in arguments if name in ("train", "training", "is_training")]
 
 
 def is_linen(net: Any) -> bool:

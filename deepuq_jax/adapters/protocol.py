@@ -44,9 +44,7 @@ MODE_ARGUMENTS = {
 }
 
 
-def arguments_in_mode(
-    arguments: tuple[tuple[str, bool], ...], name: str, value: bool
-) -> tuple[tuple[str, bool], ...]:
+def arguments_in_mode(arguments: tuple[tuple[str, bool], ...], name: str, value: bool) -> tuple[tuple[str, bool], ...]:
     """Set the mode arguments of a call.
 
     An argument such as `train`, which stands for the whole mode, follows "deterministic".
@@ -59,7 +57,9 @@ def arguments_in_mode(
         other = "use_running_average" if name == "deterministic" else "deterministic"
         return argument == name or (name == "deterministic" and argument != other)
 
-    return tuple((argument, MODE_ARGUMENTS[argument] == value if follows(argument) else now) for argument, now in arguments)
+    return tuple(
+        (argument, MODE_ARGUMENTS[argument] == value if follows(argument) else now) for argument, now in arguments
+    )
 
 
 class Parts(NamedTuple):

@@ -16,7 +16,7 @@ from deepuq_jax._checks import check_batch, check_count, check_finite_number, ch
 from deepuq_jax.diagnostics.findings import QUANTILES, FitHealth, LayerHealth
 from deepuq_jax.diagnostics.importance import khat_threshold, log_importance_weights, pareto_khat
 from deepuq_jax.diagnostics.weights import WeightTensor, kl_per_weight, weight_tensors
-from deepuq_jax.model.base import as_model
+from deepuq_jax.model.own import as_model
 
 # A weight whose KL is below this, in nats, is still at the prior: its mean is within 0.45 prior standard deviations of
 # the prior's mean, and its standard deviation within a factor of 1.4. The jitter of Adam alone leaves about 0.04 nats.

@@ -19,7 +19,9 @@ from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count, check_key, expected
 from deepuq_jax.likelihoods.base import Likelihood, per_example
-from deepuq_jax.model.draw import draw
+from deepuq_jax.model.independence import refuse_shared_noise
+from deepuq_jax.model.modes import in_evaluation_mode
+from deepuq_jax.model.own import as_model
 from deepuq_jax.model.posteriors import with_kl_rule
 from deepuq_jax.model.structure import refuse_tied
 from deepuq_jax.noise import draw_key
@@ -79,6 +81,7 @@ def log_importance_weights(
     refuse_tied(model)
     likelihood = resolve_likelihood(model, log_likelihood)
     check_targets(model, x, y, partial(per_example, likelihood))
+    refuse_shared_noise(model, x)
     batch_size = _BATCH if batch_size is None else check_count("batch_size", batch_size)
     at_draws = with_kl_rule(model, AtDraw())
     ratios = np.asarray(_log_q_over_p(at_draws, key, n_samples=n_samples), np.float64)
@@ -110,8 +113,10 @@ def _log_likelihood_of_draws(
 ) -> Array:
     """Compute log p(y | x, w), summed over examples, [n_samples]."""
 
+    model = in_evaluation_mode(model)
+
     def of_draw(i: Any) -> Array:
-        return per_example(likelihood, draw(model, key=draw_key(key, i))(x), y).sum()
+        return per_example(likelihood, as_model(model).draw_for_kl(key=draw_key(key, i))(x), y).sum()
 
     return jax.lax.map(of_draw, jnp.arange(n_samples), batch_size=_DRAWS)
 

@@ -84,7 +84,7 @@ class AffineLayer(BaseModel, nnx.Module):
         return {"kernel": kernel.mu} if bias is None else {"kernel": kernel.mu, "bias": bias.mu}
 
     def __call__(self, x: Array, *, key: Array | None = None, noise: Any = None) -> Array:
-        """Return the outputs at a draw or the means.
+        """Return outputs at a draw or at the means.
 
         The outputs are [..., out_features]. `key` or `noise` selects the draw; without either, the weights are the
         posterior means.
@@ -103,7 +103,7 @@ class AffineLayer(BaseModel, nnx.Module):
     def propagate(self, mean: Array, var: Array | None = None) -> tuple[Array, Array]:
         """Compute the outputs' mean and variance over the weights.
 
-        The units of the input are taken as independent, with the given mean and variance:
+        The input's units are treated as independent, with the given mean and variance:
 
         E = op(mean, mu_W) + mu_b,  V = op(mean^2, sigma_W^2) + op(var, mu_W^2 + sigma_W^2) + sigma_b^2
 

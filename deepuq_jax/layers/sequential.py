@@ -13,8 +13,9 @@ from jax import Array
 from deepuq_jax._checks import check_key, expected
 from deepuq_jax.functional.propagation import relu_moments
 from deepuq_jax.layers.frozen import FixedNet
-from deepuq_jax.model.base import BaseModel, as_model
+from deepuq_jax.model.base import BaseModel
 from deepuq_jax.model.draw import draw
+from deepuq_jax.model.own import as_model
 from deepuq_jax.model.state import Stateful, apply_to_copy, with_streams
 from deepuq_jax.model.structure import is_bayesian, refuse_tied
 

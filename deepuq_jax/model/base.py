@@ -1,32 +1,23 @@
-"""The contract of a Bayesian model.
-
-`BaseModel` states the contract, and `as_model` adapts classes that users write to it.
-"""
+"""The contract of a Bayesian model."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Any, Self
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import check_key, expected
-from deepuq_jax._pytree import register
+from deepuq_jax._checks import expected
 from deepuq_jax.likelihoods.base import Likelihood, as_likelihood
-from deepuq_jax.model.state import apply_to_copy, has_streams
-from deepuq_jax.model.structure import bayesian_nodes
-from deepuq_jax.noise import draw_key
-from deepuq_jax.posterior import KeyRequiredError
+from deepuq_jax.model.state import apply_to_copy
 
 
 class BaseModel:
     """The contract of a Bayesian model, with defaults.
 
     Attributes:
-        likelihood: scores the outputs unless another likelihood is passed; or None.
+        likelihood: the default for scoring the outputs, or None.
     """
 
     likelihood: Any = None
@@ -42,7 +33,7 @@ class BaseModel:
 
     @abstractmethod
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
-        """Return the outputs at a draw or the means.
+        """Return outputs at a draw or at the means.
 
         `key` or `noise` selects the draw; without either, the weights are the posterior means.
         """
@@ -51,7 +42,7 @@ class BaseModel:
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
         """Return KL(q || p) in nats, a scalar.
 
-        Without a closed form, the KL is estimated at the weights that `key` (or `noise`) draws.
+        Without a closed form, the KL is estimated at the draw that `key` or `noise` selects.
         """
 
     @abstractmethod
@@ -60,6 +51,10 @@ class BaseModel:
 
         The result f satisfies f(x) = model(x, key=key) under weight sampling.
         """
+
+    def draw_for_kl(self, *, key: Array) -> Any:
+        """Fix the weights at the draw at which `kl(key)` estimates the KL."""
+        return self.draw(key=key)
 
     @abstractmethod
     def draw_noise(self, x: Any, *, key: Array) -> Any:
@@ -110,113 +105,3 @@ class FixedModel(BaseModel):
     def draw(self, *, key: Array) -> Self:
         """Return the model itself."""
         return self
-
-
-@register()
-@dataclass(frozen=True)
-class OwnModel(BaseModel):
-    """A user's own class, adapted to the whole contract.
-
-    Methods that the class lacks are built from the Bayesian nodes in it. Only this adapter asks which methods such a
-    class has.
-    """
-
-    model: Any
-
-    def named_likelihood(self) -> Likelihood | None:
-        """Return the class's attribute `likelihood`, or None."""
-        likelihood = getattr(self.model, "likelihood", None)
-        return None if likelihood is None else as_likelihood(likelihood)
-
-    @property
-    def has_closed_form_kl(self) -> bool:
-        """Whether its `kl()`, or every node's, needs no key."""
-        if hasattr(self.model, "kl"):
-            try:  # A user's own class cannot be asked, so its `kl` is tried. Only shapes are computed.
-                jax.eval_shape(self.model.kl)
-            except KeyRequiredError:
-                return False
-            return True
-        return all(as_model(node).has_closed_form_kl for node in self._nodes())
-
-    def _nodes(self) -> list[Any]:
-        nodes = [node for _, node in bayesian_nodes(self.model)]
-        if not nodes:
-            raise ValueError(expected("model", "to have a Bayesian layer, with kl()", type(self.model).__name__))
-        return nodes
-
-    def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
-        """Call the user's model."""
-        return self.model(x, key=key) if noise is None else self.model(x, noise=noise)
-
-    def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """Call its own `kl`, or sum over its nodes.
-
-        Each node gets a separate key.
-        """
-        if hasattr(self.model, "kl"):
-            return self.model.kl(key) if noise is None else self.model.kl(noise=noise)
-        parts = [node.kl(None if key is None else draw_key(key, i)) for i, node in enumerate(self._nodes())]
-        return jnp.sum(jnp.stack(parts))
-
-    def draw(self, *, key: Array) -> Any:
-        """Call its own `draw`, or draw every node.
-
-        Each node gets a separate key.
-        """
-        check_key(key)
-        if hasattr(self.model, "draw"):
-            return self.model.draw(key=key)
-        number = {id(node): i for i, node in enumerate(self._nodes())}
-
-        def fix(node: Any) -> Any:
-            return as_model(node).draw(key=draw_key(key, number[id(node)])) if id(node) in number else node
-
-        return jax.tree.map(fix, self.model, is_leaf=lambda node: id(node) in number)
-
-    def draw_noise(self, x: Any, *, key: Array) -> Any:
-        """Call its own `draw_noise`.
-
-        Raises:
-            ValueError: the class has no `draw_noise`.
-        """
-        if not hasattr(self.model, "draw_noise"):
-            raise ValueError(expected("model", "to have draw_noise(x, key=...)", type(self.model).__name__))
-        return self.model.draw_noise(x, key=key)
-
-    def propagate(self, mean: Any, var: Array | None = None) -> tuple[Array, Array]:
-        """Call its own `propagate`.
-
-        Raises:
-            ValueError: the class has no `propagate`.
-        """
-        if not hasattr(self.model, "propagate"):
-            what = "to have propagate(mean, var) for method='moments'"
-            raise ValueError(expected("model", what, type(self.model).__name__))
-        return self.model.propagate(mean, var)
-
-    def call_with_state(self, x: Any, *, key: Array | None = None, noise: Any = None) -> tuple[Any, Any]:
-        """Call its own `call_with_state`, or call a copy."""
-        if hasattr(self.model, "call_with_state"):
-            if noise is None:
-                return self.model.call_with_state(x, key=key)
-            return self.model.call_with_state(x, noise=noise)
-        return apply_to_copy(lambda fresh: OwnModel(fresh)(x, key=key, noise=noise), self.model, key)
-
-
-def as_model(model: Any) -> BaseModel:
-    """Wrap `model` in `OwnModel` unless it is a `BaseModel`."""
-    return model if isinstance(model, BaseModel) else OwnModel(model)
-
-
-def refuse_streams(model: Any) -> None:
-    """Refuse a model with dropout for antithetic draws.
-
-    Antithetic draws come in opposite pairs, and a dropout stream has no opposite.
-
-    Raises:
-        ValueError: the model holds streams.
-    """
-    if has_streams(model):
-        what = "to have no dropout, for antithetic draws"
-        raise ValueError(expected("model", what, type(model).__name__))

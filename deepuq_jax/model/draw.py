@@ -7,7 +7,7 @@ from typing import Any
 from jax import Array
 
 from deepuq_jax._checks import check_key
-from deepuq_jax.model.base import as_model
+from deepuq_jax.model.own import as_model
 
 
 def draw(model: Any, *, key: Array) -> Any:

@@ -54,6 +54,10 @@ class _Reader:
     _numbers: dict[Any, int] = field(default_factory=dict)
     # The loops over which the value of each expression varies.
     _loops: dict[int, frozenset[int]] = field(default_factory=dict)
+    # The values of literal integers, the key that each array of keys was split from, and the single keys among them.
+    _literals: dict[int, int] = field(default_factory=dict)
+    _split: dict[int, int] = field(default_factory=dict)
+    _children: set[int] = field(default_factory=set)
 
     def number(self, *expression: Any, of: Sequence[int] = (), loops: frozenset[int] = frozenset()) -> int:
         """Return the number of an expression of the expressions `of`."""
@@ -70,14 +74,19 @@ class _Reader:
         values = dict(zip([*program.constvars, *program.invars], [*constants, *inputs], strict=True))
 
         def of(variable: Any) -> int:
-            if isinstance(variable, Literal):
-                return self.number("literal", str(variable.aval), np.asarray(variable.val).tobytes())
-            return values[variable]
+            return self._literal(variable) if isinstance(variable, Literal) else values[variable]
 
         for equation in program.eqns:
             outputs = self._outputs(equation, [of(variable) for variable in equation.invars], branches)
             values.update(zip(equation.outvars, outputs, strict=True))
         return [of(variable) for variable in program.outvars]
+
+    def _literal(self, literal: Literal) -> int:
+        value = np.asarray(literal.val)
+        number = self.number("literal", str(literal.aval), value.tobytes())
+        if value.ndim == 0 and np.issubdtype(value.dtype, np.integer):
+            self._literals[number] = int(value)
+        return number
 
     def _outputs(self, equation: Any, inputs: list[int], branches: Any) -> list[int]:
         name, params = equation.primitive.name, equation.params
@@ -91,9 +100,7 @@ class _Reader:
         if name == "while":
             skipped, constants = params["cond_nconsts"], params["body_nconsts"]
             inputs = inputs[skipped:]
-            return self._of_loop(
-                equation, inputs, params["body_jaxpr"], constants, len(inputs) - constants, branches
-            )
+            return self._of_loop(equation, inputs, params["body_jaxpr"], constants, len(inputs) - constants, branches)
         if name == "cond":
             return self._of_branches(equation, inputs, branches)
         inner = [value for value in params.values() if isinstance(value, (ClosedJaxpr, Jaxpr))]
@@ -101,8 +108,32 @@ class _Reader:
             if isinstance(inner[0], ClosedJaxpr):
                 return self.read_closed(inner[0], inputs, branches)
             return self.read(inner[0], (), inputs, branches)
+        child = self._child_key(equation, inputs)
+        if child is not None:
+            return [child]
         settings = tuple((key, str(value)) for key, value in sorted(params.items()))
-        return [self.number(name, settings, i, of=inputs) for i in range(len(equation.outvars))]
+        outputs = [self.number(name, settings, i, of=inputs) for i in range(len(equation.outvars))]
+        if name == "random_split":
+            self._split[outputs[0]] = inputs[0]
+        return outputs
+
+    def _child_key(self, equation: Any, inputs: list[int]) -> int | None:
+        """Number the i-th child of a key: `split(key, n)[i]` and `fold_in(key, i)` are the same key for Threefry."""
+        name, params = equation.primitive.name, equation.params
+        if (
+            name == "slice"
+            and inputs[0] in self._split
+            and params["limit_indices"] == (params["start_indices"][0] + 1,)
+        ):
+            child = self.number("child", params["start_indices"][0], of=[self._split[inputs[0]]])
+        elif name == "random_fold_in" and inputs[1] in self._literals:
+            child = self.number("child", self._literals[inputs[1]], of=inputs[:1])
+        elif name == "squeeze" and inputs[0] in self._children:
+            child = inputs[0]
+        else:
+            return None
+        self._children.add(child)
+        return child
 
     def _of_loop(
         self, equation: Any, inputs: list[int], body: ClosedJaxpr, constants: int, carry: int, branches: Any
@@ -110,7 +141,8 @@ class _Reader:
         loop = frozenset([id(equation)])
         # A carry that the body hands on unchanged is a constant.
         handed_on = [
-            body.jaxpr.invars[constants + i] is body.jaxpr.outvars[i] for i in range(min(carry, len(body.jaxpr.outvars)))
+            body.jaxpr.invars[constants + i] is body.jaxpr.outvars[i]
+            for i in range(min(carry, len(body.jaxpr.outvars)))
         ]
         inner = list(inputs[:constants])
         for i, number in enumerate(inputs[constants:]):

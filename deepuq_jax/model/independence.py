@@ -14,6 +14,7 @@ import jax
 from flax import nnx
 
 from deepuq_jax._paths import dotted
+from deepuq_jax.model.base import BaseModel
 from deepuq_jax.model.expressions import NoiseUse, noise_uses
 from deepuq_jax.model.state import with_streams
 from deepuq_jax.model.structure import is_bayesian
@@ -59,7 +60,9 @@ def _nodes_above_layers(model: Any) -> Iterator[Any]:
 
 
 def _is_own(node: Any) -> bool:
-    return type(node).__module__.split(".")[0] not in (_PACKAGE, "flax")
+    """Whether a user wrote the class of a node."""
+    package = type(node).__module__.split(".")[0]
+    return package != "flax" and not (package == _PACKAGE and isinstance(node, BaseModel))
 
 
 def _described(tree: Any) -> _Shapes:

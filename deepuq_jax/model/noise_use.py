@@ -31,7 +31,7 @@ def marked(label: str | None, value: Any, parameter: Any, *, is_key: bool) -> An
 
 
 def _batch(values: Any, axes: Any, *, label: str, is_key: bool, is_shared: bool) -> Any:
-    value_is_mapped, parameter_is_mapped = (axis is not batching.not_mapped for axis in axes)
+    value_is_mapped, parameter_is_mapped = (axis is not None for axis in axes)
     is_shared = is_shared or (parameter_is_mapped and not value_is_mapped)
     return noise_use.bind(*values, label=label, is_key=is_key, is_shared=is_shared), axes[0]
 

@@ -83,7 +83,7 @@ class Given:
 
 
 def noise_source(key: Array | None, noise: Any, count: int, *, antithetic: bool = False) -> NoiseSource:
-    """Choose the source of `count` draws from a caller's arguments.
+    """Turn a caller's arguments into a source of `count` draws.
 
     Raises:
         TypeError: neither `key` nor `noise` is given. ValueError: both are given, `noise` has another number of draws,
@@ -92,7 +92,7 @@ def noise_source(key: Array | None, noise: Any, count: int, *, antithetic: bool 
     check_one_of("key and noise", key, noise)
     if noise is not None:
         if antithetic:
-            raise ValueError("Expected antithetic with key; got it with noise.")
+            raise ValueError("Expected key with antithetic; got noise.")
         for leaf in jax.tree.leaves(noise):
             if jnp.shape(leaf)[:1] != (count,):
                 raise ValueError(expected("noise", f"with a leading axis of {count} draws", leaf))
@@ -108,7 +108,7 @@ def noise_source(key: Array | None, noise: Any, count: int, *, antithetic: bool 
 
 
 def _opposite(noise: Any, is_second: bool | Array) -> Any:
-    """Negate the noise of every second draw.
+    """Negate the noise if `is_second`.
 
     Leaves that are not floating, such as the signs of Flipout, stay as they are.
     """

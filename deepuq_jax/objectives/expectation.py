@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax.model.base import as_model, refuse_streams
 from deepuq_jax.model.independence import refuse_shared_noise
+from deepuq_jax.model.own import as_model, refuse_streams
 from deepuq_jax.model.posteriors import with_scales
 from deepuq_jax.model.state import own_copy
 from deepuq_jax.noise import noise_source

@@ -6,7 +6,7 @@ from typing import Any
 
 from jax import Array
 
-from deepuq_jax.model.base import as_model
+from deepuq_jax.model.own import as_model
 
 
 def kl_divergence(model: Any, *, key: Array | None = None, noise: Any = None) -> Array:

@@ -11,7 +11,7 @@ from jax import Array
 from deepuq_jax._checks import expected
 from deepuq_jax._pytree import as_pytree, register
 from deepuq_jax.likelihoods.base import Likelihood
-from deepuq_jax.model.base import as_model
+from deepuq_jax.model.own import as_model
 from deepuq_jax.objectives.targets import Score
 from deepuq_jax.types import ELBOTerms
 

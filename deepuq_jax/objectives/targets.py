@@ -8,21 +8,47 @@ from typing import Any
 import jax
 from jax import Array
 
-from deepuq_jax._checks import is_concrete
+from deepuq_jax._checks import expected, is_concrete
 from deepuq_jax.likelihoods import Categorical
 from deepuq_jax.likelihoods.base import Likelihood, as_likelihood
-from deepuq_jax.model.base import as_model
+from deepuq_jax.model.own import as_model
 
 Score = Callable[[Any, Any], Array]
 
 
-def resolve_likelihood(model: Any, log_likelihood: Any = None) -> Likelihood:
-    """Resolve the likelihood that scores a model.
+# Stands for an argument that a caller leaves out, unlike None.
+_LEFT_OUT: Any = object()
 
-    It is `log_likelihood`; if that is None, the model's likelihood; if the model has none, `Categorical()`.
+
+def resolve_likelihood(model: Any, log_likelihood: Any = _LEFT_OUT) -> Likelihood:
+    """Resolve the likelihood that scores a model in nats.
+
+    It is `log_likelihood`; if that is None, the model's likelihood. Without the argument, it is the result of
+    `documented_likelihood`.
+
+    Raises:
+        ValueError: `log_likelihood` is None, and the model has no likelihood.
     """
+    if log_likelihood is _LEFT_OUT:
+        return documented_likelihood(model)
     if log_likelihood is not None:
         return as_likelihood(log_likelihood, "log_likelihood")
+    named = as_model(model).named_likelihood()
+    if named is None:
+        message = expected("likelihood", "to be named by the model or as log_likelihood", "none")
+        raise ValueError(f"{message} {CHOICES}")
+    return named
+
+
+CHOICES = (
+    "Choose Categorical() or Bernoulli() for labels; Gaussian(sigma), HomoscedasticGaussian(), "
+    "HeteroscedasticGaussian(), StudentT() or LogNormal() for real targets; Poisson() or NegativeBinomial() for "
+    "counts; as in BayesByBackpropMLP(..., likelihood=Categorical()) or ELBO(log_likelihood=Categorical())."
+)
+
+
+def documented_likelihood(model: Any) -> Likelihood:
+    """Return the model's likelihood, or `Categorical()`, the documented default of `vi_elbo_step`."""
     return as_model(model).named_likelihood() or Categorical()
 
 

@@ -11,6 +11,7 @@ from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count
 from deepuq_jax.likelihoods.base import Likelihood, per_example
+from deepuq_jax.model.modes import in_evaluation_mode
 from deepuq_jax.model.structure import flatten_untied
 from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
@@ -37,9 +38,9 @@ def log_predictive_density(
 ) -> Array:
     """Compute the log predictive density of the targets.
 
-    log (1/S) sum_s p(y | x, w_s), by a streaming log-sum-exp over S draws
+    log(mean_s p(y | x, w_s)) over S draws, by a streaming log-sum-exp
 
-    It is the test log-likelihood per example.
+    It is the test log-likelihood per example. The model runs in evaluation mode.
 
     Args:
         model, x, key, n_samples, batch_size, draws_at_once, noise: as in `predict_vi_uq`.
@@ -90,7 +91,7 @@ def _log_density(
     batch_size: int | None,
     draws_at_once: int,
 ) -> Array:
-    model = jax.tree.unflatten(treedef, leaves)
+    model = in_evaluation_mode(jax.tree.unflatten(treedef, leaves))
 
     def of_batch(batch: Any) -> Array:
         x, y = batch

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import check_count
-from deepuq_jax.model.base import as_model
 from deepuq_jax.model.independence import refuse_shared_noise
-from deepuq_jax.model.modes import in_evaluation_mode
+from deepuq_jax.model.own import as_model
 from deepuq_jax.model.posteriors import with_drawn_weights, with_scales
 from deepuq_jax.noise import Given, NoiseSource
 
@@ -20,9 +19,9 @@ from deepuq_jax.noise import Given, NoiseSource
 def resolve_draws_at_once(draws_at_once: int | None, n_samples: int) -> int:
     """Choose how many draws run side by side under `vmap`.
 
-    The remaining draws follow in a scan. The default on a CPU is a single draw, which keeps the CPU busy, and XLA's
-    batched products are slower than its plain products there: for 8-50-1 with 1,000 inputs, 2, 10 and 50 draws at once
-    take 1.04, 1.5 and 1.9 times as long, and 784-400-400-10 gives the same ratios. The default elsewhere is ten draws:
+    A scan runs over such groups. The default on a CPU is 1: a single draw keeps it busy, and batched products are
+    slower there than plain ones. For 8-50-1 and 1,000 inputs, running 2, 10 or 50 draws at once takes 1.04, 1.5 or 1.9
+    times as long; 784-400-400-10 gives the same ratios. The default elsewhere is ten draws:
     on an H100, a prediction with ten draws at once takes 0.5 to 0.8 of the time of single draws, for all but the
     smallest networks (benchmarks/results/gpu-h100.json).
     """
@@ -31,16 +30,16 @@ def resolve_draws_at_once(draws_at_once: int | None, n_samples: int) -> int:
     return max(1, min(check_count("draws_at_once", draws_at_once), n_samples))
 
 
-def outputs_of_draws(model: Any, x: Any, source: NoiseSource, *, mc_dropout: bool = False) -> Callable[[Any], Any]:
-    """Return the outputs of draw i as a function.
+def outputs_of_draws(model: Any, x: Any, source: NoiseSource) -> Callable[[Any], Any]:
+    """Return the function i -> outputs of draw i.
 
-    The model runs in evaluation mode, and with `mc_dropout` its dropout stays on. With a key, every layer draws its weights, so each draw is a single function of x, even if a layer trains by another
-    estimator than weight sampling. Given noise belongs to the estimators and is used as it is.
+    With a key, every layer draws its weights, so each draw is a single function of x, even if a layer trains by another
+    estimator than weight sampling. The caller's noise suits the estimators and is used as it is.
     """
     if not isinstance(source, Given):
         refuse_shared_noise(model, x)
         model = with_drawn_weights(model)
-    model = with_scales(in_evaluation_mode(model, mc_dropout=mc_dropout))
+    model = with_scales(model)
 
     def outputs(i: Any) -> Any:
         draw = source.of_draw(i, as_model(model), x)
@@ -95,7 +94,7 @@ def check_batch_size(batch_size: int | None, noise: Any) -> None:
     if batch_size is not None:
         check_count("batch_size", batch_size)
         if noise is not None:
-            raise ValueError("Expected batch_size with key; got it with noise.")
+            raise ValueError("Expected key with batch_size; got noise.")
 
 
 def in_batches(function: Callable[[Any], Any], data: Any, batch_size: int | None) -> Any:

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.model.base import as_model
+from deepuq_jax.model.own import as_model
 from deepuq_jax.noise import FromKey, draw_key, normal_like
 
 
 def propagated_moments(model: Any, x: Any) -> tuple[Array, Array]:
-    """Propagate mean and variance over the weights to the outputs.
+    """Compute the outputs' mean and variance over the weights.
 
     Returns:
         (mean, variance) of the outputs, in at least float32.
@@ -29,7 +29,7 @@ def propagated_moments(model: Any, x: Any) -> tuple[Array, Array]:
 
 
 def propagated_outputs(model: Any, x: Any, source: FromKey) -> Callable[[Any], Any]:
-    """Return draw i of the outputs as a function.
+    """Return the function i -> draw i of the outputs.
 
     The draws come from Gaussians with the propagated moments.
     """

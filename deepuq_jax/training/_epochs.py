@@ -15,7 +15,7 @@ import optax
 from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count, expected
-from deepuq_jax.model.base import as_model
+from deepuq_jax.model.own import as_model
 from deepuq_jax.noise import draw_key
 from deepuq_jax.objectives.objective import VariationalObjective
 from deepuq_jax.objectives.targets import check_targets
