@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/training.md", "docs/trust.md"]
+PAGES = ["README.md", "docs/training.md", "docs/trust.md", "docs/likelihoods.md"]
 
 
 def programs(page):
@@ -34,6 +34,11 @@ def test_every_program_of_a_page_runs(name, capsys):
         assert float(names["nll"]) < 0.0
         assert float(names["auroc"]) > 0.9
         assert "k-hat" in capsys.readouterr().out
+    elif name == "docs/likelihoods.md":
+        assert float(names["coverage"]) > 0.85
+        assert abs(float(names["waiting"]) - 0.9) < 0.1
+        assert names["size"].mean.shape == (200, 1)
+        assert names["kind"].probs.shape == (200, 3)
     else:
         assert names["result"].history["loss"].shape == (20,)
         assert names["results"].mean.shape == (3, 96, 1)
