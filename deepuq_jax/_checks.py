@@ -114,7 +114,14 @@ def check_key(key: Any) -> None:
             return
         if key.dtype == jnp.uint32 and key.ndim == 1:
             return
-    raise TypeError(expected("key", "to be one key of jax.random.key(seed)", key))
+    shown = key if isinstance(key, (jax.Array, np.ndarray, int)) else type(key).__name__
+    raise TypeError(expected("key", "to be one key of jax.random.key(seed)", shown))
+
+
+def check_rngs(rngs: Any) -> None:
+    """Require streams of keys as Flax NNX passes them."""
+    if not hasattr(rngs, "params"):
+        raise TypeError(expected("rngs", "to be streams of keys, as in nnx.Rngs(0)", type(rngs).__name__))
 
 
 def check_one_of(names: str, first: Any, second: Any) -> None:

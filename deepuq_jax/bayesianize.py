@@ -19,6 +19,7 @@ from deepuq_jax._paths import dotted
 from deepuq_jax.adapters import Parts, select, take_apart
 from deepuq_jax.adapters.module import FixedModule, NetModule
 from deepuq_jax.functional.gaussian import at_least_float32
+from deepuq_jax.likelihoods.base import checked_likelihood
 from deepuq_jax.model.base import BaseModel
 from deepuq_jax.model.noise_use import marked
 from deepuq_jax.model.state import Stateful, with_streams
@@ -200,7 +201,7 @@ class BayesianModule(Stateful, BaseModel, NetModule):
         self.prior = hold_prior(prior, mu)
         self.prune_mask: Any = None
         self.centre = VariableTree(copied(mu), PriorCentre) if centred else None
-        self.likelihood = nnx.static(likelihood)
+        self.likelihood = nnx.static(checked_likelihood(likelihood))
         if isinstance(self.rest, VariableTree) and rest == "frozen":
             self.eval()
             self.mode_is_fixed = True

@@ -140,12 +140,16 @@ class ELBOTerms(NamedTuple):
         kl: KL(q||p) in nats: the whole KL in `ELBO`, KL / num_batches in `DocumentedELBO`.
         state: carried state after the call (such as BatchNorm statistics in training), or None.
         loss: the value of the objective, so that a training step can log it.
+        kl_weight: the weight of the KL in the loss, at this step; None if the objective does not tell.
+        elbo: -(nll + KL / num_data) in nats per example, whatever the weight; None if the objective does not define it.
     """
 
     nll: Array
     kl: Array
     state: Any = None
     loss: Array | None = None
+    kl_weight: Array | None = None
+    elbo: Array | None = None
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from deepuq_jax._checks import check_range, expected, is_concrete
@@ -28,8 +29,14 @@ def check_target_shape(y: Array, shape: tuple[int, ...]) -> None:
 
     Without this check, a target [B] and outputs [B, 1] would silently broadcast to [B, B].
     """
-    if jnp.shape(y) != shape:
-        raise ValueError(expected("y", f"of shape [{', '.join(map(str, shape))}], as the outputs have", y))
+    own = jnp.shape(y)
+    if own != shape:
+        message = expected("y", f"of shape [{', '.join(map(str, shape))}], as the outputs have", y)
+        if (*own, 1) == shape:
+            message += " Use y[:, None]."
+        elif own[:-1] == shape:
+            message += " Use y.argmax(1) for one-hot labels, and y[:, 0] for a column."
+        raise ValueError(message)
 
 
 def categorical_log_likelihood(outputs: Array, y: Array) -> Array:
@@ -65,6 +72,8 @@ def categorical_log_probs(outputs: Array, y: Array, shares: Any = None) -> Array
     Array([-2.0794...], dtype=float32)
     """
     y = y if is_concrete(y) else jnp.asarray(y)
+    if y.dtype == bool:
+        y = y.astype(np.int32)
     if not jnp.issubdtype(y.dtype, jnp.integer):
         raise TypeError(expected("y", "to be integer labels for a categorical likelihood", y))
     check_logits(outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -32,23 +33,44 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+@dataclass(frozen=True)
+class Activation:
+    """A documented activation, which unlike JAX's own functions can be pickled.
+
+    >>> Activation("relu")(jnp.array(-1.0))
+    Array(0., dtype=float32...)
+    """
+
+    name: str
+
+    def __call__(self, x: Array) -> Array:
+        """Apply the function of that name."""
+        return ACTIVATIONS[self.name](x)
+
+
+def is_relu(member: Any) -> bool:
+    """Whether a callable is the ReLU."""
+    return member is nnx.relu or member == Activation("relu")
+
+
 def activation_function(activation: Any) -> Callable[..., Any]:
     """Look up an activation by its name.
 
-    The name may be in upper or lower case. A callable is returned as it is.
+    The name may be in upper or lower case. A callable that has no documented name is returned as it is.
 
     Raises:
         ValueError: the name is unknown.
         TypeError: the argument is neither a name nor a callable.
 
-    >>> activation_function("tanh") is jnp.tanh
-    True
+    >>> activation_function("tanh"), activation_function(jnp.tanh)
+    (Activation(name='tanh'), Activation(name='tanh'))
     """
     if callable(activation):
-        return activation
+        names = [name for name, function in ACTIVATIONS.items() if function is activation]
+        return Activation(names[0]) if names else activation
     names = ", ".join(ACTIVATIONS)
     if not isinstance(activation, str):
         raise TypeError(expected("activation", f"to be a callable or one of {names}", activation))
     if activation.lower() not in ACTIVATIONS:
         raise ValueError(expected("activation", f"to be one of {names}", f"{activation!r}"))
-    return ACTIVATIONS[activation.lower()]
+    return Activation(activation.lower())

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_one_of, check_param_dtype, check_positive
+from deepuq_jax._checks import check_one_of, check_param_dtype, check_positive, check_rngs
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.estimators.base import Estimator, add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma
@@ -52,6 +52,7 @@ class AffineLayer(BaseModel, nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
+        check_rngs(rngs)
         check_positive("sigma_init", sigma_init)
         check_param_dtype(param_dtype)
         rho = rho_from_sigma(jnp.asarray(sigma_init, param_dtype))

@@ -12,7 +12,9 @@ from jax import Array
 
 from deepuq_jax._checks import check_key, expected
 from deepuq_jax.functional.propagation import relu_moments
+from deepuq_jax.layers.activations import is_relu
 from deepuq_jax.layers.frozen import FixedNet
+from deepuq_jax.likelihoods.base import checked_likelihood
 from deepuq_jax.model.base import BaseModel
 from deepuq_jax.model.draw import draw
 from deepuq_jax.model.own import as_model
@@ -47,7 +49,7 @@ class Sequential(Stateful, BaseModel, nnx.Module):
             if not callable(member):
                 raise TypeError(expected(f"member {i}", "to be a layer or a callable", member))
         self.layers = nnx.List(members)
-        self.likelihood = nnx.static(likelihood)
+        self.likelihood = nnx.static(checked_likelihood(likelihood))
         refuse_tied(self)
 
     def _bayesian(self) -> list[Any]:
@@ -116,7 +118,7 @@ class Sequential(Stateful, BaseModel, nnx.Module):
                 mean, var = as_model(member).propagate(mean, var)
             elif var is None:
                 mean = member(mean)
-            elif member is nnx.relu:
+            elif is_relu(member):
                 mean, var = relu_moments(mean, var)
             else:
                 raise ValueError(expected(f"member {i}", "to be an affine layer or a ReLU for moments", f"{member!r}"))

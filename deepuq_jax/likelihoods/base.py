@@ -214,6 +214,17 @@ def as_likelihood(value: Any, name: str = "likelihood", *, task: Task = "regress
     return OwnLikelihood(value, getattr(value, "task", task))
 
 
+def checked_likelihood(value: Any) -> Any:
+    """Return the likelihood of a model's constructor, or None.
+
+    Raises:
+        TypeError: `value` is neither None nor callable, or is a class instead of an instance.
+    """
+    if value is not None:
+        as_likelihood(value)
+    return value
+
+
 def per_example(likelihood: Likelihood, outputs: Any, y: Any) -> Array:
     """Compute log p(y | outputs) in nats per example.
 

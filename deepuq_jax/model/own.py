@@ -143,6 +143,26 @@ def as_model(model: Any) -> BaseModel:
     return model if isinstance(model, BaseModel) else OwnModel(model)
 
 
+def check_model(model: Any) -> None:
+    """Require a Bayesian model.
+
+    Raises:
+        TypeError: `model` is something else, such as the result of `fit`, data, or a network without a posterior.
+    """
+    if isinstance(model, BaseModel):
+        return
+    found = type(model).__name__
+    if isinstance(getattr(model, "history", None), dict) and hasattr(model, "model"):
+        raise TypeError("Expected model to be a Bayesian model; got the result of fit. Pass its attribute `model`.")
+    if hasattr(model, "shape") or isinstance(model, (int, float, str, list)):
+        raise TypeError(f"Expected model as the first argument; got {found}. The data follow it.")
+    if not callable(model):
+        raise TypeError(f"Expected model to be a pytree that can be called with a key; got {found}.")
+    if not hasattr(model, "kl") and not bayesian_nodes(model):
+        what = "to have a posterior over its weights"
+        raise TypeError(f"{expected('model', what, found)} Turn a network into a Bayesian model by bayesianize(net).")
+
+
 def refuse_streams(model: Any) -> None:
     """Refuse a model with dropout for antithetic draws.
 

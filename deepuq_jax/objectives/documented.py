@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+import jax.numpy as jnp
 from jax import Array
 from jax.core import Tracer
 
@@ -56,6 +57,8 @@ class DocumentedELBO(VariationalObjective):
     True
     """
 
+    measures = (*VariationalObjective.measures, "kl_weight")
+
     num_batches: Any
     kl_weight: Any = 1.0
     _: KW_ONLY
@@ -86,8 +89,9 @@ class DocumentedELBO(VariationalObjective):
             model, x, y, score, key=key, noise=noise, mc_samples=self.mc_samples, antithetic=self.antithetic
         )
         kl = kl / self.num_batches
-        loss = nll + weight_at(self.kl_weight, step) * kl
-        return loss, ELBOTerms(nll=nll, kl=kl, state=state, loss=loss)
+        weight = weight_at(self.kl_weight, step)
+        loss = nll + weight * kl
+        return loss, ELBOTerms(nll, kl, state, loss, kl_weight=jnp.asarray(weight, loss.dtype))
 
     def likelihood_for(self, model: Any) -> Likelihood:
         """Return the model's likelihood, or `Categorical()`."""

@@ -66,6 +66,8 @@ class ELBO(VariationalObjective):
     True
     """
 
+    measures = (*VariationalObjective.measures, "kl_weight", "elbo")
+
     num_data: Any = None
     kl_weight: Any = 1.0
     _: KW_ONLY
@@ -109,12 +111,24 @@ class ELBO(VariationalObjective):
         nll, kl, state = expected_terms(
             model, x, y, score, key=key, noise=noise, mc_samples=self.mc_samples, antithetic=self.antithetic
         )
-        loss = nll + weight_at(self.kl_weight, step) * kl / self.num_data
-        return loss, ELBOTerms(nll=nll, kl=kl, state=state, loss=loss)
+        weight, kl_per_example = weight_at(self.kl_weight, step), kl / self.num_data
+        loss = nll + weight * kl_per_example
+        weight = jnp.asarray(weight, loss.dtype)
+        return loss, ELBOTerms(nll, kl, state, loss, kl_weight=weight, elbo=-(nll + kl_per_example))
 
     def for_data(self, num_data: int) -> Self:
         """Fill in the number of examples if it is None."""
         return self if self.num_data is not None else replace(self, num_data=num_data)
+
+    def check_size(self, num_data: int) -> None:
+        """Refuse more examples than the whole data set has.
+
+        Raises:
+            ValueError: `num_data` of the objective is smaller.
+        """
+        if isinstance(self.num_data, (int, float)) and self.num_data < num_data:
+            what = f"to be the number of examples in the whole data set, at least the {num_data} in x"
+            raise ValueError(expected("num_data", what, f"{self.num_data}"))
 
     def likelihood_for(self, model: Any) -> Likelihood:
         """Return the likelihood that scores a model.

@@ -33,7 +33,12 @@ class VariationalObjective(ABC):
     """An objective that tells how its terms are computed.
 
     The objectives of this package follow this contract.
+
+    Attributes:
+        measures: names of the fields of `ELBOTerms` that a history of training holds.
     """
+
+    measures: tuple[str, ...] = ("loss", "nll", "kl")
 
     @abstractmethod
     def __call__(
@@ -51,6 +56,10 @@ class VariationalObjective(ABC):
         """
         del num_data
         return self
+
+    def check_size(self, num_data: int) -> None:
+        """Refuse data that cannot be the data of the objective; the default accepts any."""
+        del num_data
 
     def score_for(self, model: Any) -> Score | None:
         """Return the score whose expectation is taken.

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count
+from deepuq_jax._inputs import as_arrays
 from deepuq_jax.likelihoods.base import Likelihood, per_example
 from deepuq_jax.model.modes import in_evaluation_mode
+from deepuq_jax.model.own import check_model
 from deepuq_jax.model.structure import flatten_untied
 from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
@@ -57,6 +59,8 @@ def log_predictive_density(
     >>> log_predictive_density(model, x, y, key=jax.random.key(0), n_samples=10).shape
     (4,)
     """
+    check_model(model)
+    x, y = as_arrays("x", x), as_arrays("y", y)
     n_samples = check_count("n_samples", n_samples)
     source = noise_source(key, noise, n_samples)
     check_batch_size(batch_size, noise)

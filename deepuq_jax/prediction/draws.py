@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import check_count
+from deepuq_jax._checks import check_count, expected
 from deepuq_jax.model.independence import refuse_shared_noise
 from deepuq_jax.model.own import as_model
 from deepuq_jax.model.posteriors import with_drawn_weights, with_scales
@@ -43,9 +43,24 @@ def outputs_of_draws(model: Any, x: Any, source: NoiseSource) -> Callable[[Any],
 
     def outputs(i: Any) -> Any:
         draw = source.of_draw(i, as_model(model), x)
-        return as_model(model).call_with_state(x, key=draw.key, noise=draw.noise)[0]
+        found = as_model(model).call_with_state(x, key=draw.key, noise=draw.noise)[0]
+        _check_outputs(x, found)
+        return found
 
     return outputs
+
+
+def _check_outputs(x: Any, outputs: Any) -> None:
+    """Require outputs with a row per input.
+
+    Raises:
+        ValueError: the leading axis has another length, as for a single example without a batch axis.
+    """
+    size = jax.tree.leaves(x)[0].shape[0]
+    for leaf in jax.tree.leaves(outputs):
+        if leaf.shape[:1] != (size,):
+            message = expected("the outputs", f"to have a leading axis of {size} examples, as x has", leaf)
+            raise ValueError(f"{message} Pass a single example as x[None].")
 
 
 def over_draws(

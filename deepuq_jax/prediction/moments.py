@@ -16,6 +16,7 @@ from jax import Array
 from jax.core import Tracer
 
 from deepuq_jax._checks import check_batch, check_count, check_number, expected
+from deepuq_jax._inputs import as_arrays
 from deepuq_jax.functional.moments import (
     Moments,
     empty_moments,
@@ -27,7 +28,7 @@ from deepuq_jax.likelihoods import Categorical, UnknownNoise
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.likelihoods.mixture import PredictiveMixture
 from deepuq_jax.model.modes import in_evaluation_mode
-from deepuq_jax.model.own import as_model, refuse_streams
+from deepuq_jax.model.own import as_model, check_model, refuse_streams
 from deepuq_jax.model.structure import flatten_untied
 from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.prediction.draws import (
@@ -109,6 +110,8 @@ def predict_vi_uq(
     >>> result.probs.shape, result.metadata["task"]
     ((4, 3), 'classification')
     """
+    check_model(model)
+    x = as_arrays("x", x)
     n_samples = check_count("n_samples", n_samples)
     named = Categorical() if apply_softmax else as_model(model).named_likelihood()
     likelihood = UnknownNoise() if named is None else named.of_targets()
@@ -274,7 +277,8 @@ def _summary(outputs_of: Any, likelihood: Likelihood, *, n_samples: int, draws_a
     def take(carry: Any, i: Any, drawn: Any) -> Any:
         moments, average, kept = carry
         mean, part, outputs = drawn
-        average = jax.tree.map(lambda average, new: average + (new - average) / (i + 1), average, part)
+        count = (i + 1).astype(mean.dtype)
+        average = jax.tree.map(lambda average, new: average + (new - average) / count, average, part)
         kept = jax.tree.map(lambda kept, new: kept.at[:, i].set(new), kept, outputs)
         return update_moments(moments, mean), average, kept
 

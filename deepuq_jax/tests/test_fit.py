@@ -9,7 +9,7 @@ from flax import nnx
 from sklearn.datasets import make_friedman1
 
 import deepuq_jax as dq
-from deepuq_jax.training import _defaults, _epochs
+from deepuq_jax.training import _data, _defaults
 
 GAUSSIAN = dq.Gaussian(0.3)
 
@@ -70,7 +70,7 @@ def test_history_is_arrays_by_epoch_and_the_loss_falls(key):
     result = dq.fit(
         parabola(), x, y, key=key, objective=dq.ELBO(), epochs=60, batch_size=10, optimizer=optax.adam(1e-2)
     )
-    assert set(result.history) == {"loss", "nll", "kl"}
+    assert set(result.history) == {"loss", "nll", "kl", "kl_weight", "elbo"}
     assert all(isinstance(v, np.ndarray) and v.shape == (60,) for v in result.history.values())
     assert result.history["loss"][-1] < 0.5 * result.history["loss"][0]
     np.testing.assert_allclose(
@@ -155,7 +155,7 @@ def test_batches_from_an_iterable_compile_once_a_shape(key):
 
 def test_an_exhausted_iterator_is_named(key):
     x, y = data()
-    with pytest.raises(ValueError, match="starts anew each epoch"):
+    with pytest.raises(ValueError, match="start anew each epoch"):
         dq.fit(parabola(), iter([(x, y)]), key=key, objective=dq.ELBO(50), epochs=2)
 
 
@@ -211,9 +211,8 @@ def test_a_dict_of_inputs_goes_through(key):
         (
             {"objective": dq.ELBO(log_likelihood=dq.Categorical()), "y": np.full(50, 3)},
             ValueError,
-            "to be labels from 0 to 0; got 3 to 3",
+            "at least two classes",
         ),
-        ({"batch_size": 51}, ValueError, "at most the 50 examples; got 51"),
         ({"batch_size": 2.0}, ValueError, "Expected batch_size"),
         ({"epochs": 0}, ValueError, "Expected epochs"),
         ({"patience": 3}, ValueError, "Expected validation_data"),
@@ -223,7 +222,7 @@ def test_a_dict_of_inputs_goes_through(key):
         ({"objective": dq.ELBO}, TypeError, "Expected objective to be an instance, such as ELBO()"),
         ({"key": 0}, TypeError, "Expected key"),
         ({"y": None}, ValueError, "Expected y"),
-        ({"x": [data()], "y": None}, ValueError, r"Expected objective .* as ELBO\(num_data=N\) does"),
+        ({"x": [data()], "y": None}, ValueError, r"Expected objective .* as in ELBO\(num_data=N\)"),
         ({"x": [data()], "y": None, "objective": dq.ELBO()}, ValueError, "Expected num_data"),
         ({"x": [data()], "y": None, "objective": dq.ELBO(50), "batch_size": 5}, ValueError, "Expected batch_size"),
     ],
@@ -296,12 +295,12 @@ def test_convolutions_on_a_cpu_take_a_call_a_step_and_end_where_the_loop_does(ke
     rngs = nnx.Rngs(0)
     members = (dq.BayesianConv(1, 2, (3, 3), rngs=rngs), lambda h: h.mean((1, 2)), dq.BayesianLinear(2, 3, rngs=rngs))
     model = dq.Sequential(*members, likelihood=dq.Categorical())
-    assert _epochs.is_slow_in_a_loop(model, images) == (jax.default_backend() == "cpu")
-    assert not _epochs.is_slow_in_a_loop(parabola(), data()[0])
+    assert _data.is_slow_in_a_loop(model, images) == (jax.default_backend() == "cpu")
+    assert not _data.is_slow_in_a_loop(parabola(), data()[0])
     options = dict(key=key, epochs=3, batch_size=4, optimizer=optax.adam(1e-2))
     fitted = {}
     for is_slow in (True, False):
-        monkeypatch.setattr(_epochs, "is_slow_in_a_loop", lambda *_, is_slow=is_slow: is_slow)
+        monkeypatch.setattr(_data, "is_slow_in_a_loop", lambda *_, is_slow=is_slow: is_slow)
         fitted[is_slow] = dq.fit(model, images, labels, **options)
     for a, b in zip(jax.tree.leaves(fitted[True]), jax.tree.leaves(fitted[False]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

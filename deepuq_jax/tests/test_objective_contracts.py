@@ -12,7 +12,7 @@ from flax import nnx
 
 import deepuq_jax as dq
 from deepuq_jax import objectives
-from deepuq_jax.training import _epochs
+from deepuq_jax.training import _data
 
 OPTIMIZER = optax.sgd(1e-2, momentum=0.9)
 NOISE = dq.Gaussian(0.5)
@@ -104,8 +104,8 @@ def test_it_trains_through_fit_by_arrays_and_by_batches_in_every_way(objective, 
     x, y = data()
     options = dict(key=key, objective=objective, optimizer=OPTIMIZER, epochs=3)
     looped = dq.fit(linear(), x, y, batch_size=4, **options)
-    assert set(looped.history) == {"loss", "nll", "kl"}
-    monkeypatch.setattr(_epochs, "is_slow_in_a_loop", lambda *_: True)
+    assert set(looped.history) >= {"loss", "nll", "kl"}
+    monkeypatch.setattr(_data, "is_slow_in_a_loop", lambda *_: True)
     stepped = dq.fit(linear(), x, y, batch_size=4, **options)
     assert_close(looped.model, stepped.model)
     assert_close(looped.history, stepped.history)
@@ -216,7 +216,7 @@ def test_validation_is_scored_by_the_objectives_likelihood_else_by_the_models(ke
         density = dq.log_predictive_density(result.model, x, y, key=score_key, n_samples=10, log_likelihood=likelihood)
         np.testing.assert_allclose(result.history["val_nll"], -density.mean(), rtol=1e-5)
     nameless = linear(likelihood=None)
-    with pytest.raises(ValueError, match="Expected objective with validation_data to name a likelihood"):
+    with pytest.raises(ValueError, match="Expected likelihood with validation_data"):
         dq.fit(nameless, x, y, objective=own_function, **options)
 
 

@@ -47,7 +47,8 @@ def train_epoch(
     >>> import deepuq_jax as dq
     >>> from flax import nnx
     >>> adam = optax.adam(1e-2)
-    >>> state = TrainState.create(dq.BayesByBackpropMLP(2, (8,), 3, rngs=nnx.Rngs(0)), adam)
+    >>> model = dq.BayesByBackpropMLP(2, (8,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
+    >>> state = TrainState.create(model, adam)
     >>> x, y, key = jnp.ones((10, 2)), jnp.zeros(10, int), jax.random.key(0)
     >>> state, history = train_epoch(state, x, y, key=key, optimizer=adam, batch_size=4)
     >>> history.loss.shape  # batches of 4, 4 and 2

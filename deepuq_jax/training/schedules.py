@@ -20,6 +20,10 @@ from deepuq_jax._checks import check_count, check_positive, expected
 from deepuq_jax._pytree import register
 
 
+def _as_float(number: Any) -> Array:
+    return jnp.asarray(number, jnp.result_type(float))
+
+
 @register()
 @dataclass(frozen=True)
 class Linear:
@@ -33,7 +37,8 @@ class Linear:
 
     def __call__(self, step: Any) -> Array:
         """Compute the weight at a step."""
-        return self.temperature * jnp.where(step < self.steps, step / jnp.maximum(self.steps, 1.0), 1.0)
+        step = _as_float(step)
+        return self.temperature * jnp.where(step < self.steps, step / jnp.maximum(_as_float(self.steps), 1.0), 1.0)
 
 
 @register()
@@ -52,7 +57,8 @@ class Cyclical:
     def __call__(self, step: Any) -> Array:
         """Compute the weight at a step."""
         # Whole cycles are subtracted first, since a float32 remainder of a large step has lost its digits.
-        done = jnp.floor(jnp.asarray(step, jnp.result_type(float)) / self.length)
+        step = _as_float(step)
+        done = jnp.floor(step / self.length)
         share = jnp.minimum((step - done * self.length) / self.rise, 1.0)
         return self.temperature * jnp.where(step < self.steps, share, 1.0)
 

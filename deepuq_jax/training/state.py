@@ -11,7 +11,31 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from deepuq_jax._checks import expected
 from deepuq_jax.model.structure import Rest, Structure, combine, partition, refuse_tied
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Require an optax optimizer.
+
+    Raises:
+        TypeError: `optimizer` is something else, such as a learning rate.
+    """
+    if isinstance(optimizer, type) or not (callable(getattr(optimizer, "init", None)) and hasattr(optimizer, "update")):
+        found = getattr(optimizer, "__name__", None) or f"{type(optimizer).__name__} {optimizer!r}"
+        raise TypeError(expected("optimizer", "to be an optax optimizer, as in optax.adam(1e-3)", f"{found}"))
+
+
+def check_opt_state(optimizer: optax.GradientTransformation, params: Any, opt_state: Any) -> None:
+    """Require the state of this optimizer for these parameters.
+
+    Raises:
+        ValueError: the state belongs to another optimizer.
+    """
+    own, found = (jax.tree.structure(tree) for tree in (jax.eval_shape(optimizer.init, params), opt_state))
+    if own != found:
+        what = "to be the optimizer that the state was created with, since its own state has another structure"
+        raise ValueError(expected("optimizer", what, f"a state {found}"))
 
 
 # Unlike `_pytree.register`, this registration of JAX flattens the fields without calling Python.
@@ -59,6 +83,7 @@ class TrainState:
         >>> int(state.step), state.model(jnp.ones((3, 2))).shape
         (0, (3, 1))
         """
+        check_optimizer(optimizer)
         refuse_tied(model)
         params, rest = partition(model)
         step, bad_step = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)

@@ -15,7 +15,7 @@ from jax import Array
 from deepuq_jax.functional.gaussian import at_least_float32, total
 from deepuq_jax.model.structure import combine
 from deepuq_jax.objectives.objective import Objective, as_objective
-from deepuq_jax.training.state import TrainState
+from deepuq_jax.training.state import TrainState, check_opt_state, check_optimizer
 from deepuq_jax.types import ELBOTerms
 
 
@@ -41,20 +41,23 @@ def train_step(
         key: the key of this step; use a new key for each step.
         objective: `ELBO(num_data=N)`, `DocumentedELBO(num_batches=B)`, or any callable
             (model, x, y, *, key, step) -> (loss, ELBOTerms).
-        optimizer: the optimizer that `state` was created with.
+        optimizer: the optimizer that `state` was created with. Optax's extra arguments hold the loss, its gradient and
+            the loss as a function of the parameters, so `optax.lbfgs()` and `reduce_on_plateau` work.
     Returns:
         (the next state, ELBOTerms that include the loss).
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
     >>> adam, objective = optax.adam(1e-2), dq.ELBO(num_data=8)
-    >>> state = TrainState.create(dq.BayesByBackpropMLP(2, (8,), 3, rngs=nnx.Rngs(0)), adam)
+    >>> model = dq.BayesByBackpropMLP(2, (8,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
+    >>> state = TrainState.create(model, adam)
     >>> x, y, key = jnp.ones((8, 2)), jnp.zeros(8, int), jax.random.key(0)
     >>> state, terms = train_step(state, x, y, key=key, objective=objective, optimizer=adam)
     >>> int(state.step), bool(terms.loss > 0)
     (1, True)
     """
-    score = as_objective(objective)
+    check_optimizer(optimizer)
+    score, own_optimizer = as_objective(objective), optax.with_extra_args_support(optimizer)
 
     def loss_of(params: Any) -> tuple[Array, ELBOTerms]:
         return score(combine(params, state.rest), x, y, key=key, step=state.step)
@@ -62,7 +65,13 @@ def train_step(
     (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
 
     def update(grads: Any, params: Any, opt_state: Any) -> tuple[Any, Any]:
-        updates, opt_state = optimizer.update(grads, opt_state, params)
+        # Line searches evaluate the loss again, at the same noise.
+        extra = {"value": loss, "grad": grads, "value_fn": lambda params: loss_of(params)[0]}
+        try:
+            updates, opt_state = own_optimizer.update(grads, opt_state, params, **extra)
+        except Exception:
+            check_opt_state(optimizer, params, opt_state)
+            raise
         return optax.apply_updates(params, updates), opt_state
 
     def keep(grads: Any, params: Any, opt_state: Any) -> tuple[Any, Any]:

@@ -1,0 +1,55 @@
+"""Inputs of other kinds as arrays."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+
+from deepuq_jax._checks import expected
+
+
+def as_arrays(name: str, tree: Any) -> Any:
+    """Convert lists, data frames and torch tensors to NumPy arrays.
+
+    Args:
+        name: name of the argument in an error message.
+        tree: a pytree of arrays, in which a (nested) list of numbers stands for an array. Arrays stay as they are.
+    Returns:
+        The pytree with arrays as leaves.
+    Raises:
+        TypeError: a table has columns that are not numbers.
+
+    >>> as_arrays("x", [[1.0, 2.0], [3.0, 4.0]]).shape
+    (2, 2)
+    """
+    return jax.tree.map(lambda leaf: _as_array(name, leaf), tree, is_leaf=_stands_for_an_array)
+
+
+def _as_array(name: str, leaf: Any) -> Any:
+    if _is_torch(leaf):
+        return leaf.detach().cpu().numpy()
+    if not _stands_for_an_array(leaf):
+        return leaf
+    values = leaf.to_numpy() if hasattr(leaf, "to_numpy") else np.asarray(leaf)
+    if values.dtype == object or values.dtype.kind in "US":
+        raise TypeError(expected(name, "to hold numbers", f"entries such as {values.flat[0]!r}"))
+    return values
+
+
+def _stands_for_an_array(node: Any) -> bool:
+    return _is_torch(node) or hasattr(node, "to_numpy") or (isinstance(node, list) and _is_nested_number(node))
+
+
+def _is_torch(node: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(node, torch.Tensor)
+
+
+def _is_nested_number(node: Any) -> bool:
+    """Whether the first entry, at whatever depth, is a number."""
+    while isinstance(node, list) and node:
+        node = node[0]
+    return isinstance(node, (int, float, np.number, np.bool_, str)) and not isinstance(node, list)
