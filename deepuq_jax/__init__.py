@@ -68,6 +68,7 @@ from deepuq_jax.priors import (
 )
 from deepuq_jax.priors.base import Prior
 from deepuq_jax.pruning import prune, signal_to_noise_curve
+from deepuq_jax.standardized import Standardized
 from deepuq_jax.training import schedules
 from deepuq_jax.training.epoch import train_epoch
 from deepuq_jax.training.fit import FitResult, NonFiniteError, fit
@@ -126,6 +127,7 @@ __all__ = [
     "UnknownNoise",
     "Weighted",
     "approximate_local_reparameterization",
+    "Standardized",
     "bayesianize",
     "by_path",
     "combine",

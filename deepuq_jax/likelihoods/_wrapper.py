@@ -33,6 +33,7 @@ class PairedLikelihood(Likelihood):
         for name in ("task", "predicts_noise", "heteroscedastic", "has_density", "has_fixed_noise", "keeps_draws"):
             object.__setattr__(self, name, getattr(inner, name))
         object.__setattr__(self, "is_discrete", inner.is_discrete)
+        object.__setattr__(self, "is_positive", inner.is_positive)
 
     @abstractmethod
     def apply(self, log_probs: Array, factor: Any) -> Array:

@@ -43,6 +43,7 @@ class Likelihood(ABC):
             of their mixture. The Gaussian likelihoods keep moments alone: their result is the Gaussian with the
             predictive moments, as documented.
         is_discrete: whether the targets are whole numbers.
+        is_positive: whether the targets are positive numbers.
     """
 
     task: Task = "regression"
@@ -52,6 +53,13 @@ class Likelihood(ABC):
     has_fixed_noise: bool = False
     keeps_draws: bool = True
     is_discrete: bool = False
+    is_positive: bool = False
+
+    @final
+    @property
+    def is_real(self) -> bool:
+        """Whether a target may be any real number."""
+        return self.task == "regression" and not self.is_discrete and not self.is_positive
 
     @abstractmethod
     def log_prob(self, outputs: Any, y: Any) -> Array:

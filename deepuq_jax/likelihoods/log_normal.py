@@ -35,6 +35,7 @@ class LogNormal(FactorizedLikelihood):
     """
 
     sigma: float | None = None
+    is_positive = True
     heteroscedastic = True
 
     def __post_init__(self):

@@ -24,9 +24,11 @@ from deepuq_jax.objectives.elbo import mean_nll
 from deepuq_jax.objectives.objective import Objective, VariationalObjective, as_objective
 from deepuq_jax.objectives.targets import check_targets
 from deepuq_jax.prediction.density import log_predictive_density
+from deepuq_jax.standardized import Standardized
 from deepuq_jax.training import _defaults as default
 from deepuq_jax.training._data import Arrays, Batches
 from deepuq_jax.training._run import Run, Score
+from deepuq_jax.training._scale import warn_of_scale
 from deepuq_jax.training.result import FitResult, NonFiniteError
 from deepuq_jax.training.state import TrainState, check_optimizer
 
@@ -74,6 +76,9 @@ def fit(
         progress: show a tqdm bar over epochs.
     Returns:
         FitResult(model, history, state).
+    Warns:
+        ScaleWarning: an input feature or a real target has a root mean square above 10, or a target a standard
+            deviation below 0.01; `Standardized` is the remedy.
     Raises:
         ValueError, TypeError: an argument is invalid, or the data hold NaN or infinity, labels out of range, no
             examples or unequal numbers of examples.
@@ -109,6 +114,8 @@ def fit(
         what = "to be set for an iterable of batches, as in ELBO(num_data=N)"
         raise ValueError(expected("objective", what, "None"))
     optimizer = default.optimizer_for(steps) if optimizer is None else optimizer
+    if isinstance(data, Arrays) and not isinstance(model, Standardized):
+        warn_of_scale(data.x, data.y, used.likelihood_for(model))
     score = None if validation_data is None else _validation_score(model, used, validation_data)
     passes = data.epochs(model, used, optimizer, one_by_one=progress or score is not None)
     # The epochs donate their buffers, so training starts from a copy and the caller's arrays survive.
