@@ -42,6 +42,7 @@ class Standardized(Stateful, BaseModel, nnx.Module):
         ValueError: the model names no likelihood, or the data are not finite.
 
     >>> import deepuq_jax as dq
+    >>> import jax
     >>> x = np.linspace(0, 1000, 64)[:, None]
     >>> model = dq.HomoscedasticBayesByBackpropRegressor(1, (16,), 1, rngs=nnx.Rngs(0))
     >>> model = Standardized(model, x, 5.0 + 3.0 * x)
