@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from ._checks import fault, finite_number, positive_number, positive_size
 from ._heteroscedastic import HeteroscedasticOutputs
 from ._layers import BayesianLinear
+from ._module import BayesianModule
 from ._noise import LayerNoise
 
 _TASKS = ("regression", "classification")
 
 
-class LastLayerVariationalInference(HeteroscedasticOutputs, nn.Module):
+class LastLayerVariationalInference(HeteroscedasticOutputs, BayesianModule):
     """Bayesian linear head on deterministic features.
 
     ``outputs = W feature_extractor(x) + b``, with W and b drawn. Only the head has a KL, so a large backbone costs no

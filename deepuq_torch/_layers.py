@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import fault, positive_size
+from ._module import BayesianModule
 from ._noise import LayerNoise, Noise, as_sequence, one_source
 from ._posterior import GaussianPosterior, GaussianPrior
 from ._stack import WeightStack
@@ -16,7 +17,7 @@ from ._stack import WeightStack
 _RHO_START = -3.0  # documented: sigma starts at softplus(-3) = 0.0486
 
 
-class BayesianLinear(nn.Module):
+class BayesianLinear(BayesianModule):
     """Affine layer with Gaussian posteriors.
 
     ``y = x W^T + b``. Weight and bias have a posterior each. Every mu starts at 0 and every rho at -3, so

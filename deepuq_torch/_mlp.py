@@ -12,10 +12,11 @@ from ._activations import activation_module
 from ._checkpoint import rename_later_keys
 from ._checks import finite_number, positive_number, positive_size, positive_sizes
 from ._layers import BayesianLinear, bayesian_layers, run_members, sum_kl
+from ._module import BayesianModule
 from ._noise import LayerNoise, Noise
 
 
-class BayesByBackpropMLP(nn.Module):
+class BayesByBackpropMLP(BayesianModule):
     """Fully connected network of ``BayesianLinear`` layers and activations.
 
     ``layers`` holds Bayesian layers and activations alternately, so the state-dict keys are

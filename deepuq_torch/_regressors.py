@@ -12,10 +12,11 @@ from ._activations import activation_module
 from ._checks import finite_number, positive_number, positive_size, positive_sizes
 from ._heteroscedastic import INITIAL_RAW_VARIANCE, HeteroscedasticOutputs
 from ._layers import BayesianLinear, run_members, sum_kl
+from ._module import BayesianModule
 from ._noise import LayerNoise, Noise
 
 
-class BayesianRegressor(nn.Module):
+class BayesianRegressor(BayesianModule):
     """Base of the regressors: hidden layers, activation and output layer."""
 
     task_type = "regression"
