@@ -39,7 +39,7 @@ def block(data: dict[str, Any]) -> str:
 def block_in_short(data: dict[str, Any]) -> str:
     """Make the block of the README: a row per dtype."""
     lines = [
-        "A cell is the largest error of all values and gradients, in eps of the size that its tolerance is relative to.",
+        "A cell is the largest error of all values and gradients, in eps of the size its tolerance is relative to.",
         "The last column is the largest part of a tolerance that an error uses.",
         "",
         *_header("| dtype |"),
