@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checks import fault, positive_size
+from ._checks import fault, finite_number, positive_number, positive_size
 from ._module import BayesianModule
 from ._noise import LayerNoise, Noise, as_sequence, one_source
 from ._posterior import GaussianPosterior, GaussianPrior
 from ._stack import WeightStack
 
+_AUTOCAST = (torch.float32, torch.bfloat16, torch.float16)
 _RHO_START = -3.0  # documented: sigma starts at softplus(-3) = 0.0486
 
 
@@ -61,7 +62,7 @@ class BayesianLinear(BayesianModule):
         super().__init__()
         self.in_features = positive_size("in_features", in_features)
         self.out_features = positive_size("out_features", out_features)
-        self.prior = GaussianPrior(prior_mu, prior_sigma)
+        self.prior = GaussianPrior(finite_number("prior_mu", prior_mu), positive_number("prior_sigma", prior_sigma))
 
         def start(*shape: int) -> GaussianPosterior:
             mu = torch.zeros(shape, device=device, dtype=dtype)
@@ -103,7 +104,7 @@ class BayesianLinear(BayesianModule):
                 and a generator.
             TypeError: x or the noise has the wrong type.
         """
-        check_features(x, self.in_features)
+        check_features(x, self)
         one_source(noise, generator)
         if not sample:
             _no_noise(noise)
@@ -170,12 +171,18 @@ def sum_kl(layers: Sequence[BayesianLinear]) -> Tensor:
     return total
 
 
-def check_features(x: object, in_features: int) -> None:
-    """Require a tensor with this number of features."""
+def check_features(x: object, layer: BayesianLinear) -> None:
+    """Require a tensor of the layer's number of features and dtype."""
     if not isinstance(x, Tensor):
         raise TypeError(fault("x", "to be a torch.Tensor", type(x).__name__))
-    if x.ndim == 0 or x.shape[-1] != in_features:
-        raise ValueError(fault("x", f"to have a last axis of {in_features} features", f"shape {tuple(x.shape)}"))
+    if x.ndim == 0 or x.shape[-1] != layer.in_features:
+        raise ValueError(fault("x", f"to have a last axis of {layer.in_features} features", f"shape {tuple(x.shape)}"))
+    dtype = layer.weight_posterior.mu.dtype
+    # Autocast converts the inputs of a layer itself, but not integers and not float64.
+    if x.dtype != dtype and not (x.dtype in _AUTOCAST and torch.is_autocast_enabled(x.device.type)):
+        advice = f"Cast it, with x.to({dtype})"
+        advice += f", or the model, with model.to({x.dtype})." if x.is_floating_point() else "."
+        raise TypeError(fault("x", f"to have the dtype of the parameters, {dtype}", x.dtype, advice))
 
 
 def _no_noise(noise: object) -> None:

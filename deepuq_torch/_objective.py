@@ -12,6 +12,7 @@ from torch import Tensor
 from ._checks import fault, function, number_or_scalar, positive_count, positive_number, some_examples
 from ._criteria import Criterion, default_log_likelihood, step_criterion
 from ._likelihood import LogLikelihood
+from ._module import A_PASS, WHICH_MODELS
 from ._noise import Noise, check_draws, one_source, take_draws
 
 
@@ -53,7 +54,7 @@ def negative_elbo(
     Raises:
         ValueError: a bad count, num_data, kl_weight, noise or target shape; an empty batch; a log_likelihood that does
             not return [batch]; or no log_likelihood, if the model does not determine it.
-        TypeError: an argument of the wrong type.
+        TypeError: an argument of the wrong type, or a model without ``kl()``.
 
     Source:
         Blundell et al. 2015, section 3.4, https://arxiv.org/abs/1505.05424
@@ -75,6 +76,7 @@ def negative_elbo(
     some_examples("x", x)
     log_likelihood = default_log_likelihood(model) if log_likelihood is None else log_likelihood
     function("log_likelihood", log_likelihood)
+    _need_kl(model)
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):
         per_example = log_likelihood(outputs, y)
@@ -126,9 +128,9 @@ def vi_elbo_step(
 
     Raises:
         ValueError: no batch count, two different counts, a count that is not a positive int, a kl_weight that is not
-            finite, or noise of the wrong shape. The default criteria also refuse an empty batch, and a target that
-            would have to be broadcast.
-        TypeError: an argument of the wrong type.
+            finite, noise of the wrong shape, or a criterion that does not return a scalar. The default criteria also
+            refuse an empty batch, a label out of range, and a target that would have to be broadcast.
+        TypeError: an argument of the wrong type, or a model without ``kl()``.
 
     Warns:
         DeprecationWarning: n_batches is given in place of num_batches.
@@ -153,9 +155,12 @@ def vi_elbo_step(
     score = step_criterion(model, criterion)
     if score is not criterion:  # the caller's criterion may be defined for an empty batch
         some_examples("x", x)
+    _need_kl(model)
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):
-        total = score(outputs, y) if total is None else total + score(outputs, y)
+        value = score(outputs, y)
+        _need_scalar(value)
+        total = value if total is None else total + value
     assert total is not None  # for the type checker: mc_samples is positive
     nll = total / mc_samples
     kl = model.kl() / count
@@ -190,6 +195,20 @@ def _passes(
         if noise is not None:
             extra = {"noise": take_draws(noise, draw)}
         yield model(x, sample=True, **extra)
+
+
+def _need_kl(model: Any) -> None:
+    if not callable(getattr(model, "kl", None)):
+        raise TypeError(fault("model", f"to have kl() and to take {A_PASS}", type(model).__name__, WHICH_MODELS))
+
+
+def _need_scalar(value: object) -> None:
+    """Require a criterion that averages over the batch, or sums."""
+    if not isinstance(value, Tensor):
+        raise TypeError(fault("criterion", "to return a torch.Tensor", type(value).__name__))
+    if value.ndim != 0 and value.numel() != 1:
+        advice = "Average over the batch, as reduction='mean' does."
+        raise ValueError(fault("criterion", "to return a scalar", f"shape {tuple(value.shape)}", advice))
 
 
 def _need_batch(per_example: object, outputs: Any) -> None:

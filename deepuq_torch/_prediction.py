@@ -11,6 +11,7 @@ from ._checks import broadcasts_to, fault, finite_number, positive_count
 from ._criteria import is_heteroscedastic, need_variance_methods, predicts_noise
 from ._draws import evaluating, output_chunks
 from ._gaussian import at_least_float32
+from ._module import need_stochastic_pass
 from ._moments import StreamingMoments
 from ._noise import Noise, check_draws, one_source
 from .types import UQResult
@@ -51,9 +52,9 @@ def predict_vi_uq(
         ("regression" or "classification") and, in regression, ``heteroscedastic``.
 
     Raises:
-        ValueError: n_samples is not a positive int; aleatoric_var is a negative number, or does not broadcast to the
-            mean; a heteroscedastic model cannot read its own outputs; or the noise has the wrong shape.
-        TypeError: an argument of the wrong type.
+        ValueError: n_samples is not a positive int; aleatoric_var is negative, or does not broadcast to the mean; a
+            heteroscedastic model cannot read its own outputs; or the noise has the wrong shape.
+        TypeError: an argument of the wrong type, or a model whose call does not take ``sample``.
 
     Source:
         Blundell et al. 2015, https://arxiv.org/abs/1505.05424; Kendall and Gal 2017,
@@ -75,6 +76,7 @@ def predict_vi_uq(
     own_noise = predicts_noise(model) and not classify
     if own_noise:
         need_variance_methods(model)
+    need_stochastic_pass(model)
 
     means, noises, dtype = StreamingMoments(), StreamingMoments(), None
     with torch.no_grad(), evaluating(model):
@@ -134,8 +136,7 @@ def _regression(
         mean=mean,
         epistemic_var=epistemic_var,
         aleatoric_var=noise_var,
-        # The values of a tensor are not read, so a negative aleatoric_var is not refused; the sum stays a variance.
-        total_var=epistemic_var if noise_var is None else (epistemic_var + noise_var).clamp_min(0.0),
+        total_var=epistemic_var if noise_var is None else epistemic_var + noise_var,
         metadata=metadata,
     )
 
@@ -148,4 +149,7 @@ def _given_variance(aleatoric_var: Tensor | float, mean: Tensor) -> Tensor:
         aleatoric_var = torch.tensor(float(aleatoric_var), dtype=mean.dtype, device=mean.device)
     given = aleatoric_var.detach().to(mean.device, mean.dtype)
     broadcasts_to("aleatoric_var", given, mean.shape, "the predicted mean")
+    # A prediction may read a tensor, which a training step does not: it waits for the device once, not in every step.
+    if not given.is_meta and not (given >= 0.0).all():
+        raise ValueError(fault("aleatoric_var", "to be a variance, not negative and not NaN", given.min().item()))
     return given
