@@ -19,6 +19,11 @@ def fault(name: str, wanted: str, got: object, advice: str = "") -> str:
     return f"Expected {name} {wanted}; got {got}.{' ' if advice else ''}{advice}"
 
 
+def autocasts(device: torch.device) -> bool:
+    """Return whether autocast chooses dtypes on this device."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
 def positive_count(name: str, value: object) -> int:
     """Require a number of draws or batches; return an int.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 # By default torch.nn.functional.softplus returns its input above 20, which is off by e^-20 (1e-10 of it): far more than
 # float64 rounding. At 40 the difference e^-40 is below half an ulp, and exp(40) overflows in no dtype.
-_SOFTPLUS_THRESHOLD = 40.0
+SOFTPLUS_THRESHOLD = 40.0
 # Below this, log(softplus(rho)) equals rho to rounding, in float64 too. Above it, 1 / softplus(rho)^2, which the second
 # derivative needs, does not overflow in float32.
 RHO_TAIL = -40.0
@@ -49,7 +49,7 @@ def sigma_from_rho(rho: Tensor) -> Tensor:
         >>> sigma_from_rho(torch.tensor([-1000.0, 0.0, 1000.0]))
         tensor([0.0000e+00, 6.9315e-01, 1.0000e+03])
     """
-    return F.softplus(at_least_float32(rho), threshold=_SOFTPLUS_THRESHOLD)
+    return F.softplus(at_least_float32(rho), threshold=SOFTPLUS_THRESHOLD)
 
 
 def rho_from_sigma(sigma: Tensor) -> Tensor:

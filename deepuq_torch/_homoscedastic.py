@@ -76,3 +76,9 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRegr
         """Return means and raw variances, ``[..., 2 * output_dim]``, of a pass."""
         means = super().forward(x, sample, noise=noise, generator=generator)
         return torch.cat([means, self.raw_var.to(means.dtype).expand_as(means)], dim=-1)
+
+    def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
+        for layer in self.hidden_layers:
+            x = self.activation(layer(x, sample=sample))
+        means = self.output_layer(x, sample=sample)
+        return torch.cat([means, self.raw_var.to(means.dtype).expand_as(means)], dim=-1)

@@ -100,6 +100,9 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, BayesianModule):
         """
         return self.head(self.features(x), sample=sample, noise=noise, generator=generator)
 
+    def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
+        return self.head(self.feature_extractor(x), sample=sample)
+
     def features(self, x: Tensor) -> Tensor:
         """Output of the feature extractor, ``[..., feature_dim]``.
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checks import fault, finite_number, positive_number, positive_size
+from ._checks import autocasts, fault, finite_number, positive_number, positive_size
 from ._module import BayesianModule
 from ._noise import LayerNoise, Noise, as_sequence, one_source
-from ._posterior import GaussianPosterior, GaussianPrior
+from ._posterior import GaussianPosterior, GaussianPrior, script_draw
 from ._stack import WeightStack
 
 _AUTOCAST = (torch.float32, torch.bfloat16, torch.float16)
@@ -117,6 +117,13 @@ class BayesianLinear(BayesianModule):
         bias = self.bias_posterior.sample(noise=bias_noise, generator=generator)
         return F.linear(x, weight, bias)
 
+    def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
+        weight, bias = self.weight_posterior, self.bias_posterior
+        if sample:
+            w = script_draw(weight.mu, weight.rho)
+            return F.linear(x, w, script_draw(bias.mu, bias.rho))
+        return F.linear(x, weight.mu, bias.mu)
+
     def kl(self) -> Tensor:
         """KL(q || p) of weight and bias: a scalar, in nats.
 
@@ -179,7 +186,7 @@ def check_features(x: object, layer: BayesianLinear) -> None:
         raise ValueError(fault("x", f"to have a last axis of {layer.in_features} features", f"shape {tuple(x.shape)}"))
     dtype = layer.weight_posterior.mu.dtype
     # Autocast converts the inputs of a layer itself, but not integers and not float64.
-    if x.dtype != dtype and not (x.dtype in _AUTOCAST and torch.is_autocast_enabled(x.device.type)):
+    if x.dtype != dtype and not (x.dtype in _AUTOCAST and autocasts(x.device)):
         advice = f"Cast it, with x.to({dtype})"
         advice += f", or the model, with model.to({x.dtype})." if x.is_floating_point() else "."
         raise TypeError(fault("x", f"to have the dtype of the parameters, {dtype}", x.dtype, advice))

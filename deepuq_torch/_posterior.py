@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import fault, finite_number, floating_tensor, positive_number, same_shape
-from ._gaussian import gaussian_log_prob, normal_log_prob, reparameterize, sigma_from_rho
+from ._gaussian import SOFTPLUS_THRESHOLD, gaussian_log_prob, normal_log_prob, reparameterize, sigma_from_rho
 from ._kl import gaussian_kl
 from ._noise import one_source, standard_normal_like
 
@@ -77,6 +78,8 @@ class GaussianPosterior(nn.Module):
         self.mu = nn.Parameter(mu)
         self.rho = nn.Parameter(rho)
 
+    __jit_unused_properties__ = ("sigma",)
+
     @property
     def sigma(self) -> Tensor:
         """Standard deviation, ``softplus(rho)``, in at least float32."""
@@ -138,3 +141,12 @@ class GaussianPosterior(nn.Module):
 
     def extra_repr(self) -> str:
         return f"shape={tuple(self.mu.shape)}"
+
+
+def script_draw(mu: Tensor, rho: Tensor, threshold: float = SOFTPLUS_THRESHOLD) -> Tensor:
+    """Draw with fresh noise, in the part of Python that TorchScript reads."""
+    noise = torch.randn_like(mu)
+    if mu.dtype == torch.float16 or mu.dtype == torch.bfloat16:
+        sigma = F.softplus(rho.float(), 1.0, threshold)
+        return torch.addcmul(mu.float(), sigma, noise.float()).to(mu.dtype)
+    return torch.addcmul(mu, F.softplus(rho, 1.0, threshold), noise)

@@ -84,6 +84,11 @@ class BayesianRegressor(BayesianModule):
             members += [layer, self.activation]
         return run_members([*members, self.output_layer], x, sample, noise, generator)
 
+    def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
+        for layer in self.hidden_layers:
+            x = self.activation(layer(x, sample=sample))
+        return self.output_layer(x, sample=sample)
+
     def draw_noise(self, *, generator: torch.Generator | None = None) -> tuple[LayerNoise, ...]:
         """Draw noise for a pass, ``(eps_weight [out, in], eps_bias [out])`` per layer."""
         return tuple(layer.draw_noise(generator=generator) for layer in self.bayesian_layers())
