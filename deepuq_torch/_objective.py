@@ -14,6 +14,7 @@ from ._criteria import Criterion, default_log_likelihood, step_criterion
 from ._likelihood import LogLikelihood
 from ._module import A_PASS, WHICH_MODELS
 from ._noise import Noise, check_draws, one_source, take_draws
+from ._wrappers import no_shared_noise, unwrapped
 
 
 def negative_elbo(
@@ -35,7 +36,8 @@ def negative_elbo(
     whatever the batch size.
 
     Args:
-        model: a model with ``forward(x, sample=True)`` and ``kl()``.
+        model: a model with ``forward(x, sample=True)`` and ``kl()``, also inside ``DistributedDataParallel``,
+            ``DataParallel`` or ``AveragedModel``: passes go through the wrapper, the KL is the model's own.
         x: inputs of a batch.
         y: targets of the batch.
         num_data: number of examples in the whole training set (not of batches, and not the size of this batch).
@@ -74,9 +76,10 @@ def negative_elbo(
     number_or_scalar("kl_weight", kl_weight)
     mc_samples = positive_count("mc_samples", mc_samples)
     some_examples("x", x)
-    log_likelihood = default_log_likelihood(model) if log_likelihood is None else log_likelihood
+    inner = unwrapped(model)
+    log_likelihood = default_log_likelihood(inner) if log_likelihood is None else log_likelihood
     function("log_likelihood", log_likelihood)
-    _need_kl(model)
+    _need_kl(inner)
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):
         per_example = log_likelihood(outputs, y)
@@ -84,7 +87,7 @@ def negative_elbo(
         total = per_example.mean() if total is None else total + per_example.mean()
     assert total is not None  # for the type checker: mc_samples is positive
     nll = -total / mc_samples
-    kl = model.kl()
+    kl = inner.kl()
     loss = nll + kl_weight * kl / num_data
     return loss, nll.detach(), kl.detach()
 
@@ -110,7 +113,8 @@ def vi_elbo_step(
     the ELBO. Pass ``kl_weight = 1 / B``, or use ``negative_elbo``, to train on the ELBO itself.
 
     Args:
-        model: a model with ``forward(x, sample=True)`` and ``kl()``.
+        model: a model with ``forward(x, sample=True)`` and ``kl()``, also inside ``DistributedDataParallel``,
+            ``DataParallel`` or ``AveragedModel``: passes go through the wrapper, the KL is the model's own.
         x: inputs of a batch.
         y: targets of the batch.
         num_batches: optimizer steps per epoch, ``len(train_loader)``.
@@ -152,10 +156,11 @@ def vi_elbo_step(
     count = _one_count(num_batches, n_batches)
     number_or_scalar("kl_weight", kl_weight)
     mc_samples = positive_count("mc_samples", mc_samples)
-    score = step_criterion(model, criterion)
+    inner = unwrapped(model)
+    score = step_criterion(inner, criterion)
     if score is not criterion:  # the caller's criterion may be defined for an empty batch
         some_examples("x", x)
-    _need_kl(model)
+    _need_kl(inner)
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):
         value = score(outputs, y)
@@ -163,7 +168,7 @@ def vi_elbo_step(
         total = value if total is None else total + value
     assert total is not None  # for the type checker: mc_samples is positive
     nll = total / mc_samples
-    kl = model.kl() / count
+    kl = inner.kl() / count
     loss = nll + kl_weight * kl
     return loss, nll.detach(), kl.detach()
 
@@ -190,6 +195,7 @@ def _passes(
     one_source(noise, generator)
     if noise is not None:
         check_draws(noise, mc_samples, "mc_samples")
+        no_shared_noise(model, noise)
     extra = {} if generator is None else {"generator": generator}
     for draw in range(mc_samples):
         if noise is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from ._gaussian import at_least_float32
 from ._module import need_stochastic_pass
 from ._moments import StreamingMoments
 from ._noise import Noise, check_draws, one_source
+from ._wrappers import no_shared_noise, to_predict_with, unwrapped
 from .types import UQResult
 
 
@@ -37,8 +40,12 @@ def predict_vi_uq(
     The model runs in evaluation mode, without gradients, and gets its modes back afterwards. Draws are streamed, so
     memory does not grow with n_samples.
 
+    Inside a function that ``torch.compile`` compiles, the prediction runs outside of the graph. So the draws are those
+    of the seed, the time to compile does not depend on n_samples, and ``fullgraph=True`` is not possible.
+
     Args:
-        model: a model with ``forward(x, sample=True)``.
+        model: a model with ``forward(x, sample=True)``, also inside ``DistributedDataParallel``, ``DataParallel``,
+            ``AveragedModel`` or ``torch.compile``.
         x: inputs, ``[batch, ...]``.
         n_samples: number of draws.
         apply_softmax: whether the outputs are logits; always true if ``model.task_type`` is "classification".
@@ -68,10 +75,35 @@ def predict_vi_uq(
         >>> result.metadata
         {'method': 'vi', 'n_samples': 50, 'task': 'regression', 'heteroscedastic': False}
     """
+    predict = _outside_the_graph() if torch.compiler.is_compiling() else _predict
+    return predict(model, x, n_samples, apply_softmax, aleatoric_var, noise, generator)
+
+
+@functools.cache
+def _outside_the_graph() -> Callable[..., UQResult]:
+    """Keep the prediction out of compiled functions.
+
+    The compiler would unroll its draws, and take minutes for dozens of them. This is a function because the import of
+    the compiler takes a second, which only its users should spend.
+    """
+    return torch.compiler.disable(_predict)  # type: ignore[return-value]
+
+
+def _predict(
+    model: Any,
+    x: Any,
+    n_samples: int,
+    apply_softmax: bool,
+    aleatoric_var: Tensor | float | None,
+    noise: Noise | None,
+    generator: torch.Generator | None,
+) -> UQResult:
     n_samples = positive_count("n_samples", n_samples)
     one_source(noise, generator)
     if noise is not None:
         check_draws(noise, n_samples, "n_samples")
+        no_shared_noise(model, noise)
+    passes, model = to_predict_with(model), unwrapped(model)
     classify = bool(apply_softmax) or getattr(model, "task_type", "regression") == "classification"
     own_noise = predicts_noise(model) and not classify
     if own_noise:
@@ -79,8 +111,8 @@ def predict_vi_uq(
     need_stochastic_pass(model)
 
     means, noises, dtype = StreamingMoments(), StreamingMoments(), None
-    with torch.no_grad(), evaluating(model):
-        for outputs in output_chunks(model, x, n_samples, noise, generator):
+    with torch.no_grad(), evaluating(passes):
+        for outputs in output_chunks(passes, x, n_samples, noise, generator):
             dtype = outputs.dtype
             if classify:
                 outputs = torch.softmax(at_least_float32(outputs), dim=-1)
