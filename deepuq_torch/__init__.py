@@ -4,6 +4,7 @@ The method is Bayes by Backprop, https://arxiv.org/abs/1505.05424.
 """
 
 from . import functional, methods
+from ._checkpoint import to_later_layout
 from .methods.vi import (
     BayesByBackpropMLP,
     BayesByBackpropRegressor,
@@ -41,5 +42,6 @@ __all__ = [
     "methods",
     "negative_elbo",
     "predict_vi_uq",
+    "to_later_layout",
     "vi_elbo_step",
 ]
