@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import autocasts, fault, finite_number, positive_number, positive_size
+from ._kl import Term, total_kl
 from ._module import BayesianModule
 from ._noise import LayerNoise, Noise, as_sequence, one_source
 from ._posterior import GaussianPosterior, GaussianPrior, script_draw
@@ -133,7 +134,7 @@ class BayesianLinear(BayesianModule):
 
         ``mu_q`` and ``sigma_q = softplus(rho)`` belong to the posterior, ``mu_p`` and ``sigma_p`` to the prior.
         """
-        return self.weight_posterior.kl(self.prior) + self.bias_posterior.kl(self.prior)
+        return _kl_of_posteriors([self])
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, prior={self.prior}"
@@ -172,10 +173,21 @@ def run_members(
 
 def sum_kl(layers: Sequence[BayesianLinear]) -> Tensor:
     """Sum the KL of independent layers, in nats."""
-    total = layers[0].kl()
-    for layer in layers[1:]:
-        total = total + layer.kl()
-    return total
+    if any(type(layer).kl is not BayesianLinear.kl for layer in layers):  # a subclass may have another KL
+        return total_kl([], [layer.kl() for layer in layers])
+    return _kl_of_posteriors(layers)
+
+
+def _kl_of_posteriors(layers: Sequence[BayesianLinear]) -> Tensor:
+    terms: list[Term] = []
+    own: list[Tensor] = []
+    for layer in layers:
+        for posterior in (layer.weight_posterior, layer.bias_posterior):
+            if type(posterior).kl is GaussianPosterior.kl:
+                terms.append(posterior.kl_term(layer.prior))
+            else:
+                own.append(posterior.kl(layer.prior))
+    return total_kl(terms, own)
 
 
 def check_features(x: object, layer: BayesianLinear) -> None:

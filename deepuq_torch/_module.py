@@ -26,6 +26,10 @@ class BayesianModule(nn.Module):
     ``nn.Module`` declares that a call returns Any.
     """
 
+    # How the objectives and predictions read the outputs; a missing attribute takes nn.Module microseconds to report.
+    heteroscedastic = False
+    predicts_noise = False
+
     if TYPE_CHECKING:
 
         def __call__(

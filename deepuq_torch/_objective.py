@@ -86,9 +86,9 @@ def negative_elbo(
         _need_batch(per_example, outputs)
         total = per_example.mean() if total is None else total + per_example.mean()
     assert total is not None  # for the type checker: mc_samples is positive
-    nll = -total / mc_samples
+    nll = total / -mc_samples
     kl = inner.kl()
-    loss = nll + kl_weight * kl / num_data
+    loss = nll + _weighted(kl, kl_weight) / num_data
     return loss, nll.detach(), kl.detach()
 
 
@@ -167,10 +167,18 @@ def vi_elbo_step(
         _need_scalar(value)
         total = value if total is None else total + value
     assert total is not None  # for the type checker: mc_samples is positive
-    nll = total / mc_samples
+    nll = total if mc_samples == 1 else total / mc_samples
     kl = inner.kl() / count
-    loss = nll + kl_weight * kl
+    loss = nll + _weighted(kl, kl_weight)
     return loss, nll.detach(), kl.detach()
+
+
+def _weighted(kl: Tensor, kl_weight: float | Tensor) -> Tensor:
+    """Multiply by the weight, unless it is 1: a step of a small network is a few dozen operations long."""
+    # A compiled function would be compiled anew for a schedule that reaches 1.
+    if type(kl_weight) is float and kl_weight == 1.0 and not torch.compiler.is_compiling():
+        return kl
+    return kl_weight * kl
 
 
 def _one_count(num_batches: object, n_batches: object) -> int:

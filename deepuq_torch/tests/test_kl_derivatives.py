@@ -1,51 +1,97 @@
-"""First, second and forward derivatives of the KL, in both of its paths."""
+"""First, second and forward derivatives of the KL: written out for Parameters, by autograd for other tensors."""
 
 import mpmath as mp
 import pytest
 import torch
 from torch.autograd import forward_ad
 
-from deepuq_torch import BayesianLinear
-from deepuq_torch._kl import _KLWithGradient
-from deepuq_torch.functional import gaussian_kl, rho_from_sigma
+from deepuq_torch import BayesByBackpropMLP, BayesianLinear, GaussianPosterior, GaussianPrior
+from deepuq_torch._kl import _SMALL, _KLWithGradient, total_kl
+from deepuq_torch.functional import rho_from_sigma
 from deepuq_torch.tests.exact import RATIOS, RHOS, exact_kl, near
 from deepuq_torch.tests.tolerances import CLOSED_FORM, CONDITIONING_ULPS, SUMS
 
 DTYPES = [torch.float32, torch.float64]
+PRIOR = (0.1, 0.3)
 
 
 def _leaf(value):
     return value.clone().requires_grad_()
 
 
+def kl_of(*point):
+    """Sum the KL of (mu, rho, mu, rho, ...)."""
+    return total_kl([(mu, rho, *PRIOR) for mu, rho in zip(point[::2], point[1::2], strict=True)])
+
+
+def point(*shapes):
+    """Make (mu, rho, mu, rho, ...) of these shapes, with rho in the tail, in the body, and near the prior."""
+    parameters = []
+    for index, shape in enumerate(shapes):
+        count = torch.Size(shape).numel()
+        rho = torch.tensor([-50.0, -3.0, -1.1, 0.0, 2.0], dtype=torch.float64).roll(index).repeat(count)[:count]
+        parameters += [torch.linspace(-1, 1, count, dtype=torch.float64).reshape(shape), rho.reshape(shape)]
+    return tuple(torch.nn.Parameter(value) for value in parameters)
+
+
+SHAPES = [[(5,)], [(2, 3), (4,), ()], [(_SMALL + 1,), (3,), (2,)]]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("prior_sigma", [0.1, 1.0, 30.0])
-def test_the_gradient_written_out_is_that_of_the_formula(dtype, prior_sigma):
-    """Parameters take the former, other tensors the latter."""
+@pytest.mark.parametrize("length", [1, _SMALL])
+def test_the_gradient_written_out_is_that_of_the_formula(dtype, prior_sigma, length):
+    """Parameters take the former, other tensors the latter; large tensors and small ones take paths of their own."""
     near_prior = rho_from_sigma(prior_sigma * torch.tensor(RATIOS, dtype=dtype))
     rho = torch.cat([torch.tensor(RHOS, dtype=dtype), near_prior])
+    rho = rho.repeat(length // len(rho) + 1)
     mu = torch.linspace(-2, 2, len(rho), dtype=dtype)
     results = []
     for kind in (torch.nn.Parameter, _leaf):
-        point = kind(mu.clone()), kind(rho.clone())
-        kl = gaussian_kl(*point, 0.1, prior_sigma)
-        results.append([kl.detach(), *torch.autograd.grad(kl.sum(), point)])
+        where = kind(mu.clone()), kind(rho.clone())
+        kl = total_kl([(*where, 0.1, prior_sigma)])
+        results.append([kl.detach(), *torch.autograd.grad(kl, where)])
     slack = CONDITIONING_ULPS * torch.finfo(dtype).eps
     for got, expected in zip(*results, strict=True):
         torch.testing.assert_close(got, expected, rtol=CLOSED_FORM[dtype], atol=slack)
 
 
-def test_the_gradient_written_out_has_every_derivative():
-    rho = torch.nn.Parameter(torch.tensor([-50.0, -3.0, -1.0, 0.0, 2.0], dtype=torch.float64))
-    mu = torch.nn.Parameter(torch.linspace(-1, 1, 5, dtype=torch.float64))
-    assert torch.autograd.gradcheck(lambda *point: gaussian_kl(*point, 0.1, 0.3), (mu, rho))
-    assert torch.autograd.gradgradcheck(lambda *point: gaussian_kl(*point, 0.1, 0.3), (mu, rho))
-    batched = torch.func.vmap(lambda factor: factor * gaussian_kl(mu, rho, 0.1, 0.3))(torch.ones(3))
-    torch.testing.assert_close(batched[2], gaussian_kl(mu, rho, 0.1, 0.3))
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # from inside torch
+@pytest.mark.parametrize("shapes", SHAPES[:2], ids=str)
+def test_every_mode_of_the_written_out_derivatives(shapes):
+    """Finding 3: forward mode, reverse over reverse, forward over reverse, and batches of each."""
+
+    def kl(*where):
+        return _KLWithGradient.apply(*PRIOR, *where)
+
+    modes = {"check_forward_ad": True, "check_batched_grad": True}
+    assert torch.autograd.gradcheck(kl, point(*shapes), **modes)
+    assert torch.autograd.gradgradcheck(kl, point(*shapes), check_fwd_over_rev=True, check_batched_grad=True)
 
 
-def _curvatures(rho, prior_sigma):
+@pytest.mark.parametrize("shapes", SHAPES, ids=["one", "several", "large and small"])
+def test_parameters_take_the_written_out_derivatives(shapes):
+    """Finding 3: a test of derivatives that takes the other path tests nothing of this one."""
+    where = point(*shapes)
+    kl = kl_of(*where)
+    assert "_KLWithGradient" in _names(kl.grad_fn)
+    leaves = [_leaf(value.detach()) for value in where]
+    expected = kl_of(*leaves)
+    assert "_KLWithGradient" not in _names(expected.grad_fn)
+    torch.testing.assert_close(kl, expected, rtol=SUMS[torch.float64], atol=0)
+    slopes = torch.autograd.grad(kl, where), torch.autograd.grad(expected, leaves)
+    for got, wanted in zip(*slopes, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=SUMS[torch.float64], atol=1e-12)
+
+
+def _names(node):
+    """Return the names of the functions in a graph."""
+    return node.name() + "".join(_names(parent) for parent, _ in node.next_functions if parent is not None)
+
+
+def _curvatures(rho):
     """Return the second derivatives of the KL in mu and rho, in 60 digits."""
+    prior_sigma = PRIOR[1]
     return 1 / mp.mpf(prior_sigma) ** 2, mp.diff(lambda moved: exact_kl(0.0, moved, 0.0, prior_sigma)[2], mp.mpf(rho))
 
 
@@ -53,74 +99,84 @@ def _curvatures(rho, prior_sigma):
 def test_second_derivatives_of_the_kl_are_right(kind):
     rho = kind(torch.tensor([-6.0, -3.0, -1.1, 0.0, 2.0], dtype=torch.float64))
     mu = kind(torch.linspace(-1, 1, 5, dtype=torch.float64))
-    first = torch.autograd.grad(gaussian_kl(mu, rho, 0.1, 0.3).sum(), (mu, rho), create_graph=True)
+    first = torch.autograd.grad(kl_of(mu, rho), (mu, rho), create_graph=True)
     (by_mu,) = torch.autograd.grad(first[0].sum(), mu, retain_graph=True)
     (by_rho,) = torch.autograd.grad(first[1].sum(), rho)
     for index, at in enumerate(rho.tolist()):
-        for got, expected in zip((by_mu, by_rho), _curvatures(at, 0.3), strict=True):
+        for got, expected in zip((by_mu, by_rho), _curvatures(at), strict=True):
             assert near(got[index].item(), expected, SUMS[torch.float64]), at
 
 
 def test_second_derivatives_of_a_models_kl():
     """The mixed derivatives are zero, and the others those of `gaussian_kl`."""
-    layer = BayesianLinear(2, 1, 0.3, dtype=torch.float64)
+    layer = BayesianLinear(2, 1, PRIOR[1], dtype=torch.float64)
     torch.nn.init.uniform_(layer.weight_posterior.rho, -4.0, 1.0)
     parameters = list(layer.parameters())
     first = torch.autograd.grad(layer.kl(), parameters, create_graph=True)
     second = torch.autograd.grad(sum(slope.sum() for slope in first), parameters)
     for mu, rho in ((0, 1), (2, 3)):
         for index, at in enumerate(parameters[rho].flatten().tolist()):
-            for got, expected in zip((second[mu], second[rho]), _curvatures(at, 0.3), strict=True):
+            for got, expected in zip((second[mu], second[rho]), _curvatures(at), strict=True):
                 assert near(got.flatten()[index].item(), expected, SUMS[torch.float64]), at
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # from inside torch
-def test_forward_derivatives_of_a_parameter():
-    """A tangent that is written into a Parameter counts."""
-    rho = torch.nn.Parameter(torch.tensor([-50.0, -3.0, -1.0, 0.0, 2.0], dtype=torch.float64))
-    mu = torch.nn.Parameter(torch.linspace(-1, 1, 5, dtype=torch.float64))
-    slopes = torch.autograd.grad(gaussian_kl(mu, rho, 0.1, 0.3).sum(), (mu, rho))
-    tangents = torch.linspace(1, 2, 5).double(), torch.linspace(-3, -1, 5).double()
+@pytest.mark.parametrize("moved", [slice(None), slice(1)], ids=["all", "one"])
+def test_forward_derivatives_of_parameters(moved):
+    """Finding 3: a tangent that is written into a Parameter counts, also if others have none."""
+    where = point((2, 3), (4,))
+    slopes = torch.autograd.grad(kl_of(*where), where)
+    tangents = [torch.linspace(1, 2, p.numel()).double().reshape(p.shape) for p in where]
     with forward_ad.dual_level(), torch.no_grad():
-        for parameter, tangent in zip((mu, rho), tangents, strict=True):
+        for parameter, tangent in zip(where[moved], tangents[moved], strict=True):
             parameter.copy_(forward_ad.make_dual(parameter.detach().clone(), tangent))
-        got = forward_ad.unpack_dual(gaussian_kl(mu, rho, 0.1, 0.3)).tangent
-    expected = sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
+        got = forward_ad.unpack_dual(kl_of(*where)).tangent
+    expected = sum((slope * tangent).sum() for slope, tangent in zip(slopes[moved], tangents[moved], strict=True))
     torch.testing.assert_close(got, expected, rtol=SUMS[torch.float64], atol=0)
 
 
-@pytest.mark.parametrize("axis", [0, 1, -1])
-def test_the_written_out_kl_is_batched_over_any_axis(axis):
-    rho = torch.tensor([-3.0, -1.0, 0.5], dtype=torch.float64)
-    mu = torch.randn(2, 3, 4, dtype=torch.float64).movedim(2, axis)  # four members [2, 3]
-    batched = torch.func.vmap(lambda mu, rho: _KLWithGradient.apply(mu, rho, 0.1, 0.3)[0], in_dims=(axis, None))
-    expected = torch.stack([gaussian_kl(member, rho, 0.1, 0.3) for member in mu.unbind(axis)])
-    torch.testing.assert_close(batched(mu, rho.expand(2, 3)), expected, rtol=CLOSED_FORM[mu.dtype], atol=1e-12)
+def test_a_models_kl_under_function_transforms():
+    model = BayesByBackpropMLP(3, [4], 2, PRIOR[1], dtype=torch.float64)
+    params = dict(model.named_parameters())
+    batched = torch.func.vmap(lambda factor: factor * model.kl())(torch.ones(3))
+    torch.testing.assert_close(batched[2], model.kl(), check_dtype=False)
+
+    class Kl(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self):
+            return self.model.kl()
+
+    def kl(params):
+        return torch.func.functional_call(Kl(), {f"model.{key}": value for key, value in params.items()}, ())
+
+    tangents = {key: torch.randn_like(value) for key, value in params.items()}
+    slopes, (_, along) = torch.func.grad(kl)(params), torch.func.jvp(kl, (params,), (tangents,))
+    expected = dict(zip(params, torch.autograd.grad(model.kl(), list(params.values())), strict=True))
+    for key, slope in slopes.items():
+        torch.testing.assert_close(slope, expected[key])
+    torch.testing.assert_close(along, sum((slope * tangents[key]).sum() for key, slope in expected.items()))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # from inside torch
-def test_every_mode_of_the_written_out_derivatives():
-    """Finding 3: forward mode, reverse over reverse, forward over reverse, and batches of each."""
-    rho = torch.nn.Parameter(torch.tensor([-50.0, -3.0, -1.0, 0.0, 2.0], dtype=torch.float64))
-    mu = torch.nn.Parameter(torch.linspace(-1, 1, 5, dtype=torch.float64))
+def test_a_kl_of_ones_own_counts():
+    """A posterior or a layer of a subclass may have another KL."""
 
-    def kl(mu, rho):
-        return _KLWithGradient.apply(mu, rho, 0.1, 0.3)[0]
+    class Posterior(GaussianPosterior):
+        def kl(self, prior):
+            return 2.0 * super().kl(prior)
 
-    modes = {"check_forward_ad": True, "check_batched_grad": True, "check_batched_forward_grad": True}
-    assert torch.autograd.gradcheck(kl, (mu, rho), **modes)
-    assert torch.autograd.gradgradcheck(kl, (mu, rho), check_fwd_over_rev=True, check_batched_grad=True)
+    class Layer(BayesianLinear):
+        def kl(self):
+            return 3.0 * super().kl()
 
-
-@pytest.mark.parametrize("compute", [gaussian_kl, BayesianLinear.kl], ids=["function", "layer"])
-def test_parameters_take_the_written_out_derivatives(compute):
-    """Finding 3: a test of derivatives that takes the other path tests nothing of this one."""
-    layer = BayesianLinear(2, 1, 0.3)
-    weight = layer.weight_posterior
-    kl = layer.kl() if compute is BayesianLinear.kl else gaussian_kl(weight.mu, weight.rho, 0.0, 0.3)
-    assert "_KLWithGradient" in _names(kl.grad_fn)
-
-
-def _names(node):
-    """Return the names of the functions in a graph."""
-    return node.name() + "".join(_names(parent) for parent, _ in node.next_functions if parent is not None)
+    model = BayesByBackpropMLP(3, [4], 2)
+    first, last = model.layers[0].kl(), model.layers[2]
+    weight, bias = (posterior.kl(last.prior) for posterior in (last.weight_posterior, last.bias_posterior))
+    last.weight_posterior = Posterior(last.weight_posterior.mu.detach(), last.weight_posterior.rho.detach())
+    torch.testing.assert_close(model.kl(), first + 2.0 * weight + bias)
+    model.layers[2] = Layer(4, 2)
+    torch.testing.assert_close(model.kl(), first + 3.0 * (weight + bias))
+    model.layers[0].prior = GaussianPrior(0.5, 2.0)
+    torch.testing.assert_close(model.kl(), model.layers[0].kl() + 3.0 * (weight + bias))
