@@ -4,6 +4,7 @@ The method is Bayes by Backprop, https://arxiv.org/abs/1505.05424.
 """
 
 from . import functional, methods
+from ._checkpoint import to_later_layout
 from .methods.vi import (
     BayesByBackpropMLP,
     BayesByBackpropRegressor,
@@ -21,6 +22,10 @@ from .methods.vi import (
 )
 from .types import UQResult
 
+# The number of the whole distribution, which deepuq_jax/__init__.py holds too; a test compares them. It is written here
+# because importing deepuq_jax would import JAX, and the metadata of an editable install may be out of date.
+__version__ = "0.2.0.dev0"
+
 __all__ = [
     "BayesByBackpropMLP",
     "BayesByBackpropRegressor",
@@ -37,5 +42,6 @@ __all__ = [
     "methods",
     "negative_elbo",
     "predict_vi_uq",
+    "to_later_layout",
     "vi_elbo_step",
 ]

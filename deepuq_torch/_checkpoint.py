@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import re
+from collections.abc import Mapping, MutableMapping
 from typing import Any
+
+from ._checks import fault
+
+_MLP_KEY = re.compile(r"layers\.(\d+)\.((?:weight|bias)_posterior\.(?:mu|rho))")
 
 
 def rename_later_keys(state_dict: MutableMapping[str, Any], prefix: str, hidden: int) -> None:
@@ -20,3 +25,40 @@ def rename_later_keys(state_dict: MutableMapping[str, Any], prefix: str, hidden:
             renamed = new + key[len(old) :]
             if key.startswith(old) and renamed not in state_dict:
                 state_dict[renamed] = state_dict.pop(key)
+
+
+def to_later_layout(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename the keys of an MLP's state dict as later releases do.
+
+    Versions 0.1.12 on of the documented library load the result. ``BayesByBackpropMLP`` of this package loads either
+    layout by itself, and the keys of its other models are the same in both.
+
+    Args:
+        state_dict: result of ``BayesByBackpropMLP.state_dict()``, with keys ``layers.{0,2,4,...}.*``.
+
+    Returns:
+        a new dict with the same tensors: ``layers.{2 i}.*`` becomes ``hidden_layers.{i}.*``, and the last layer
+        ``output_layer.*``.
+
+    Raises:
+        ValueError: a key that is not of such a model.
+
+    Example:
+        >>> from deepuq_torch import BayesByBackpropMLP
+        >>> renamed = to_later_layout(BayesByBackpropMLP(3, [8], 2).state_dict())
+        >>> list(renamed)[0], list(renamed)[-1]
+        ('hidden_layers.0.weight_posterior.mu', 'output_layer.bias_posterior.rho')
+    """
+    matches = {key: _MLP_KEY.fullmatch(key) for key in state_dict}
+    indices = sorted({int(match[1]) for match in matches.values() if match is not None})
+    wrong = [key for key, match in matches.items() if match is None]
+    if wrong or indices != list(range(0, 2 * len(indices), 2)) or not indices:
+        got = repr(wrong[0]) if wrong else f"layers {indices}"
+        raise ValueError(fault("state_dict", "to hold the keys layers.{0,2,4,...}.* of a BayesByBackpropMLP", got))
+    renamed = {}
+    for key, match in matches.items():
+        assert match is not None  # for the type checker
+        index = int(match[1])
+        name = "output_layer" if index == indices[-1] else f"hidden_layers.{index // 2}"
+        renamed[f"{name}.{match[2]}"] = state_dict[key]
+    return renamed

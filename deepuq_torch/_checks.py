@@ -14,9 +14,14 @@ from numbers import Integral, Real
 import torch
 
 
-def fault(name: str, wanted: str, got: object) -> str:
-    """Word an error message."""
-    return f"Expected {name} {wanted}; got {got}."
+def fault(name: str, wanted: str, got: object, advice: str = "") -> str:
+    """Word an error message, with a sentence of advice if there is one."""
+    return f"Expected {name} {wanted}; got {got}.{' ' if advice else ''}{advice}"
+
+
+def autocasts(device: torch.device) -> bool:
+    """Return whether autocast chooses dtypes on this device."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 def positive_count(name: str, value: object) -> int:

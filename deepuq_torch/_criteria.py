@@ -10,9 +10,18 @@ from torch import Tensor
 
 from ._checks import fault, function, same_shape
 from ._gaussian import at_least_float32
-from ._likelihood import LogLikelihood, categorical_log_likelihood, gaussian_log_density, need_class_indices
+from ._likelihood import (
+    LogLikelihood,
+    categorical_log_likelihood,
+    gaussian_log_density,
+    need_class_indices,
+    need_labels_in_range,
+)
 
 Criterion = Callable[[Any, Any], Tensor]
+
+_IGNORED_LABEL = -100  # torch's cross-entropy leaves such examples out
+_REGRESSION = "For regression, pass criterion=, such as torch.nn.MSELoss()."
 
 
 def is_heteroscedastic(model: Any) -> bool:
@@ -67,10 +76,18 @@ def mean_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     indices = outputs.shape[:class_axis] + outputs.shape[class_axis + 1 :]
     # Floats shaped like indices are labels of a wrong dtype, not probabilities of a wrong shape.
     if y.is_floating_point() and y.shape != indices:
-        return F.cross_entropy(outputs, same_shape("y", y, outputs.shape, "the model's outputs"))
-    need_class_indices(y)
+        same_shape("y", y, outputs.shape, "the model's outputs")
+        if outputs.shape[class_axis] == 1:
+            wanted = "for a single output, whose cross-entropy is 0 whatever the targets"
+            raise ValueError(fault("criterion", wanted, None, _REGRESSION))
+        return F.cross_entropy(outputs, y)
+    need_class_indices(y, _REGRESSION)
     same_shape("y", y, indices, "the model's outputs without the class axis")
-    return F.cross_entropy(outputs, y.long())
+    try:
+        return F.cross_entropy(outputs, y.long())
+    except (IndexError, RuntimeError):
+        need_labels_in_range(y, outputs.shape[class_axis], ignored=_IGNORED_LABEL)
+        raise
 
 
 class _PredictedNoise:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ._activations import ACTIVATION_TYPES
-from ._checks import floating_tensor, same_shape
+from ._checks import autocasts, floating_tensor, same_shape
+from ._homoscedastic import HomoscedasticBayesByBackpropRegressor
 from ._last_layer import LastLayerVariationalInference
 from ._layers import BayesianLinear, bayesian_layers, check_features
 from ._mlp import BayesByBackpropMLP
@@ -23,7 +24,6 @@ from ._posterior import GaussianPosterior
 from ._regressors import (
     HeteroscedasticBayesByBackpropRegressor,
     HeteroscedasticMultiOutputBayesByBackpropRegressor,
-    HomoscedasticBayesByBackpropRegressor,
     MultiOutputBayesByBackpropRegressor,
 )
 from ._stack import WeightStack
@@ -66,7 +66,7 @@ def output_chunks(
 ) -> Iterator[Tensor]:
     """Yield the outputs of the passes, in chunks ``[draws, ...]``."""
     # Autocast chooses the dtype of ordinary calls, but not of calls that write into given memory.
-    if isinstance(x, Tensor) and _is_pure(model) and not torch.is_autocast_enabled(x.device.type):
+    if isinstance(x, Tensor) and _is_pure(model) and not autocasts(x.device):
         yield from _stacked(model, x, n_samples, noise, generator)
     elif type(model) is LastLayerVariationalInference and not _has_hooks(model) and _is_pure(model.head):
         yield from _last_layer(model, x, n_samples, noise, generator)
@@ -90,7 +90,7 @@ def _stacked(
     """Run chunks of draws as a network of stacked weights."""
     layers = bayesian_layers(model.modules())
     single = model is layers[0]  # the noise of a layer is a pair, the noise of a network a sequence of pairs
-    check_features(x, layers[0].in_features)
+    check_features(x, layers[0])
     rows = x.reshape(-1, x.shape[-1])
     size = min(_chunk_size(layers, len(rows)), n_samples)
     stacks: list[WeightStack] = []

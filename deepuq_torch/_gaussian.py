@@ -14,15 +14,18 @@ from torch import Tensor
 
 # By default torch.nn.functional.softplus returns its input above 20, which is off by e^-20 (1e-10 of it): far more than
 # float64 rounding. At 40 the difference e^-40 is below half an ulp, and exp(40) overflows in no dtype.
-_SOFTPLUS_THRESHOLD = 40.0
+SOFTPLUS_THRESHOLD = 40.0
 # Below this, log(softplus(rho)) equals rho to rounding, in float64 too. Above it, 1 / softplus(rho)^2, which the second
 # derivative needs, does not overflow in float32.
 RHO_TAIL = -40.0
+_LONG = (torch.float32, torch.float64)
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def at_least_float32(value: Tensor) -> Tensor:
     """Convert a tensor to float32, if its dtype is shorter."""
+    if value.dtype in _LONG:
+        return value
     return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
@@ -49,7 +52,7 @@ def sigma_from_rho(rho: Tensor) -> Tensor:
         >>> sigma_from_rho(torch.tensor([-1000.0, 0.0, 1000.0]))
         tensor([0.0000e+00, 6.9315e-01, 1.0000e+03])
     """
-    return F.softplus(at_least_float32(rho), threshold=_SOFTPLUS_THRESHOLD)
+    return F.softplus(at_least_float32(rho), threshold=SOFTPLUS_THRESHOLD)
 
 
 def rho_from_sigma(sigma: Tensor) -> Tensor:
@@ -133,7 +136,7 @@ def normal_log_prob(w: Tensor, mu: float | Tensor, sigma: float | Tensor) -> Ten
         tensor([1.3836])
     """
     z = (at_least_float32(w) - mu) / sigma
-    return -0.5 * z.square() - _log(sigma) - _HALF_LOG_2PI
+    return -0.5 * z.square() - (_log(sigma) + _HALF_LOG_2PI)
 
 
 def reparameterize(mu: Tensor, rho: Tensor, noise: Tensor) -> Tensor:
@@ -157,4 +160,6 @@ def reparameterize(mu: Tensor, rho: Tensor, noise: Tensor) -> Tensor:
         tensor([2.3863])
     """
     sigma = sigma_from_rho(rho)
+    if mu.dtype == sigma.dtype == noise.dtype:
+        return torch.addcmul(mu, sigma, noise)
     return torch.addcmul(mu.to(sigma.dtype), sigma, noise.to(sigma.dtype)).to(mu.dtype)

@@ -6,6 +6,7 @@ The outputs hold a mean and a raw variance per target.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,8 @@ class HeteroscedasticOutputs:
     There are ``output_dim`` of each.
     """
 
-    output_dim: int
+    if TYPE_CHECKING:  # torch.jit.script would read the annotation, and does not know it as a string
+        output_dim: int
 
     def split_prediction(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
         """Split outputs into means and raw variances.

@@ -1,19 +1,21 @@
-"""KL divergence of diagonal Gaussians.
-
-Outside of a compiled function, its gradient is written out by hand.
-"""
+"""KL divergence of diagonal Gaussians, elementwise and summed."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from ._gaussian import RHO_TAIL, at_least_float32, sigma_from_rho
 
+# (mu, rho, prior_mu, prior_sigma)
+Term: TypeAlias = "tuple[Tensor, Tensor, float | Tensor, float | Tensor]"
 _SIGMA_TAIL = math.exp(RHO_TAIL)
+# Up to this size a call per operation costs more than the arithmetic and the copy into a common tensor.
+_SMALL = 2**13
 
 
 def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: float | Tensor) -> Tensor:
@@ -47,18 +49,7 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: 
         >>> gaussian_kl(torch.tensor([0.0]), rho_from_sigma(torch.tensor([0.2])), 0.0, 0.1)
         tensor([0.8069])
     """
-    # A function transform replaces the Parameters that it differentiates or batches by tensors of its own, which take
-    # the plain formula.
-    own = isinstance(mu, nn.Parameter) and isinstance(rho, nn.Parameter) and mu.shape == rho.shape
-    numbers = not isinstance(prior_mu, Tensor) and not isinstance(prior_sigma, Tensor)
     mu, rho = at_least_float32(mu), at_least_float32(rho)
-    if own and numbers and not torch.compiler.is_compiling():
-        return _KLWithGradient.apply(mu, rho, prior_mu, prior_sigma)[0]  # type: ignore[no-any-return]
-    return _plain_kl(mu, rho, prior_mu, prior_sigma)
-
-
-def _plain_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: float | Tensor) -> Tensor:
-    """Compute the formula for autograd and the compiler."""
     sigma = sigma_from_rho(rho)
     beyond = sigma / prior_sigma - 1.0
     # In the tail log sigma equals rho to rounding, even if sigma underflows.
@@ -68,60 +59,94 @@ def _plain_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: fl
     return spread + 0.5 * ((mu - prior_mu) / prior_sigma).square()
 
 
-def _slope(rho: Tensor, prior_sigma: float) -> Tensor:
-    """Derivative of the KL in rho.
+def total_kl(terms: Sequence[Term], others: Sequence[Tensor] = ()) -> Tensor:
+    """Sum the KL of several posteriors, and other parts: a scalar, in nats.
 
-    ``dKL / drho = (q^2 - 1) dlog(sigma) / drho = d (d + 2) sigmoid(rho) / sigma``
+    The gradient of Parameters is written out by hand. Autograd would keep a dozen tensors of the weights' size alive
+    until backward, and on a CPU their fresh memory costs more than the arithmetic.
     """
-    beyond = sigma_from_rho(rho) / prior_sigma - 1.0
-    body = rho.clamp_min(RHO_TAIL)
-    return beyond * (beyond + 2.0) * (torch.sigmoid(body) / sigma_from_rho(body))
+    # A function transform differentiates tensors of its own in place of the Parameters; a compiler fuses the formula.
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return _total([*others, *(gaussian_kl(*term).sum() for term in terms)])
+    groups: dict[Any, list[Tensor]] = {}
+    parts = list(others)
+    for mu, rho, prior_mu, prior_sigma in terms:
+        numbers = not isinstance(prior_mu, Tensor) and not isinstance(prior_sigma, Tensor)
+        if numbers and isinstance(mu, nn.Parameter) and isinstance(rho, nn.Parameter) and mu.shape == rho.shape:
+            alone = None if mu.numel() <= _SMALL else len(groups)
+            key = (prior_mu, prior_sigma, mu.dtype, rho.dtype, mu.device, alone)
+            groups.setdefault(key, []).extend((at_least_float32(mu), at_least_float32(rho)))
+        else:
+            parts.append(gaussian_kl(mu, rho, prior_mu, prior_sigma).sum())
+    for (prior_mu, prior_sigma, *_), parameters in groups.items():
+        parts.append(_KLWithGradient.apply(prior_mu, prior_sigma, *parameters))  # type: ignore[arg-type]
+    return _total(parts)
+
+
+def _total(parts: Sequence[Tensor]) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 class _KLWithGradient(torch.autograd.Function):
-    """The KL and its derivative in rho, as ``(kl, slope)``.
+    """The KL of ``(prior_mu, prior_sigma, mu, rho, mu, rho, ...)``, summed, and its derivatives.
 
-    Backward multiplies by the slope. Autograd would keep a dozen tensors of the weights' size alive until backward, and
-    on a CPU their fresh memory costs more than the arithmetic. Here the arithmetic is done in place, and a single
-    tensor is kept.
+    Forward computes in place, and keeps the slopes for backward. Small tensors are computed as one.
     """
 
     @staticmethod
-    def forward(mu: Tensor, rho: Tensor, prior_mu: float, prior_sigma: float) -> tuple[Tensor, Tensor]:
-        sigma = sigma_from_rho(rho)
-        body = sigma.clamp_min(_SIGMA_TAIL)
-        beyond = sigma.div_(prior_sigma).sub_(1.0)
-        kl = torch.addcmul(beyond, beyond, beyond, value=0.5)
-        slope = beyond.mul_(beyond + 2.0).div_(body).mul_(rho.clamp_min(RHO_TAIL).sigmoid_())
-        kl.sub_(body.div_(prior_sigma).log_()).add_((RHO_TAIL - rho).relu_()).clamp_min_(0.0)
-        z = (mu - prior_mu).div_(prior_sigma)
-        return kl.addcmul_(z, z, value=0.5), slope
+    def forward(ctx: Any, prior_mu: float, prior_sigma: float, *parameters: Tensor) -> Tensor:  # type: ignore[override]
+        total, *slopes = _sum_and_slopes(_joined(parameters[::2]), _joined(parameters[1::2]), prior_mu, prior_sigma)
+        ctx.prior = prior_mu, prior_sigma
+        ctx.save_for_backward(*parameters, *slopes)
+        ctx.save_for_forward(*parameters)
+        return total
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float, float], output: tuple[Tensor, Tensor]) -> None:
-        mu, rho, ctx.prior_mu, ctx.prior_sigma = inputs
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(mu, rho, output[1])
-        ctx.save_for_forward(mu, rho)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
-        mu, rho, slope = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        *parameters, by_mu, by_rho = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative
-            slope = _slope(rho, ctx.prior_sigma)
-        return grad * ((mu - ctx.prior_mu) / ctx.prior_sigma**2), grad * slope, None, None
+            gradients = [grad * slope for slope in _slopes(parameters, *ctx.prior)]
+        elif len(parameters) == 2:
+            gradients = [grad * by_mu, grad * by_rho]
+        else:
+            sizes = [mu.numel() for mu in parameters[::2]]
+            flat = [(grad * slopes).split(sizes) for slopes in (by_mu, by_rho)]
+            gradients = [flat[i % 2][i // 2].view(parameter.shape) for i, parameter in enumerate(parameters)]
+        return None, None, *gradients
 
     @staticmethod
-    def jvp(ctx: Any, by_mu: Tensor, by_rho: Tensor, *_: None) -> tuple[Tensor, None]:  # type: ignore[override]
-        mu, rho = ctx.saved_tensors
-        return by_mu * ((mu - ctx.prior_mu) / ctx.prior_sigma**2) + by_rho * _slope(rho, ctx.prior_sigma), None
+    def jvp(ctx: Any, _: None, __: None, *tangents: Tensor | None) -> Tensor:  # type: ignore[override]
+        slopes = _slopes(ctx.saved_tensors[: len(tangents)], *ctx.prior)
+        pairs = zip(tangents, slopes, strict=True)
+        return _total([(tangent * slope).sum() for tangent, slope in pairs if tangent is not None])
 
-    @staticmethod
-    def vmap(  # type: ignore[override]
-        info: Any, in_dims: tuple[int | None, ...], mu: Tensor, rho: Tensor, prior_mu: float, prior_sigma: float
-    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        mu, rho = (
-            value.expand(info.batch_size, *value.shape) if dim is None else value.movedim(dim, 0)
-            for value, dim in zip((mu, rho), in_dims, strict=False)
-        )
-        return _KLWithGradient.apply(mu, rho, prior_mu, prior_sigma), (0, 0)  # type: ignore[return-value]
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def _sum_and_slopes(mu: Tensor, rho: Tensor, prior_mu: float, prior_sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the sum of the KL, and its derivatives in mu and rho."""
+    sigma = sigma_from_rho(rho)
+    body = sigma.clamp_min(_SIGMA_TAIL)
+    beyond = sigma.div_(prior_sigma).sub_(1.0)
+    kl = torch.addcmul(beyond, beyond, beyond, value=0.5)
+    by_rho = beyond.mul_(beyond + 2.0).div_(body).mul_(rho.clamp_min(RHO_TAIL).sigmoid_())
+    kl.sub_(body.div_(prior_sigma).log_()).add_((RHO_TAIL - rho).relu_()).clamp_min_(0.0)
+    z = (mu - prior_mu).div_(prior_sigma)
+    return kl.addcmul_(z, z, value=0.5).sum(), z.div_(prior_sigma), by_rho
+
+
+def _slopes(parameters: Sequence[Tensor], prior_mu: float, prior_sigma: float) -> Iterator[Tensor]:
+    """Yield the derivatives of the KL in mu and rho, in turn, for autograd.
+
+    ``dKL / drho = (q^2 - 1) dlog(sigma) / drho = d (d + 2) sigmoid(rho) / sigma``
+    """
+    for mu, rho in zip(parameters[::2], parameters[1::2], strict=True):
+        yield (mu - prior_mu) / prior_sigma**2
+        beyond = sigma_from_rho(rho) / prior_sigma - 1.0
+        body = rho.clamp_min(RHO_TAIL)
+        yield beyond * (beyond + 2.0) * (torch.sigmoid(body) / sigma_from_rho(body))

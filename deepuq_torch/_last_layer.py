@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from ._checks import fault, finite_number, positive_number, positive_size
 from ._heteroscedastic import HeteroscedasticOutputs
 from ._layers import BayesianLinear
+from ._module import BayesianModule
 from ._noise import LayerNoise
 
 _TASKS = ("regression", "classification")
 
 
-class LastLayerVariationalInference(HeteroscedasticOutputs, nn.Module):
+class LastLayerVariationalInference(HeteroscedasticOutputs, BayesianModule):
     """Bayesian linear head on deterministic features.
 
     ``outputs = W feature_extractor(x) + b``, with W and b drawn. Only the head has a KL, so a large backbone costs no
@@ -98,6 +99,9 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, nn.Module):
             TypeError: the features or the noise have the wrong type.
         """
         return self.head(self.features(x), sample=sample, noise=noise, generator=generator)
+
+    def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
+        return self.head(self.feature_extractor(x), sample=sample)
 
     def features(self, x: Tensor) -> Tensor:
         """Output of the feature extractor, ``[..., feature_dim]``.

@@ -8,15 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checks import fault, positive_size
+from ._checks import autocasts, fault, finite_number, positive_number, positive_size
+from ._kl import Term, total_kl
+from ._module import BayesianModule
 from ._noise import LayerNoise, Noise, as_sequence, one_source
-from ._posterior import GaussianPosterior, GaussianPrior
+from ._posterior import GaussianPosterior, GaussianPrior, script_draw
 from ._stack import WeightStack
 
+_AUTOCAST = (torch.float32, torch.bfloat16, torch.float16)
 _RHO_START = -3.0  # documented: sigma starts at softplus(-3) = 0.0486
 
 
-class BayesianLinear(nn.Module):
+class BayesianLinear(BayesianModule):
     """Affine layer with Gaussian posteriors.
 
     ``y = x W^T + b``. Weight and bias have a posterior each. Every mu starts at 0 and every rho at -3, so
@@ -60,7 +63,7 @@ class BayesianLinear(nn.Module):
         super().__init__()
         self.in_features = positive_size("in_features", in_features)
         self.out_features = positive_size("out_features", out_features)
-        self.prior = GaussianPrior(prior_mu, prior_sigma)
+        self.prior = GaussianPrior(finite_number("prior_mu", prior_mu), positive_number("prior_sigma", prior_sigma))
 
         def start(*shape: int) -> GaussianPosterior:
             mu = torch.zeros(shape, device=device, dtype=dtype)
@@ -102,7 +105,7 @@ class BayesianLinear(nn.Module):
                 and a generator.
             TypeError: x or the noise has the wrong type.
         """
-        check_features(x, self.in_features)
+        check_features(x, self)
         one_source(noise, generator)
         if not sample:
             _no_noise(noise)
@@ -115,6 +118,13 @@ class BayesianLinear(nn.Module):
         bias = self.bias_posterior.sample(noise=bias_noise, generator=generator)
         return F.linear(x, weight, bias)
 
+    def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
+        weight, bias = self.weight_posterior, self.bias_posterior
+        if sample:
+            w = script_draw(weight.mu, weight.rho)
+            return F.linear(x, w, script_draw(bias.mu, bias.rho))
+        return F.linear(x, weight.mu, bias.mu)
+
     def kl(self) -> Tensor:
         """KL(q || p) of weight and bias: a scalar, in nats.
 
@@ -124,7 +134,7 @@ class BayesianLinear(nn.Module):
 
         ``mu_q`` and ``sigma_q = softplus(rho)`` belong to the posterior, ``mu_p`` and ``sigma_p`` to the prior.
         """
-        return self.weight_posterior.kl(self.prior) + self.bias_posterior.kl(self.prior)
+        return _kl_of_posteriors([self])
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, prior={self.prior}"
@@ -163,18 +173,35 @@ def run_members(
 
 def sum_kl(layers: Sequence[BayesianLinear]) -> Tensor:
     """Sum the KL of independent layers, in nats."""
-    total = layers[0].kl()
-    for layer in layers[1:]:
-        total = total + layer.kl()
-    return total
+    if any(type(layer).kl is not BayesianLinear.kl for layer in layers):  # a subclass may have another KL
+        return total_kl([], [layer.kl() for layer in layers])
+    return _kl_of_posteriors(layers)
 
 
-def check_features(x: object, in_features: int) -> None:
-    """Require a tensor with this number of features."""
+def _kl_of_posteriors(layers: Sequence[BayesianLinear]) -> Tensor:
+    terms: list[Term] = []
+    own: list[Tensor] = []
+    for layer in layers:
+        for posterior in (layer.weight_posterior, layer.bias_posterior):
+            if type(posterior).kl is GaussianPosterior.kl:
+                terms.append(posterior.kl_term(layer.prior))
+            else:
+                own.append(posterior.kl(layer.prior))
+    return total_kl(terms, own)
+
+
+def check_features(x: object, layer: BayesianLinear) -> None:
+    """Require a tensor of the layer's number of features and dtype."""
     if not isinstance(x, Tensor):
         raise TypeError(fault("x", "to be a torch.Tensor", type(x).__name__))
-    if x.ndim == 0 or x.shape[-1] != in_features:
-        raise ValueError(fault("x", f"to have a last axis of {in_features} features", f"shape {tuple(x.shape)}"))
+    if x.ndim == 0 or x.shape[-1] != layer.in_features:
+        raise ValueError(fault("x", f"to have a last axis of {layer.in_features} features", f"shape {tuple(x.shape)}"))
+    dtype = layer.weight_posterior.mu.dtype
+    # Autocast converts the inputs of a layer itself, but not integers and not float64.
+    if x.dtype != dtype and not (x.dtype in _AUTOCAST and autocasts(x.device)):
+        advice = f"Cast it, with x.to({dtype})"
+        advice += f", or the model, with model.to({x.dtype})." if x.is_floating_point() else "."
+        raise TypeError(fault("x", f"to have the dtype of the parameters, {dtype}", x.dtype, advice))
 
 
 def _no_noise(noise: object) -> None:

@@ -30,7 +30,8 @@ def categorical_log_likelihood(outputs: Tensor, y: Tensor) -> Tensor:
         ``[batch]``, nats per example, in at least float32.
 
     Raises:
-        ValueError: outputs or y has a different shape.
+        ValueError: outputs or y has a different shape, or a label is out of range (on a CPU; elsewhere torch reports it
+            in its own way).
         TypeError: y is not an integer tensor.
 
     Example:
@@ -39,10 +40,14 @@ def categorical_log_likelihood(outputs: Tensor, y: Tensor) -> Tensor:
     """
     if outputs.ndim != 2:
         raise ValueError(fault("outputs", "to be logits [batch, classes]", f"shape {tuple(outputs.shape)}"))
-    need_class_indices(y)
+    need_class_indices(y, "For regression, use gaussian_log_likelihood(sigma) as log_likelihood.")
     same_shape("y", y, outputs.shape[:1], "outputs without its last axis")
     log_probs = torch.log_softmax(at_least_float32(outputs), dim=-1)
-    return log_probs.gather(-1, y.long().unsqueeze(-1)).squeeze(-1)
+    try:
+        return log_probs.gather(-1, y.long().unsqueeze(-1)).squeeze(-1)
+    except (IndexError, RuntimeError):
+        need_labels_in_range(y, outputs.shape[-1])
+        raise
 
 
 def gaussian_log_likelihood(sigma: float | Tensor) -> LogLikelihood:
@@ -113,7 +118,21 @@ def _per_example(density: Tensor) -> Tensor:
     return density.flatten(start_dim=1).sum(dim=1) if density.ndim > 1 else density
 
 
-def need_class_indices(y: Tensor) -> None:
-    """Require labels of an integer dtype."""
+def need_class_indices(y: Tensor, for_regression: str) -> None:
+    """Require labels of an integer dtype; advise those whose targets are floats."""
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise TypeError(fault("y", "to hold class indices, an integer dtype", y.dtype))
+        advice = for_regression if y.is_floating_point() else ""
+        raise TypeError(fault("y", "to hold class indices, an integer dtype", y.dtype, advice))
+
+
+def need_labels_in_range(y: Tensor, classes: int, ignored: int | None = None) -> None:
+    """Refuse labels out of range.
+
+    It reads the labels, so it is called only when an operation has failed.
+    """
+    wrong = (y < 0) | (y >= classes)
+    if ignored is not None:
+        wrong &= y != ignored
+    if wrong.any():
+        label = y[wrong].flatten()[0].item()
+        raise ValueError(fault("y", f"to hold class indices from 0 to {classes - 1}", label)) from None

@@ -12,12 +12,14 @@ from ._activations import activation_module
 from ._checkpoint import rename_later_keys
 from ._checks import finite_number, positive_number, positive_size, positive_sizes
 from ._layers import BayesianLinear, bayesian_layers, run_members, sum_kl
+from ._module import BayesianModule
 from ._noise import LayerNoise, Noise
 
 
-class BayesByBackpropMLP(nn.Module):
+class BayesByBackpropMLP(BayesianModule):
     """Fully connected network of ``BayesianLinear`` layers and activations.
 
+    ``torch.jit.script`` compiles the documented call, ``model(x, sample=True)``, without ``noise`` and ``generator``.
     ``layers`` holds Bayesian layers and activations alternately, so the state-dict keys are
     ``layers.{0,2,4,...}.weight_posterior.mu`` and so on. Checkpoints with the keys of later releases
     (``hidden_layers.{i}.*``, ``output_layer.*``) load, too.
@@ -49,6 +51,7 @@ class BayesByBackpropMLP(nn.Module):
 
     task_type = "generic"  # regression or classification, depending on the criterion
     heteroscedastic = False
+    __jit_unused_properties__ = ("hidden_layers", "output_layer")
 
     def __init__(
         self,
@@ -102,6 +105,11 @@ class BayesByBackpropMLP(nn.Module):
             TypeError: x or the noise has the wrong type.
         """
         return run_members(self.layers, x, sample, noise, generator)
+
+    def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, sample=sample) if isinstance(layer, BayesianLinear) else layer(x)
+        return x
 
     def draw_noise(self, *, generator: torch.Generator | None = None) -> tuple[LayerNoise, ...]:
         """Draw noise for a pass, ``(eps_weight [out, in], eps_bias [out])`` per layer."""

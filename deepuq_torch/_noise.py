@@ -22,13 +22,14 @@ Noise: TypeAlias = "Tensor | Sequence[Any]"
 
 def standard_normal_like(value: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw noise like this tensor, in a single call."""
-    kind = {"dtype": value.dtype, "device": value.device}
     if torch.compiler.is_compiling():
         # torch.compile would replace randn by a generator of its own, which is several times slower on a CPU and draws
         # different numbers, and it merges equal calls of torch.normal. The in-place method draws the numbers of randn,
         # but vmap refuses it.
-        return torch.empty(value.shape, **kind).normal_(generator=generator)
-    return torch.randn(value.shape, generator=generator, **kind)
+        return torch.empty(value.shape, dtype=value.dtype, device=value.device).normal_(generator=generator)
+    if generator is None and value.is_contiguous():  # in another layout randn_like would fill the memory in its order
+        return torch.randn_like(value)
+    return torch.randn(value.shape, generator=generator, dtype=value.dtype, device=value.device)
 
 
 def one_source(noise: object, generator: object) -> None:

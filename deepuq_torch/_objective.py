@@ -12,7 +12,9 @@ from torch import Tensor
 from ._checks import fault, function, number_or_scalar, positive_count, positive_number, some_examples
 from ._criteria import Criterion, default_log_likelihood, step_criterion
 from ._likelihood import LogLikelihood
+from ._module import A_PASS, WHICH_MODELS
 from ._noise import Noise, check_draws, one_source, take_draws
+from ._wrappers import no_shared_noise, unwrapped
 
 
 def negative_elbo(
@@ -34,7 +36,8 @@ def negative_elbo(
     whatever the batch size.
 
     Args:
-        model: a model with ``forward(x, sample=True)`` and ``kl()``.
+        model: a model with ``forward(x, sample=True)`` and ``kl()``, also inside ``DistributedDataParallel``,
+            ``DataParallel`` or ``AveragedModel``: passes go through the wrapper, the KL is the model's own.
         x: inputs of a batch.
         y: targets of the batch.
         num_data: number of examples in the whole training set (not of batches, and not the size of this batch).
@@ -53,7 +56,7 @@ def negative_elbo(
     Raises:
         ValueError: a bad count, num_data, kl_weight, noise or target shape; an empty batch; a log_likelihood that does
             not return [batch]; or no log_likelihood, if the model does not determine it.
-        TypeError: an argument of the wrong type.
+        TypeError: an argument of the wrong type, or a model without ``kl()``.
 
     Source:
         Blundell et al. 2015, section 3.4, https://arxiv.org/abs/1505.05424
@@ -73,17 +76,19 @@ def negative_elbo(
     number_or_scalar("kl_weight", kl_weight)
     mc_samples = positive_count("mc_samples", mc_samples)
     some_examples("x", x)
-    log_likelihood = default_log_likelihood(model) if log_likelihood is None else log_likelihood
+    inner = unwrapped(model)
+    log_likelihood = default_log_likelihood(inner) if log_likelihood is None else log_likelihood
     function("log_likelihood", log_likelihood)
+    _need_kl(inner)
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):
         per_example = log_likelihood(outputs, y)
         _need_batch(per_example, outputs)
         total = per_example.mean() if total is None else total + per_example.mean()
     assert total is not None  # for the type checker: mc_samples is positive
-    nll = -total / mc_samples
-    kl = model.kl()
-    loss = nll + kl_weight * kl / num_data
+    nll = total / -mc_samples
+    kl = inner.kl()
+    loss = nll + _weighted(kl, kl_weight) / num_data
     return loss, nll.detach(), kl.detach()
 
 
@@ -108,7 +113,8 @@ def vi_elbo_step(
     the ELBO. Pass ``kl_weight = 1 / B``, or use ``negative_elbo``, to train on the ELBO itself.
 
     Args:
-        model: a model with ``forward(x, sample=True)`` and ``kl()``.
+        model: a model with ``forward(x, sample=True)`` and ``kl()``, also inside ``DistributedDataParallel``,
+            ``DataParallel`` or ``AveragedModel``: passes go through the wrapper, the KL is the model's own.
         x: inputs of a batch.
         y: targets of the batch.
         num_batches: optimizer steps per epoch, ``len(train_loader)``.
@@ -126,9 +132,9 @@ def vi_elbo_step(
 
     Raises:
         ValueError: no batch count, two different counts, a count that is not a positive int, a kl_weight that is not
-            finite, or noise of the wrong shape. The default criteria also refuse an empty batch, and a target that
-            would have to be broadcast.
-        TypeError: an argument of the wrong type.
+            finite, noise of the wrong shape, or a criterion that does not return a scalar. The default criteria also
+            refuse an empty batch, a label out of range, and a target that would have to be broadcast.
+        TypeError: an argument of the wrong type, or a model without ``kl()``.
 
     Warns:
         DeprecationWarning: n_batches is given in place of num_batches.
@@ -150,17 +156,29 @@ def vi_elbo_step(
     count = _one_count(num_batches, n_batches)
     number_or_scalar("kl_weight", kl_weight)
     mc_samples = positive_count("mc_samples", mc_samples)
-    score = step_criterion(model, criterion)
+    inner = unwrapped(model)
+    score = step_criterion(inner, criterion)
     if score is not criterion:  # the caller's criterion may be defined for an empty batch
         some_examples("x", x)
+    _need_kl(inner)
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):
-        total = score(outputs, y) if total is None else total + score(outputs, y)
+        value = score(outputs, y)
+        _need_scalar(value)
+        total = value if total is None else total + value
     assert total is not None  # for the type checker: mc_samples is positive
-    nll = total / mc_samples
-    kl = model.kl() / count
-    loss = nll + kl_weight * kl
+    nll = total if mc_samples == 1 else total / mc_samples
+    kl = inner.kl() / count
+    loss = nll + _weighted(kl, kl_weight)
     return loss, nll.detach(), kl.detach()
+
+
+def _weighted(kl: Tensor, kl_weight: float | Tensor) -> Tensor:
+    """Multiply by the weight, unless it is 1: a step of a small network is a few dozen operations long."""
+    # A compiled function would be compiled anew for a schedule that reaches 1.
+    if type(kl_weight) is float and kl_weight == 1.0 and not torch.compiler.is_compiling():
+        return kl
+    return kl_weight * kl
 
 
 def _one_count(num_batches: object, n_batches: object) -> int:
@@ -185,11 +203,26 @@ def _passes(
     one_source(noise, generator)
     if noise is not None:
         check_draws(noise, mc_samples, "mc_samples")
+        no_shared_noise(model, noise)
     extra = {} if generator is None else {"generator": generator}
     for draw in range(mc_samples):
         if noise is not None:
             extra = {"noise": take_draws(noise, draw)}
         yield model(x, sample=True, **extra)
+
+
+def _need_kl(model: Any) -> None:
+    if not callable(getattr(model, "kl", None)):
+        raise TypeError(fault("model", f"to have kl() and to take {A_PASS}", type(model).__name__, WHICH_MODELS))
+
+
+def _need_scalar(value: object) -> None:
+    """Require a criterion that averages over the batch, or sums."""
+    if not isinstance(value, Tensor):
+        raise TypeError(fault("criterion", "to return a torch.Tensor", type(value).__name__))
+    if value.ndim != 0 and value.numel() != 1:
+        advice = "Average over the batch, as reduction='mean' does."
+        raise ValueError(fault("criterion", "to return a scalar", f"shape {tuple(value.shape)}", advice))
 
 
 def _need_batch(per_example: object, outputs: Any) -> None:

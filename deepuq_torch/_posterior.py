@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import fault, finite_number, floating_tensor, positive_number, same_shape
-from ._gaussian import gaussian_log_prob, normal_log_prob, reparameterize, sigma_from_rho
-from ._kl import gaussian_kl
+from ._gaussian import SOFTPLUS_THRESHOLD, gaussian_log_prob, normal_log_prob, reparameterize, sigma_from_rho
+from ._kl import Term, total_kl
 from ._noise import one_source, standard_normal_like
 
 
@@ -77,6 +78,8 @@ class GaussianPosterior(nn.Module):
         self.mu = nn.Parameter(mu)
         self.rho = nn.Parameter(rho)
 
+    __jit_unused_properties__ = ("sigma",)
+
     @property
     def sigma(self) -> Tensor:
         """Standard deviation, ``softplus(rho)``, in at least float32."""
@@ -103,11 +106,13 @@ class GaussianPosterior(nn.Module):
             ValueError: the noise has a different shape, or both arguments are given.
             TypeError: the noise is not a floating tensor.
         """
-        one_source(noise, generator)
+        mu = self.mu
         if noise is None:
             noise = self.draw_noise(generator=generator)
-        same_shape("noise", floating_tensor("noise", noise), self.mu.shape, "mu")
-        return reparameterize(self.mu, self.rho, noise)
+        else:
+            one_source(noise, generator)
+            same_shape("noise", floating_tensor("noise", noise), mu.shape, "mu")
+        return reparameterize(mu, self.rho, noise)
 
     def log_prob(self, w: Tensor) -> Tensor:
         """Sum log N(w; mu, sigma^2) over the tensor.
@@ -132,9 +137,23 @@ class GaussianPosterior(nn.Module):
         Raises:
             TypeError: the prior has no ``mu`` and ``sigma``.
         """
-        if not (hasattr(prior, "mu") and hasattr(prior, "sigma")):
-            raise TypeError(fault("prior", "to have mu and sigma", type(prior).__name__))
-        return gaussian_kl(self.mu, self.rho, prior.mu, prior.sigma).sum()
+        return total_kl([self.kl_term(prior)])
+
+    def kl_term(self, prior: GaussianPrior) -> Term:
+        """What ``total_kl`` takes for this posterior."""
+        try:
+            return self.mu, self.rho, prior.mu, prior.sigma
+        except AttributeError:
+            raise TypeError(fault("prior", "to have mu and sigma", type(prior).__name__)) from None
 
     def extra_repr(self) -> str:
         return f"shape={tuple(self.mu.shape)}"
+
+
+def script_draw(mu: Tensor, rho: Tensor, threshold: float = SOFTPLUS_THRESHOLD) -> Tensor:
+    """Draw with fresh noise, in the part of Python that TorchScript reads."""
+    noise = torch.randn_like(mu)
+    if mu.dtype == torch.float16 or mu.dtype == torch.bfloat16:
+        sigma = F.softplus(rho.float(), 1.0, threshold)
+        return torch.addcmul(mu.float(), sigma, noise.float()).to(mu.dtype)
+    return torch.addcmul(mu, F.softplus(rho, 1.0, threshold), noise)

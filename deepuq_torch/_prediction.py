@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,8 +13,10 @@ from ._checks import broadcasts_to, fault, finite_number, positive_count
 from ._criteria import is_heteroscedastic, need_variance_methods, predicts_noise
 from ._draws import evaluating, output_chunks
 from ._gaussian import at_least_float32
+from ._module import need_stochastic_pass
 from ._moments import StreamingMoments
 from ._noise import Noise, check_draws, one_source
+from ._wrappers import no_shared_noise, to_predict_with, unwrapped
 from .types import UQResult
 
 
@@ -36,8 +40,12 @@ def predict_vi_uq(
     The model runs in evaluation mode, without gradients, and gets its modes back afterwards. Draws are streamed, so
     memory does not grow with n_samples.
 
+    Inside a function that ``torch.compile`` compiles, the prediction runs outside of the graph. So the draws are those
+    of the seed, the time to compile does not depend on n_samples, and ``fullgraph=True`` is not possible.
+
     Args:
-        model: a model with ``forward(x, sample=True)``.
+        model: a model with ``forward(x, sample=True)``, also inside ``DistributedDataParallel``, ``DataParallel``,
+            ``AveragedModel`` or ``torch.compile``.
         x: inputs, ``[batch, ...]``.
         n_samples: number of draws.
         apply_softmax: whether the outputs are logits; always true if ``model.task_type`` is "classification".
@@ -51,9 +59,9 @@ def predict_vi_uq(
         ("regression" or "classification") and, in regression, ``heteroscedastic``.
 
     Raises:
-        ValueError: n_samples is not a positive int; aleatoric_var is a negative number, or does not broadcast to the
-            mean; a heteroscedastic model cannot read its own outputs; or the noise has the wrong shape.
-        TypeError: an argument of the wrong type.
+        ValueError: n_samples is not a positive int; aleatoric_var is negative, or does not broadcast to the mean; a
+            heteroscedastic model cannot read its own outputs; or the noise has the wrong shape.
+        TypeError: an argument of the wrong type, or a model whose call does not take ``sample``.
 
     Source:
         Blundell et al. 2015, https://arxiv.org/abs/1505.05424; Kendall and Gal 2017,
@@ -67,18 +75,44 @@ def predict_vi_uq(
         >>> result.metadata
         {'method': 'vi', 'n_samples': 50, 'task': 'regression', 'heteroscedastic': False}
     """
+    predict = _outside_the_graph() if torch.compiler.is_compiling() else _predict
+    return predict(model, x, n_samples, apply_softmax, aleatoric_var, noise, generator)
+
+
+@functools.cache
+def _outside_the_graph() -> Callable[..., UQResult]:
+    """Keep the prediction out of compiled functions.
+
+    The compiler would unroll its draws, and take minutes for dozens of them. This is a function because the import of
+    the compiler takes a second, which only its users should spend.
+    """
+    return torch.compiler.disable(_predict)  # type: ignore[return-value]
+
+
+def _predict(
+    model: Any,
+    x: Any,
+    n_samples: int,
+    apply_softmax: bool,
+    aleatoric_var: Tensor | float | None,
+    noise: Noise | None,
+    generator: torch.Generator | None,
+) -> UQResult:
     n_samples = positive_count("n_samples", n_samples)
     one_source(noise, generator)
     if noise is not None:
         check_draws(noise, n_samples, "n_samples")
+        no_shared_noise(model, noise)
+    passes, model = to_predict_with(model), unwrapped(model)
     classify = bool(apply_softmax) or getattr(model, "task_type", "regression") == "classification"
     own_noise = predicts_noise(model) and not classify
     if own_noise:
         need_variance_methods(model)
+    need_stochastic_pass(model)
 
     means, noises, dtype = StreamingMoments(), StreamingMoments(), None
-    with torch.no_grad(), evaluating(model):
-        for outputs in output_chunks(model, x, n_samples, noise, generator):
+    with torch.no_grad(), evaluating(passes):
+        for outputs in output_chunks(passes, x, n_samples, noise, generator):
             dtype = outputs.dtype
             if classify:
                 outputs = torch.softmax(at_least_float32(outputs), dim=-1)
@@ -134,8 +168,7 @@ def _regression(
         mean=mean,
         epistemic_var=epistemic_var,
         aleatoric_var=noise_var,
-        # The values of a tensor are not read, so a negative aleatoric_var is not refused; the sum stays a variance.
-        total_var=epistemic_var if noise_var is None else (epistemic_var + noise_var).clamp_min(0.0),
+        total_var=epistemic_var if noise_var is None else epistemic_var + noise_var,
         metadata=metadata,
     )
 
@@ -148,4 +181,7 @@ def _given_variance(aleatoric_var: Tensor | float, mean: Tensor) -> Tensor:
         aleatoric_var = torch.tensor(float(aleatoric_var), dtype=mean.dtype, device=mean.device)
     given = aleatoric_var.detach().to(mean.device, mean.dtype)
     broadcasts_to("aleatoric_var", given, mean.shape, "the predicted mean")
+    # A prediction may read a tensor, which a training step does not: it waits for the device once, not in every step.
+    if not given.is_meta and not (given >= 0.0).all():
+        raise ValueError(fault("aleatoric_var", "to be a variance, not negative and not NaN", given.min().item()))
     return given

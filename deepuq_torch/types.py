@@ -17,7 +17,8 @@ class UQResult:
 
     Attributes:
         mean: predictive mean, ``[batch, ...]``; in classification the same as ``probs``.
-        epistemic_var: variance of the prediction over posterior draws.
+        epistemic_var: variance of the prediction over posterior draws. ``predict_vi_uq`` always sets it and total_var,
+            so their declared type is Tensor. They are None only in a result made by hand without them.
         aleatoric_var: variance of the observation noise, or None if it is not known.
         total_var: sum of the two.
         probs: mean class probabilities, or None in regression.
@@ -30,9 +31,9 @@ class UQResult:
     """
 
     mean: torch.Tensor
-    epistemic_var: torch.Tensor | None = None
+    epistemic_var: torch.Tensor = None  # type: ignore[assignment]
     aleatoric_var: torch.Tensor | None = None
-    total_var: torch.Tensor | None = None
+    total_var: torch.Tensor = None  # type: ignore[assignment]
     probs: torch.Tensor | None = None
     probs_var: torch.Tensor | None = None
     metadata: dict[str, Any] = field(default_factory=dict)

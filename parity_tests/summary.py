@@ -38,8 +38,14 @@ def block(data: dict[str, Any]) -> str:
 
 def block_in_short(data: dict[str, Any]) -> str:
     """Make the block of the README: a row per dtype."""
-    lines = _header("| dtype |")
-    lines += [_line(dtype, [row for row in data["rows"] if row["dtype"] == dtype]) for dtype in _dtypes(data)]
+    lines = [
+        "A cell is the largest error of all values and gradients, in eps of the size its tolerance is relative to.",
+        "The last column is the largest part of a tolerance that an error uses.",
+        "",
+        *_header("| dtype |"),
+    ]
+    for dtype in _dtypes(data):
+        lines.append(_line(dtype, [row for row in data["rows"] if row["dtype"] == dtype], with_absolute=False))
     return markers.block("parity", lines)
 
 
@@ -73,19 +79,19 @@ def _preamble(data: dict[str, Any]) -> list[str]:
     ]
 
 
-def _line(name: str, rows: list[dict[str, Any]]) -> str:
+def _line(name: str, rows: list[dict[str, Any]], *, with_absolute: bool = True) -> str:
     cases = len({row["case"] for row in rows})
-    cells = [_cell([row["errors"][pair] for row in rows if pair in row["errors"]]) for pair in _PAIRS]
+    cells = [_cell([row["errors"][pair] for row in rows if pair in row["errors"]], with_absolute) for pair in _PAIRS]
     shares = [error["share"] for row in rows for pair, error in row["errors"].items() if pair in _PAIRS]
     used = "beyond" if None in shares else f"{max(shares):.2g}"
     return f"| {name} | {cases} | " + " | ".join(cells) + f" | {used} |"
 
 
-def _cell(errors: list[dict[str, float | None]]) -> str:
+def _cell(errors: list[dict[str, float | None]], with_absolute: bool) -> str:
     if not errors:
         return "-"
     ulps, absolutes = ([error[measure] for error in errors] for measure in ("ulp", "absolute"))
     known = [[value for value in values if value is not None] for values in (ulps, absolutes)]
     if len(known[0]) + len(known[1]) < 2 * len(errors):
         return "not finite"
-    return f"{max(known[0]):.2g} eps ({max(known[1]):.1e})"
+    return f"{max(known[0]):.2g} eps" + (f" ({max(known[1]):.1e})" if with_absolute else "")

@@ -1,6 +1,6 @@
-"""More calls that both packages refuse.
+"""Refused calls: wrong types, counts and shapes.
 
-A wrong value is a ValueError and a wrong type a TypeError, before anything is computed.
+A wrong value or count raises a ValueError, any other wrong type a TypeError.
 """
 
 from __future__ import annotations

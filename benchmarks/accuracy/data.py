@@ -25,7 +25,7 @@ class RegressionSet:
     """A regression set with its splits.
 
     Attributes:
-        name: of the file.
+        name: name of the set.
         x: raw inputs [n, d].
         y: raw targets [n].
         test_index: test rows [splits, n_test].
@@ -91,7 +91,7 @@ def load_regression(name: str, folder: Path | None) -> RegressionSet:
 
     Raises:
         FileNotFoundError: if the folder has no such file.
-        ValueError: if the file is not as described above.
+        ValueError: if the contents of the file are invalid.
     """
     if folder is None:
         x, y = openml.fetch_regression(name)

@@ -45,7 +45,7 @@ def scores(result: dq.UQResult, y: np.ndarray) -> dict[str, float]:
 def rotated(x: np.ndarray, angle: float) -> np.ndarray:
     """Rotate square images, given as rows [n, pixels], by degrees.
 
-    Pixels from outside of an image are black.
+    Pixels outside an image are black.
 
     >>> rotated(np.eye(2).reshape(1, 4), 90.0).round(6).tolist()
     [[0.0, 1.0, 1.0, 0.0]]

@@ -92,7 +92,7 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 
 def _redraw(args: argparse.Namespace) -> dict[str, Any]:
-    """Write the tables of the file of results."""
+    """Write the tables of the results file."""
     stages = json.loads(args.json.read_text(encoding="utf-8"))
     args.json.with_suffix(".md").write_text(markdown(stages), encoding="utf-8")
     if args.readme:
@@ -106,7 +106,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="put the rows into this file, and their tables into a .md beside it"
     )
-    parser.add_argument("--readme", action="store_true", help="put a short table into docs/results.md")
+    parser.add_argument("--readme", action="store_true", help="put short tables into docs/results.md")
     parser.add_argument("--redraw", action="store_true", help="measure nothing; write the tables of --json's file")
     parser.add_argument("--seconds", type=float, default=BUDGET_S, help=f"time for all stages (default {BUDGET_S})")
     parser.add_argument("--stage", choices=[stage.name for stage in STAGES], help=argparse.SUPPRESS)

@@ -21,7 +21,7 @@ def block(stages: dict[str, Any]) -> str:
     """Render the block of the page."""
     device = next(iter(stages.values()))["device"]
     training, prediction, correctness = (stages[name]["rows"] for name in ("training", "prediction", "correctness"))
-    lines = [f'{device}. Medians. "Queued" is the time per call with many calls in flight.', ""]
+    lines = [f'{device}. Medians. "Queued" is the time per call with many calls in flight, the best of five runs.', ""]
     lines += [*_training(training), "", *_prediction(prediction), "", *_errors(correctness)]
     return markers.block("gpu", lines)
 

@@ -25,8 +25,8 @@ _KEY_PARITY = np.uint32(0x1BD11BDA)
 SINE_NUMERATOR = (3.14159263933, -4.12883038222, 0.990175917761)
 SINE_DENOMINATOR = (1.0, 0.330685628784, 0.047425686476)
 
-# This bit is set in the second counter word. `jax.random.fold_in` and `split` leave it clear, so no number drawn here
-# shares a block of the generator with a key that is derived from the same key.
+# This bit is set in the second counter word. `jax.random.split`, and `fold_in` of numbers below 2^31, leave it
+# clear, so no number drawn here shares a block of the generator with a key that they derive from the same key.
 _DRAWN = np.uint32(1 << 31)
 
 
@@ -57,20 +57,20 @@ def normal_from_words(first: Array, second: Array) -> Array:
 
     Source: Box & Muller 1958.
     """
-    # The words pass through int32, since processors have no conversion of unsigned words.
+    # The words pass through int32, since many processors convert signed words only.
     u = ((first >> np.uint32(1)).astype(jnp.int32).astype(jnp.float32) + 1.0) * np.float32(2.0**-31)
     t = jax.lax.bitcast_convert_type(second, jnp.int32).astype(jnp.float32) * np.float32(2.0**-32)
     square = t * t
-    # The sine is a ratio and not a polynomial because of XLA on a CPU: it computes an expression that ends in a product
-    # again at each use (a bias once per row of the batch, a weight again in the backward pass), but computes an
-    # expression that ends in a division once.
+    # The sine is a ratio and not a polynomial because of XLA on a CPU: it recomputes an expression that ends in a
+    # product at each use (a bias once per row of the batch, a weight again in the backward pass), but one that ends in
+    # a division only once.
     numerator, denominator = (
         jnp.polyval(np.asarray(coefficients[::-1], np.float32), square)
         for coefficients in (SINE_NUMERATOR, SINE_DENOMINATOR)
     )
     z = jnp.sqrt(-2.0 * jnp.log(u)) * t * numerator / denominator
-    # Every |z| is below 8, so the selection changes no value. XLA on a CPU hands arithmetic that ends in a matrix
-    # product and a sum to a slower library, but never across a selection. With the selection, a prediction of
+    # Every |z| is below 8, so the selection changes no value. XLA on a CPU hands arithmetic before a matrix product
+    # and a sum to a slower library, unless it ends in a selection. With the selection, a prediction of
     # 784-400-400-10 takes 0.83 of the time that it takes without.
     return jnp.where(jnp.abs(z) < 8.0, z, 0.0)
 
@@ -79,7 +79,7 @@ def normal_from_words(first: Array, second: Array) -> Array:
 def threefry_normal(words: Array, *, shape: tuple[int, ...], tag: int) -> Array:
     """Draw float32 N(0, 1) numbers from a Threefry key.
 
-    Element i uses the counter (i, tag).
+    Element i uses the counter (i, 2^31 | tag).
 
     Args:
         words: the key as `jax.random.key_data` returns it, [2] uint32.

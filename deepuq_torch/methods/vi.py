@@ -10,6 +10,7 @@ The set-up is mean-field:
 Source: Blundell et al. 2015, https://arxiv.org/abs/1505.05424
 """
 
+from .._homoscedastic import HomoscedasticBayesByBackpropRegressor
 from .._last_layer import LastLayerVariationalInference
 from .._layers import BayesianLinear
 from .._mlp import BayesByBackpropMLP, BayesByBackpropRegressor
@@ -19,7 +20,6 @@ from .._prediction import predict_vi_uq
 from .._regressors import (
     HeteroscedasticBayesByBackpropRegressor,
     HeteroscedasticMultiOutputBayesByBackpropRegressor,
-    HomoscedasticBayesByBackpropRegressor,
     MultiOutputBayesByBackpropRegressor,
 )
 from ..types import UQResult

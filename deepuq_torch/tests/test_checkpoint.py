@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from deepuq_torch import BayesByBackpropMLP, MultiOutputBayesByBackpropRegressor
+from deepuq_torch import BayesByBackpropMLP, MultiOutputBayesByBackpropRegressor, to_later_layout
+from deepuq_torch.tests.refusals import refuses
 
 
 def randomized(model):
@@ -75,3 +76,36 @@ def test_a_round_trip_through_a_file(tmp_path):
     target.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     x = torch.randn(4, 3)
     assert torch.equal(source(x, sample=False), target(x, sample=False))
+
+
+@pytest.mark.parametrize("hidden", [(), (4,), (4, 5, 6)])
+def test_state_dicts_for_later_releases(hidden):
+    """Finding 10: an MLP's state dict did not load into 0.2.1."""
+    source, target = randomized(BayesByBackpropMLP(3, hidden, 2)), BayesByBackpropMLP(3, hidden, 2)
+    state = source.state_dict()
+    renamed = to_later_layout(state)
+    assert {key: id(value) for key, value in renamed.items()} == {
+        key: id(value) for key, value in later_keys(state, len(hidden)).items()
+    }
+    target.load_state_dict(renamed)
+    assert all(torch.equal(value, state[key]) for key, value in target.state_dict().items())
+
+
+def test_state_dicts_load_into_the_installed_later_release():
+    """Finding 10, against the documented library itself, if a release from 0.1.12 on is installed."""
+    original = pytest.importorskip("deepuq.methods.vi", exc_type=ImportError)
+    theirs, ours = original.BayesByBackpropMLP(3, (4, 5), 2), randomized(BayesByBackpropMLP(3, (4, 5), 2))
+    if not hasattr(theirs, "output_layer"):
+        pytest.skip("a release before 0.1.12, whose layout is the documented one")
+    theirs.load_state_dict(to_later_layout(ours.state_dict()))
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(theirs(x, sample=False), ours(x, sample=False))
+
+
+def test_state_dicts_of_other_models_are_refused():
+    message = r"state_dict to hold the keys layers\.\{0,2,4,\.\.\.\}"
+    state = BayesByBackpropMLP(3, [4], 2).state_dict()
+    wrapped = {f"module.{key}": value for key, value in state.items()}
+    missing = {key: value for key, value in state.items() if not key.startswith("layers.0.")}
+    for bad in (wrapped, missing, {}, MultiOutputBayesByBackpropRegressor(3, 2).state_dict()):
+        refuses(ValueError, message, lambda bad=bad: to_later_layout(bad))

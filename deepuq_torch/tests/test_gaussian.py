@@ -3,10 +3,7 @@
 import mpmath as mp
 import pytest
 import torch
-from torch.autograd import forward_ad
 
-from deepuq_torch import BayesianLinear
-from deepuq_torch._kl import _KLWithGradient
 from deepuq_torch.functional import (
     gaussian_kl,
     gaussian_log_prob,
@@ -16,37 +13,10 @@ from deepuq_torch.functional import (
     rho_from_sigma,
     sigma_from_rho,
 )
-from deepuq_torch.tests.tolerances import CLOSED_FORM, CONDITIONING_ULPS, INVERSE_ULPS, SUMS
+from deepuq_torch.tests.exact import RATIOS, RHOS, exact_kl, exact_sigma, near, sigmoid
+from deepuq_torch.tests.tolerances import CLOSED_FORM, CONDITIONING_ULPS, INVERSE_ULPS
 
-mp.mp.dps = 60
 DTYPES = [torch.float32, torch.float64]
-RHOS = [-1000.0, -745.5, -200.0, -104.0, -88.0, -87.0, -60.5, -50.0, -49.9, -37.0, -20.0, -3.0, -0.7, 0.0]
-RHOS += [0.5413, 0.6, 3.0, 19.9, 20.1, 21.0, 30.0, 39.9, 40.1, 80.0, 88.8, 104.0, 709.0, 1000.0]
-RATIOS = [
-    1e-6,
-    1e-3,
-    0.1,
-    0.5,
-    0.999,
-    1 - 1e-4,
-    1 - 1e-6,
-    1.0,
-    1 + 1e-6,
-    1 + 1e-4,
-    1.001,
-    2.0,
-    10.0,
-    1e3,
-    1e6,
-]
-
-
-def exact_sigma(rho):
-    return mp.log1p(mp.exp(mp.mpf(rho)))
-
-
-def sigmoid(rho):
-    return 1 / (1 + mp.exp(-mp.mpf(rho)))
 
 
 def value_and_gradient(function, values, dtype):
@@ -54,10 +24,6 @@ def value_and_gradient(function, values, dtype):
     result = function(point)
     (gradient,) = torch.autograd.grad(result.sum(), point)
     return point.tolist(), result.tolist(), gradient.tolist()
-
-
-def near(got, expected, rtol, floor=0.0):
-    return abs(got - expected) <= rtol * abs(expected) + floor
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -118,14 +84,6 @@ def kl_cases(dtype):
             yield 0.0, rho, 0.0, sp.item()
 
 
-def exact_kl(mu, rho, prior_mu, prior_sigma):
-    """Return the KL, its derivatives in mu and rho, and log(sigma_q / sigma_p)."""
-    q, p, d = exact_sigma(rho), mp.mpf(prior_sigma), mp.mpf(mu) - mp.mpf(prior_mu)
-    value = mp.log(p / q) + (q**2 + d**2) / (2 * p**2) - mp.mpf(1) / 2
-    slope = (q / p**2 - 1 / q) * sigmoid(rho)
-    return value, d / p**2, slope, mp.log(q / p)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_kl_is_right_at_the_extremes_and_near_the_prior(dtype):
     eps, rtol = torch.finfo(dtype).eps, CLOSED_FORM[dtype]
@@ -142,90 +100,6 @@ def test_kl_is_right_at_the_extremes_and_near_the_prior(dtype):
         assert near(by_mu.item(), exact_by_mu, rtol), case
         dr = sigmoid(rho.item()) / exact_sigma(rho.item())
         assert near(by_rho.item(), exact_by_rho, rtol, floor=slack * dr), case
-
-
-def _leaf(value):
-    return value.clone().requires_grad_()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("prior_sigma", [0.1, 1.0, 30.0])
-def test_the_gradient_written_out_is_that_of_the_formula(dtype, prior_sigma):
-    """Parameters take the former, other tensors the latter."""
-    near_prior = rho_from_sigma(prior_sigma * torch.tensor(RATIOS, dtype=dtype))
-    rho = torch.cat([torch.tensor(RHOS, dtype=dtype), near_prior])
-    mu = torch.linspace(-2, 2, len(rho), dtype=dtype)
-    results = []
-    for kind in (torch.nn.Parameter, _leaf):
-        point = kind(mu.clone()), kind(rho.clone())
-        kl = gaussian_kl(*point, 0.1, prior_sigma)
-        results.append([kl.detach(), *torch.autograd.grad(kl.sum(), point)])
-    slack = CONDITIONING_ULPS * torch.finfo(dtype).eps
-    for got, expected in zip(*results, strict=True):
-        torch.testing.assert_close(got, expected, rtol=CLOSED_FORM[dtype], atol=slack)
-
-
-def test_the_gradient_written_out_has_every_derivative():
-    rho = torch.nn.Parameter(torch.tensor([-50.0, -3.0, -1.0, 0.0, 2.0], dtype=torch.float64))
-    mu = torch.nn.Parameter(torch.linspace(-1, 1, 5, dtype=torch.float64))
-    assert torch.autograd.gradcheck(lambda *point: gaussian_kl(*point, 0.1, 0.3), (mu, rho))
-    assert torch.autograd.gradgradcheck(lambda *point: gaussian_kl(*point, 0.1, 0.3), (mu, rho))
-    batched = torch.func.vmap(lambda factor: factor * gaussian_kl(mu, rho, 0.1, 0.3))(torch.ones(3))
-    torch.testing.assert_close(batched[2], gaussian_kl(mu, rho, 0.1, 0.3))
-
-
-def _curvatures(rho, prior_sigma):
-    """Return the second derivatives of the KL in mu and rho, in 60 digits."""
-    return 1 / mp.mpf(prior_sigma) ** 2, mp.diff(lambda moved: exact_kl(0.0, moved, 0.0, prior_sigma)[2], mp.mpf(rho))
-
-
-@pytest.mark.parametrize("kind", [torch.nn.Parameter, _leaf], ids=["written out", "by autograd"])
-def test_second_derivatives_of_the_kl_are_right(kind):
-    rho = kind(torch.tensor([-6.0, -3.0, -1.1, 0.0, 2.0], dtype=torch.float64))
-    mu = kind(torch.linspace(-1, 1, 5, dtype=torch.float64))
-    first = torch.autograd.grad(gaussian_kl(mu, rho, 0.1, 0.3).sum(), (mu, rho), create_graph=True)
-    (by_mu,) = torch.autograd.grad(first[0].sum(), mu, retain_graph=True)
-    (by_rho,) = torch.autograd.grad(first[1].sum(), rho)
-    for index, at in enumerate(rho.tolist()):
-        for got, expected in zip((by_mu, by_rho), _curvatures(at, 0.3), strict=True):
-            assert near(got[index].item(), expected, SUMS[torch.float64]), at
-
-
-def test_second_derivatives_of_a_models_kl():
-    """The mixed derivatives are zero, and the others those of `gaussian_kl`."""
-    layer = BayesianLinear(2, 1, 0.3, dtype=torch.float64)
-    torch.nn.init.uniform_(layer.weight_posterior.rho, -4.0, 1.0)
-    parameters = list(layer.parameters())
-    first = torch.autograd.grad(layer.kl(), parameters, create_graph=True)
-    second = torch.autograd.grad(sum(slope.sum() for slope in first), parameters)
-    for mu, rho in ((0, 1), (2, 3)):
-        for index, at in enumerate(parameters[rho].flatten().tolist()):
-            for got, expected in zip((second[mu], second[rho]), _curvatures(at, 0.3), strict=True):
-                assert near(got.flatten()[index].item(), expected, SUMS[torch.float64]), at
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # from inside torch
-def test_forward_derivatives_of_a_parameter():
-    """A tangent that is written into a Parameter counts."""
-    rho = torch.nn.Parameter(torch.tensor([-50.0, -3.0, -1.0, 0.0, 2.0], dtype=torch.float64))
-    mu = torch.nn.Parameter(torch.linspace(-1, 1, 5, dtype=torch.float64))
-    slopes = torch.autograd.grad(gaussian_kl(mu, rho, 0.1, 0.3).sum(), (mu, rho))
-    tangents = torch.linspace(1, 2, 5).double(), torch.linspace(-3, -1, 5).double()
-    with forward_ad.dual_level(), torch.no_grad():
-        for parameter, tangent in zip((mu, rho), tangents, strict=True):
-            parameter.copy_(forward_ad.make_dual(parameter.detach().clone(), tangent))
-        got = forward_ad.unpack_dual(gaussian_kl(mu, rho, 0.1, 0.3)).tangent
-    expected = sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
-    torch.testing.assert_close(got, expected, rtol=SUMS[torch.float64], atol=0)
-
-
-@pytest.mark.parametrize("axis", [0, 1, -1])
-def test_the_written_out_kl_is_batched_over_any_axis(axis):
-    rho = torch.tensor([-3.0, -1.0, 0.5], dtype=torch.float64)
-    mu = torch.randn(2, 3, 4, dtype=torch.float64).movedim(2, axis)  # four members [2, 3]
-    batched = torch.func.vmap(lambda mu, rho: _KLWithGradient.apply(mu, rho, 0.1, 0.3)[0], in_dims=(axis, None))
-    expected = torch.stack([gaussian_kl(member, rho, 0.1, 0.3) for member in mu.unbind(axis)])
-    torch.testing.assert_close(batched(mu, rho.expand(2, 3)), expected, rtol=CLOSED_FORM[mu.dtype], atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,8 +1,10 @@
 """Requirements and effects of the import, and the public names."""
 
 import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +60,16 @@ def test_uqresult_has_the_documented_fields():
     assert first.metadata == {}
     assert first.metadata is not second.metadata
     assert [getattr(first, field) for field in fields[1:6]] == [None] * 5
+
+
+def test_the_version_is_that_of_the_distribution():
+    """Finding 4: `deepuq_torch.__version__` did not exist. Both packages ship in one distribution."""
+    sibling = Path(deepuq_torch.__file__).parents[1] / "deepuq_jax" / "__init__.py"
+    found = re.search(r'^__version__ = "(.+)"$', sibling.read_text(), re.MULTILINE)
+    assert found is not None
+    assert found.group(1) == deepuq_torch.__version__
+
+
+def test_methods_holds_what_its_module_vi_holds():
+    """Finding 10: `HomoscedasticBayesByBackpropRegressor` was missing from `deepuq_torch.methods`."""
+    assert set(vi.__all__) - {"UQResult"} == set(methods.__all__) - {"vi"}

@@ -1,9 +1,13 @@
 """Arguments of a wrong kind, refused before anything is computed."""
 
+from functools import partial
+
 import pytest
 import torch
 
 import deepuq_torch as dq
+from deepuq_torch import functional as fn
+from deepuq_torch.tests.refusals import refuses
 
 X, LABELS = torch.zeros(4, 3), torch.zeros(4, dtype=torch.long)
 _CLASSIFIER = dq.BayesByBackpropMLP(3, [5], 2)
@@ -59,3 +63,13 @@ def test_class_probabilities_are_targets_still():
     assert dq.vi_elbo_step(_CLASSIFIER, X, soft, num_batches=2)[1] > 0
     with pytest.raises(TypeError, match="class indices"):
         dq.vi_elbo_step(_CLASSIFIER, X, LABELS.float(), num_batches=2)
+
+
+def test_known_noise():
+    for bad in (0.0, -1.0, float("nan")):
+        refuses(ValueError, "sigma", partial(fn.gaussian_log_likelihood, bad))
+    for bad in ("1", True, torch.ones(1, dtype=torch.long)):
+        refuses(TypeError, "sigma", partial(fn.gaussian_log_likelihood, bad))
+    refuses(
+        ValueError, "sigma", lambda: fn.gaussian_log_likelihood(torch.ones(4))(torch.zeros(4, 2), torch.zeros(4, 2))
+    )

@@ -75,5 +75,5 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
 
 def contestants() -> list[Contestant]:
-    """Eager, as published."""
+    """The eager variant."""
     return [Contestant(PACKAGE, "vi.diag", "torch", "eager", _train, _predict, kl="sampled")]

@@ -37,7 +37,7 @@ def device(setting: Setting) -> torch.device:
 
 
 def means(network: Network, setting: Setting) -> list[tuple[Tensor, Tensor]]:
-    """Posterior means at the start, kernels in torch's layout.
+    """Initial posterior means, with kernels in torch's layout.
 
     Kernels are [out, in] or [out, in, height, width].
     """
@@ -76,7 +76,7 @@ def forward(weights: Iterable[tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
 
 
 def pool(x: Tensor) -> Tensor:
-    """Average [batch, channels, height, width] over positions; leave [batch, features]."""
+    """Average [batch, channels, height, width] over positions; return [batch, features] unchanged."""
     return x if x.ndim == 2 else x.mean(dim=(2, 3))
 
 
@@ -137,12 +137,12 @@ def criterion(network: Network, outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """Fused Adam, torch's fastest form, on a CPU too."""
+    """Fused Adam, the fastest form on CPU and GPU alike."""
     return torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
 
 
 def batches(work: Train, setting: Setting) -> Any:
-    """Repeat the batches of an epoch, cut ahead of time."""
+    """Cycle through an epoch's batches, cut in advance."""
     x, y = _tensors(work.network, work.batch * work.steps, setting)
     return itertools.cycle(list(zip(x.split(work.batch), y.split(work.batch), strict=True)))
 
@@ -159,7 +159,7 @@ def loop(
 ) -> Trainer:
     """Train by objective(x, y) -> loss, its gradient and Adam.
 
-    Losses are read after the last step.
+    The losses are stacked after the loop.
     """
     optimizer, data = adam(list(parameters)), batches(work, setting)
 
@@ -186,7 +186,7 @@ def compiled(function: Callable) -> Callable:
     reason = _no_compiler()
     if reason:
         raise Unsupported(f"torch.compile cannot build here: {reason}")
-    torch._dynamo.reset()  # each function has a limit of recompilations, and workloads share functions
+    torch._dynamo.reset()  # each function has a recompilation limit, and workloads share functions
     return torch.compile(function)
 
 

@@ -1,0 +1,85 @@
+"""Base class of layers and models."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import types
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ._checks import fault
+
+# Parts of messages about models that are not Bayesian.
+A_PASS = "calls such as model(x, sample=True)"
+WHICH_MODELS = (
+    "BayesianLinear and the models of deepuq_torch are such models, and LastLayerVariationalInference makes the last "
+    "layer of a network Bayesian."
+)
+
+
+class BayesianModule(nn.Module):
+    """Module whose call returns a tensor, for type checkers too.
+
+    ``nn.Module`` declares that a call returns Any.
+    """
+
+    # How the objectives and predictions read the outputs; a missing attribute takes nn.Module microseconds to report.
+    heteroscedastic = False
+    predicts_noise = False
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, x: Any, sample: bool = True, *, noise: Any = None, generator: torch.Generator | None = None
+        ) -> Tensor: ...
+
+    def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
+        """Run the documented pass, in the part of Python that TorchScript reads."""
+        raise NotImplementedError
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Return the module that ``torch.jit.script`` compiles in place of this one.
+
+        TorchScript knows no keyword-only arguments, so a scripted model takes the documented ``(x, sample=True)``
+        alone. Its parameters are those of this module. A subclass's own pass is compiled as it stands.
+        """
+        twin = _shallow_copy(self)
+        if _owner(type(self), "forward") is _owner(type(self), "_script_forward"):
+            twin.__dict__["forward"] = types.MethodType(type(self)._script_forward, twin)
+        return twin
+
+
+def _shallow_copy(module: nn.Module) -> nn.Module:
+    """Copy a module with the same members and parameters; lists of members are copied, too.
+
+    ``torch.jit.script`` replaces members in place, and must not do so in the caller's model.
+    """
+    twin = copy.copy(module)
+    members = {
+        name: _shallow_copy(member) if isinstance(member, nn.ModuleList) else member
+        for name, member in module._modules.items()
+        if member is not None
+    }
+    twin.__dict__["_modules"] = members
+    return twin
+
+
+def _owner(kind: type, name: str) -> type:
+    """Return the class that defines an attribute."""
+    return next(base for base in kind.__mro__ if name in vars(base))
+
+
+def need_stochastic_pass(model: Any) -> None:
+    """Require a model whose call takes ``sample``."""
+    try:
+        signature = inspect.signature(model.forward if isinstance(model, nn.Module) else model)
+    except ValueError:  # of a scripted module, say
+        return
+    except TypeError:
+        raise TypeError(fault("model", f"to take {A_PASS}", type(model).__name__, WHICH_MODELS)) from None
+    parameters = signature.parameters
+    if "sample" not in parameters and all(one.kind is not one.VAR_KEYWORD for one in parameters.values()):
+        raise TypeError(fault("model", f"to take {A_PASS}", type(model).__name__, WHICH_MODELS))
