@@ -269,7 +269,10 @@ class BayesianModule(Stateful, BaseModel, NetModule):
 def _hold_rest(others: Any, rest: str) -> Any:
     if not jax.tree.leaves(others):
         return None
-    for path, leaf in jax.tree_util.tree_leaves_with_path(others):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(expected(f"parameter {dotted(path)}", "to be a floating array", leaf))
-    return VariableTree(copied(others), nnx.Param if rest == "trained" else FrozenWeight)
+
+    def kind(leaf: Any) -> type[nnx.Variable[Any]]:
+        # Whole numbers beside the weights, such as a table of positions, are kept as they are.
+        is_trained = rest == "trained" and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return nnx.Param if is_trained else FrozenWeight
+
+    return VariableTree(copied(others), kind)

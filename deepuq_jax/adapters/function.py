@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax.adapters.protocol import Parts
@@ -28,4 +30,4 @@ class FunctionNet:
 
 def take_apart(apply: Callable[..., Any], params: Any) -> Parts:
     """Split the pair into its parts."""
-    return Parts(FunctionNet(apply), params, {})
+    return Parts(FunctionNet(apply), jax.tree.map(jnp.asarray, params), {})

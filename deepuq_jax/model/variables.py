@@ -5,6 +5,7 @@ The type of a Variable says whether its array is trained.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -56,14 +57,15 @@ class VariableTree(nnx.Module):
 
     Args:
         tree: the pytree.
-        kind: the type of the Variables, which says whether the arrays are trained.
+        kind: the type of the Variables, which says whether the arrays are trained; or a function of an array that
+            returns it.
 
     >>> held = VariableTree({"a": jnp.zeros(2), "b": [jnp.ones(1)]}, nnx.Param)
     >>> list(nnx.state(held)), held.get_value()["b"]
     (['a', 'b.0'], [Array([1.], dtype=float32)])
     """
 
-    def __init__(self, tree: Any, kind: type[nnx.Variable[Any]]):
+    def __init__(self, tree: Any, kind: type[nnx.Variable[Any]] | Callable[[Any], type[nnx.Variable[Any]]]):
         found, treedef = jax.tree_util.tree_flatten_with_path(tree)
         names = tuple(dotted(path) or "value" for path, _ in found)
         if len(set(names)) < len(names):
@@ -71,7 +73,8 @@ class VariableTree(nnx.Module):
         self._names = nnx.static(names)
         self._treedef = nnx.static(treedef)
         for name, (_, leaf) in zip(names, found, strict=True):
-            setattr(self, name, kind(leaf))
+            own = kind if isinstance(kind, type) else kind(leaf)
+            setattr(self, name, own(leaf))
 
     def __getattr__(self, name: str) -> Any:
         """Forward to the pytree's attributes, such as a posterior's `sigma`.

@@ -160,3 +160,17 @@ def test_a_model_with_array_priors_is_donated():
 
     state = jax.jit(step, donate_argnums=0)(state, KEY)
     assert int(state.step) == 1
+
+
+def test_whole_numbers_beside_the_weights_are_kept():
+    """Finding C: they were refused even where they were not chosen."""
+    params = {"w": jnp.ones((3, 2)), "positions": jnp.arange(2), "shift": 3}
+
+    def apply(params, x):
+        return x @ params["w"][:, params["positions"]] + jnp.asarray(params["shift"], x.dtype)
+
+    model = dq.bayesianize((apply, params), where="w", likelihood=dq.Categorical())
+    trained = by_train_step(model, optax.adam(1e-2), 3)
+    np.testing.assert_array_equal(nnx.to_pure_dict(nnx.state(trained))["rest"]["positions"], [0, 1])
+    assert int(nnx.to_pure_dict(nnx.state(trained))["rest"]["shift"]) == 3
+    assert set(dq.partition(model)[0]) == {"posterior.mu.w", "posterior.rho.w"}
