@@ -94,8 +94,8 @@ class AffineLayer(BaseModel, nnx.Module):
         x = self._checked(x)
         kernel, bias = self._posteriors()
         if key is not None:
-            key = marked(self.noise_label, key, kernel.mu, is_key=True)
-            noise = self.estimator.draw_noise(self._op, x, kernel, bias, key=key)
+            own_key = marked(self.noise_label, key, kernel.mu, is_key=True)
+            noise = self.estimator.draw_noise(self._op, x, kernel, bias, key=own_key)
         if noise is None:
             mean = marked(self.noise_label, kernel.mu, kernel.mu, is_key=False)
             return _affine(self._op, x, mean, None if bias is None else bias.mu)

@@ -93,7 +93,8 @@ def _labelled(model: Any) -> Any:
         copy = with_streams(node, None)
         for below, module in nnx.iter_modules(copy):
             if hasattr(module, "noise_label"):
-                module.noise_label = ".".join(filter(None, [dotted(path), *map(str, below)]))
+                label: Any = ".".join(filter(None, [dotted(path), *map(str, below)]))
+                setattr(module, "noise_label", label)  # noqa: B010 - a plain assignment has no type here
         return copy
 
     return jax.tree_util.tree_map_with_path(label, model, is_leaf=lambda node: isinstance(node, nnx.Module))

@@ -227,7 +227,7 @@ def test_a_model_of_your_own_needs_only_the_protocol(key):
 def test_float_labels_and_wrong_shapes_are_refused(key):
     model, (x, y) = mlp(), regression()
     with pytest.raises(TypeError, match="integer labels"):
-        dq.negative_elbo(model, x, y[:, 0], key=key, num_data=10)
+        dq.negative_elbo(model, x, y[:, 0], key=key, num_data=10, log_likelihood=dq.Categorical())
     with pytest.raises(TypeError, match="integer labels"):
         dq.vi_elbo_step(model, x, y[:, 0], 3, key=key)
     single = dq.BayesByBackpropMLP(3, (), 1, rngs=nnx.Rngs(0))

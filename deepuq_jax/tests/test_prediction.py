@@ -97,12 +97,13 @@ def test_known_noise_of_the_likelihood_is_the_aleatoric_variance(key):
 
 @pytest.mark.parametrize("draws_at_once", [2, 5, 9])
 def test_draws_side_by_side_are_the_same_draws(draws_at_once, key):
-    model, x, y = mlp(), inputs(), jnp.zeros(len(inputs()), int)
+    model, labelled = mlp(), mlp(likelihood=dq.Categorical())
+    x, y = inputs(), jnp.zeros(len(inputs()), int)
     plain, aside = (dq.predict_vi_uq(model, x, key=key, n_samples=5, draws_at_once=n) for n in (1, draws_at_once))
     np.testing.assert_allclose(aside.mean, plain.mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(aside.epistemic_var, plain.epistemic_var, rtol=1e-4, atol=1e-7)
     plain, aside = (
-        dq.log_predictive_density(model, x, y, key=key, n_samples=5, draws_at_once=n) for n in (1, draws_at_once)
+        dq.log_predictive_density(labelled, x, y, key=key, n_samples=5, draws_at_once=n) for n in (1, draws_at_once)
     )
     np.testing.assert_allclose(aside, plain, rtol=1e-5)
 
@@ -236,14 +237,18 @@ def test_counts_that_are_not_positive_ints_are_refused(bad, key):
         ),
         (lambda k: dq.predict_vi_uq(mlp(1), inputs(), key=k, aleatoric_var=jnp.ones(7)), ValueError, "aleatoric"),
         (
-            lambda k: dq.log_predictive_density(mlp(), inputs(), np.full(7, 3), key=k),
+            lambda k: dq.log_predictive_density(mlp(likelihood=dq.Categorical()), inputs(), np.full(7, 3), key=k),
             ValueError,
             "labels from 0 to 2; got 3 to 3",
         ),
         (lambda k: dq.predict_vi_uq(mlp(), inputs(), key=k, aleatoric_var=-1.0), ValueError, "not negative"),
         (lambda k: dq.predict_vi_uq(mlp(), inputs(), key=k, aleatoric_var=np.nan), ValueError, "to be finite"),
         (lambda k: dq.predict_vi_uq(mlp(), inputs(), key=k, aleatoric_var="1"), TypeError, "to be a number"),
-        (lambda k: dq.log_predictive_density(mlp(), inputs(), np.zeros(7), key=k), TypeError, "integer labels"),
+        (
+            lambda k: dq.log_predictive_density(mlp(likelihood=dq.Categorical()), inputs(), np.zeros(7), key=k),
+            TypeError,
+            "integer labels",
+        ),
         (lambda k: dq.UQResult(mean=jnp.zeros(1), total_var=jnp.ones(1)).interval(1.5), ValueError, "level"),
         (lambda k: dq.UQResult(mean=jnp.zeros(1)).interval(), ValueError, "total_var"),
     ],

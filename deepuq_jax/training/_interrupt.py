@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 
 @contextlib.contextmanager
-def deferred_interrupt() -> Iterator[None]:
+def deferred_interrupt() -> Generator[None, None, None]:
     """Hold back Ctrl-C until the block has ended.
 
     A compiled step donates its buffers. If it were interrupted before its result is assigned, the old state would be

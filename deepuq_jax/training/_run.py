@@ -116,8 +116,9 @@ class Run:
         if self._best is None or self._patience is None:
             return False
         with deferred_interrupt():
-            self._best = _keep_best(self._best, self._state.params, self._state.carried, means["val_nll"][0])
-        return int(self._best.stale) >= self._patience
+            best = _keep_best(self._best, self._state.params, self._state.carried, means["val_nll"][0])
+            self._best = best
+        return int(best.stale) >= self._patience
 
 
 @partial(jax.jit, donate_argnums=0)
