@@ -91,10 +91,10 @@ def _labelled(model: Any) -> Any:
         if not isinstance(node, nnx.Module):
             return node
         copy = with_streams(node, None)
-        for below, module in nnx.iter_modules(copy):
-            if hasattr(module, "noise_label"):
-                label: Any = ".".join(filter(None, [dotted(path), *map(str, below)]))
-                setattr(module, "noise_label", label)  # noqa: B010 - a plain assignment has no type here
+        layer: Any
+        for below, layer in nnx.iter_modules(copy):
+            if hasattr(layer, "noise_label"):
+                layer.noise_label = ".".join(filter(None, [dotted(path), *map(str, below)]))
         return copy
 
     return jax.tree_util.tree_map_with_path(label, model, is_leaf=lambda node: isinstance(node, nnx.Module))

@@ -72,9 +72,14 @@ def test_ctrl_c_waits_for_the_end_of_a_step():
     from deepuq_jax.training._interrupt import deferred_interrupt
 
     done = []
-    with pytest.raises(KeyboardInterrupt), deferred_interrupt():
-        signal.raise_signal(signal.SIGINT)
-        done.append(True)
+
+    def step():
+        with deferred_interrupt():
+            signal.raise_signal(signal.SIGINT)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        step()
     assert done
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

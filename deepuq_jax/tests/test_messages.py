@@ -1,4 +1,4 @@
-"""Wrong uses of the library get a sentence that says what to do (finding E), and common inputs are taken as they are."""
+"""Wrong uses get a sentence that says what to do (finding E), and common inputs are taken as they are."""
 
 import pickle
 
