@@ -240,10 +240,8 @@ def _predicted(
     draws_at_once: int,
     mc_dropout: bool,
 ) -> tuple[dict[str, Any], Any]:
-    """Compute the arrays of a `UQResult`, and the outputs that it keeps, in a single program.
-
-    Eager operations after the program would cost as much as a small network.
-    """
+    """Compute the arrays of a `UQResult`, and the outputs that it keeps."""
+    # A single program: eager operations after it would cost as much as a small network.
     model = in_evaluation_mode(jax.tree.unflatten(treedef, leaves), mc_dropout=mc_dropout)
 
     def of_batch(x: Any) -> _Summary:
