@@ -97,7 +97,7 @@ def torch_step(y: Any = LABELS, model: Any = None, x: Any = X, **how: Any) -> An
 
 def jax_elbo(y: Any = LABELS, model: Any = None, **how: Any) -> Any:
     how = _default(how, num_data=4, key=jax.random.key(0))
-    return dj.negative_elbo(model or jax_mlp(), jnp.asarray(X), jnp.asarray(y), **how)
+    return dj.negative_elbo(model or jax_mlp(likelihood=dj.Categorical()), jnp.asarray(X), jnp.asarray(y), **how)
 
 
 def torch_elbo(y: Any = LABELS, model: Any = None, **how: Any) -> Any:

@@ -80,7 +80,7 @@ def diagnose(
         model: the trained model, with dropout and BatchNorm in evaluation mode.
         x, y: the whole training data, arrays with a leading axis of examples.
         key: a single key of `jax.random.key`.
-        log_likelihood: (outputs, y) -> [batch], nats. Default: the model's `likelihood`, else `Categorical()`.
+        log_likelihood: (outputs, y) -> [batch], nats. Default: the model's `likelihood`.
         kl_weight, num_data, num_batches: the arguments of the objective, which determine its temperature; see
             `effective_temperature`. They are not needed after a plain `fit`.
         n_samples: number of draws, 100 or more; each draw is a pass over the data.

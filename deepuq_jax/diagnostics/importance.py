@@ -61,7 +61,7 @@ def log_importance_weights(
         x, y: the whole training data, arrays with a leading axis of examples.
         key: a single key of `jax.random.key`.
         n_samples: number of draws.
-        log_likelihood: (outputs, y) -> [batch], nats. Default: the model's `likelihood`, else `Categorical()`.
+        log_likelihood: (outputs, y) -> [batch], nats. Default: the model's `likelihood`.
         batch_size: examples processed at a time.
     Returns:
         Log weights [n_samples] in nats, in float64.

@@ -6,7 +6,7 @@ from typing import Any
 
 from flax import nnx
 
-from deepuq_jax.model.variables import FixedWeight, FrozenWeight, copied, unwrap
+from deepuq_jax.model.variables import FixedArray, FrozenWeight, copied, unwrap
 
 
 class FixedNet(nnx.Module):
@@ -21,7 +21,7 @@ class FixedNet(nnx.Module):
     ((4, 2), 0)
     """
 
-    _kind: type[nnx.Variable[Any]] = FixedWeight
+    _kind: type[nnx.Variable[Any]] = FixedArray
 
     def __init__(self, net: nnx.Module):
         graphdef, state = nnx.split(net)

@@ -7,7 +7,7 @@ from typing import Any
 from jax import Array
 
 from deepuq_jax._checks import check_key
-from deepuq_jax.model.own import as_model
+from deepuq_jax.model.own import as_model, check_model
 
 
 def draw(model: Any, *, key: Array) -> Any:
@@ -17,13 +17,13 @@ def draw(model: Any, *, key: Array) -> Any:
     sampling f(x) = model(x, key=k) for every x, and f.kl() = 0.
 
     Args:
-        model: a model with a method `draw(key=...)`, or any pytree of Bayesian layers, each of which then gets a
-            separate key.
+        model: a Bayesian model. In a pytree of layers that cannot be called, such as a dict, each layer gets a separate
+            key.
         key: a single key of `jax.random.key`.
     Returns:
         A model that ignores the key of its calls.
     Raises:
-        ValueError: the model has no Bayesian layer.
+        TypeError, ValueError: the model has no Bayesian layer.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -34,5 +34,7 @@ def draw(model: Any, *, key: Array) -> Any:
     >>> bool((f(jnp.ones((3, 2))) == layer(jnp.ones((3, 2)), key=k)).all())
     True
     """
+    if callable(model):
+        check_model(model)
     check_key(key)
     return as_model(model).draw(key=key)

@@ -23,10 +23,20 @@ _PACKAGE = __name__.split(".")[0]
 
 
 class _Shapes(NamedTuple):
-    """Hashable description of a pytree of arrays."""
+    """Hashable description of a pytree of arrays.
 
+    Attributes:
+        graphdef: the static part of a Flax NNX module; None for any other pytree.
+        treedef, shapes: the arrays.
+    """
+
+    graphdef: Any
     treedef: Any
     shapes: tuple[jax.ShapeDtypeStruct, ...]
+
+    def build(self, leaves: Any) -> Any:
+        tree = jax.tree.unflatten(self.treedef, leaves)
+        return tree if self.graphdef is None else nnx.merge(self.graphdef, tree)
 
 
 def refuse_shared_noise(model: Any, x: Any) -> None:
@@ -66,9 +76,12 @@ def _is_own(node: Any) -> bool:
 
 
 def _described(tree: Any) -> _Shapes:
+    graphdef = None
+    if isinstance(tree, nnx.Module):  # As a plain pytree, a module at two places would become two.
+        graphdef, tree = nnx.split(tree)
     leaves, treedef = jax.tree.flatten(tree)
     types = map(jax.typeof, leaves)
-    return _Shapes(treedef, tuple(jax.ShapeDtypeStruct(each.shape, each.dtype) for each in types))
+    return _Shapes(graphdef, treedef, tuple(jax.ShapeDtypeStruct(each.shape, each.dtype) for each in types))
 
 
 @lru_cache(maxsize=128)
@@ -76,8 +89,7 @@ def _problem(model: _Shapes, x: _Shapes) -> str | None:
     """Trace the call, and describe what is wrong with it."""
 
     def outputs(leaves: Any, inputs: Any, key: Any) -> Any:
-        labelled = _labelled(jax.tree.unflatten(model.treedef, leaves))
-        return labelled(jax.tree.unflatten(x.treedef, inputs), key=key)
+        return _labelled(model.build(leaves))(x.build(inputs), key=key)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     program = jax.make_jaxpr(outputs)(list(model.shapes), list(x.shapes), key)

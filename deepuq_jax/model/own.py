@@ -71,7 +71,9 @@ class OwnModel(BaseModel):
     def draw(self, *, key: Array) -> Any:
         """Call its own `draw`, or hold the key of its calls."""
         check_key(key)
-        return self.model.draw(key=key) if hasattr(self.model, "draw") else DrawnModel(self.model, key)
+        if hasattr(self.model, "draw"):
+            return self.model.draw(key=key)
+        return DrawnModel(self.model, key) if callable(self.model) else self.draw_for_kl(key=key)
 
     def draw_for_kl(self, *, key: Array) -> Any:
         """Call its own `draw`, or draw every node.

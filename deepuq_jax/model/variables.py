@@ -29,6 +29,10 @@ class FixedWeight(nnx.Variable[Any]):
     """
 
 
+class FixedArray(nnx.Variable[Any]):
+    """An array of a drawn model that has no posterior; gradients flow through it, too."""
+
+
 class FrozenWeight(nnx.Variable[Any]):
     """A weight that is kept as it is: carried, not trained."""
 
@@ -103,7 +107,7 @@ class VariableTree(nnx.Module):
 
 
 # The Variables through which gradients flow: what is trained, and the weights of a draw, which are functions of it.
-_DIFFERENTIABLE = (nnx.Param, ResolvedPosterior, FixedWeight)
+_DIFFERENTIABLE = (nnx.Param, ResolvedPosterior, FixedWeight, FixedArray)
 
 
 def value_of(variable: nnx.Variable[Any]) -> Any:

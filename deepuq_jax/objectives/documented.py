@@ -20,7 +20,7 @@ from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.objectives.elbo import checked_weight
 from deepuq_jax.objectives.expectation import expected_terms
 from deepuq_jax.objectives.objective import VariationalObjective, weight_at
-from deepuq_jax.objectives.targets import Score, resolve_likelihood
+from deepuq_jax.objectives.targets import Score, documented_likelihood
 from deepuq_jax.types import ELBOTerms
 
 
@@ -95,7 +95,7 @@ class DocumentedELBO(VariationalObjective):
 
     def likelihood_for(self, model: Any) -> Likelihood:
         """Return the model's likelihood, or `Categorical()`."""
-        return resolve_likelihood(model)
+        return documented_likelihood(model)
 
     def score_for(self, model: Any) -> Score:
         """Return the criterion for a model.

@@ -43,7 +43,7 @@ class ELBO(VariationalObjective):
             The schedules of `deepuq_jax.schedules` are pytrees. A plain function, such as an optax schedule, is static,
             so another function object recompiles.
         log_likelihood: a likelihood, or any function (outputs, y) -> [batch], in nats per example. The default is the
-            model's `likelihood`, or `Categorical()` without one.
+            model's `likelihood`; a model without one is refused.
         mc_samples: number of draws.
         antithetic: draw in pairs of opposite noise, which needs an even `mc_samples`. Terms linear in the noise cancel
             in each pair. This works with every estimator, but not with dropout.
@@ -133,7 +133,10 @@ class ELBO(VariationalObjective):
     def likelihood_for(self, model: Any) -> Likelihood:
         """Return the likelihood that scores a model.
 
-        It is `log_likelihood`; if that is None, the model's likelihood; if the model has none, `Categorical()`.
+        It is `log_likelihood`; if that is None, the model's likelihood.
+
+        Raises:
+            ValueError: neither is set.
         """
         return resolve_likelihood(model, self.log_likelihood)
 

@@ -16,21 +16,14 @@ from deepuq_jax.model.own import as_model
 Score = Callable[[Any, Any], Array]
 
 
-# Stands for an argument that a caller leaves out, unlike None.
-_LEFT_OUT: Any = object()
-
-
-def resolve_likelihood(model: Any, log_likelihood: Any = _LEFT_OUT) -> Likelihood:
+def resolve_likelihood(model: Any, log_likelihood: Any) -> Likelihood:
     """Resolve the likelihood that scores a model in nats.
 
-    It is `log_likelihood`; if that is None, the model's likelihood. Without the argument, it is the result of
-    `documented_likelihood`.
+    It is `log_likelihood`; if that is None, the model's likelihood.
 
     Raises:
         ValueError: `log_likelihood` is None, and the model has no likelihood.
     """
-    if log_likelihood is _LEFT_OUT:
-        return documented_likelihood(model)
     if log_likelihood is not None:
         return as_likelihood(log_likelihood, "log_likelihood")
     named = as_model(model).named_likelihood()

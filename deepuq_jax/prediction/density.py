@@ -48,7 +48,7 @@ def log_predictive_density(
         model, x, key, n_samples, batch_size, draws_at_once, noise: as in `predict_vi_uq`.
         y: targets [batch, ...].
         log_likelihood: a likelihood or a function (outputs, y) -> [batch], in nats. The default is the model's
-            `likelihood`, or `Categorical()` if there is none.
+            `likelihood`.
     Returns:
         log density in nats, [batch].
 

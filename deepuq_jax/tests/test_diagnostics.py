@@ -15,6 +15,7 @@ from scipy import stats
 import deepuq_jax as dq
 from deepuq_jax import diagnostics, priors
 from deepuq_jax.diagnostics.weights import kl_per_weight, weight_tensors
+from deepuq_jax.model.own import as_model
 from deepuq_jax.model.posteriors import with_kl_rule
 from deepuq_jax.posterior import AtDraw
 from deepuq_jax.tests import tolerances
@@ -71,7 +72,7 @@ def test_weights_are_those_of_the_very_draws(how, key):
     likelihood = dq.Gaussian(NOISE)
     got = diagnostics.log_importance_weights(model, x, y, key=key, n_samples=2, log_likelihood=likelihood)
     for i, value in enumerate(got):
-        fixed = dq.draw(model, key=jax.random.fold_in(key, i))
+        fixed = as_model(model).draw_for_kl(key=jax.random.fold_in(key, i))
         want = likelihood(fixed(x), y).sum()
         drawn = [leaf for leaf in jax.tree.leaves(fixed) if jnp.issubdtype(leaf.dtype, jnp.floating)]
         tensors = weight_tensors(model)
@@ -93,7 +94,8 @@ class TwoHeads(nnx.Module):
         )
 
     def __call__(self, x, *, key=None):
-        return self.heads["a"](x, key=key) + self.heads["b"](x, key=key)
+        first, second = (None, None) if key is None else jax.random.split(key)
+        return self.heads["a"](x, key=first) + self.heads["b"](x, key=second)
 
 
 def test_opening_the_priors_leaves_the_model_alone():

@@ -166,6 +166,7 @@ def test_a_bad_batch_is_refused_as_it_comes(key):
         dq.fit(parabola(), batches, key=key, objective=dq.ELBO(50), epochs=1)
 
 
+@pytest.mark.filterwarnings("ignore::deepuq_jax.training._scale.ScaleWarning")
 def test_a_loss_that_blows_up_stops_with_the_step_and_the_last_good_model(key):
     x, y = data()
     exploding = lambda outputs, y: GAUSSIAN(outputs, y) + jnp.where(jnp.abs(outputs[:, 0]) > 3.0, jnp.nan, 0.0)

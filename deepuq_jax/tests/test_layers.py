@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from hypothesis import given
@@ -85,7 +86,7 @@ def test_a_tied_module_counts_once_and_is_not_trained_as_two():
     np.testing.assert_allclose(dq.kl_divergence(model), model.encoder.kl(), rtol=1e-6)
     np.testing.assert_allclose(nnx.jit(dq.kl_divergence)(model), model.encoder.kl(), rtol=1e-6)
     with pytest.raises(ValueError, match="same one at"):
-        dq.TrainState.create(model, None)
+        dq.TrainState.create(model, optax.sgd(0.1))
     with pytest.raises(ValueError, match="same one at"):
         dq.predict_vi_uq(model, jnp.ones((1, 3)), key=jax.random.key(0))
 
@@ -97,7 +98,8 @@ def test_draw_reaches_the_layers_of_a_model_of_your_own(key):
             self.head = bayesian_linear(4, 1)
 
         def __call__(self, x, *, key=None):
-            return self.head(nnx.relu(self.body(x, key=key)), key=key)
+            keys = (None, None) if key is None else jax.random.split(key)
+            return self.head(nnx.relu(self.body(x, key=keys[0])), key=keys[1])
 
     model, x = Own(), jnp.ones((2, 3))
     fixed = dq.draw(model, key=key)
@@ -123,7 +125,7 @@ def test_draw_reaches_the_layers_of_a_model_of_your_own(key):
         (lambda: dq.Sequential(bayesian_linear(3, 1), "relu"), TypeError, "Expected member 1"),
         (lambda: dq.Sequential(nnx.relu).kl(), ValueError, "Bayesian layer"),
         (lambda: dq.kl_divergence(nnx.Linear(2, 1, rngs=nnx.Rngs(0))), ValueError, "Expected model to have a Bayesian"),
-        (lambda: dq.draw(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), key=jax.random.key(0)), ValueError, "Expected model"),
+        (lambda: dq.draw(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), key=jax.random.key(0)), TypeError, "bayesianize"),
     ],
 )
 def test_bad_input_is_refused(call, error, message):
