@@ -1,4 +1,8 @@
-"""A network of each library, for the tests: what brings it, the function that it is in evaluation, and its inputs."""
+"""Networks of each library for the tests.
+
+`NETWORKS` maps a name to a function that returns three things: the argument of `bayesianize`, the function that the
+network computes in evaluation, and its inputs.
+"""
 
 import equinox as eqx
 import jax
@@ -20,7 +24,7 @@ def rows():
 
 
 class ConvNet(nnx.Module):
-    """Convolution, BatchNorm, dropout."""
+    """A convolution with BatchNorm and dropout."""
 
     def __init__(self, rate=0.5):
         rngs = nnx.Rngs(0)
@@ -52,7 +56,7 @@ class Block(nnx.Module):
 
 
 class LinenNet(linen.Module):
-    """Dense, BatchNorm, dropout."""
+    """Dense layers with BatchNorm and dropout."""
 
     @linen.compact
     def __call__(self, x, train: bool = True):
@@ -61,7 +65,7 @@ class LinenNet(linen.Module):
 
 
 class EquinoxNet(eqx.Module):
-    """Linear, BatchNorm, dropout, an integer array and a function: with state, per example."""
+    """A module with state for one example: linear layers, BatchNorm, dropout, an integer array and a function."""
 
     first: eqx.nn.Linear
     norm: eqx.nn.BatchNorm
@@ -109,7 +113,10 @@ def _linen():
 def _equinox():
     net, state = eqx.nn.make_with_state(EquinoxNet)()
     fixed = eqx.nn.inference_mode(net)
-    own = lambda x: jax.vmap(fixed, axis_name="examples", in_axes=(0, None), out_axes=(0, None))(x, state)[0]
+
+    def own(x):
+        return jax.vmap(fixed, axis_name="examples", in_axes=(0, None), out_axes=(0, None))(x, state)[0]
+
     return (net, state), own, rows()
 
 
@@ -122,7 +129,6 @@ def _function():
     return (function, function_params()), lambda x: function(function_params(), x), rows()
 
 
-# name -> (what bayesianize takes, the function in evaluation, inputs)
 NETWORKS = {
     "NNX conv net with BatchNorm": lambda: _nnx(ConvNet, images()),
     "NNX transformer block and RNN": lambda: _nnx(Block, tokens()),
@@ -131,5 +137,5 @@ NETWORKS = {
     "Equinox MLP": _mlp,
     "function": _function,
 }
-# Those that have a training mode: BatchNorm statistics and dropout.
+# The networks with a training mode, that is, with BatchNorm statistics and dropout.
 STATEFUL = [name for name in NETWORKS if name in ("NNX conv net with BatchNorm", "Linen", "Equinox with state")]

@@ -1,4 +1,4 @@
-"""Closed forms in 60 digits, by mpmath, of exactly the numbers that the code is given."""
+"""Closed forms in 60 digits by mpmath, of exactly the numbers that the code receives."""
 
 import mpmath
 import numpy as np
@@ -50,7 +50,9 @@ def laplace_kl(mu, rho, prior_mu, scale):
 
 
 def scale_mixture(w, pi, sigma1, sigma2):
-    density = lambda s: mpmath.exp(-((w / s) ** 2) / 2) / s / mpmath.sqrt(2 * mpmath.pi)
+    def density(s):
+        return mpmath.exp(-((w / s) ** 2) / 2) / s / mpmath.sqrt(2 * mpmath.pi)
+
     return pi * density(sigma1), (1 - pi) * density(sigma2)
 
 

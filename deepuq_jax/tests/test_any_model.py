@@ -1,4 +1,4 @@
-"""The programs of docs/any-model.md do what they say there: every way of bringing a model, to a score on digits."""
+"""The programs of docs/any-model.md train every kind of model to a sensible score on digits."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "any-model.md"
-# The last images are by other writers than the first: an ordinary network has about 0.92.
+# The last images are by other writers than the first, so an ordinary network has about 0.92.
 ACCURATE = 0.8
 
 pytestmark = [
     pytest.mark.skipif(not PAGE.exists(), reason="an installed package has no docs beside it"),
-    # The programs are a user's, not ours: they broadcast biases as they like.
+    # The programs are those of a user, who may broadcast biases.
     pytest.mark.usefixtures("lenient_rank_promotion"),
 ]
 
@@ -25,7 +25,7 @@ def lenient_rank_promotion():
 
 
 def programs(page=PAGE):
-    """(heading, source) of each program on a page."""
+    """Return the heading and the source of each program on a page."""
     found, heading = [], ""
     for match in re.finditer(r"^## ([^\n]*)$|```python\n(.*?)```", page.read_text(), re.S | re.M):
         heading = match[1] or heading
@@ -35,13 +35,14 @@ def programs(page=PAGE):
 
 
 def ways():
-    """Programs by heading, under which one may build on another; without the first, which all share."""
+    """Return the programs under each heading, without the first program, which all share."""
     found: dict = {}
     for heading, program in programs()[1:] if PAGE.exists() else ():
         found.setdefault(heading, []).append(program)
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heading", ways())
 def test_every_way_reaches_a_sensible_score(heading):
     pytest.importorskip("sklearn")

@@ -1,4 +1,7 @@
-"""Networks of every library under the model protocol: the limit of no noise, state, dropout, choice of parameters."""
+"""Networks of every library as Bayesian models: the limit of no noise, state, dropout, the choice of parameters.
+
+The programs of docs/any-model.md, which test_any_model.py runs, show that such models learn.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +18,14 @@ import equinox as eqx
 
 from deepuq_jax.tests.networks import NETWORKS, STATEFUL, Block, ConvNet, LinenNet, function, function_params, rows
 
+ADAM = optax.adam(1e-2)
 every_network = pytest.mark.parametrize("name", NETWORKS)
 stateful = pytest.mark.parametrize("name", STATEFUL)
 
 
 @pytest.fixture(autouse=True)
 def rank_promotion_of_the_networks():
-    """Linen and Equinox broadcast biases themselves."""
+    """Allow rank promotion, since Linen and Equinox broadcast biases."""
     with jax.numpy_rank_promotion("allow"):
         yield
 
@@ -34,12 +38,14 @@ def build(name, mode="eval", **options):
 
 
 def arrays(tree):
-    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    def is_key(leaf):
+        return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
     return [np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf) for leaf in jax.tree.leaves(tree)]
 
 
 def statistics(model):
-    """What a model carries, without its streams."""
+    """Return what a model carries, without its random streams."""
     carried = nnx.state(model, nnx.Not(nnx.Any(nnx.Param, nnx.RngState)))
     return arrays(carried)
 
@@ -64,6 +70,17 @@ def test_a_draw_is_the_network_at_drawn_weights_and_the_function_of_that_key(nam
     for _ in range(2):
         np.testing.assert_allclose(fixed(x, key=jax.random.key(5)), model(x, key=key), rtol=1e-5, atol=1e-6)
     assert float(fixed.kl()) == 0.0
+
+
+@every_network
+def test_moped_keeps_the_predictions_and_its_kl_is_that_of_the_scales(name):
+    net, own, x = NETWORKS[name]()
+    model = dq.moped(net, delta=0.05)
+    model.eval()
+    np.testing.assert_allclose(model(x), own(x), rtol=1e-5, atol=1e-6)
+    posterior = model.posterior.get_value()
+    at_zero = dq.MeanField(jax.tree.map(jnp.zeros_like, posterior.mu), posterior.rho)
+    np.testing.assert_allclose(model.kl(), at_zero.kl(dq.GaussianPrior(sigma=1.0)), rtol=1e-5)
 
 
 @stateful
@@ -97,22 +114,20 @@ def test_objectives_hand_the_state_out_and_a_step_takes_it(key):
     assert differ(statistics(model), statistics(state.model))
 
 
-ADAM = optax.adam(1e-2)
-
-
 @stateful
 def test_dropout_follows_the_key_in_training_and_is_off_in_evaluation(name, key):
     model, own, x = build(name, "train", sigma=1e-12)
-    run = lambda m, x, k: m(x, key=k)
-    np.testing.assert_array_equal(run(model, x, key), run(model, x, key))
-    assert not np.allclose(run(model, x, key), run(model, x, jax.random.key(1)))
+
+    np.testing.assert_array_equal(model(x, key=key), model(x, key=key))
+    assert not np.allclose(model(x, key=key), model(x, key=jax.random.key(1)))
     fixed = dq.draw(model, key=key)
     for _ in range(2):
         np.testing.assert_allclose(fixed(x), model(x, key=key), rtol=1e-5, atol=1e-6)
     model.eval()
-    np.testing.assert_allclose(run(model, x, key), own(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model(x, key=key), own(x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["NNX conv net with BatchNorm", "Equinox with state"])  # Linen: on the page
 def test_prediction_and_fit_take_the_mode_of_the_model(name, key):
     model, _, x = build(name, "train", sigma=1e-6)
@@ -181,6 +196,7 @@ def test_a_last_layer_over_features_of_any_library(name, key):
         np.testing.assert_allclose(fixed(x), model(x, key=key), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [True, False])
 def test_features_of_another_library_are_trained_along_or_frozen(frozen, key):
     net, own, x = NETWORKS["Linen"]()
@@ -203,7 +219,7 @@ PATHS = {
 }
 
 
-# Names by hand: the order of a set differs between two workers, and with it the test's name.
+# The names are given, since they must not depend on the order of a set, which differs between two workers.
 @pytest.mark.parametrize(("where", "paths"), PATHS.items(), ids=["all", "kernels", "last", "glob", "type", "types"])
 def test_which_parameters_are_bayesian(where, paths):
     model = dq.bayesianize(ConvNet(), where=where, sigma=0.1, prior=dq.GaussianPrior(0.0, 0.3))
@@ -235,6 +251,7 @@ def test_layers_are_found_in_order_and_by_type_in_every_library():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Equinox MLP", "function"])
 @pytest.mark.parametrize("rest", ["trained", "frozen"])
 def test_the_rest_is_trained_without_a_prior_or_frozen(name, rest, key):
@@ -244,6 +261,9 @@ def test_the_rest_is_trained_without_a_prior_or_frozen(name, rest, key):
     grads = nnx.grad(lambda m: m.kl())(model)
     if rest == "trained":
         assert not any(leaf.any() for leaf in arrays(grads["rest"]))
+    sizes = [sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (model.posterior, model.rest)]
+    trained = sum(leaf.size for leaf in jax.tree.leaves(dq.partition(model)[0]))
+    assert trained == (sum(sizes) if rest == "trained" else sizes[0])
     state = dq.TrainState.create(model, ADAM)
     state, _ = dq.train_step(state, x, y, key=key, objective=dq.ELBO(4), optimizer=ADAM)
     assert differ(arrays(model.posterior), arrays(state.model.posterior))
@@ -277,7 +297,7 @@ def test_moped_keeps_the_predictions_and_lies_around_the_weights(prior, key):
     expected = (np.log(scale / sigma) + (sigma**2 + mu**2) / (2 * scale**2) - 0.5).sum()
     np.testing.assert_allclose(model.kl(), expected, rtol=1e-4)
     params, _ = dq.partition(model)
-    assert len(jax.tree.leaves(params)) == 6  # mu and rho of three: where the prior lies is carried
+    assert len(jax.tree.leaves(params)) == 6  # mu and rho of three tensors; the centre of the prior is carried
     y = jnp.ones((4, 2))
     trained = dq.fit(model, rows(), y, key=key, epochs=30, optimizer=ADAM).model
     before, after = (float(dq.negative_elbo(m, rows(), y, key=key, num_data=4)[0]) for m in (model, trained))
@@ -292,7 +312,7 @@ def test_moped_where_the_prior_has_no_closed_form(key):
 
     net = (function, function_params())
     opaque, closed = dq.moped(net, prior=Opaque()), dq.moped(net)
-    estimates = jax.vmap(lambda k: opaque.kl(k))(jax.random.split(key, 500))
+    estimates = jax.jit(jax.vmap(opaque.kl))(jax.random.split(key, 500))
     error = 5 * float(estimates.std()) / np.sqrt(500)
     assert abs(float(estimates.mean()) - float(closed.kl())) < error
 

@@ -1,4 +1,4 @@
-"""The house: imports go down only, nothing runs on a device at import, torch is not needed, the text is short."""
+"""The structure of the package: the direction of imports, their side effects, and the length of files."""
 
 import ast
 import re
@@ -13,11 +13,11 @@ import deepuq_jax
 PACKAGE = Path(deepuq_jax.__file__).parent
 
 CONTRIBUTING = PACKAGE.parent / "CONTRIBUTING.md"
-DEMO = "demo"  # A user of the public names.
+DEMO = "demo"  # The demo uses the public names, as a user does.
 
 
 def levels():
-    """{folder or file of the package: its level}, out of the table in CONTRIBUTING.md."""
+    """Return the level of each folder and file of the package, from the table in CONTRIBUTING.md."""
     found = {}
     for row in re.findall(r"^\| (\d+) \| ([^|]+) \|", CONTRIBUTING.read_text(encoding="utf-8"), flags=re.MULTILINE):
         names = re.findall(r"`(\w+)/?`", row[1])
@@ -58,7 +58,7 @@ def test_the_table_of_levels_is_that_of_the_package():
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_go_down_only(path):
-    """From lower levels and from the file's own folder, without exceptions."""
+    """A file imports from lower levels and from its own folder, without exceptions."""
     here = unit_of(path)
     if here == DEMO:
         return
@@ -68,7 +68,7 @@ def test_imports_go_down_only(path):
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_what_is_private_to_a_folder_is_imported_within_it_alone(path):
+def test_private_names_of_a_folder_are_imported_within_it_alone(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("deepuq_jax."):
             continue
@@ -89,18 +89,20 @@ def test_files_are_short(path):
     assert len(path.read_text().splitlines()) <= 320
 
 
-def run(code):
+def run_program(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_import_without_torch_and_optional_packages():
     blocked = ["torch", "deepuq_torch", "sklearn", "matplotlib", "tqdm", "scipy.stats", "equinox"]
     blocked += ["arviz_stats", "scoringrules"]
     code = f"import sys\nfor name in {blocked}: sys.modules[name] = None\nimport deepuq_jax"
-    result = run(code)
+    result = run_program(code)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_import_does_no_work_on_a_device_and_changes_no_global_state():
     code = (
         "import jax\n"
@@ -110,7 +112,7 @@ def test_import_does_no_work_on_a_device_and_changes_no_global_state():
         "assert not xla_bridge._backends, xla_bridge._backends\n"
         "assert before == {name: getattr(jax.config, name, None) for name in jax.config.values}\n"
     )
-    result = run(code)
+    result = run_program(code)
     assert result.returncode == 0, result.stderr
 
 

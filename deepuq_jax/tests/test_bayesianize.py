@@ -1,4 +1,4 @@
-"""Networks of others as Bayesian models."""
+"""Flax networks and plain functions as Bayesian models."""
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,8 @@ def test_vanishing_sigma_gives_the_nets_own_outputs(key):
     net = Net(nnx.Rngs(0))
     net.eval()
     model = dq.bayesianize(net, sigma=1e-12)
-    np.testing.assert_allclose(model(inputs(), key=key), net(inputs()), rtol=1e-6)
+    outputs = jax.jit(lambda model, x: model(x, key=key))(model, inputs())
+    np.testing.assert_allclose(outputs, net(inputs()), rtol=1e-6)
 
 
 def test_a_draw_is_the_net_at_drawn_parameters(key):
@@ -83,6 +84,7 @@ def test_tied_layers_are_one_posterior():
     np.testing.assert_allclose(jitted, tied.kl(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_net_is_left_as_it_was(key):
     net = Net(nnx.Rngs(0))
     before = [np.array(leaf) for leaf in jax.tree.leaves(nnx.state(net, nnx.Not(nnx.RngState)))]
@@ -95,38 +97,42 @@ def test_the_net_is_left_as_it_was(key):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_carried_not_trained_and_written_back(key):
     model = dq.bayesianize(Net(nnx.Rngs(0)))
     x, y = inputs(), jnp.zeros((6, 4))
     optimizer = optax.sgd(0.1)
     state = dq.TrainState.create(model, optimizer)
     objective = dq.ELBO(6, log_likelihood=dq.Gaussian())
-    new, _ = dq.train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
+
+    @jax.jit
+    def take_step(state):
+        return dq.train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)[0]
+
+    new = take_step(state)
     _, carried = model.call_with_state(x, key=jax.random.fold_in(key, 0))
     expected, actual = carried["carried"]["norm"]["mean"][...], new.model.carried["norm"]["mean"][...]
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
     assert not np.allclose(actual, model.carried["norm"]["mean"][...])
-    model_eval = dq.bayesianize(_eval(Net(nnx.Rngs(0))))
-    state = dq.TrainState.create(model_eval, optimizer)
-    new, _ = dq.train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
-    np.testing.assert_array_equal(new.model.carried["norm"]["mean"][...], model_eval.carried["norm"]["mean"][...])
-
-
-def _eval(net):
+    net = Net(nnx.Rngs(0))
     net.eval()
-    return net
+    model_eval = dq.bayesianize(net)
+    state = dq.TrainState.create(model_eval, optimizer)
+    new = take_step(state)
+    np.testing.assert_array_equal(new.model.carried["norm"]["mean"][...], model_eval.carried["norm"]["mean"][...])
 
 
 def test_dropout_follows_the_key_and_no_count(key):
     model = dq.bayesianize(Net(nnx.Rngs(0), rate=0.5), sigma=1e-12)
-    run = jax.jit(lambda m, k: m(inputs(), key=k))
-    np.testing.assert_array_equal(run(model, key), run(model, key))
-    assert not np.allclose(run(model, key), run(model, jax.random.key(1)))
+    call = jax.jit(lambda m, k: m(inputs(), key=k))
+    np.testing.assert_array_equal(call(model, key), call(model, key))
+    assert not np.allclose(call(model, key), call(model, jax.random.key(1)))
     state = dq.TrainState.create(model, optax.sgd(0.1))
     objective = dq.ELBO(6, log_likelihood=dq.Gaussian())
-    step = lambda s, k: dq.train_step(
-        s, inputs(), jnp.zeros((6, 4)), key=k, objective=objective, optimizer=optax.sgd(0.1)
-    )
+
+    def step(s, k):
+        return dq.train_step(s, inputs(), jnp.zeros((6, 4)), key=k, objective=objective, optimizer=optax.sgd(0.1))
+
     state, _ = jax.lax.scan(step, state, jax.random.split(key, 3))
     assert int(state.step) == 3
 

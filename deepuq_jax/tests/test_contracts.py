@@ -1,6 +1,7 @@
-"""What every estimator and layer must do: run over `__all__`, so that a newcomer is tested unasked.
+"""The contracts of estimators and layers.
 
-A newcomer needs a row only where its constructor needs arguments that cannot be guessed.
+The tests run over `__all__`, so that a new name is tested without being listed here. A new layer needs a row in
+`LAYERS`, since nobody can guess the arguments of its constructor.
 """
 
 import jax
@@ -22,30 +23,32 @@ def numbers(*shape):
     return jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
 
 
-# How to build one of each layer, and an input for it. A layer without a row fails `test_every_layer_has_a_row`.
+# A function that builds the layer, and an input for it. A layer without a row fails `test_every_layer_has_a_row`. The
+# layers share shapes, since each new shape costs the compilation of some twenty small programs.
 LAYERS = {
     "BayesianConv": (lambda **o: dq.BayesianConv(3, 2, (3,), **o), numbers(5, 4, 3)),
     "BayesianEmbed": (lambda **o: dq.BayesianEmbed(6, 2, **o), jnp.array([0, 5, 2, 2, 1])),
-    "BayesianLinear": (lambda **o: dq.BayesianLinear(3, 2, **o), numbers(5, 3)),
+    "BayesianLinear": (lambda **o: dq.BayesianLinear(4, 2, **o), numbers(5, 4)),
     "BayesByBackpropMLP": (lambda **o: dq.BayesByBackpropMLP(3, (4,), 2, **o), numbers(5, 3)),
     "BayesByBackpropRegressor": (lambda **o: dq.BayesByBackpropRegressor(3, (4,), 2, **o), numbers(5, 3)),
+    # The regressors inherit their calls from the MLP, so a single layer shows what their constructors add.
     "HeteroscedasticBayesByBackpropRegressor": (
-        lambda **o: dq.HeteroscedasticBayesByBackpropRegressor(3, (4,), **o),
-        numbers(5, 3),
+        lambda **o: dq.HeteroscedasticBayesByBackpropRegressor(4, (), **o),
+        numbers(5, 4),
     ),
     "HeteroscedasticMultiOutputBayesByBackpropRegressor": (
-        lambda **o: dq.HeteroscedasticMultiOutputBayesByBackpropRegressor(3, 1, (4,), **o),
-        numbers(5, 3),
+        lambda **o: dq.HeteroscedasticMultiOutputBayesByBackpropRegressor(4, 1, (), **o),
+        numbers(5, 4),
     ),
     "HomoscedasticBayesByBackpropRegressor": (
-        lambda **o: dq.HomoscedasticBayesByBackpropRegressor(3, (4,), **o),
-        numbers(5, 3),
+        lambda **o: dq.HomoscedasticBayesByBackpropRegressor(4, (), **o),
+        numbers(5, 4),
     ),
-    # Its extractor has no parameters here, so that all are the posteriors': others are in test_last_layer.py.
-    "LastLayerVariationalInference": (lambda **o: dq.LastLayerVariationalInference(jnp.tanh, 3, 2, **o), numbers(5, 3)),
+    # This extractor has no parameters, so that every parameter is a posterior's; test_last_layer.py has the others.
+    "LastLayerVariationalInference": (lambda **o: dq.LastLayerVariationalInference(jnp.tanh, 4, 2, **o), numbers(5, 4)),
     "MultiOutputBayesByBackpropRegressor": (
-        lambda **o: dq.MultiOutputBayesByBackpropRegressor(3, 2, (4,), **o),
-        numbers(5, 3),
+        lambda **o: dq.MultiOutputBayesByBackpropRegressor(4, 2, (), **o),
+        numbers(5, 4),
     ),
     "Sequential": (
         lambda *, rngs, **o: dq.Sequential(
@@ -77,18 +80,21 @@ class OpaquePrior:
         return dq.GaussianPrior(0.0, 0.5).log_prob(w)
 
 
-# One name of each class: a documented second name of the same class is the same layer.
+# One name per class: a second documented name of a class is the same layer.
 NAMES = list({getattr(layers, name): name for name in reversed(layers.__all__)}.values())[::-1]
 layer_contract = pytest.mark.parametrize("name", NAMES)
 estimator_contract = pytest.mark.parametrize("estimator", [getattr(estimators, n) for n in estimators.__all__])
 
 
 def estimators_for(name):
-    """Those to hold a layer to: one that has kernels of its own to each that it takes, one made of such layers, which
-    hands the estimator on, to Flipout, whose noise has the most parts."""
+    """Choose the estimators of a layer's contracts.
+
+    A layer with kernels of its own is tested with every estimator that it accepts. A network of layers only hands the
+    estimator on, so it is tested with Flipout, whose noise has the most parts.
+    """
     if not issubclass(getattr(layers, name), AffineLayer):
         return ["flipout"]
-    # Weights shared over positions are refused by the exact form; elsewhere the approximate one is the exact one.
+    # The exact form refuses weights that are shared over positions; for all others it equals the approximate form.
     refused = "local_reparameterization" if name == "BayesianConv" else "approximate_local_reparameterization"
     return [estimator for estimator in estimators.__all__ if estimator != refused]
 
@@ -112,16 +118,19 @@ def test_jit_equals_eager_and_does_not_retrace(name, estimator, key):
     model, x = build(name, estimator=estimator)
     traces = []
 
-    @jax.jit
-    def run(model, x, key):
-        traces.append(1)
+    def every_result(model, x, key):
         return model(x, key=key), model(x), model.kl()
 
+    @jax.jit
+    def jitted(model, x, key):
+        traces.append(1)
+        return every_result(model, x, key)
+
     for k in (key, jax.random.key(1)):
-        for jitted, eager in zip(run(model, x, k), (model(x, key=k), model(x), model.kl()), strict=True):
-            np.testing.assert_allclose(jitted, eager, rtol=1e-5, atol=1e-6)
+        for actual, expected in zip(jitted(model, x, k), every_result(model, x, k), strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
     rebuilt, _ = build(name, estimator=estimator)
-    run(rebuilt, x, key)
+    jitted(rebuilt, x, key)
     assert len(traces) == 1
 
 
@@ -129,7 +138,7 @@ def test_jit_equals_eager_and_does_not_retrace(name, estimator, key):
 def test_keys_vmap_and_draws_differ(name, estimator, key):
     model, x = build(name, estimator=estimator)
     keys = jax.random.split(key, 3)
-    draws = jax.vmap(lambda k: model(x, key=k))(keys)
+    draws = jax.jit(jax.vmap(lambda k: model(x, key=k)))(keys)
     for draw, k in zip(draws, keys, strict=True):
         np.testing.assert_allclose(draw, model(x, key=k), rtol=1e-5, atol=1e-6)
     assert not np.allclose(draws[0], draws[1])
@@ -144,7 +153,7 @@ def test_noise_path_equals_key_path(name, estimator, key):
 @layer_and_estimator_contract
 def test_gradients_are_finite_and_reach_every_parameter(name, estimator, key):
     model, x = build(name, estimator=estimator)
-    grads = jax.grad(lambda m: jnp.sum(m(x, key=key) ** 2) + m.kl())(model)
+    grads = jax.jit(jax.grad(lambda m: jnp.sum(m(x, key=key) ** 2) + m.kl()))(model)
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(grad).all(), path
         assert np.any(grad != 0), path
@@ -169,9 +178,13 @@ def test_outputs_keep_the_compute_dtype_and_posteriors_stay_float32(name, comput
 
 @layer_contract
 def test_float64_goes_through(name, x64, key):
-    model, x = build(name, param_dtype=jnp.float64)
-    assert model(x, key=key).dtype == jnp.float64
-    assert model.kl().dtype == jnp.float64
+    def results(key):
+        model, x = build(name, param_dtype=jnp.float64)
+        return model(x, key=key), model.kl()
+
+    output, kl = jax.eval_shape(results, key)
+    assert output.dtype == jnp.float64
+    assert kl.dtype == jnp.float64
 
 
 @layer_contract
@@ -192,11 +205,16 @@ def test_nnx_transforms_work(name, key):
     np.testing.assert_allclose(nnx.jit(lambda m: m(x, key=key))(model), model(x, key=key), rtol=1e-5, atol=1e-6)
     optimizer = nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param)
     before, kl = jax.tree.leaves(nnx.state(model, nnx.Param)), float(model.kl())
-    for _ in range(3):
+
+    @nnx.jit
+    def step(model, optimizer):
         grads = nnx.grad(lambda m: m.kl())(model)
         for grad, leaf in zip(jax.tree.leaves(grads), before, strict=True):
             assert grad.shape == leaf.shape
         optimizer.update(model, grads)
+
+    for _ in range(3):
+        step(model, optimizer)
     assert float(model.kl()) < kl
 
 
@@ -204,8 +222,13 @@ def test_nnx_transforms_work(name, key):
 def test_a_model_is_built_under_vmap_over_seeds(name, key):
     make, x = LAYERS[name]
     keys = jax.random.split(key, 3)
-    models = jax.vmap(lambda k: make(rngs=nnx.Rngs(k)))(keys)
-    out = jax.vmap(lambda m, k: m(x, key=k))(models, keys)
+
+    @jax.jit
+    def outputs(keys):
+        models = jax.vmap(lambda k: make(rngs=nnx.Rngs(k)))(keys)
+        return jax.vmap(lambda m, k: m(x, key=k))(models, keys)
+
+    out = outputs(keys)
     assert out.shape == (3, *make(rngs=nnx.Rngs(0))(x).shape)
     assert (*out.shape[:2], out.shape[-1]) == (3, 5, 2)
     assert not np.allclose(out[0], out[1])
@@ -223,13 +246,17 @@ def test_kl_without_closed_form_is_at_the_weights_of_that_draw(name, key):
     model, _ = build(name, prior=OpaquePrior())
     with pytest.raises(dq.KeyRequiredError):
         model.kl()
-    weights = nnx.state(dq.draw(model, key=key), FixedWeight)
-    log_prior = sum(stats.norm.logpdf(leaf, 0, 0.5).sum() for leaf in jax.tree.leaves(weights))
-    posteriors = posteriors_of(model)
-    drawn = jax.tree.leaves(weights)
-    # The fixed layers hold the same tensors under names in another order: match by shape.
-    log_q = sum(float(q.log_prob(next(w for w in drawn if w.shape == q.mu.shape))) for q in posteriors)
-    np.testing.assert_allclose(model.kl(key), log_q - log_prior, rtol=1e-4)
+
+    @jax.jit
+    def at_draw(model):
+        weights = jax.tree.leaves(nnx.state(dq.draw(model, key=key), FixedWeight))
+        # The fixed layers hold the same tensors in another order, so they are matched by shape.
+        log_q = sum(q.log_prob(next(w for w in weights if w.shape == q.mu.shape)) for q in posteriors_of(model))
+        return weights, log_q, model.kl(key)
+
+    weights, log_q, kl = at_draw(model)
+    log_prior = sum(stats.norm.logpdf(leaf, 0, 0.5).sum() for leaf in weights)
+    np.testing.assert_allclose(kl, float(log_q) - log_prior, rtol=1e-4)
 
 
 @layer_contract
@@ -271,7 +298,7 @@ def test_bad_inputs_are_refused(name, key):
 
 @estimator_contract
 def test_estimator_has_the_law_of_weight_sampling(estimator, key):
-    """One layer's outputs: mean and variance over draws against the exact ones, within five standard errors."""
+    """Mean and variance of a layer's outputs over draws are the exact ones within five standard errors."""
     layer = dq.BayesianLinear(3, 2, estimator=estimator, sigma_init=0.3, rngs=nnx.Rngs(0))
     x = jnp.array([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0]])
     n = 20_000

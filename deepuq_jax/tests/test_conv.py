@@ -13,7 +13,7 @@ import deepuq_jax as dq
 from deepuq_jax import estimators
 from deepuq_jax.tests import tolerances
 
-# For keywords that the type checker would refuse.
+# This name takes keywords that the type checker would refuse.
 ANY_CONV: Any = dq.BayesianConv
 
 
@@ -26,7 +26,7 @@ def numbers(*shape):
 
 
 def direct(x, kernel, strides, pads, dilation, groups):
-    """The sum that a convolution layer is, by SciPy's correlation of each pair of channels, in float64."""
+    """Compute the sum that defines a convolution layer, by SciPy's correlation of each pair of channels in float64."""
     rank = len(strides)
     x = np.pad(x, [(0, 0), *pads, (0, 0)])
     spread = np.zeros((*[(n - 1) * d + 1 for n, d in zip(kernel.shape, dilation, strict=False)], *kernel.shape[rank:]))
@@ -44,7 +44,7 @@ def direct(x, kernel, strides, pads, dilation, groups):
 
 
 def same(size, n, stride, dilation):
-    """TensorFlow's SAME: outputs ceil(size / stride), the odd zero after."""
+    """Return TensorFlow's SAME padding, for ceil(size / stride) outputs, with an odd zero at the end."""
     total = max((-(-size // stride) - 1) * stride + (n - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
 
@@ -95,7 +95,7 @@ def test_at_the_means_it_is_flaxs_conv(padding):
     np.testing.assert_allclose(layer(several), net(several), rtol=1e-5, atol=1e-6)
 
 
-# A convolution shares its weights over positions, which local reparameterization refuses: see test_estimators.py.
+# A convolution shares its weights over positions, which local reparameterization refuses (see test_estimators.py).
 CONV_ESTIMATORS = [getattr(estimators, n) for n in estimators.__all__ if n != "local_reparameterization"]
 
 
@@ -105,7 +105,7 @@ def test_mean_and_variance_of_each_output_are_the_exact_ones(estimator, key):
     x = jnp.asarray(numbers(2, 6, 2), jnp.float32)
     n = 10_000
     draws = np.asarray(jax.lax.map(lambda k: layer(x, key=k), jax.random.split(key, n), batch_size=1000), np.float64)
-    # Of a sum of independent weights: the same convolution of squares.
+    # An output is a sum over independent weights, so its variance is the same convolution of squares.
     windows = np.asarray(x, float).reshape(2, 3, 4) ** 2
     variance = 0.09 * windows.sum(axis=-1, keepdims=True) + 0.09 + np.zeros(2)
     error = tolerances.STANDARD_ERRORS * np.sqrt(variance / n)
@@ -121,12 +121,12 @@ def test_embedding_is_rows_of_the_drawn_table(key):
     table = np.asarray(layer.kernel_posterior.sample(noise=noise["kernel"]))
     np.testing.assert_array_equal(layer(ids, key=key), table[ids])
     np.testing.assert_array_equal(layer(ids), np.asarray(layer.kernel_posterior.mu)[ids])
-    one_hot = np.eye(6, dtype=np.float32)[ids]  # what an estimator other than weight sampling is given
+    one_hot = np.eye(6, dtype=np.float32)[ids]  # The input that estimators other than weight sampling are given.
     np.testing.assert_allclose(layer._op(jnp.asarray(one_hot), jnp.asarray(table)), table[ids], rtol=1e-6)
 
 
-def test_mean_of_squares_of_an_embedding(key):
-    """Its draws have the posterior's scale: the variance of each entry is sigma^2."""
+def test_the_variance_of_an_embedding_is_that_of_its_posterior(key):
+    """The draws of an embedding have the scale of the posterior: each entry has the variance sigma^2."""
     layer = dq.BayesianEmbed(4, 2, sigma_init=0.2, rngs=nnx.Rngs(0))
     draws = np.asarray(jax.vmap(lambda k: layer(jnp.arange(4), key=k))(jax.random.split(key, 4000)), float)
     error = tolerances.STANDARD_ERRORS * 0.04 * np.sqrt(2 / 4000)

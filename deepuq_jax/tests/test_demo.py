@@ -1,4 +1,4 @@
-"""The demo: its metrics, its data, the pure training loop against `fit`, and a small run of the whole."""
+"""The demo: its metrics, its data, its training loop against `fit`, and a small run of the whole."""
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,13 @@ def data():
 
 
 def test_measure_by_hand():
-    probs = jnp.array([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.6, 0.4]]])  # two seeds, two images
-    of = lambda entropy: dq.UQResult(mean=probs, probs=probs, predictive_entropy=jnp.asarray(entropy))
+    probs = jnp.array([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.6, 0.4]]])  # Two seeds with two images each.
+
+    def result(entropy):
+        return dq.UQResult(mean=probs, probs=probs, predictive_entropy=jnp.asarray(entropy))
+
     seen, above, mixed = [[0.1, 0.2]] * 2, [[0.5, 0.6]] * 2, [[0.15, 0.6]] * 2
-    rows = metrics.measure(digits.Predictions(of(seen), of(above), of(mixed)), np.array([0, 1]))
+    rows = metrics.measure(digits.Predictions(result(seen), result(above), result(mixed)), np.array([0, 1]))
     assert rows["Accuracy, %"].tolist() == [100, 50]
     expected = [-np.log([0.9, 0.8]).mean(), -np.log([0.6, 0.4]).mean()]
     np.testing.assert_allclose(rows["NLL, nats"], expected, rtol=1e-6)
@@ -57,11 +60,14 @@ def test_parts_do_not_overlap_and_leave_nothing_out(data):
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    rows = lambda x: {row.tobytes() for row in np.asarray(x, np.float32)}
+
+    def rows(x):
+        return {row.tobytes() for row in np.asarray(x, np.float32)}
+
     everything = rows(images[labels < 8] / 16)
     for train, validation in zip(data.train[0], data.validation[0], strict=True):
         parts = [rows(train), rows(validation), rows(data.test[0])]
-        # No image occurs twice in the digits, so the sizes of the parts tell of any overlap.
+        # No image occurs twice in the digits, so the sizes of the parts reveal any overlap.
         assert sum(map(len, parts)) == len(everything) == (labels < 8).sum()
         assert set.union(*parts) == everything
     assert rows(data.train[0][0]) != rows(data.train[0][1])
@@ -83,10 +89,11 @@ def first_seed(pair):
     return tuple(part[0] for part in pair)
 
 
+@pytest.mark.slow
 def test_train_is_fit_early_stopping_included(data):
     epochs, patience = 12, 1
     settings = digits.Settings(hidden_dims=(8,), epochs=epochs, patience=patience)
-    # So high a rate that the validation score soon rises, and falls again later.
+    # At this high rate, the validation score soon rises, and later falls again.
     optimizer, key = optax.adam(0.1), jax.random.key(1)
     train, validation = first_seed(data.train), first_seed(data.validation)
     model = digits.build_bayesian(settings, jax.random.key(0))
@@ -113,7 +120,10 @@ def test_the_twin_is_trained_on_cross_entropy_alone(data):
     state = dq.TrainState.create(twin, sgd)
     stepped, _ = dq.train_step(state, x, y, key=jax.random.key(1), objective=dq.ELBO(32), optimizer=sgd)
     graphdef, params = nnx.split(twin.net)
-    loss = lambda params: optax.softmax_cross_entropy_with_integer_labels(nnx.merge(graphdef, params)(x), y).mean()
+
+    def loss(params):
+        return optax.softmax_cross_entropy_with_integer_labels(nnx.merge(graphdef, params)(x), y).mean()
+
     expected = optax.apply_updates(params, jax.tree.map(lambda g: -0.1 * g, jax.grad(loss)(params)))
     leaves = zip(jax.tree.leaves(expected), jax.tree.leaves(stepped.model), strict=True)
     for want, got in leaves:
@@ -128,18 +138,23 @@ def test_curve_by_hand():
     assert curve.curve_truth(0.25, 0.25) == pytest.approx(0.25 + 0.0 + 0.0 + 0.25)
 
 
+@pytest.mark.slow
 def test_the_band_opens_away_from_the_data():
     fitted = curve.fit_curve(key=jax.random.key(0), size=256, epochs=150)
     std = np.sqrt(np.asarray(fitted.result.epistemic_var))[:, 0]
     inside = (fitted.x > 0.05) & (fitted.x < 0.45)
-    # At four seeds either end has 2.5 to 4.1 times the widest place among the data.
+    # At four seeds, the band at either end was 2.5 to 4.1 times as wide as at its widest place among the data.
     assert 2 * std[inside].max() < min(std[0], std[-1])
     assert np.all(np.diff(std[fitted.x > 0.6]) > 0)
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_the_pictures_and_the_whole_table(tmp_path, monkeypatch, capsys):
     run_demo = program.run_demo
-    small = lambda out, *, seeds: run_demo(out, seeds=seeds, settings=SMALL, curve_epochs=2)
+
+    def small(out, *, seeds):
+        return run_demo(out, seeds=seeds, settings=SMALL, curve_epochs=2)
+
     monkeypatch.setattr(program, "run_demo", small)
     program.main(["--out", str(tmp_path / "new"), "--seeds", "2"])
     for name in ("curve.png", "digits.png"):

@@ -1,4 +1,4 @@
-"""The health of a fit: importance weights and k-hat where they are known, and a finding for each known illness."""
+"""Diagnostics: importance weights and k-hat where they are known, and a finding for each known fault."""
 
 import dataclasses
 import re
@@ -25,7 +25,7 @@ NOISE = 0.5
 
 
 def orthogonal(n=16, d=3):
-    """A design with orthogonal columns, so that the exact posterior is a mean-field Gaussian; targets; evidence."""
+    """Return a problem whose exact posterior is a mean-field Gaussian, since its columns are orthogonal."""
     rng = np.random.default_rng(0)
     x = 2 * np.linalg.qr(rng.normal(size=(n, d)))[0]
     y = x @ rng.normal(size=d) + NOISE * rng.normal(size=n)
@@ -36,7 +36,7 @@ def orthogonal(n=16, d=3):
 
 
 def linear(mean, sigma, prior=dq.GaussianPrior(0.0, 1.0)):
-    """A layer without bias whose posterior is given."""
+    """Build a layer without bias that has the given posterior."""
     dtype = jnp.asarray(mean).dtype
     options = dict(use_bias=False, prior=prior, param_dtype=dtype, rngs=nnx.Rngs(0))
     layer = dq.BayesianLinear(len(mean), 1, **options)
@@ -59,7 +59,7 @@ def test_where_q_is_the_posterior_every_weight_is_the_evidence(x64, key):
 
 @pytest.mark.parametrize("how", ["layers", "bayesianize", "a dict of layers", "last layer"])
 def test_weights_are_those_of_the_very_draws(how, key):
-    """log p(y | f) + log p(w) - log q(w), with everything read off the fixed network."""
+    """A weight is log p(y | f) + log p(w) - log q(w), with all terms taken from the fixed network."""
     rngs, prior, x = nnx.Rngs(0), dq.GaussianPrior(0.1, 0.5), jnp.linspace(-1, 1, 12).reshape(6, 2)
     y = x[:, :1]
     net = nnx.Linear(2, 1, rngs=rngs)
@@ -76,7 +76,7 @@ def test_weights_are_those_of_the_very_draws(how, key):
         want = likelihood(fixed(x), y).sum()
         drawn = [leaf for leaf in jax.tree.leaves(fixed) if jnp.issubdtype(leaf.dtype, jnp.floating)]
         tensors = weight_tensors(model)
-        # Leaves of both come in the order of their names: biases before kernels.
+        # The leaves of both come in the order of their names, biases before kernels.
         tensors = sorted(tensors, key=lambda tensor: (tensor.layer, tensor.path))
         for w, tensor in zip(drawn, tensors, strict=True):
             sigma = np.asarray(dq.functional.sigma_from_rho(tensor.rho))
@@ -85,7 +85,7 @@ def test_weights_are_those_of_the_very_draws(how, key):
 
 
 class TwoHeads(nnx.Module):
-    """A class of a user's own: layers, a call, and no `kl`."""
+    """A user's own class, with layers and a call but no `kl`."""
 
     def __init__(self, prior):
         rngs = nnx.Rngs(1)
@@ -120,16 +120,16 @@ def test_a_kl_that_ignores_its_key_is_refused(key):
 
 
 def test_khat_of_a_narrow_gaussian_is_the_exact_tail_index(x64, key):
-    """q = N(m, (c s)^2) against N(m, s^2): the weights' tail is that of a generalised Pareto with k = 1 - c^2."""
+    """For q = N(m, (c s)^2) against N(m, s^2), the tail of the weights has the Pareto shape k = 1 - c^2."""
     x, y, mean, sigma, _ = orthogonal(d=1)
     ks = {}
     for c in (0.4, 0.7, 0.9, 1.2):
         options = dict(key=key, n_samples=20_000, log_likelihood=dq.Gaussian(NOISE))
         ks[c] = diagnostics.pareto_khat(diagnostics.log_importance_weights(linear(mean, c * sigma), x, y, **options))
-    # The slow part of the tail, a power of its logarithm, biases the fit by up to a tenth at so many draws.
+    # The tail has a slow factor, a power of its logarithm, that biases the fit by up to a tenth at this many draws.
     for c in (0.4, 0.7, 0.9):
         assert abs(ks[c] - (1 - c**2)) < 0.15
-    assert ks[1.2] < 0  # Bounded weights.
+    assert ks[1.2] < 0  # The weights are bounded.
 
 
 def test_khat_does_not_mind_impossible_draws_and_refuses_nan():
@@ -152,7 +152,7 @@ def test_without_arviz_stats_the_error_names_the_extra(monkeypatch):
 # ----------------------------------------------------------------------------------------------------- weight by weight
 
 
-# What is no class in `priors` is a rule that chooses priors.
+# The names in `priors` that are not classes are rules that choose priors.
 @pytest.mark.parametrize(
     "prior_class", [getattr(priors, n) for n in priors.__all__ if isinstance(getattr(priors, n), type)]
 )
@@ -177,7 +177,7 @@ def test_kl_per_weight_without_a_closed_form_and_with_a_prior_a_weight(x64):
 
 
 class Centred(nnx.Module):
-    """Weights whose prior lies around a centre of their own."""
+    """Weights with a prior around a centre of their own."""
 
     def __init__(self, mean, sigma, centre):
         self.posterior = nnx.Param(dq.MeanField.init({"w": mean}, sigma))
@@ -215,7 +215,9 @@ def test_a_prior_around_a_centre_and_a_kl_of_other_things(key):
 
 
 def test_paths_of_every_kind_of_model():
-    paths = lambda model: [tensor.path for tensor in weight_tensors(model)]
+    def paths(model):
+        return [tensor.path for tensor in weight_tensors(model)]
+
     assert paths(dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0))) == ["kernel", "bias"]
     net = nnx.Sequential(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(3, 1, rngs=nnx.Rngs(0)))
     assert paths(dq.bayesianize(net)) == [f"layers.{i}.{name}" for i in (0, 2) for name in ("bias", "kernel")]
@@ -245,8 +247,9 @@ def test_an_exact_fit_is_healthy(key):
     assert "16 examples, 1,000 draws" in str(health)
 
 
+@pytest.mark.slow
 def test_a_banana_is_not_a_gaussian(key):
-    """Only w1 - w0^2 is seen, four times over: the posterior is bent, and no mean-field Gaussian is near it."""
+    """The data see only w1 - w0^2, so the posterior is bent and no mean-field Gaussian is near it."""
     likelihood, x, y = dq.Gaussian(0.03), jnp.ones((4, 1)), jnp.zeros((4, 4))
     banana = (lambda w, x: x * (w[1] - w[0] ** 2)[None], jnp.stack([jnp.full(4, 0.5), jnp.full(4, 0.3)]))
     model = dq.bayesianize(banana, sigma=0.1, prior=dq.GaussianPrior(0.0, 2.0), likelihood=likelihood)
@@ -268,7 +271,7 @@ def waves():
 
 @jax.jit
 def step_by_step(x, y, kl_weight):
-    """A wide network trained by `vi_elbo_step`, as a user would."""
+    """Train a wide network by `vi_elbo_step`, as a user would."""
     options = dict(prior=dq.GaussianPrior(0.0, 1.0), likelihood=dq.Gaussian(NOISE), activation="tanh")
     model, batch = dq.BayesByBackpropMLP(1, (48,), 1, rngs=nnx.Rngs(0), **options), 16
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, 3000))
@@ -276,15 +279,19 @@ def step_by_step(x, y, kl_weight):
     def step(carry, i):
         model, state = carry
         rows = jax.random.permutation(jax.random.key(i), len(x))[:batch]
-        loss = lambda m: dq.vi_elbo_step(
-            m, x[rows], y[rows], num_batches=len(x) // batch, kl_weight=kl_weight, key=jax.random.key(i)
-        )[0]
+
+        def loss(m):
+            return dq.vi_elbo_step(
+                m, x[rows], y[rows], num_batches=len(x) // batch, kl_weight=kl_weight, key=jax.random.key(i)
+            )[0]
+
         updates, state = optimizer.update(jax.grad(loss)(model), state)
         return (optax.apply_updates(model, updates), state), None
 
     return jax.lax.scan(step, (model, optimizer.init(model)), jnp.arange(3000))[0][0]
 
 
+@pytest.mark.slow
 def test_a_mean_loss_under_vi_elbo_step_is_seen_and_the_pruned_layer_named(waves, key):
     x, y = waves
     model = step_by_step(x, y, kl_weight=1.0)
@@ -315,7 +322,7 @@ def test_an_untrained_point_and_an_empty_posterior_are_told_apart(waves, key):
 def test_temperature_of_every_objective():
     temperature = diagnostics.effective_temperature
     assert temperature(600) == temperature(600, num_data=600) == 1
-    assert temperature(600, num_data=60) == 10  # The size of a batch in the place of the size of the data.
+    assert temperature(600, num_data=60) == 10  # The size of a batch is passed as the size of the data.
     assert temperature(600, kl_weight=0.1) == pytest.approx(0.1)
     assert temperature(600, num_batches=6) == 100
     assert temperature(600, num_batches=6, kl_weight=1 / 100) == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""Estimators beyond the contract: shared weights, gradients at zero rows, joint laws, prediction by drawn weights."""
+"""Estimators beyond the contracts: shared weights, gradients at zero rows, joint laws, and prediction."""
 
 import jax
 import jax.numpy as jnp
@@ -76,17 +76,21 @@ def test_local_reparameterization_against_its_formula_and_gradient(x64, key):
     np.testing.assert_allclose(rho_grad, np.square(x).T @ (noise / std) * sigma * slope, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", OTHERS)
 def test_prediction_draws_weights_whatever_the_model_trains_with(estimator, key):
-    build = lambda estimator: dq.BayesByBackpropMLP(
-        3, (8,), 2, estimator=estimator, likelihood=dq.Categorical(), rngs=nnx.Rngs(0)
-    )
+    def build(estimator):
+        return dq.BayesByBackpropMLP(3, (8,), 2, estimator=estimator, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
+
     x, y = jnp.ones((4, 3)), jnp.zeros(4, int)
     model, reference = build(estimator), build(dq.weight_sampling)
     result = dq.predict_vi_uq(model, x, key=key)
     np.testing.assert_array_equal(result.probs, dq.predict_vi_uq(reference, x, key=key).probs)
     np.testing.assert_array_equal(result.epistemic_var[0], result.epistemic_var[1])
-    density = lambda model: dq.log_predictive_density(model, x, y, key=key)
+
+    def density(model):
+        return dq.log_predictive_density(model, x, y, key=key)
+
     np.testing.assert_array_equal(density(model), density(reference))
     np.testing.assert_array_equal(dq.predict_vi_uq(model, x, key=key).probs, result.probs)
     inside = with_drawn_weights({"net": model, "n": 1})
@@ -94,6 +98,7 @@ def test_prediction_draws_weights_whatever_the_model_trains_with(estimator, key)
     assert model.layers[0].estimator is estimator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", OTHERS)
 def test_a_model_trains_with_it(estimator, key):
     x = jnp.linspace(-1, 1, 64)[:, None]
@@ -103,7 +108,7 @@ def test_a_model_trains_with_it(estimator, key):
 
 
 def test_its_gradient_varies_less_than_that_of_weight_sampling(key):
-    """What the two are for: the variance of a gradient averaged over a batch.
+    """The gradient averaged over a batch has less variance with local reparameterization and with Flipout.
 
     Flipout gains less: examples share the size of the noise and differ in its sign, so the part of the gradient that is
     even in the noise stays correlated.

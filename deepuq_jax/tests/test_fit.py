@@ -1,4 +1,4 @@
-"""`fit` as a user meets it: compilations, early stopping, iterables, bad data, and what it leaves alone."""
+"""`fit` as a user sees it: compilations, early stopping, iterables, bad data, and defaults."""
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,9 @@ import deepuq_jax as dq
 from deepuq_jax.training import _data, _defaults
 
 GAUSSIAN = dq.Gaussian(0.3)
+ADAM = optax.adam(1e-2)
+# Tests that share these options, the data and the model share a compiled program.
+SHARED = dict(optimizer=ADAM, batch_size=25)
 
 
 def data(n=50):
@@ -24,12 +27,12 @@ def with_square(x):
 
 
 def parabola():
-    """A model that can fit the data with one layer: each test compiles a training program, whose cost is per tensor."""
+    """Build a model that fits the data with one layer, since a training program costs compile time per tensor."""
     return dq.Sequential(with_square, dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0)), likelihood=GAUSSIAN)
 
 
 class Counting:
-    """A likelihood that counts how often it is traced."""
+    """A likelihood that records each time it is traced."""
 
     def __init__(self):
         self.traces = []
@@ -43,11 +46,10 @@ class Counting:
 def test_one_compilation_for_the_whole_run_and_for_a_second_run(key):
     x, y = data()
     counting = Counting()
-    optimizer = optax.adam(1e-2)
-    options = dict(key=key, optimizer=optimizer, batch_size=16)
+    options = dict(key=key, optimizer=ADAM, batch_size=16)
     dq.fit(parabola(), x, y, objective=dq.ELBO(log_likelihood=counting), epochs=1, **options)
     first = list(counting.traces)
-    # The check of the targets looks at all 50; the program holds the full batches and the remainder, and no more.
+    # The check of the targets looks at all 50 examples. The program holds only the full batches and the remainder.
     assert set(first) == {(50, 1), (16, 1), (2, 1)}
     counting.traces.clear()
     dq.fit(parabola(), x, y, objective=dq.ELBO(kl_weight=0.5, log_likelihood=counting), epochs=3, **options)
@@ -58,7 +60,7 @@ def test_a_schedule_compiles_once(key):
     x, y = data()
     counting, schedule = Counting(), optax.linear_schedule(0.0, 1.0, 10)
     objective = dq.ELBO(kl_weight=schedule, log_likelihood=counting)
-    options = dict(key=key, objective=objective, optimizer=optax.adam(1e-2), batch_size=25)
+    options = dict(key=key, objective=objective, **SHARED)
     dq.fit(parabola(), x, y, epochs=1, **options)
     counting.traces.clear()
     dq.fit(parabola(), x, y, epochs=4, **options)
@@ -67,11 +69,9 @@ def test_a_schedule_compiles_once(key):
 
 def test_history_is_arrays_by_epoch_and_the_loss_falls(key):
     x, y = data()
-    result = dq.fit(
-        parabola(), x, y, key=key, objective=dq.ELBO(), epochs=60, batch_size=10, optimizer=optax.adam(1e-2)
-    )
+    result = dq.fit(parabola(), x, y, key=key, objective=dq.ELBO(), epochs=150, **SHARED)
     assert set(result.history) == {"loss", "nll", "kl", "kl_weight", "elbo"}
-    assert all(isinstance(v, np.ndarray) and v.shape == (60,) for v in result.history.values())
+    assert all(isinstance(v, np.ndarray) and v.shape == (150,) for v in result.history.values())
     assert result.history["loss"][-1] < 0.5 * result.history["loss"][0]
     np.testing.assert_allclose(
         result.history["loss"], result.history["nll"] + result.history["kl"] / 50, rtol=1e-4, atol=1e-4
@@ -82,30 +82,29 @@ def test_same_key_same_result_and_the_callers_model_survives(key):
     x, y = data()
     model = parabola()
     before = jax.tree.map(np.array, nnx.state(model))
-    one = dq.fit(model, x, y, key=key, epochs=3)
-    two = dq.fit(model, x, y, key=key, epochs=3)
+    one = dq.fit(model, x, y, key=key, epochs=3, **SHARED)
+    two = dq.fit(model, x, y, key=key, epochs=3, **SHARED)
     jax.tree.map(np.testing.assert_array_equal, nnx.state(one.model), nnx.state(two.model))
     jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
-    other = dq.fit(model, x, y, key=jax.random.key(1), epochs=3)
+    other = dq.fit(model, x, y, key=jax.random.key(1), epochs=3, **SHARED)
     assert not np.array_equal(one.model.layers[1].kernel_posterior.mu, other.model.layers[1].kernel_posterior.mu)
 
 
 def test_fit_is_the_pure_functions_in_a_loop(key):
     x, y = data()
-    optimizer = optax.adam(1e-2)
-    result = dq.fit(parabola(), x, y, key=key, objective=dq.ELBO(), epochs=2, batch_size=16, optimizer=optimizer)
+    result = dq.fit(parabola(), x, y, key=key, objective=dq.ELBO(), epochs=2, batch_size=16, optimizer=ADAM)
     train_key, _ = jax.random.split(key)
-    state = dq.TrainState.create(parabola(), optimizer)
-    run = jax.jit(lambda state, key: dq.train_epoch(state, x, y, key=key, batch_size=16, optimizer=optimizer)[0])
+    state = dq.TrainState.create(parabola(), ADAM)
+    train_epoch = jax.jit(lambda state, key: dq.train_epoch(state, x, y, key=key, batch_size=16, optimizer=ADAM)[0])
     for epoch in range(2):
-        state = run(state, jax.random.fold_in(train_key, epoch))
+        state = train_epoch(state, jax.random.fold_in(train_key, epoch))
     for a, b in zip(jax.tree.leaves(result.model), jax.tree.leaves(state.model), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_early_stopping_returns_the_best_model(key):
     x, y = data()
-    # Validation targets that training moves away from: the best epoch is an early one.
+    # Training moves away from these validation targets, so an early epoch is the best.
     result = dq.fit(
         parabola(), x, y, key=key, epochs=200, patience=3, validation_data=(x, -y - 1), optimizer=optax.adam(3e-2)
     )
@@ -119,19 +118,19 @@ def test_early_stopping_returns_the_best_model(key):
 
 def test_validation_without_patience_only_scores(key):
     x, y = data()
-    result = dq.fit(parabola(), x, y, key=key, epochs=4, validation_data=(x, y))
+    result = dq.fit(parabola(), x, y, key=key, epochs=4, validation_data=(x, y), **SHARED)
     assert result.history["val_nll"].shape == (4,)
 
 
 def test_progress_shows_epochs(key, capsys):
     pytest.importorskip("tqdm")
     x, y = data()
-    dq.fit(parabola(), x, y, key=key, epochs=3, progress=True)
+    dq.fit(parabola(), x, y, key=key, epochs=3, progress=True, **SHARED)
     assert "3/3" in capsys.readouterr().err
 
 
 class Loader:
-    """Batches that start anew each epoch, as a torch DataLoader's do."""
+    """Batches that start anew each epoch, like those of a torch DataLoader."""
 
     def __init__(self, x, y, batch_size):
         self.x, self.y, self.batch_size = x, y, batch_size
@@ -141,16 +140,17 @@ class Loader:
             yield self.x[i : i + self.batch_size], self.y[i : i + self.batch_size]
 
 
-def test_batches_from_an_iterable_compile_once_a_shape(key):
+@pytest.mark.slow
+def test_batches_from_an_iterable_compile_once_per_shape(key):
     x, y = data()
     counting = Counting()
-    options = dict(key=key, objective=dq.ELBO(50, log_likelihood=counting), optimizer=optax.adam(1e-2))
-    result = dq.fit(parabola(), Loader(x, y, 16), epochs=30, **options)
-    # Each batch is also held against the outputs once as it comes; beyond that, one program for 16 and one for 2.
-    checks = 30 * 4
+    options = dict(key=key, objective=dq.ELBO(50, log_likelihood=counting), optimizer=ADAM)
+    result = dq.fit(parabola(), Loader(x, y, 16), epochs=10, **options)
+    # Each batch is also checked against the outputs as it comes. Beyond that there is a program for 16 and one for 2.
+    checks = 10 * 4
     assert len(counting.traces) - checks <= 2 * 2
     assert result.history["loss"][-1] < result.history["loss"][0]
-    assert result.history["loss"].shape == (30,)
+    assert result.history["loss"].shape == (10,)
 
 
 def test_an_exhausted_iterator_is_named(key):
@@ -169,7 +169,10 @@ def test_a_bad_batch_is_refused_as_it_comes(key):
 @pytest.mark.filterwarnings("ignore::deepuq_jax.training._scale.ScaleWarning")
 def test_a_loss_that_blows_up_stops_with_the_step_and_the_last_good_model(key):
     x, y = data()
-    exploding = lambda outputs, y: GAUSSIAN(outputs, y) + jnp.where(jnp.abs(outputs[:, 0]) > 3.0, jnp.nan, 0.0)
+
+    def exploding(outputs, y):
+        return GAUSSIAN(outputs, y) + jnp.where(jnp.abs(outputs[:, 0]) > 3.0, jnp.nan, 0.0)
+
     objective = dq.ELBO(kl_weight=dq.schedules.linear(188), log_likelihood=exploding)
     with pytest.raises(dq.NonFiniteError, match="at step") as caught:
         dq.fit(
@@ -235,10 +238,11 @@ def test_bad_input_is_refused_before_training(change, error, message, key):
         dq.fit(parabola(), arguments.pop("x"), arguments.pop("y"), **arguments)
 
 
+@pytest.mark.slow
 def test_with_nothing_set_the_steps_are_set_and_the_rate_falls_to_zero(key, monkeypatch):
     monkeypatch.setattr(_defaults, "STEPS", 6)
     monkeypatch.setattr(_defaults, "EPOCHS", 3)
-    x, y = data(256)  # Two batches of the default size.
+    x, y = data(256)  # These are two batches of the default size.
     default = dq.fit(parabola(), x, y, key=key)
     assert len(default.history["loss"]) == 3
     optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, 6))
@@ -248,37 +252,39 @@ def test_with_nothing_set_the_steps_are_set_and_the_rate_falls_to_zero(key, monk
     told = dq.fit(parabola(), batches, key=key, objective=dq.ELBO(256))
     assert len(told.history["loss"]) == 3
     untold = dq.fit(parabola(), Untold(batches), key=key, objective=dq.ELBO(256))
-    # Its length is not known beforehand, so its rate stays: the last steps are larger.
-    moved = lambda fitted: np.abs(
-        fitted.model.layers[1].kernel_posterior.mu - parabola().layers[1].kernel_posterior.mu
-    ).sum()
+
+    # Its length is not known beforehand, so its rate does not fall, and the last steps are larger.
+    def moved(fitted):
+        return np.abs(fitted.model.layers[1].kernel_posterior.mu - parabola().layers[1].kernel_posterior.mu).sum()
+
     assert len(untold.history["loss"]) == 3
     assert moved(untold) > moved(told)
 
 
 def test_with_nothing_set_the_weight_of_the_kl_rises_over_three_quarters_of_the_steps(key):
     x, y = data()
-    options = dict(key=key, epochs=8, batch_size=25, optimizer=optax.adam(1e-2))
+    options = dict(key=key, epochs=8, **SHARED)
     default = dq.fit(parabola(), x, y, **options)
     named = dq.fit(parabola(), x, y, objective=dq.ELBO(kl_weight=dq.schedules.linear(12)), **options)
     for a, b in zip(jax.tree.leaves(default.model), jax.tree.leaves(named.model), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     loss, nll, kl = (default.history[name] for name in ("loss", "nll", "kl"))
     weight = (loss - nll) / (kl / 50)
-    # Two steps an epoch: the mean of both.
+    # An epoch has two steps, so the history has the mean of both.
     np.testing.assert_allclose(weight[:6], (4 * np.arange(6) + 1) / 24, atol=1e-3)
     np.testing.assert_allclose(weight[6:], 1.0, rtol=1e-4)
 
 
 def test_the_weight_of_the_kl_is_one_throughout_where_the_end_is_not_known(key):
     x, y = data()
-    options = dict(key=key, epochs=2, batch_size=25, optimizer=optax.adam(1e-2))
+    options = dict(key=key, epochs=2, **SHARED)
     history = dq.fit(parabola(), x, y, patience=2, validation_data=(x, y), **options).history
     np.testing.assert_allclose(history["loss"], history["nll"] + history["kl"] / 50, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_warm_up_predicts_better_what_was_held_out(key):
-    """Begun at weight 1 the KL prunes units that this regression needs."""
+    """Without a warm-up, the KL prunes units that this regression needs."""
     x, y = make_friedman1(400, 10, noise=0.1, random_state=0)
     x, y = np.float32((x - x.mean(0)) / x.std(0)), np.float32((y - y.mean()) / y.std())[:, None]
 
@@ -290,7 +296,8 @@ def test_the_warm_up_predicts_better_what_was_held_out(key):
     assert held_out_density() > held_out_density(objective=dq.ELBO()) + 0.2
 
 
-def test_convolutions_on_a_cpu_take_a_call_a_step_and_end_where_the_loop_does(key, monkeypatch):
+@pytest.mark.slow
+def test_convolutions_on_a_cpu_run_one_step_per_call_and_end_where_the_loop_does(key, monkeypatch):
     images = np.random.default_rng(0).standard_normal((10, 6, 6, 1)).astype(np.float32)
     labels = np.arange(10) % 3
     rngs = nnx.Rngs(0)
@@ -298,7 +305,7 @@ def test_convolutions_on_a_cpu_take_a_call_a_step_and_end_where_the_loop_does(ke
     model = dq.Sequential(*members, likelihood=dq.Categorical())
     assert _data.is_slow_in_a_loop(model, images) == (jax.default_backend() == "cpu")
     assert not _data.is_slow_in_a_loop(parabola(), data()[0])
-    options = dict(key=key, epochs=3, batch_size=4, optimizer=optax.adam(1e-2))
+    options = dict(key=key, epochs=3, batch_size=4, optimizer=ADAM)
     fitted = {}
     for is_slow in (True, False):
         monkeypatch.setattr(_data, "is_slow_in_a_loop", lambda *_, is_slow=is_slow: is_slow)

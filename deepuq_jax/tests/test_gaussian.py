@@ -1,4 +1,4 @@
-"""The Gaussian closed forms against 60 digits: values and gradients, float32 and float64."""
+"""Values and gradients of the Gaussian closed forms against 60 digits, in float32 and float64."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def rhos(dtype):
 
 
 def assert_close(actual, expected, dtype, rtol=None):
-    """Relative error, but for what underflows: there the smallest normal number is the unit."""
+    """Check the relative error, except below the smallest normal number, which is then the unit."""
     rtol = tolerances.CLOSED_FORM[dtype.name] if rtol is None else rtol
     actual = np.asarray(actual, np.float64)
     assert np.isfinite(actual).all()
@@ -38,7 +38,7 @@ def test_sigma_and_its_gradient_hold_over_the_whole_range(dtype):
 def test_sigma_is_right_down_to_the_smallest_normal_number(dtype):
     rho = np.log(np.finfo(dtype).tiny) + np.array([0.01, 0.1, 1.0], dtype)
     sigma = np.asarray(gaussian.sigma_from_rho(rho.astype(dtype)), np.float64)
-    # rho is known to half an ulp of |rho| only, and exp turns that into a relative error.
+    # rho is known only to half an ulp of |rho|, and exp turns that into a relative error.
     rtol = tolerances.CLOSED_FORM[dtype.name]
     np.testing.assert_allclose(sigma, reference.sigma_from_rho(rho.astype(dtype)), rtol=rtol)
 
@@ -46,7 +46,7 @@ def test_sigma_is_right_down_to_the_smallest_normal_number(dtype):
 def test_log_sigma_and_its_gradient_hold_where_sigma_underflows(dtype):
     rho = rhos(dtype)
     expected = reference.log_sigma(rho)
-    # Near sigma = 1 the logarithm crosses 0: an ulp of sigma is an absolute error there.
+    # Near sigma = 1 the logarithm crosses 0, where an ulp of sigma is an absolute error.
     error = np.abs(np.asarray(gaussian.log_sigma(rho), np.float64) - expected)
     bound = tolerances.CLOSED_FORM[dtype.name] * np.abs(expected) + 4 * tolerances.ulp(dtype)
     np.testing.assert_array_less(error, bound)
@@ -78,7 +78,7 @@ def kl_cases(dtype):
 
 
 def kl_bound(expected, rho, prior_sigma, dtype):
-    """The closed-form tolerance, or a few ulp times the conditioning of the scale ratio where that is more."""
+    """Return the larger of the closed-form tolerance and a few ulp times the conditioning of the scale ratio."""
     log_ratio = reference.log_scale_ratio(rho, prior_sigma)
     condition = tolerances.KL_CONDITIONING_ULP * tolerances.ulp(dtype) * np.maximum(1, np.abs(rho))
     # The scales' part is about log_ratio^2, so a relative error condition/|log_ratio| is condition * |log_ratio|.
@@ -105,7 +105,7 @@ def test_kl_and_its_gradients_over_twelve_decades_of_scale(dtype):
 
 @pytest.mark.parametrize("offset", [1e-2, -1e-2, 1e-3, -1e-3, 1e-4, 1e-6, -1e-6])
 def test_kl_near_the_prior_keeps_its_digits(dtype, offset):
-    """The textbook form has no digit right here in float32 (faults page, number 3)."""
+    """In float32, the textbook form has no correct digit here (faults page, number 3)."""
     prior_sigma = np.array([0.05, 0.1, 1.0, 3.0], dtype)
     sigma = prior_sigma.astype(np.float64) * (1 + offset)
     rho = (sigma + np.log(-np.expm1(-sigma))).astype(dtype)
@@ -128,7 +128,7 @@ def test_kl_of_the_prior_from_itself_is_zero_to_rounding(dtype):
 def test_kl_is_finite_with_finite_gradients_at_the_extremes(dtype):
     rho = np.array([-1000.0, -100.0, 0.0, 100.0, 1000.0], dtype)
     mu = np.zeros(5, dtype)
-    half = np.full(5, 0.5, dtype)  # not 1, whose logarithm could be forgotten
+    half = np.full(5, 0.5, dtype)  # At a scale of 1, a missing logarithm would not show.
     assert_close(gaussian.gaussian_kl(mu, rho, mu, half), reference.gaussian_kl(mu, rho, mu, half), dtype)
     by_rho = jax.vmap(jax.grad(gaussian.gaussian_kl, 1))(mu, rho, mu, half)
     assert_close(by_rho, reference.kl_gradient_rho(mu, rho, mu, half), dtype)
@@ -145,7 +145,7 @@ def test_kl_is_never_negative_and_right_for_any_numbers(mu, rho, prior_mu, prior
     actual = float(gaussian.gaussian_kl(*args))
     expected = float(reference.gaussian_kl(*args))
     assert actual >= 0
-    # mu - prior_mu is rounded: its square inherits two ulp of the larger of the two.
+    # The difference mu - prior_mu is rounded, and its square inherits two ulp of the larger number.
     cancelled = 4 * tolerances.ulp(np.float32) * max(abs(mu), abs(prior_mu)) * abs(mu - prior_mu) / prior_sigma**2
     bound = kl_bound(expected, args[1], args[3], np.dtype("float32")) + cancelled + 1e-30
     assert abs(actual - expected) <= bound
@@ -155,7 +155,7 @@ def test_log_prob_matches_and_survives_a_vanished_sigma(dtype):
     x = np.linspace(-3, 3, 50).astype(dtype)
     sigma = np.geomspace(1e-3, 1e2, 50).astype(dtype)
     expected = reference.gaussian_log_prob(x, 0.5, sigma)
-    # x - mu is exact to an ulp of the larger; squared over sigma^2.
+    # x - mu is exact to an ulp of the larger number, and is squared over sigma^2.
     error = np.abs(np.asarray(gaussian.gaussian_log_prob(x, dtype.type(0.5), sigma), np.float64) - expected)
     np.testing.assert_array_less(error, tolerances.CLOSED_FORM[dtype.name] * (np.abs(expected) + 1))
     gone = jax.value_and_grad(lambda w: gaussian.gaussian_log_prob(w, 1.0, 0.0, -1000.0))(1.0)

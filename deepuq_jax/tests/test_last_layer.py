@@ -1,4 +1,4 @@
-"""A Bayesian head over features of any network: what is trained, carried and frozen, and by which key."""
+"""A Bayesian last layer over the features of any network: trained, carried and frozen parts, and keys."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import deepuq_jax as dq
 
 
 class Net(nnx.Module):
-    """Features with statistics, a norm and dropout."""
+    """Features with BatchNorm statistics, a LayerNorm and dropout."""
 
     def __init__(self, rate=0.0):
         rngs = nnx.Rngs(0)
@@ -32,17 +32,26 @@ def inputs(*shape):
     return jnp.asarray(np.random.default_rng(0).normal(size=shape or (6, 3)), jnp.float32)
 
 
+SGD = optax.sgd(0.1)
+
+
+@jax.jit
+def take_step(state, key, objective):
+    return dq.train_step(state, inputs(), jnp.ones((6, 2)), key=key, objective=objective, optimizer=SGD)[0]
+
+
 def train(model, steps=3, key=jax.random.key(3), log_likelihood=dq.Gaussian()):
-    optimizer, objective = optax.sgd(0.1), dq.ELBO(6, log_likelihood=log_likelihood)
-    state = dq.TrainState.create(model, optimizer)
+    state = dq.TrainState.create(model, SGD)
     for k in jax.random.split(key, steps):
-        state, _ = dq.train_step(state, inputs(), jnp.ones((6, 2)), key=k, objective=objective, optimizer=optimizer)
+        state = take_step(state, k, dq.ELBO(6, log_likelihood=log_likelihood))
     assert int(state.bad_step) == -1
     return state.model
 
 
 def arrays(tree):
-    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    def is_key(leaf):
+        return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
     return [np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf) for leaf in jax.tree.leaves(tree)]
 
 
@@ -65,7 +74,8 @@ def test_leading_axes_stay(leading):
 def test_the_extractor_is_trained_along_and_its_statistics_are_carried(key):
     model = last_layer()
     params, rest = dq.partition(model)
-    assert len(arrays(params)) == 4 + 2 + 2 + 2  # the head's posteriors; Linear, BatchNorm, LayerNorm
+    # The posteriors of the head, then Linear, BatchNorm and LayerNorm.
+    assert len(arrays(params)) == 4 + 2 + 2 + 2
     trained = train(model)
     for before, after in zip(arrays(params), arrays(nnx.state(trained, nnx.Param)), strict=True):
         assert not np.array_equal(before, after)
@@ -110,11 +120,14 @@ def test_any_callable_is_an_extractor(key):
 @pytest.mark.parametrize("frozen", [False, True])
 def test_dropout_follows_the_key_and_no_count(frozen, key):
     model = last_layer(Net(rate=0.5), sigma_init=1e-12, frozen=frozen)
-    run = jax.jit(lambda m, k: m(inputs(), key=k))
-    np.testing.assert_array_equal(run(model, key), run(model, key))
-    np.testing.assert_allclose(run(model, key), model(inputs(), key=key), rtol=1e-5, atol=1e-6)
-    assert np.allclose(run(model, key), run(model, jax.random.key(1))) == frozen
-    streams = lambda model: arrays(nnx.state(model, nnx.RngState))
+    call = jax.jit(lambda m, k: m(inputs(), key=k))
+    np.testing.assert_array_equal(call(model, key), call(model, key))
+    np.testing.assert_allclose(call(model, key), model(inputs(), key=key), rtol=1e-5, atol=1e-6)
+    assert np.allclose(call(model, key), call(model, jax.random.key(1))) == frozen
+
+    def streams(model):
+        return arrays(nnx.state(model, nnx.RngState))
+
     for old, new in zip(streams(model), streams(train(model)), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -122,9 +135,15 @@ def test_dropout_follows_the_key_and_no_count(frozen, key):
 @pytest.mark.parametrize("rate", [0.0, 0.5])
 def test_draw_is_the_function_of_that_key(rate, key):
     model, x = last_layer(Net(rate=rate)), inputs()
-    fixed = dq.draw(model, key=key)
-    for _ in range(2):
-        np.testing.assert_allclose(fixed(x), model(x, key=key), rtol=1e-5, atol=1e-6)
+
+    @jax.jit
+    def look_at(model, x):
+        fixed = dq.draw(model, key=key)
+        return fixed, model(x, key=key), [fixed(x) for _ in range(2)]
+
+    fixed, expected, outputs = look_at(model, x)
+    for drawn in outputs:
+        np.testing.assert_allclose(drawn, expected, rtol=1e-5, atol=1e-6)
     assert len(arrays(nnx.state(fixed, nnx.Param))) == 0
     assert fixed.likelihood == model.likelihood
 
@@ -132,7 +151,7 @@ def test_draw_is_the_function_of_that_key(rate, key):
 @pytest.mark.parametrize("heteroscedastic", [True, False])
 def test_classification_by_its_task(heteroscedastic, key):
     model = last_layer(None, 3, "classification", heteroscedastic)
-    assert model.heteroscedastic is False  # a noise variance has no meaning there
+    assert model.heteroscedastic is False  # A classifier has no noise variance.
     result = dq.predict_vi_uq(model, inputs(), key=key, n_samples=4)
     np.testing.assert_allclose(result.probs.sum(axis=-1), 1.0, rtol=1e-6)
     assert result.metadata == {"method": "vi", "n_samples": 4, "task": "classification"}
@@ -145,7 +164,10 @@ def test_classification_by_its_task(heteroscedastic, key):
 
 def test_regression_by_its_noise(key):
     x, y = inputs(), jnp.ones((6, 2))
-    predict = lambda model: dq.predict_vi_uq(model, x, key=key, n_samples=4)
+
+    def predict(model):
+        return dq.predict_vi_uq(model, x, key=key, n_samples=4)
+
     learned, known, unknown = (
         last_layer(heteroscedastic=True),
         last_layer(likelihood=dq.Gaussian(0.5)),
@@ -164,12 +186,16 @@ def test_regression_by_its_noise(key):
     assert mean.shape == raw_var.shape == (6, 2)
 
 
+@pytest.mark.slow
 def test_under_the_transforms(key):
     model, x = last_layer(Net(rate=0.5)), inputs()
     keys = jax.random.split(key, 3)
-    draws = jax.vmap(lambda k: model(x, key=k))(keys)
+    draws = jax.jit(jax.vmap(lambda k: model(x, key=k)))(keys)
     np.testing.assert_allclose(draws[1], model(x, key=keys[1]), rtol=1e-5, atol=1e-6)
-    loss = lambda m: dq.negative_elbo(m, x, jnp.ones((6, 2)), key=key, num_data=6, log_likelihood=dq.Gaussian())[0]
+
+    def loss(m):
+        return dq.negative_elbo(m, x, jnp.ones((6, 2)), key=key, num_data=6, log_likelihood=dq.Gaussian())[0]
+
     eager, jitted = nnx.grad(loss)(model), nnx.jit(nnx.grad(loss))(model)
     for one, other in zip(arrays(eager), arrays(jitted), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What single layers and stacks do beyond the contracts."""
+"""Properties of single layers and stacks beyond the contracts."""
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 import deepuq_jax as dq
 
-sizes = st.integers(1, 5)
+# Few sizes, since each new shape is compiled anew.
+sizes = st.sampled_from([1, 2, 5])
 
 
 def bayesian_linear(*shape, **options):
     return dq.BayesianLinear(*shape, rngs=nnx.Rngs(0), **options)
 
 
+@pytest.mark.slow
 @given(sizes, sizes, st.lists(sizes, max_size=2), st.booleans())
 def test_any_shape_of_input_is_an_affine_map_of_the_drawn_weights(n_in, n_out, batch, use_bias):
     layer = bayesian_linear(n_in, n_out, use_bias=use_bias)
@@ -30,6 +32,7 @@ def test_any_shape_of_input_is_an_affine_map_of_the_drawn_weights(n_in, n_out, b
     np.testing.assert_allclose(layer(x, key=key), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @given(sizes, st.lists(sizes, max_size=3), sizes)
 def test_mlp_of_any_shape_is_its_layers_in_turn(n_in, hidden, n_out):
     model = dq.BayesByBackpropMLP(n_in, hidden, n_out, activation=jnp.tanh, rngs=nnx.Rngs(0))
@@ -51,7 +54,7 @@ def test_start_values():
 
 
 def test_members_of_a_stack_get_keys_of_their_own(key):
-    """`nnx.Sequential` hands the key to its first member only."""
+    """This differs from `nnx.Sequential`, which hands the key only to its first member."""
     identity = dict(kernel_init=nnx.initializers.zeros_init(), use_bias=False, sigma_init=1.0)
     model = dq.Sequential(bayesian_linear(3, 3, **identity), bayesian_linear(3, 3, **identity))
     first, second = model.draw_noise(jnp.ones((1, 3)), key=key)

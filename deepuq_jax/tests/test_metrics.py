@@ -1,4 +1,4 @@
-"""Metrics: each against scoringrules, scikit-learn or SciPy, on their hard cases by hand, and under transformations."""
+"""Metrics against scoringrules, scikit-learn and SciPy, on hard cases by hand, and under transformations."""
 
 from functools import partial
 from itertools import permutations
@@ -21,7 +21,7 @@ TOLERANCE = tolerances.METRICS
 
 
 class Compiled:
-    """The metrics, each under jit: one compilation where op by op there are many. The docs' examples run plain."""
+    """The metrics under jit, which compiles one program each. The examples of the docs run them without."""
 
     def __getattr__(self, name):
         return lambda *args, **options: jax.jit(partial(getattr(dq.metrics, name), **options))(*args)
@@ -31,7 +31,7 @@ compiled = Compiled()
 
 
 def classes(n=300, k=4, seed=0):
-    """Probabilities that are neither right nor hopeless, with labels drawn from a blunter version of them."""
+    """Return probabilities that are partly right, with labels drawn from a blunter version of them."""
     rng = np.random.default_rng(seed)
     probs = rng.dirichlet(np.full(k, 0.4), n)
     blunt = 0.7 * probs + 0.3 / k
@@ -68,15 +68,21 @@ def test_regression_scores_are_those_of_scipy_and_scoringrules(x64):
 
 @pytest.mark.parametrize(("y", "var"), [(0.3, 1.0), (-4.0, 0.25), (30.0, 2.0)])
 def test_crps_is_the_integral_that_defines_it(y, var, x64):
-    of_gap = lambda t: (stats.norm(0, np.sqrt(var)).cdf(t) - (t >= y)) ** 2
-    want = integrate.quad(of_gap, -40, y, points=[0], limit=500)[0] + integrate.quad(of_gap, y, 60, limit=500)[0]
+    def squared_gap(t):
+        return (stats.norm(0, np.sqrt(var)).cdf(t) - (t >= y)) ** 2
+
+    below = integrate.quad(squared_gap, -40, y, points=[0], limit=500)[0]
+    want = below + integrate.quad(squared_gap, y, 60, limit=500)[0]
     close(compiled.crps((jnp.zeros(1), jnp.full(1, var)), jnp.full(1, y))[0], want)
 
 
 def test_crps_of_a_point_is_the_distance_and_its_gradient_is_finite():
     mean, y = jnp.zeros(2), jnp.array([1.5, -0.5])
     np.testing.assert_allclose(compiled.crps((mean, jnp.zeros(2)), y), [1.5, 0.5])
-    loss = lambda mean, var: compiled.crps((mean, var), y).sum()
+
+    def loss(mean, var):
+        return compiled.crps((mean, var), y).sum()
+
     grads = jax.grad(loss, argnums=(0, 1))(mean, jnp.zeros(2))
     assert all(np.isfinite(g).all() for g in grads)
     np.testing.assert_allclose(grads[0], [-1, 1])
@@ -86,7 +92,7 @@ def test_crps_of_a_point_is_the_distance_and_its_gradient_is_finite():
 def test_crps_of_draws_is_the_energy_form_of_scoringrules(fair, estimator, x64):
     rng = np.random.default_rng(0)
     draws, y = rng.normal(size=(31, 5, 3)), rng.normal(size=(5, 3))
-    draws[3] = draws[4]  # Ties.
+    draws[3] = draws[4]  # Two draws are tied.
     want = scoringrules.crps_ensemble(y, draws, m_axis=0, estimator=estimator)
     close(compiled.crps_from_draws(jnp.asarray(draws), jnp.asarray(y), fair=fair), want)
 
@@ -104,7 +110,7 @@ def test_fair_crps_of_gaussian_draws_is_the_closed_form_on_average(key):
     scores = np.asarray(compiled.crps_from_draws(draws, y, fair=True))
     exact = float(compiled.crps((jnp.zeros(()), jnp.ones(())), jnp.asarray(0.7)))
     assert abs(scores.mean() - exact) < tolerances.STANDARD_ERRORS * scores.std() / np.sqrt(scores.size)
-    # Five draws without it are off by 1 / (2 S) of E|X - X'|, far more than that.
+    # Without the correction, five draws are off by E|X - X'| / (2 S), which is far more.
     assert compiled.crps_from_draws(draws, y).mean() - exact > 0.1
 
 
@@ -152,7 +158,7 @@ def test_ece_against_a_plain_loop():
 
 
 def test_ece_by_hand():
-    # Bins (0.4, 0.6], (0.8, 1]: 0.6 wrong and 0.6 right, gap |0.5 - 0.6|; 0.9 and 1.0 right, gap |1 - 0.95|.
+    # In the bin (0.4, 0.6] one of two is right, and the gap is |0.5 - 0.6|. In (0.8, 1] both are right: |1 - 0.95|.
     probs = jnp.array([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9], [0.0, 1.0]])
     ece = compiled.expected_calibration_error(probs, jnp.array([1, 0, 1, 1]), bins=5)
     close(ece, 0.5 * 0.1 + 0.5 * 0.05)
@@ -196,13 +202,15 @@ def test_coverage_of_a_true_model_is_its_level():
 # ------------------------------------------------------------------------------------------------------------- ranking
 
 
-auroc = jax.jit(dq.metrics.auroc)  # One compilation for all examples.
+auroc = jax.jit(dq.metrics.auroc)  # It is compiled once for all examples.
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=12))
 def test_auroc_is_that_of_scikit_learn_with_ties(rows):
     scores, is_positive = (np.array(column) for column in zip(*rows, strict=True))
-    padded = np.concatenate([scores, [3] * (14 - len(scores))]).astype(np.float32)  # One shape, one compilation.
+    padded = np.concatenate([scores, [3] * (14 - len(scores))]).astype(
+        np.float32
+    )  # A single shape needs a single compilation.
     is_positive = np.concatenate([is_positive, [True, False] * 7])[:14].astype(bool)
     got = float(auroc(padded, is_positive))
     if is_positive.all() or not is_positive.any():
@@ -246,7 +254,10 @@ def test_risk_with_ties_is_the_mean_over_their_orders(x64):
 
 def test_a_perfect_order_has_the_least_area_and_no_order_the_mean_risk():
     is_wrong = jnp.array([False, True, False, False])
-    area = lambda scores: float(compiled.risk_coverage(jnp.asarray(scores), is_wrong).area)
+
+    def area(scores):
+        return float(compiled.risk_coverage(jnp.asarray(scores), is_wrong).area)
+
     assert area([0.1, 0.9, 0.2, 0.3]) == pytest.approx(0.25 / 4)
     assert area([0.5] * 4) == pytest.approx(0.25)
     assert area([0.9, 0.1, 0.9, 0.9]) > 0.25
@@ -255,6 +266,7 @@ def test_a_perfect_order_has_the_least_area_and_no_order_the_mean_risk():
 # ----------------------------------------------------------------------------------------------------- transformations
 
 
+@pytest.mark.slow
 def test_metrics_run_under_jit_and_over_seeds():
     stack = [classes(40, 3, seed) for seed in range(3)]
     probs, y = (jnp.stack(part) for part in zip(*stack, strict=True))

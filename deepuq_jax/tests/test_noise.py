@@ -1,4 +1,4 @@
-"""The generator of the noise: published known answers, the sine against mpmath, and the law of what it draws."""
+"""The noise generator: published answers, its sine against mpmath, and the law of its draws."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ MILLION = 10**6
 
 @pytest.fixture(scope="module")
 def draws():
-    """A thousand keys that follow each other, a thousand numbers of each."""
+    """Draw a thousand numbers with each of a thousand consecutive keys."""
     keys = jax.random.split(jax.random.key(7), 1000)
     return np.asarray(jax.jit(jax.vmap(lambda k: normal_like(k, jnp.zeros(1000))))(keys), np.float64)
 
@@ -38,14 +38,16 @@ def test_threefry_is_the_generator_of_jax(key):
 
 
 def test_no_number_shares_a_block_with_a_derived_key(key):
-    """`fold_in(key, i)` and `split(key)[i]` are the words of counter (0, i); no tag comes near."""
+    """Derived keys are the words of counter (0, i), and no tag reaches such a counter."""
     first = threefry.threefry_normal(jax.random.key_data(key), shape=(1,), tag=3)
     folded = threefry.normal_from_words(*jax.random.key_data(jax.random.fold_in(key, 3)))
     assert not np.isclose(first[0], folded)
 
 
 def sine_ratio(s):
-    poly = lambda coefficients: sum(mpmath.mpf(c) * s**i for i, c in enumerate(coefficients))
+    def poly(coefficients):
+        return sum(mpmath.mpf(c) * s**i for i, c in enumerate(coefficients))
+
     return poly(threefry.SINE_NUMERATOR) / poly(threefry.SINE_DENOMINATOR)
 
 
@@ -68,16 +70,19 @@ def test_sine_is_right_between_the_nodes():
 
 
 def test_a_number_is_its_formula_to_rounding():
-    """Under jit, since XLA's simplifier may break float tricks there alone; words at the ends and within."""
+    """The formula holds under jit, where XLA's simplifier could break it, for all kinds of words."""
     words = np.random.default_rng(0).integers(0, 2**32, (2, 500), dtype=np.uint32)
     first = np.concatenate([words[0], np.array([0, 1, 2, 2**31, 2**32 - 1], np.uint32)])
     second = np.concatenate([words[1], np.array([2**31, 0, 2**31 - 1, 2**32 - 1, 7], np.uint32)])
     got = jax.jit(threefry.normal_from_words)(first, second)
     u = (np.float32(first >> 1).astype(np.float64) + 1) * 2.0**-31
     t = second.view(np.int32) * 2.0**-32
-    formula = lambda u, t: float(mpmath.sqrt(-2 * mpmath.log(min(u, 1.0))) * mpmath.sin(mpmath.pi * t))
+
+    def formula(u, t):
+        return float(mpmath.sqrt(-2 * mpmath.log(min(u, 1.0))) * mpmath.sin(mpmath.pi * t))
+
     exact = [formula(*pair) for pair in zip(u, t, strict=True)]
-    # Near u = 1 the logarithm's argument is a float32 near 1, rounded by up to half an ulp: 2 * 2^-24 in r^2.
+    # Near u = 1, the argument of the logarithm is rounded by up to half an ulp, which is 2 * 2^-24 in r^2.
     np.testing.assert_allclose(got, exact, rtol=1e-5, atol=np.sqrt(2.0 * 2.0**-24))
     assert np.isfinite(got).all()
     assert np.abs(got).max() < 6.57
@@ -101,7 +106,7 @@ def test_law_and_tails_are_those_of_the_normal(draws):
 
 
 def test_neighbours_in_place_tensor_and_key_are_independent(draws, key):
-    """Correlation of n pairs, of the numbers and of their squares: a standard error of 1/sqrt(n) each."""
+    """The correlations of n numbers and of their squares have a standard error of 1/sqrt(n)."""
     tree = {"a": jnp.zeros(MILLION), "b": jnp.zeros(MILLION)}
     one = {name: np.asarray(leaf, np.float64) for name, leaf in normal_like(key, tree).items()}
     flat = one["a"]

@@ -1,4 +1,4 @@
-"""The objectives: exact units, exact in minibatches, the documented formula, and what they refuse."""
+"""The objectives: their units, minibatches, the documented formula, and the input that they refuse."""
 
 import dataclasses
 import warnings
@@ -25,6 +25,7 @@ def mlp(**options):
 
 
 def stack_of(model, x, key, count):
+    """Return the noise of `count` draws, with a leading axis of draws."""
     noises = [model.draw_noise(x, key=jax.random.fold_in(key, i)) for i in range(count)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *noises)
 
@@ -33,7 +34,7 @@ GAUSSIAN = dq.Gaussian(0.5)
 
 
 class Tied(nnx.Module):
-    """One layer at two places."""
+    """A layer that stands at two places."""
 
     def __init__(self):
         self.first = dq.BayesianLinear(2, 2, rngs=nnx.Rngs(0))
@@ -76,7 +77,7 @@ def test_key_path_equals_noise_path_and_gradients_agree(key):
 
 
 def test_minibatches_are_exact_uneven_remainder_included(key, x64):
-    """On the same weight noise, the batches of an epoch, weighted by size, give the full-batch value."""
+    """With the same noise, the batches of an epoch, weighted by their sizes, give the value of the full batch."""
     model = mlp(param_dtype=jnp.float64)
     x, y = regression(10, np.float64)
     options = dict(num_data=10, log_likelihood=GAUSSIAN, noise=stack_of(model, x, key, 2), mc_samples=2)
@@ -106,16 +107,21 @@ def test_vi_elbo_step_with_kl_weight_one_over_the_batch_size_is_the_elbo(key):
 
 def test_vi_elbo_step_takes_a_criterion_and_traced_counts(key):
     model, (x, y) = mlp(), regression()
-    mse = lambda out, y: jnp.mean((out - y) ** 2)
-    run = jax.jit(lambda n: dq.vi_elbo_step(model, x, y, n, criterion=mse, key=key)[0])
-    np.testing.assert_allclose(run(4), dq.vi_elbo_step(model, x, y, 4, criterion=mse, key=key)[0], rtol=1e-6)
+
+    def mse(out, y):
+        return jnp.mean((out - y) ** 2)
+
+    def loss(num_batches):
+        return dq.vi_elbo_step(model, x, y, num_batches, criterion=mse, key=key)[0]
+
+    np.testing.assert_allclose(jax.jit(loss)(4), loss(4), rtol=1e-6)
 
 
 HETEROSCEDASTIC = dq.HeteroscedasticGaussian()
 
 
 def nll_of(likelihood, outputs, y):
-    """What `vi_elbo_step` is documented to take, written out."""
+    """Write out the criterion that the documentation of `vi_elbo_step` gives for a likelihood."""
     if likelihood == dq.UnknownNoise():
         return np.mean((outputs - y) ** 2)
     mean, var = outputs[:, :1], np.log1p(np.exp(outputs[:, 1:])) + 1e-6
@@ -133,10 +139,15 @@ def test_vi_elbo_step_takes_the_documented_criterion_of_the_models_likelihood(li
 
 def test_learned_noise_comes_before_the_callers_criterion_and_unknown_noise_after(key):
     x, y = regression()
-    own = lambda out, y: jnp.asarray(7.0)
-    step = lambda likelihood, y: dq.vi_elbo_step(mlp(likelihood=likelihood), x, y, 7, criterion=own, key=key)[1].nll
-    assert float(step(dq.UnknownNoise(), y)) == float(step(GAUSSIAN, y)) == 7.0
-    assert float(step(HETEROSCEDASTIC, y[:, :1])) != 7.0
+
+    def seven(out, y):
+        return jnp.asarray(7.0)
+
+    def nll(likelihood, y):
+        return dq.vi_elbo_step(mlp(likelihood=likelihood), x, y, 7, criterion=seven, key=key)[1].nll
+
+    assert float(nll(dq.UnknownNoise(), y)) == float(nll(GAUSSIAN, y)) == 7.0
+    assert float(nll(HETEROSCEDASTIC, y[:, :1])) != 7.0
 
 
 def test_vi_elbo_step_of_learned_noise_is_the_elbo_but_for_its_constant(key):
@@ -202,7 +213,7 @@ def test_num_data_and_kl_weight_never_recompile(key):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
 class OwnLinear:
-    """A model that is a plain pytree: no Flax in it."""
+    """A model that is a plain pytree, without Flax."""
 
     q: dq.MeanField
     scale: jax.Array

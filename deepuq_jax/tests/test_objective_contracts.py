@@ -1,4 +1,4 @@
-"""What every objective must do: run over `objectives.__all__` and over callables of a user's own."""
+"""The contracts of objectives, for all names in `objectives.__all__` and for callables that a user writes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ def data(n=12):
 
 
 def linear(likelihood=NOISE):
-    """The smallest network that has a KL: each test compiles a training program, and most of that is per tensor."""
+    """Build the smallest network with a KL, since a training program costs compile time per tensor."""
     return dq.Sequential(dq.BayesianLinear(3, 1, use_bias=False, rngs=nnx.Rngs(0)), likelihood=likelihood)
 
 
@@ -37,7 +37,7 @@ def own_function(model, x, y, *, key, step=0):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class OwnPytree:
-    """The same with a number in it that is a leaf."""
+    """The same objective with its number as a leaf."""
 
     num_data: Any
 
@@ -46,7 +46,7 @@ class OwnPytree:
         return nll + kl / self.num_data, dq.ELBOTerms(nll=nll, kl=kl)
 
 
-# How to build one of each; an objective without a row fails `test_every_objective_has_a_row`.
+# One of each objective. An objective without a row fails `test_every_objective_has_a_row`.
 OBJECTIVES = {
     "ELBO": lambda: dq.ELBO(12),
     "DocumentedELBO": lambda: dq.DocumentedELBO(3, 1 / 4),
@@ -61,17 +61,21 @@ def test_every_objective_has_a_row():
 
 
 def by_hand(objective, key, batch_size=4):
-    """An epoch in the order of `train_epoch`, by optax alone."""
+    """Train for an epoch in the order of `train_epoch`, by optax alone."""
     x, y = data()
     order_key, step_key = jax.random.split(key)
     order = np.asarray(jax.random.permutation(order_key, len(x))).reshape(-1, batch_size)
-    model, opt_state = linear(), OPTIMIZER.init(linear())
-    for step, (rows, k) in enumerate(zip(order, jax.random.split(step_key, len(order) + 1), strict=False)):
-        grads = jax.grad(lambda m, rows=rows, k=k, step=step: objective(m, x[rows], y[rows], key=k, step=step)[0])(
-            model
-        )
+
+    @jax.jit
+    def take_step(model, opt_state, x, y, key, step):
+        grads = jax.grad(lambda m: objective(m, x, y, key=key, step=step)[0])(model)
         updates, opt_state = OPTIMIZER.update(grads, opt_state)
-        model = optax.apply_updates(model, updates)
+        return optax.apply_updates(model, updates), opt_state
+
+    model, opt_state = linear(), OPTIMIZER.init(linear())
+    keys = jax.random.split(step_key, len(order) + 1)
+    for step, (rows, key) in enumerate(zip(order, keys, strict=False)):
+        model, opt_state = take_step(model, opt_state, x[rows], y[rows], key, step)
     return model
 
 
@@ -83,9 +87,14 @@ def assert_close(a, b):
 @objective_contract
 def test_the_loss_of_a_step_is_the_objectives_to_the_last_bit(objective, key):
     x, y = data()
-    loss, terms = objective(linear(), x, y, key=key)
-    state = dq.TrainState.create(linear(), OPTIMIZER)
-    _, of_step = dq.train_step(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER)
+
+    @jax.jit
+    def both(model):
+        state = dq.TrainState.create(model, OPTIMIZER)
+        _, of_step = dq.train_step(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER)
+        return of_step, objective(model, x, y, key=key)
+
+    of_step, (loss, terms) = both(linear())
     np.testing.assert_array_equal(of_step.loss, loss)
     np.testing.assert_array_equal((of_step.nll, of_step.kl), (terms.nll, terms.kl))
 
@@ -93,12 +102,17 @@ def test_the_loss_of_a_step_is_the_objectives_to_the_last_bit(objective, key):
 @objective_contract
 def test_an_epoch_is_optax_on_the_objective(objective, key):
     x, y = data()
-    state = dq.TrainState.create(linear(), OPTIMIZER)
-    state, history = dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4)
+
+    @jax.jit
+    def epoch(state):
+        return dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4)
+
+    state, history = epoch(dq.TrainState.create(linear(), OPTIMIZER))
     assert_close(state.model, by_hand(objective, key))
     assert history.loss.shape == (3,)
 
 
+@pytest.mark.slow
 @objective_contract
 def test_it_trains_through_fit_by_arrays_and_by_batches_in_every_way(objective, key, monkeypatch):
     x, y = data()
@@ -116,6 +130,7 @@ def test_it_trains_through_fit_by_arrays_and_by_batches_in_every_way(objective, 
     assert scored.history["val_nll"].shape == (3,)
 
 
+@pytest.mark.slow
 @objective_contract
 def test_it_trains_many_seeds_in_one_program(objective, key):
     x, y = data()
@@ -124,27 +139,28 @@ def test_it_trains_many_seeds_in_one_program(objective, key):
         state = dq.TrainState.create(linear(), OPTIMIZER)
         return dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4)[0]
 
-    keys = jax.random.split(key, 2)
+    keys, alone = jax.random.split(key, 2), jax.jit(one_seed)
     many = jax.jit(jax.vmap(one_seed))(keys)
     for i in range(2):
-        assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], many.params), one_seed(keys[i]).params)
+        assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], many.params), alone(keys[i]).params)
 
 
 def counted(step):
-    """The step under jit, with the objective as an argument, and how often it was traced."""
+    """Return the step under jit, with the objective as an argument, and the list of its traces."""
     traces = []
 
     @jax.jit
-    def run(state, objective, key):
+    def jitted(state, objective, key):
         traces.append(1)
         return step(state, objective, key)
 
-    return run, traces
+    return jitted, traces
 
 
 def test_other_numbers_and_other_warm_ups_are_one_trace_and_other_draws_one_more(key):
     x, y = data()
-    run, traces = counted(lambda s, o, k: dq.train_step(s, x, y, key=k, objective=o, optimizer=OPTIMIZER)[1].loss)
+    loss, traces = counted(lambda s, o, k: dq.train_step(s, x, y, key=k, objective=o, optimizer=OPTIMIZER)[1].loss)
+    expected = jax.jit(lambda objective, key: objective(linear(), x, y, key=key)[0])
     state = dq.TrainState.create(linear(), OPTIMIZER)
     for first, second in (
         (dq.ELBO(12), dq.ELBO(77, 0.5)),
@@ -154,12 +170,12 @@ def test_other_numbers_and_other_warm_ups_are_one_trace_and_other_draws_one_more
     ):
         traces.clear()
         for objective in (first, second):
-            np.testing.assert_allclose(run(state, objective, key), objective(linear(), x, y, key=key)[0], rtol=1e-6)
+            np.testing.assert_allclose(loss(state, objective, key), expected(objective, key), rtol=1e-6)
         assert len(traces) == 1
     traces.clear()
     for mc_samples in (1, 2, 2, 1):
-        run(state, dq.ELBO(12, mc_samples=mc_samples), key)
-    assert len(traces) == 1  # One draw was traced above.
+        loss(state, dq.ELBO(12, mc_samples=mc_samples), key)
+    assert len(traces) == 1  # A single draw was traced above.
 
 
 def test_another_warm_up_or_weight_does_not_recompile_fit(key):
@@ -176,7 +192,7 @@ def test_another_warm_up_or_weight_does_not_recompile_fit(key):
         dq.fit(linear(), x, y, objective=dq.ELBO(kl_weight=first, log_likelihood=log_likelihood), **options)
         traces.clear()
         dq.fit(linear(), x, y, objective=dq.ELBO(kl_weight=second, log_likelihood=log_likelihood), **options)
-        assert traces == [(12, 1)]  # The check of the targets; no program.
+        assert traces == [(12, 1)]  # The check of the targets, without a compilation.
 
 
 def test_a_sweep_over_the_weight_and_the_size_is_vmapped(key):
@@ -187,25 +203,29 @@ def test_a_sweep_over_the_weight_and_the_size_is_vmapped(key):
         return dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4)[1].loss
 
     weights, sizes = jnp.array([0.1, 1.0]), jnp.array([12.0, 50.0])
-    swept = jax.vmap(train)(weights, sizes)
+    swept, alone = jax.jit(jax.vmap(train))(weights, sizes), jax.jit(train)
     for i in range(2):
-        np.testing.assert_allclose(swept[i], train(weights[i], sizes[i]), rtol=1e-5)
+        np.testing.assert_allclose(swept[i], alone(weights[i], sizes[i]), rtol=1e-5)
 
 
 def test_the_number_of_examples_is_filled_in_from_arrays_and_refused_elsewhere(key):
     x, y = data()
     state = dq.TrainState.create(linear(), OPTIMIZER)
-    epoch = lambda objective: dq.train_epoch(
-        state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4
-    )
-    np.testing.assert_array_equal(epoch(dq.ELBO())[1].loss, epoch(dq.ELBO(12))[1].loss)
-    assert not np.allclose(epoch(dq.ELBO(50))[1].loss, epoch(dq.ELBO(12))[1].loss)
+
+    @jax.jit
+    def losses(objective):
+        return dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4)[1].loss
+
+    twelve = losses(dq.ELBO(12))
+    np.testing.assert_array_equal(losses(dq.ELBO()), twelve)
+    assert not np.allclose(losses(dq.ELBO(50)), twelve)
     with pytest.raises(ValueError, match=r"Expected num_data .* as in ELBO\(num_data=N\); got None"):
         dq.ELBO()(linear(), x, y, key=key)
     with pytest.raises(ValueError, match="Expected num_data"):
         dq.train_step(state, x, y, key=key, objective=dq.ELBO(), optimizer=OPTIMIZER)
 
 
+@pytest.mark.slow
 def test_validation_is_scored_by_the_objectives_likelihood_else_by_the_models(key):
     x, y = data()
     options = dict(key=key, optimizer=OPTIMIZER, epochs=1, validation_data=(x, y))
@@ -223,7 +243,10 @@ def test_validation_is_scored_by_the_objectives_likelihood_else_by_the_models(ke
 def test_what_is_no_objective_is_refused(key):
     x, y = data()
     state = dq.TrainState.create(linear(), OPTIMIZER)
-    step = lambda objective: dq.train_step(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER)
+
+    def step(objective):
+        return dq.train_step(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER)
+
     with pytest.raises(TypeError, match=r"Expected objective to return \(loss, ELBOTerms\); got"):
         step(lambda model, x, y, *, key, step: model.kl())
     with pytest.raises(TypeError, match="Expected objective to be an instance, such as ELBO"):

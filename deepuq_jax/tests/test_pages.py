@@ -1,4 +1,4 @@
-"""The programs of the README and of the pages in docs/ run as they stand, one after the other."""
+"""The programs of the pages in docs/ run as they stand, one after the other."""
 
 import re
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/training.md", "docs/trust.md", "docs/likelihoods.md"]
+PAGES = ["docs/training.md", "docs/trust.md", "docs/likelihoods.md"]
 
 
 def programs(page):
-    """The Python programs on a page, in order."""
+    """Return the Python programs on a page, in order."""
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
 
 
@@ -22,9 +22,10 @@ def lenient_rank_promotion():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="an installed package has no docs beside it")
 @pytest.mark.usefixtures("lenient_rank_promotion")
-@pytest.mark.parametrize("name", PAGES[1:])
+@pytest.mark.parametrize("name", PAGES)
 def test_every_program_of_a_page_runs(name, capsys):
     names: dict = {}
     for program in programs(ROOT / name):

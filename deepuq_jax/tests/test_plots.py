@@ -1,4 +1,4 @@
-"""The figures hold what they should, at the values they should."""
+"""The figures show the right elements at the right values."""
 
 import sys
 
@@ -19,13 +19,15 @@ MEAN, EPISTEMIC, ALEATORIC = np.array([1.0, -1, 0, 2]), np.array([4.0, 1, 0.25, 
 
 
 def regression(aleatoric=True):
-    column = lambda values: jnp.asarray(values)[:, None]
+    def column(values):
+        return jnp.asarray(values)[:, None]
+
     noise = dict(aleatoric_var=column(ALEATORIC), total_var=column(EPISTEMIC + ALEATORIC)) if aleatoric else {}
     return UQResult(mean=column(MEAN), epistemic_var=column(EPISTEMIC), **noise)
 
 
 def band(ax, label):
-    """(x, lower, upper) of the band of that name."""
+    """Return x, lower and upper end of the band with that label."""
     (found,) = [area for area in ax.collections if area.get_label().startswith(label)]
     points = found.get_paths()[0].vertices
     x = np.unique(points[:, 0])
@@ -75,7 +77,7 @@ def classification(n, classes=3, seed=0):
 
 
 def contents(part):
-    """[(image, heights, colours)] of a row of the figure."""
+    """Return the image, bar heights and colours of each column in a row of the figure."""
     tops = [ax for ax in part.axes if ax.get_images()]
     bottoms = [ax for ax in part.axes if ax.patches]
     return [

@@ -1,4 +1,4 @@
-"""Posteriors over one tensor and over any pytree."""
+"""Posteriors over a tensor and over a pytree."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from deepuq_jax.tests import tolerances
 
 
 class UniformPrior:
-    """A prior with no closed form: log p = 0 everywhere."""
+    """A prior without a closed-form KL, with log p = 0 everywhere."""
 
     def log_prob(self, w):
         return jnp.zeros(())

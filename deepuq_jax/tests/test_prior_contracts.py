@@ -1,4 +1,4 @@
-"""What every prior must do: run over `priors.__all__`, so that a newcomer is tested unasked."""
+"""The contracts of priors, for all classes in `priors.__all__`."""
 
 import dataclasses
 import inspect
@@ -27,14 +27,14 @@ def one_weight():
 
 
 def density_of(prior, q):
-    """log p of each of an array of weights, of the prior as it is for the posterior q."""
+    """Return the log density of single weights under the prior that is resolved for q."""
     prior = prior.resolve(q.mu, q.rho)
     return jax.jit(jax.vmap(lambda w: prior.log_prob(w[None])))
 
 
 @prior_contract
 def test_prior_log_prob_integrates_to_one(prior_class, x64):
-    # w = 1e-4 sinh(t) is fine around 0, where a prior may have a peak or a kink, and reaches far into the tails.
+    # The grid w = 1e-4 sinh(t) is fine around 0, where a prior may have a peak, and reaches far into the tails.
     log_density = density_of(prior_class(), one_weight())
     for sign in (-1, 1):
         t = np.linspace(0, 20, 20_001)
@@ -56,13 +56,14 @@ def test_prior_kl_is_the_integral(prior_class, x64):
         assert "no closed form" in prior_class.__doc__
         with pytest.raises(dq.KeyRequiredError):
             q.kl(prior)
-    # The estimate at a draw, which is all that there is without a closed form, has that mean for every prior.
+    # The estimate at a draw has this mean for every prior, with or without a closed form.
     estimator = dataclasses.replace(q, kl_rule=AtDraw())
     estimates = jax.jit(jax.vmap(lambda k: estimator.kl(prior, key=k)))(jax.random.split(jax.random.key(0), 20_000))
     error = float(estimates.std()) / np.sqrt(estimates.size)
     assert abs(float(estimates.mean()) - exact) < tolerances.STANDARD_ERRORS * error
 
 
+@pytest.mark.slow
 @prior_contract
 def test_prior_is_static_with_numbers_and_carried_with_arrays(prior_class, key):
     if getattr(prior_class, "is_learned", False):
@@ -70,7 +71,10 @@ def test_prior_is_static_with_numbers_and_carried_with_arrays(prior_class, key):
         return
     assert jax.tree.leaves(prior_class()) == []
     assert hash(prior_class()) == hash(prior_class())
-    kl = lambda prior: dq.BayesianLinear(2, 1, prior=prior, rngs=nnx.Rngs(0)).kl(key)
+
+    def kl(prior):
+        return dq.BayesianLinear(2, 1, prior=prior, rngs=nnx.Rngs(0)).kl(key)
+
     for field in prior_class.SCALES:
         layer = dq.BayesianLinear(2, 1, prior=prior_class(**{field: jnp.asarray(0.3)}), rngs=nnx.Rngs(0))
         params, rest = dq.partition(layer)
@@ -93,7 +97,7 @@ def test_prior_refuses_a_bad_scale(prior_class, value):
 
 @prior_contract
 def test_prior_trains_in_a_model(prior_class, key):
-    """Compiled, with finite gradients for every parameter, over a draw too wide and too narrow for the prior."""
+    """The compiled gradients are finite for every parameter, also for extreme posteriors."""
     model, x = dq.BayesianLinear(3, 2, prior=prior_class(), sigma_init=1e-4, rngs=nnx.Rngs(0)), numbers(5, 3)
     params, rest = dq.partition(model)
 

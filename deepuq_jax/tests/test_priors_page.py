@@ -1,4 +1,4 @@
-"""The programs of docs/priors.md, one after the other, do what they say there; most train to a score on digits."""
+"""The programs of docs/priors.md run one after the other, and those that train reach a score on digits."""
 
 import pytest
 
@@ -10,6 +10,7 @@ PAGE = OTHER_PAGE.with_name("priors.md")
 pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="an installed package has no docs beside it")
 
 
+@pytest.mark.slow
 def test_every_program_reaches_a_sensible_score():
     pytest.importorskip("sklearn")
     (_, shared), *ways = programs(PAGE)

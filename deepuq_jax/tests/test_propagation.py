@@ -1,4 +1,4 @@
-"""Moment propagation against quadrature and exact variances; antithetic draws."""
+"""Moment propagation against exact moments, and antithetic draws."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ PRIOR = dq.GaussianPrior(sigma=1.0)
 
 
 def exact_relu_moments(mean, var):
-    """By the textbook form in 60 digits, where its cancellation does no harm."""
+    """Return the moments by the textbook form in 60 digits, where its cancellation does no harm."""
     with mpmath.workdps(60):
         mean, std = mpmath.mpf(float(mean)), mpmath.sqrt(float(var))
         a = mean / std
@@ -29,7 +29,7 @@ def test_relu_moments_hold_over_decades(dtype):
     means, variances = means.astype(dtype), variances.astype(dtype)
     mean, var = jax.jit(relu_moments)(means, variances)
     expected = np.array([exact_relu_moments(m, v) for m, v in zip(means, variances, strict=True)])
-    # Below the mean's five deviations the terms cancel: an ulp of the inputs' variance is the unit there.
+    # Where the mean is far below 0 the terms cancel, and an ulp of the input's variance is the unit.
     slack = tolerances.CLOSED_FORM[dtype.name]
     np.testing.assert_array_less(np.abs(mean - expected[:, 0]), slack * (np.abs(expected[:, 0]) + np.sqrt(variances)))
     np.testing.assert_array_less(np.abs(var - expected[:, 1]), slack * (expected[:, 1] + variances))
@@ -61,12 +61,13 @@ def trained(hidden, likelihood, key):
     return dq.fit(model, x, jnp.sin(3 * x[:, :1]), key=key, epochs=60, batch_size=64).model, x
 
 
+@pytest.mark.slow
 def test_its_error_against_draws_is_what_the_docs_say(key):
     model, x = trained((50,), dq.Gaussian(0.1), key)
     moments = dq.predict_vi_uq(model, x, method="moments")
     draws = dq.predict_vi_uq(model, x, key=key, n_samples=2000)
     std = np.sqrt(draws.epistemic_var)
-    # 3 % of the standard deviation, and the draws' own error beside it.
+    # The docs say 3 % of the standard deviation; the error of the draws is added.
     own = tolerances.STANDARD_ERRORS / np.sqrt(2 * 2000)
     np.testing.assert_allclose(np.sqrt(moments.epistemic_var), std, rtol=0.03 + own)
     np.testing.assert_array_less(np.abs(moments.mean - draws.mean), (0.05 + own) * std)
@@ -105,7 +106,10 @@ def test_what_moments_cannot_do_is_refused(key):
 def test_opposite_draws_cancel_what_is_linear_in_the_noise(estimator, key):
     layer = dq.BayesianLinear(3, 2, estimator=estimator, sigma_init=0.5, rngs=nnx.Rngs(0))
     x = jax.random.normal(key, (4, 3))
-    linear = lambda outputs, y: outputs.sum(axis=1)
+
+    def linear(outputs, y):
+        return outputs.sum(axis=1)
+
     options = dict(key=key, num_data=4, log_likelihood=linear, kl_weight=0.0, mc_samples=2)
     loss, _ = dq.negative_elbo(layer, x, jnp.zeros(4), antithetic=True, **options)
     np.testing.assert_allclose(loss, -jnp.mean(linear(layer(x), None)), rtol=1e-5)
@@ -115,17 +119,21 @@ def test_opposite_draws_cancel_what_is_linear_in_the_noise(estimator, key):
     np.testing.assert_allclose(result.mean, layer(x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_antithetic_draws_go_through_fit_and_refuse_what_they_cannot_do(key):
     layer = dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0))
     x, y = jnp.ones((4, 2)), jnp.ones((4, 1))
-    fitted = lambda antithetic: dq.fit(
-        layer,
-        x,
-        y,
-        key=key,
-        objective=dq.ELBO(log_likelihood=dq.Gaussian(0.1), mc_samples=2, antithetic=antithetic),
-        epochs=2,
-    )
+
+    def fitted(antithetic):
+        return dq.fit(
+            layer,
+            x,
+            y,
+            key=key,
+            objective=dq.ELBO(log_likelihood=dq.Gaussian(0.1), mc_samples=2, antithetic=antithetic),
+            epochs=2,
+        )
+
     assert fitted(True).history["loss"][0] != fitted(False).history["loss"][0]
     with pytest.raises(ValueError, match="Expected the number of draws to be even with antithetic=True; got 1"):
         dq.negative_elbo(layer, x, y, key=key, num_data=4, log_likelihood=dq.Gaussian(0.1), antithetic=True)

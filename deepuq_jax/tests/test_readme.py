@@ -1,4 +1,4 @@
-"""The README's programs do what it says there."""
+"""The programs of the README run, and the first of them predicts well."""
 
 import json
 import os
@@ -17,6 +17,7 @@ print(json.dumps({"probs": result.probs.tolist(), "y": y[1400:].tolist()}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not README.exists(), reason="an installed package has no README beside it")
 def test_the_ten_lines_give_an_accurate_and_calibrated_prediction():
     pytest.importorskip("sklearn")
@@ -24,7 +25,7 @@ def test_the_ten_lines_give_an_accurate_and_calibrated_prediction():
     program, *others = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
     assert sum(bool(line) and not line.startswith(("import", "from")) for line in program.splitlines()) <= 10
     assert len(others) == 3
-    # As its reader runs it: with all of XLA's optimizations, which pay in ten thousand steps.
+    # The reader runs it with all of XLA's optimizations, which pay off over ten thousand steps.
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     command = [sys.executable, "-c", "".join([program, _REPORT, *others])]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -34,9 +35,9 @@ def test_the_ten_lines_give_an_accurate_and_calibrated_prediction():
     probs, y = found["probs"], found["y"]
     accuracy = float((probs.argmax(1) == y).mean())
     assert float(printed[0]) == pytest.approx(accuracy, abs=1e-6)
-    # The last images are by other writers than the first: a network without uncertainty has about 0.92 here.
+    # The last images are by other writers than the first, so a network without uncertainty has about 0.92.
     assert accuracy > 0.88
     nll = -np.log(probs[np.arange(len(y)), y]).mean()
     assert nll < 0.4
-    # Mean confidence beside accuracy: calibrated in the large.
+    # The mean confidence is near the accuracy.
     assert abs(probs.max(axis=1).mean() - accuracy) < 0.1

@@ -1,4 +1,4 @@
-"""The regressors beyond the contracts: start to finish by their own likelihood, activations by name, refusals."""
+"""Regressors beyond the contracts: learned noise, activations by name, and refused input."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def rngs():
     return nnx.Rngs(0)
 
 
-# For keywords that the type checker would refuse.
+# This name takes keywords that the type checker would refuse.
 ANY_REGRESSOR: Any = dq.MultiOutputBayesByBackpropRegressor
 HETEROSCEDASTIC = [
     lambda outputs: dq.HeteroscedasticBayesByBackpropRegressor(3, (4,), outputs, rngs=rngs()),
@@ -51,11 +51,12 @@ def test_outputs_are_means_and_then_raw_variances(make):
     expected = 0.5 * ((np.asarray(target, float) - np.asarray(mean, float)) ** 2 / variance + np.log(variance)).sum()
     np.testing.assert_allclose(model.nll(prediction, target), expected, rtol=1e-5)
     doubled = model.nll(jnp.tile(prediction, (2, 1)), jnp.tile(target, (2, 1)))
-    np.testing.assert_allclose(doubled, expected, rtol=1e-5)  # a mean over the batch
+    np.testing.assert_allclose(doubled, expected, rtol=1e-5)  # The NLL is a mean over the batch.
 
 
+@pytest.mark.slow
 def test_learned_noise_is_learned(key):
-    """Two noise levels, one on each side of zero: the predicted ones come near them."""
+    """The predicted noise comes near the two true levels, one on each side of zero."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, size=(4096, 1)).astype(np.float32)
     true = np.where(x > 0, 0.5, 0.1)
@@ -68,6 +69,7 @@ def test_learned_noise_is_learned(key):
     assert 0.05 < low < 0.2 < 0.35 < high < 0.65
 
 
+@pytest.mark.slow
 def test_noise_learned_for_all_inputs_comes_near_the_true_one_of_each_target(key):
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, size=(2048, 1)).astype(np.float32)
@@ -79,7 +81,7 @@ def test_noise_learned_for_all_inputs_comes_near_the_true_one_of_each_target(key
     result = dq.predict_vi_uq(trained, jnp.asarray([[-0.5], [0.5]]), key=key, aleatoric_var=9.0)
     std = np.sqrt(np.asarray(result.aleatoric_var))
     np.testing.assert_array_equal(std[0], std[1])
-    # Where the ELBO is stationary the variance is E[(y - f)^2], the posterior's spread included.
+    # Where the ELBO is stationary, the variance is E[(y - f)^2], which includes the spread of the posterior.
     means = jax.vmap(lambda k: trained.split_prediction(trained(x, key=k))[0])(jax.random.split(key, 50))
     np.testing.assert_allclose(std[0] ** 2, jnp.mean((means - y[None]) ** 2, axis=(0, 1)), rtol=0.1)
     np.testing.assert_allclose(std[0], true, rtol=0.3)
@@ -99,7 +101,9 @@ def test_learned_noise_is_an_ordinary_parameter_of_the_likelihood_alone(key):
     _, terms = dq.negative_elbo(model, x, y, key=key, num_data=5)
     expected = -stats.norm.logpdf(y, mean, 1.0).sum(axis=1).mean()
     np.testing.assert_allclose(terms.nll, expected, rtol=1e-5)
-    _, terms = dq.vi_elbo_step(model, x, y, 2, key=key, criterion=lambda outputs, y: 1e9)  # its own comes first
+    _, terms = dq.vi_elbo_step(
+        model, x, y, 2, key=key, criterion=lambda outputs, y: 1e9
+    )  # The likelihood of the model comes first.
     np.testing.assert_allclose(terms.nll, expected - np.log(2 * np.pi), rtol=1e-5)
     around = dq.Sequential(
         dq.BayesianLinear(3, 2, rngs=rngs()), dq.LearnedNoise(2), likelihood=dq.HomoscedasticGaussian()

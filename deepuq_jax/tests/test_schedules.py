@@ -1,4 +1,4 @@
-"""Weights of the KL: their shapes, that an epoch of them is the ELBO, and what a temperature targets."""
+"""Schedules of the KL weight: their shapes, their sum over an epoch, and the effect of a temperature."""
 
 import jax
 import jax.numpy as jnp
@@ -33,10 +33,10 @@ def test_the_weights_of_an_epoch_are_one_kl(num_data, batch_size):
     weights = values(schedules.per_minibatch(num_data, batch_size), 2 * batches).reshape(2, batches)
     np.testing.assert_array_equal(*weights)
     sizes = np.diff([*range(0, num_data, batch_size), num_data])
-    # loss of batch j, weighted by its size: weight_j KL / num_data * size_j, in all KL.
+    # Batch j adds weight_j KL / num_data * size_j to the loss of the epoch, and the sum is KL.
     shares = weights[0].astype(float) * sizes / num_data
     np.testing.assert_allclose(shares.sum(), 1.0, rtol=1e-5)
-    # Each is half of the one before; powers of 2 beyond 2^-126 are 0 in float32.
+    # Each is half of the previous one. Powers of 2 beyond 2^-126 are 0 in float32.
     np.testing.assert_allclose(shares[1:100], shares[:-1][:99] / 2, rtol=1e-5)
 
 
@@ -46,7 +46,7 @@ def test_fit_follows_a_schedule_and_does_not_compile_it_anew(key):
     objective = dq.ELBO(kl_weight=schedules.per_minibatch(10, 4), log_likelihood=dq.Gaussian(1.0))
     options = dict(key=key, epochs=1, batch_size=4, objective=objective, optimizer=optax.sgd(0.0))
     history = dq.fit(model, x, x, **options).history
-    # With a KL that does not move an epoch's loss is that of the exact ELBO.
+    # The KL does not move, so the loss of an epoch is that of the exact ELBO.
     np.testing.assert_allclose(history["loss"], history["nll"] + history["kl"] / 10, rtol=1e-5)
 
 
@@ -72,23 +72,32 @@ def test_other_numbers_are_one_compilation_and_the_same_weights(one, other):
 
 
 def test_a_temperature_targets_the_cold_posterior():
-    """One weight, y ~ N(w x, s^2): at kl_weight = T the best q has precision 1/sigma_p^2 + sum x^2 / (T s^2)."""
+    """For one weight and y ~ N(w x, s^2), the best q at kl_weight = T has precision 1/sigma_p^2 + sum x^2 / (T s^2)."""
     x = jnp.linspace(-1, 1, 8)[:, None]
     temperature, noise, scale = 0.25, 0.5, 2.0
     y = 1.5 * x
     precision = 1 / scale**2 + float((x**2).sum()) / (temperature * noise**2)
     mean = float((x * y).sum()) / (temperature * noise**2) / precision
     rho = dq.functional.rho_from_sigma(jnp.full((1, 1), precision**-0.5))
+
     # E_q of the squared error in closed form, since its draws would only blur the minimum.
-    expected_nll = lambda q: jnp.mean((y - x * q.mu) ** 2 + (x * q.sigma) ** 2) / (2 * noise**2)
+    def expected_nll(q):
+        return jnp.mean((y - x * q.mu) ** 2 + (x * q.sigma) ** 2) / (2 * noise**2)
+
     weight = schedules.linear(1, temperature=temperature)(5)
-    loss = lambda q: expected_nll(q) + weight * q.kl(dq.GaussianPrior(sigma=scale)) / 8
+
+    def loss(q):
+        return expected_nll(q) + weight * q.kl(dq.GaussianPrior(sigma=scale)) / 8
+
     grads = jax.grad(loss)(dq.GaussianPosterior(jnp.full((1, 1), mean), rho))
     np.testing.assert_allclose([grads.mu, grads.rho], 0.0, atol=1e-5)
     # Both sharpened, as Wenzel et al. have it: the same T, and the prior's scale times sqrt(T).
     precision = (1 / scale**2 + float((x**2).sum()) / noise**2) / temperature
     mean = float((x * y).sum()) / (temperature * noise**2) / precision
-    loss = lambda q: expected_nll(q) + weight * q.kl(dq.GaussianPrior(sigma=scale * temperature**0.5)) / 8
+
+    def loss(q):
+        return expected_nll(q) + weight * q.kl(dq.GaussianPrior(sigma=scale * temperature**0.5)) / 8
+
     rho = dq.functional.rho_from_sigma(jnp.full((1, 1), precision**-0.5))
     grads = jax.grad(loss)(dq.GaussianPosterior(jnp.full((1, 1), mean), rho))
     np.testing.assert_allclose([grads.mu, grads.rho], 0.0, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Simulation-based calibration: uniform ranks for the library's own fit where it can be exact, faults caught."""
+"""Simulation-based calibration: ranks are uniform for an exact fit, and faults are caught."""
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,12 @@ import deepuq_jax as dq
 from deepuq_jax import diagnostics
 
 NOISE, N, D = 0.8, 12, 3
-# A false alarm once in a thousand times, shared among the parameters.
+# The probability of a false alarm, which the parameters share.
 ALARM = 1e-3
 
 
 def design():
-    """Orthogonal columns of different lengths: the exact posterior factorises, with a scale of its own for each."""
+    """Return orthogonal columns of different lengths, so that the exact posterior factorises."""
     columns = np.linalg.qr(np.random.default_rng(0).normal(size=(N, D)))[0]
     return jnp.asarray(columns * np.array([0.5, 1.5, 4.0]), jnp.float32)
 
@@ -30,7 +30,7 @@ def simulate(key):
 
 
 def infer(y, *, key, n_draws):
-    """A layer trained by `train_step`; its posterior, and the same made wrong in three ways."""
+    """Draw from the posterior of a layer trained by `train_step`, and from three faulty versions of it."""
     steps, optimizer = 800, optax.adam(optax.cosine_decay_schedule(0.05, 800))
     prior, zeros = dq.GaussianPrior(0.0, 1.0), nnx.initializers.zeros_init()
     options = dict(use_bias=False, prior=prior, kernel_init=zeros, sigma_init=0.3, rngs=nnx.Rngs(0))
@@ -47,7 +47,10 @@ def infer(y, *, key, n_draws):
     q = state.model.kernel_posterior.get_value()
     noise = q.draw_noise(key=draw_key, shape=(n_draws,))[..., 0]
     mu, sigma = q.mu[None, :, 0], q.sigma[None, :, 0]
-    scaled = lambda scale, shift=0.0: mu + shift * sigma + scale * sigma * noise
+
+    def scaled(scale, shift=0.0):
+        return mu + shift * sigma + scale * sigma * noise
+
     return {"as trained": scaled(1.0), "narrow": scaled(0.7), "wide": scaled(1.4), "shifted": scaled(1.0, 0.4)}
 
 
@@ -56,23 +59,26 @@ def result():
     return dq.diagnostics.simulation_based_calibration(simulate, infer, key=jax.random.key(0), n_simulations=400)
 
 
+@pytest.mark.slow
 def test_ranks_are_uniform_where_mean_field_is_exact(result):
     assert result.ranks["as trained"].shape == (400, D)
     assert (np.asarray(result.p_value()["as trained"]) > ALARM / D).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["narrow", "wide", "shifted"])
 def test_a_wrong_scale_or_mean_is_caught_in_every_weight(result, fault):
     assert (np.asarray(result.p_value()[fault]) < 1e-4).all()
 
 
+@pytest.mark.slow
 def test_the_shape_of_the_histogram_tells_what_is_wrong(result):
     counts = {name: np.asarray(part).sum(axis=1) for name, part in result.histogram().items()}
     assert all(part.sum() == 400 * D for part in counts.values())
     ends, middle = lambda c: c[0] + c[-1], lambda c: c[4] + c[5]
     assert ends(counts["narrow"]) > 1.5 * middle(counts["narrow"])
     assert middle(counts["wide"]) > 1.5 * ends(counts["wide"])
-    assert counts["shifted"][0] > 1.5 * counts["shifted"][-1]  # Draws too high: few lie below the truth.
+    assert counts["shifted"][0] > 1.5 * counts["shifted"][-1]  # The draws are too high, so few lie below the truth.
 
 
 def test_p_value_is_scipys_chi_square():
@@ -83,8 +89,12 @@ def test_p_value_is_scipys_chi_square():
 
 
 def test_ranks_do_not_depend_on_the_batches():
-    gaussian = lambda key: (jax.random.normal(key), jnp.zeros(()))
-    draws = lambda data, *, key, n_draws: jax.random.normal(key, (n_draws,))
+    def gaussian(key):
+        return (jax.random.normal(key), jnp.zeros(()))
+
+    def draws(data, *, key, n_draws):
+        return jax.random.normal(key, (n_draws,))
+
     options = dict(key=jax.random.key(0), n_simulations=25, n_draws=9)
     one, other = (
         diagnostics.simulation_based_calibration(gaussian, draws, batch_size=size, **options) for size in (25, 4)
@@ -95,8 +105,12 @@ def test_ranks_do_not_depend_on_the_batches():
 
 
 def test_bad_arguments_are_refused():
-    gaussian = lambda key: (jax.random.normal(key, (2,)), jnp.zeros(()))
-    wrong = lambda data, *, key, n_draws: jax.random.normal(key, (n_draws,))
+    def gaussian(key):
+        return (jax.random.normal(key, (2,)), jnp.zeros(()))
+
+    def wrong(data, *, key, n_draws):
+        return jax.random.normal(key, (n_draws,))
+
     with pytest.raises(ValueError, match="Expected draws of infer"):
         diagnostics.simulation_based_calibration(gaussian, wrong, key=jax.random.key(0))
     with pytest.raises(ValueError, match="Expected n_draws"):

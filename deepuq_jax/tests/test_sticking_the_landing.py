@@ -1,4 +1,4 @@
-"""The gradient along the path alone: its mean is that of the ELBO, its variance 0 where q is the posterior."""
+"""The path gradient has the mean of the ELBO's gradient, and no variance where q is the posterior."""
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,13 @@ from deepuq_jax.posterior import AtDraw
 from deepuq_jax.tests import tolerances
 
 NOISE = dq.Gaussian(0.5)
-# Orthogonal columns, so that the posterior of the weights is a product and q can be it.
+# The columns are orthogonal, so the posterior of the weights is a product, and q can equal it.
 X = jnp.array([[1.0, 1.0, 1.0], [1.0, -1.0, 1.0], [1.0, 1.0, -1.0], [1.0, -1.0, -1.0]])
 Y = jnp.array([[1.0], [-2.0], [0.5], [3.0]])
 
 
 def at_the_posterior():
-    """A linear model whose q is the exact posterior under N(0, 2^2) weights and noise of 0.5."""
+    """Build a linear model whose q is the exact posterior for weights N(0, 2^2) and noise 0.5."""
     precision = 1 / 2.0**2 + 4 / 0.5**2
     mean = (X.T @ Y) / 0.5**2 / precision
     return dq.bayesianize(
@@ -27,17 +27,22 @@ def at_the_posterior():
 
 
 def gradients(model, key, n, **options):
-    """Gradients of all parameters at n draws, [n, parameters]."""
+    """Return the gradients of all parameters at n draws, [n, parameters]."""
     params, rest = dq.partition(model)
-    loss = lambda params, key: dq.negative_elbo(dq.combine(params, rest), X, Y, key=key, num_data=4, **options)[0]
-    flat = lambda key: jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(jax.grad(loss)(params, key))])
+
+    def loss(params, key):
+        return dq.negative_elbo(dq.combine(params, rest), X, Y, key=key, num_data=4, **options)[0]
+
+    def flat(key):
+        return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(jax.grad(loss)(params, key))])
+
     return np.asarray(jax.jit(jax.vmap(flat))(jax.random.split(key, n)), np.float64)
 
 
 def test_the_gradient_has_no_variance_at_the_posterior(key):
     stuck = gradients(at_the_posterior(), key, 100, sticking_the_landing=True)
     plain = gradients(at_the_posterior(), key, 100)
-    # Every term of it is of the size of the plain gradient's spread, about 1: what is left is their rounding.
+    # Its terms are as large as the spread of the plain gradient, about 1, so only their rounding is left.
     assert plain.std(axis=0).min() > 0.05
     np.testing.assert_allclose(stuck, 0.0, atol=1e-4)
 
@@ -67,7 +72,7 @@ def test_fit_takes_it_and_gives_back_a_plain_model(key):
     model = at_the_posterior()
     result = dq.fit(model, X, Y, key=key, epochs=20, batch_size=4, objective=dq.ELBO(sticking_the_landing=True))
     assert jax.tree.structure(result.model) == jax.tree.structure(model)
-    # The history has the KL of each draw; the model's own is in closed form again.
+    # The history has the KL of each draw, and the KL of the model is in closed form again.
     assert np.unique(result.history["kl"]).size == 20
     np.testing.assert_allclose(result.model.kl(), model.kl(), rtol=0.1)
 

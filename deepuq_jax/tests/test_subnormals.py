@@ -1,6 +1,6 @@
-"""Standard deviations below the smallest normal number, in arithmetic that keeps subnormals as a GPU's does.
+"""Standard deviations below the smallest normal number, in arithmetic that keeps subnormals.
 
-XLA on a CPU flushes them to zero, so the programs are run by NumPy, operation by operation.
+A GPU keeps them. XLA on a CPU flushes them to zero, so NumPy runs the programs here, operation by operation.
 """
 
 import jax
@@ -67,7 +67,7 @@ def _broadcast(a, shape, dimensions):
 
 
 def run_by_numpy(function, *arguments):
-    """The leaves of `function(*arguments)`, every operation done by NumPy."""
+    """Return the leaves of `function(*arguments)`, with every operation done by NumPy."""
     closed = jax.make_jaxpr(function)(*arguments)
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(arguments)]
     with np.errstate(all="ignore"):
@@ -76,7 +76,10 @@ def run_by_numpy(function, *arguments):
 
 def _run(jaxpr, consts, arguments):
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*map(np.asarray, consts), *arguments], strict=True))
-    read = lambda atom: np.asarray(atom.val) if isinstance(atom, Literal) else values[atom]
+
+    def read(atom):
+        return np.asarray(atom.val) if isinstance(atom, Literal) else values[atom]
+
     for eqn in jaxpr.eqns:
         inputs = [read(atom) for atom in eqn.invars]
         if eqn.primitive.name in _CALLS:
@@ -100,7 +103,7 @@ def _scan(inputs, *, jaxpr, length, num_consts, num_carry, **_):
     return [*carry, *(np.stack(column) for column in zip(*stacked, strict=True))]
 
 
-# sigma from 1e-33 down to 1e-48: normal, at the edge, subnormal, and below the smallest number.
+# These give sigma from 1e-33 to 1e-48: normal, at the edge, subnormal, and below the smallest number.
 RHO = np.array([-76.0, -87.0, -87.4, -92.0, -100.0, -103.0, -110.0], np.float32)
 PRIORS = [dq.GaussianPrior(sigma=0.5), dq.EmpiricalGaussianPrior(), dq.ScaleMixturePrior(), dq.StudentTPrior()]
 

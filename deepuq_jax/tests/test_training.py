@@ -1,6 +1,7 @@
-"""The pure functions of training: what a step and an epoch do, under every transformation."""
+"""The pure functions of training: a step and an epoch, under every transformation."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ def data(n=10):
 
 
 def linear(seed=0):
-    """A small model: each test compiles a training program, whose cost is per tensor."""
+    """Build a small model, since a training program costs compile time per tensor."""
     return dq.Sequential(dq.BayesianLinear(3, 1, rngs=nnx.Rngs(seed)), likelihood=GAUSSIAN)
 
 
@@ -32,14 +33,27 @@ def leaves_close(a, b, rtol=1e-5):
         np.testing.assert_allclose(left, right, rtol=rtol, atol=1e-6)
 
 
+@jax.jit
+def take_step(state, x, y, key, objective):
+    return dq.train_step(state, x, y, key=key, objective=objective, optimizer=ADAM)
+
+
 def test_a_step_is_the_optimizers_step_on_the_objective(key):
     x, y = data()
-    state = dq.TrainState.create(linear(), ADAM)
-    new, terms = dq.train_step(state, x, y, key=key, objective=OBJECTIVE, optimizer=ADAM)
-    loss = lambda model: dq.negative_elbo(model, x, y, key=key, num_data=10)[0]
-    value, grads = jax.value_and_grad(loss)(linear())
-    updates, _ = ADAM.update(grads, ADAM.init(linear()))
-    leaves_close(new.model, optax.apply_updates(linear(), updates))
+
+    def loss(model):
+        return dq.negative_elbo(model, x, y, key=key, num_data=10)[0]
+
+    @jax.jit
+    def both(model):
+        state = dq.TrainState.create(model, ADAM)
+        step = dq.train_step(state, x, y, key=key, objective=OBJECTIVE, optimizer=ADAM)
+        value, grads = jax.value_and_grad(loss)(model)
+        updates, _ = ADAM.update(grads, ADAM.init(model))
+        return step, value, optax.apply_updates(model, updates)
+
+    (new, terms), value, expected = both(linear())
+    leaves_close(new.model, expected)
     np.testing.assert_array_equal(terms.loss, value)
     assert (int(new.step), int(new.bad_step)) == (1, -1)
 
@@ -73,10 +87,14 @@ def test_epochs_shuffle_anew(key):
     assert not np.isclose(epoch(key), epoch(jax.random.key(1))).any()
 
 
+@pytest.mark.slow
 def test_a_step_scans_and_vmaps_over_seeds(key):
     x, y = data()
     keys = jax.random.split(key, 3)
-    step = lambda state, k: dq.train_step(state, x, y, key=k, objective=OBJECTIVE, optimizer=ADAM)
+
+    def step(state, k):
+        return take_step(state, x, y, k, OBJECTIVE)
+
     scanned, _ = jax.jit(lambda s: jax.lax.scan(step, s, keys))(dq.TrainState.create(linear(), ADAM))
     looped = dq.TrainState.create(linear(), ADAM)
     for k in keys:
@@ -101,7 +119,7 @@ def test_priors_sweep_under_vmap(key):
         state, history = dq.train_epoch(dq.TrainState.create(model, ADAM), x, y, key=key, batch_size=5, optimizer=ADAM)
         return history.kl, state.model.layers[0].prior.sigma
 
-    kls, scales = jax.vmap(train)(jnp.array([0.1, 1.0]))
+    kls, scales = jax.jit(jax.vmap(train))(jnp.array([0.1, 1.0]))
     assert (kls[0] > kls[1]).all()
     np.testing.assert_array_equal(scales, jnp.array([0.1, 1.0]))
 
@@ -110,44 +128,47 @@ def test_training_runs_sharded_over_devices(key):
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("data",))
     x, y = jax.device_put(data(16), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
     objective = dq.ELBO(num_data=16)
-    step = jax.jit(lambda s, x, y: dq.train_step(s, x, y, key=key, objective=objective, optimizer=ADAM))
-    leaves_close(
-        step(dq.TrainState.create(linear(), ADAM), x, y)[0], step(dq.TrainState.create(linear(), ADAM), *data(16))[0]
-    )
+    sharded, _ = take_step(dq.TrainState.create(linear(), ADAM), x, y, key, objective)
+    plain, _ = take_step(dq.TrainState.create(linear(), ADAM), *data(16), key, objective)
+    leaves_close(sharded, plain)
 
 
 def test_kl_weight_takes_a_schedule_of_the_step(key):
     x, y = data()
     schedule = optax.linear_schedule(0.0, 1.0, 4)
     state = dataclasses.replace(dq.TrainState.create(linear(), ADAM), step=jnp.asarray(2))
-    options = dict(key=key, optimizer=ADAM)
-    _, by_schedule = dq.train_step(state, x, y, objective=dq.ELBO(10, schedule), **options)
-    _, by_number = dq.train_step(state, x, y, objective=dq.ELBO(10, 0.5), **options)
+    _, by_schedule = take_step(state, x, y, key, dq.ELBO(10, schedule))
+    _, by_number = take_step(state, x, y, key, dq.ELBO(10, 0.5))
     np.testing.assert_allclose(by_schedule.loss, by_number.loss, rtol=1e-6)
     np.testing.assert_allclose(by_number.loss, by_number.nll + 0.5 * by_number.kl / 10, rtol=1e-6)
 
 
 def test_a_step_that_is_not_finite_is_not_taken_and_the_first_is_recorded(key):
     x, y = data()
-    bad = lambda outputs, y: GAUSSIAN(outputs, y) * jnp.where(y[0, 0] > 1e6, jnp.nan, 1.0)
+
+    def bad(outputs, y):
+        return GAUSSIAN(outputs, y) * jnp.where(y[0, 0] > 1e6, jnp.nan, 1.0)
+
     objective = dq.ELBO(10, log_likelihood=bad)
-    step = jax.jit(lambda s, y: dq.train_step(s, x, y, key=key, objective=objective, optimizer=ADAM)[0])
-    first = step(dq.TrainState.create(linear(), ADAM), y)
-    second = step(first, y + 1e7)
+    first, _ = take_step(dq.TrainState.create(linear(), ADAM), x, y, key, objective)
+    second, _ = take_step(first, x, y + 1e7, key, objective)
     leaves_close(second.model, first.model, rtol=0)
     leaves_close(second.opt_state, first.opt_state, rtol=0)
     assert (int(second.step), int(second.bad_step)) == (2, 1)
-    assert int(step(second, y + 1e7).bad_step) == 1
+    assert int(take_step(second, x, y + 1e7, key, objective)[0].bad_step) == 1
 
 
 def test_a_learning_rate_or_a_gradient_that_is_not_finite_keeps_the_state(key):
     x, y = data()
     wild = optax.adam(lambda count: jnp.where(count == 0, jnp.nan, 1e-3))
-    # A square root at 0: the loss is finite, its gradient is not.
-    kinked = lambda outputs, y: GAUSSIAN(outputs, y) + jnp.sqrt(0.0 * outputs[:, 0] ** 2)
+
+    def kinked(outputs, y):
+        # The loss of this square root at 0 is finite, and its gradient is not.
+        return GAUSSIAN(outputs, y) + jnp.sqrt(0.0 * outputs[:, 0] ** 2)
+
     for optimizer, log_likelihood in ((wild, GAUSSIAN), (ADAM, kinked)):
         state, objective = dq.TrainState.create(linear(), optimizer), dq.ELBO(10, log_likelihood=log_likelihood)
-        after, terms = dq.train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
+        after, terms = jax.jit(partial(dq.train_step, optimizer=optimizer))(state, x, y, key=key, objective=objective)
         assert np.isfinite(terms.loss)
         assert int(after.bad_step) == 0
         leaves_close((after.model, after.opt_state), (state.model, state.opt_state), rtol=0)
