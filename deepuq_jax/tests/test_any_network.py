@@ -129,14 +129,14 @@ def test_dropout_follows_the_key_in_training_and_is_off_in_evaluation(name, key)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["NNX conv net with BatchNorm", "Equinox with state"])  # Linen: on the page
-def test_prediction_and_fit_take_the_mode_of_the_model(name, key):
+def test_fit_takes_the_mode_of_the_model_and_prediction_evaluates(name, key):
     model, _, x = build(name, "train", sigma=1e-6)
     y = np.zeros((4, 2), np.float32)
     trained = dq.fit(model, np.asarray(x), y, key=key, epochs=2).model
     assert differ(statistics(model), statistics(trained))
     assert differ(arrays(model.posterior), arrays(trained.posterior))
-    assert float(dq.predict_vi_uq(trained, x, key=key, n_samples=3).epistemic_var.max()) > 1e-3  # dropout's
-    trained.eval()
+    with_dropout = dq.predict_vi_uq(trained, x, key=key, n_samples=3, mc_dropout=True)
+    assert float(with_dropout.epistemic_var.max()) > 1e-3
     assert float(dq.predict_vi_uq(trained, x, key=key, n_samples=3).epistemic_var.max()) < 1e-3
 
 
@@ -174,8 +174,8 @@ def test_plain_members_of_a_sequential_follow_the_key(key):
     noise = model.draw_noise(x, key=key)
     assert len(noise) == 1
     assert not differ(before, statistics(model))
-    assert float(dq.predict_vi_uq(model, x, key=key, n_samples=3).epistemic_var.max()) > 1e-3
-    model.eval()
+    with_dropout = dq.predict_vi_uq(model, x, key=key, n_samples=3, mc_dropout=True)
+    assert float(with_dropout.epistemic_var.max()) > 1e-3
     assert float(dq.predict_vi_uq(model, x, key=key, n_samples=3).epistemic_var.max()) < 1e-9
 
 
