@@ -156,14 +156,14 @@ def test_batches_from_an_iterable_compile_once_per_shape(key):
 def test_an_exhausted_iterator_is_named(key):
     x, y = data()
     with pytest.raises(ValueError, match="start anew each epoch"):
-        dq.fit(parabola(), iter([(x, y)]), key=key, objective=dq.ELBO(50), epochs=2)
+        dq.fit(parabola(), iter([(x, y)]), key=key, objective=dq.ELBO(50), epochs=2, optimizer=ADAM)
 
 
 def test_a_bad_batch_is_refused_as_it_comes(key):
     x, y = data()
     batches = [(x, y), (x * np.nan, y)]
     with pytest.raises(ValueError, match="Expected x to be finite"):
-        dq.fit(parabola(), batches, key=key, objective=dq.ELBO(50), epochs=1)
+        dq.fit(parabola(), batches, key=key, objective=dq.ELBO(50), epochs=1, optimizer=ADAM)
 
 
 @pytest.mark.filterwarnings("ignore::deepuq_jax.training._scale.ScaleWarning")

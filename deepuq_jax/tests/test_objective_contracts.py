@@ -1,6 +1,7 @@
 """The contracts of objectives, for all names in `objectives.__all__` and for callables that a user writes."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
@@ -99,15 +100,20 @@ def test_the_loss_of_a_step_is_the_objectives_to_the_last_bit(objective, key):
     np.testing.assert_array_equal((of_step.nll, of_step.kl), (terms.nll, terms.kl))
 
 
+@cache
+def epoch_of(objective):
+    """Return a function of a key that trains a new network for an epoch, compiled once per objective."""
+
+    def epoch(key):
+        state = dq.TrainState.create(linear(), OPTIMIZER)
+        return dq.train_epoch(state, *data(), key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4)
+
+    return jax.jit(epoch)
+
+
 @objective_contract
 def test_an_epoch_is_optax_on_the_objective(objective, key):
-    x, y = data()
-
-    @jax.jit
-    def epoch(state):
-        return dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4)
-
-    state, history = epoch(dq.TrainState.create(linear(), OPTIMIZER))
+    state, history = epoch_of(objective)(key)
     assert_close(state.model, by_hand(objective, key))
     assert history.loss.shape == (3,)
 
@@ -133,16 +139,10 @@ def test_it_trains_through_fit_by_arrays_and_by_batches_in_every_way(objective, 
 @pytest.mark.slow
 @objective_contract
 def test_it_trains_many_seeds_in_one_program(objective, key):
-    x, y = data()
-
-    def one_seed(key):
-        state = dq.TrainState.create(linear(), OPTIMIZER)
-        return dq.train_epoch(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER, batch_size=4)[0]
-
-    keys, alone = jax.random.split(key, 2), jax.jit(one_seed)
-    many = jax.jit(jax.vmap(one_seed))(keys)
+    one_seed, keys = epoch_of(objective), jax.random.split(key, 2)
+    many, _ = jax.jit(jax.vmap(one_seed))(keys)
     for i in range(2):
-        assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], many.params), alone(keys[i]).params)
+        assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], many.params), one_seed(keys[i])[0].params)
 
 
 def counted(step):
