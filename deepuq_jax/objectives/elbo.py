@@ -59,7 +59,7 @@ class ELBO(VariationalObjective):
     >>> import jax
     >>> from flax import nnx
     >>> import deepuq_jax as dq
-    >>> model = dq.BayesByBackpropMLP(2, (4,), 3, rngs=nnx.Rngs(0))
+    >>> model = dq.BayesByBackpropMLP(2, (4,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
     >>> x, y = jnp.ones((8, 2)), jnp.zeros(8, int)
     >>> loss, terms = ELBO(num_data=100)(model, x, y, key=jax.random.key(0))
     >>> bool(jnp.isclose(loss, terms.nll + terms.kl / 100))
@@ -219,7 +219,7 @@ def negative_elbo(
     >>> import jax
     >>> from flax import nnx
     >>> import deepuq_jax as dq
-    >>> model = dq.BayesByBackpropMLP(2, (4,), 3, rngs=nnx.Rngs(0))
+    >>> model = dq.BayesByBackpropMLP(2, (4,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
     >>> x, y = jnp.ones((8, 2)), jnp.zeros(8, int)
     >>> loss, terms = negative_elbo(model, x, y, key=jax.random.key(0), num_data=100)
     >>> bool(jnp.isclose(loss, terms.nll + terms.kl / 100))

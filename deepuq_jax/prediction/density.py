@@ -54,7 +54,7 @@ def log_predictive_density(
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
-    >>> model = dq.BayesByBackpropMLP(2, (8,), 3, rngs=nnx.Rngs(0))
+    >>> model = dq.BayesByBackpropMLP(2, (8,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
     >>> x, y = jnp.ones((4, 2)), jnp.zeros(4, int)
     >>> log_predictive_density(model, x, y, key=jax.random.key(0), n_samples=10).shape
     (4,)

@@ -329,7 +329,6 @@ def test_moped_where_the_prior_has_no_closed_form(key):
         (lambda: dq.bayesianize(ConvNet(), rest="dropped"), ValueError, "Expected rest"),
         (lambda: dq.bayesianize((function, function_params()), where="last_layer"), ValueError, "to name the layer"),
         (lambda: dq.bayesianize((function, function_params()), where=nnx.Linear), ValueError, "by path"),
-        (lambda: dq.bayesianize((function, {"w": jnp.ones(2), "i": jnp.arange(2)}), where="w"), TypeError, "floating"),
         (lambda: dq.bayesianize((LinenNet(), {"batch_stats": {}})), TypeError, 'collection "params"'),
         (lambda: dq.bayesianize(NETWORKS["Equinox with state"]()[0][0]), ValueError, "make_with_state"),
         (lambda: dq.relative(0.0), ValueError, "Expected factor"),
