@@ -127,9 +127,9 @@ def test_dropout_follows_the_key_in_training_and_is_off_in_evaluation(name, key)
     np.testing.assert_allclose(model(x, key=key), own(x), rtol=1e-5, atol=1e-6)
 
 
+# The programs of docs/any-model.md train networks of NNX and Linen with BatchNorm and dropout in the same way.
 @pytest.mark.slow
 def test_fit_takes_the_mode_of_the_model_and_prediction_evaluates(key):
-    """The page about any model shows the same for networks of NNX and Linen with BatchNorm."""
     model, _, x = build("Equinox with state", "train", sigma=1e-6)
     y = np.zeros((4, 2), np.float32)
     trained = dq.fit(model, np.asarray(x), y, key=key, epochs=2).model
