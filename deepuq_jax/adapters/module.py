@@ -10,7 +10,7 @@ from jax import Array
 
 from deepuq_jax.adapters.protocol import Net, Parts
 from deepuq_jax.model.base import FixedModel
-from deepuq_jax.model.state import own_variables, stream_key
+from deepuq_jax.model.state import own_variables, stream_key, with_stream_key
 from deepuq_jax.model.variables import FixedWeight, VariableTree, copied, unwrap
 
 
@@ -127,4 +127,8 @@ class FixedModule(FixedModel, NetModule):
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Return the network's outputs."""
-        return self.net(self._means(), self._state(), x, unwrap(self.stream_key))[0]
+        state, stream = self._state(), unwrap(self.stream_key)
+        if isinstance(state, nnx.State):
+            # A model around this one, called with a key, seeds all streams anew.
+            state = with_stream_key(state, stream)
+        return self.net(self._means(), state, x, stream)[0]

@@ -117,8 +117,12 @@ def reseed(state: Any, key: Array) -> Any:
 
     The counts of the streams (dropout) are set to zero.
     """
+    return with_stream_key(state, stream_key(key))
+
+
+def with_stream_key(state: Any, key: Array) -> Any:
+    """Copy a network's state with streams from `stream_key(key)`, which is passed here as `key`."""
     state = own_variables(state)
-    key = stream_key(key)
     for i, stream in enumerate(_variables_of(state, nnx.RngKey)):
         stored = stream.get_value()
         data = jax.random.split(jax.random.fold_in(key, i), stored.size).reshape(stored.shape)
