@@ -85,8 +85,11 @@ def probs(model, x, **options):
     return dq.predict_vi_uq(model, x, key=KEY, n_samples=4, **options).probs
 
 
-@every_model
-@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+@pytest.mark.parametrize(
+    ("make", "wrap"),
+    [*((make, jax.jit) for make in MODELS.values()), (sequential, lambda f: f)],
+    ids=[*MODELS, "Sequential outside of jit"],
+)
 def test_predictions_are_those_of_evaluation_mode_and_leave_the_model_as_it_is(make, wrap):
     """A row has the same probabilities alone as in its batch."""
     model, in_evaluation = make(), make()

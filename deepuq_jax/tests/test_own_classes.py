@@ -163,6 +163,11 @@ def predict(model):
     return dq.predict_vi_uq(model, X, key=jax.random.key(0), n_samples=3)
 
 
+def traced(use, model):
+    """The check reads the traced program, so nothing needs to be compiled."""
+    return jax.eval_shape(use, model)
+
+
 @pytest.mark.parametrize("use", [elbo, predict])
 @pytest.mark.parametrize(
     "make",
@@ -170,7 +175,7 @@ def predict(model):
     ids=lambda make: make.__name__,
 )
 def test_a_class_that_splits_its_key_is_accepted(make, use):
-    use(make())
+    traced(use, make())
 
 
 @pytest.mark.parametrize("use", [elbo, predict])
@@ -191,8 +196,14 @@ def test_a_class_that_splits_its_key_is_accepted(make, use):
 )
 def test_layers_that_share_noise_are_refused_by_name(make, message, use):
     with pytest.raises(ValueError, match="Expected") as error:
-        use(make())
+        traced(use, make())
     assert message in str(error.value)
+
+
+def test_layers_that_share_noise_are_refused_outside_of_any_trace():
+    for use in (elbo, predict):
+        with pytest.raises(ValueError, match="one key for 'first' and 'second'"):
+            use(Shared())
 
 
 def test_an_own_class_inside_a_sequential_is_checked():
