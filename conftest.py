@@ -3,9 +3,11 @@
 Each worker keeps to cores of its own. The workers, and the programs that tests start, share a compilation cache.
 """
 
+import gc
 import hashlib
 import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,3 +59,23 @@ def _keep_to_own_cores():
 # Called on import, because torch counts the cores once, when it is imported by a conftest.py further down. If the cores
 # were set later, torch's threads would wait for each other on the worker's only core.
 _keep_to_own_cores()
+
+
+# Linux allows a process 65,530 memory maps. Each compiled program holds several, a worker compiles thousands, and XLA
+# crashes if there are no more.
+_MAPS = Path("/proc/self/maps")
+_MAX_MAPS, _TESTS_BETWEEN_COUNTS = 25_000, 20
+_finished_tests = 0
+
+
+def pytest_runtest_logfinish():
+    """Forget compiled programs before they use up the memory maps; the cache on disk keeps them."""
+    global _finished_tests
+    _finished_tests += 1
+    if _finished_tests % _TESTS_BETWEEN_COUNTS or "jax" not in sys.modules or not _MAPS.exists():
+        return
+    with _MAPS.open("rb") as lines:
+        count = sum(1 for _ in lines)
+    if count > _MAX_MAPS:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
