@@ -29,16 +29,16 @@ class Standardized(Stateful, BaseModel, nnx.Module):
     outputs = model((x - mean(x)) / std(x));  y = mean(y) + std(y) z,  where z follows the model's likelihood
 
     Networks and their default priors suit inputs and targets of mean 0 and standard deviation 1. `fit`,
-    `predict_vi_uq`, `log_predictive_density`, intervals and metrics take and give the units of the data: variances are
-    scaled, and log densities have their Jacobian. The outputs of a call are those of the inner model. Labels, counts
-    and positive targets are not transformed.
+    `predict_vi_uq`, `log_predictive_density`, intervals and metrics take and return values in the units of the data:
+    variances are scaled, and log densities include the Jacobian of the scaling. The outputs of a call are those of the
+    inner model. Labels, counts and positive targets are not transformed.
 
     Args:
         model: a Bayesian model with a likelihood.
         x: training inputs [num_data, ..., features]; each feature is standardized.
         y: training targets [num_data, ..., targets].
     Raises:
-        TypeError: `model` is not a Bayesian model, or the inputs are not real numbers.
+        TypeError: `model` is not a Bayesian model, `x` is not a floating array, or real targets `y` are not an array.
         ValueError: the model names no likelihood, or the data are not finite.
 
     >>> import deepuq_jax as dq
@@ -104,9 +104,10 @@ class Standardized(Stateful, BaseModel, nnx.Module):
 
 
 def mean_and_std(values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Compute mean and standard deviation over all axes but the last, in float64.
+    """Compute mean and standard deviation per feature, in float64.
 
-    A constant entry gets the standard deviation 1.
+    They are taken over all axes but the last; a one-dimensional array is a single feature. A constant feature gets the
+    standard deviation 1.
     """
     values = np.asarray(values, np.float64)
     flat = values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values[:, None]

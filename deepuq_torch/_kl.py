@@ -26,9 +26,9 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: 
 
         KL = (d + 1/2 d^2 - log q) + 1/2 ((mu - prior_mu) / prior_sigma)^2
 
-    Near q = 1 the difference loses about eps / d of itself. This is the conditioning of the KL: a change of sigma by an
-    ulp moves it by as much, so a series would cost more than it gains. The KL is never negative, and zero at q = 1 if
-    the means are equal.
+    Near q = 1, rounding gives the difference a relative error of about eps / d. This is the conditioning of the KL:
+    a change of sigma by an ulp moves it by as much, so a series would cost more than it gains. The KL is never
+    negative, and zero at q = 1 if the means are equal.
 
     Args:
         mu: posterior means, any shape.

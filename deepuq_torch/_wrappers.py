@@ -14,7 +14,10 @@ _WRAPPERS = (DistributedDataParallel, DataParallel, AveragedModel)
 
 
 def unwrapped(model: Any) -> Any:
-    """Return the model inside any number of wrappers, which has ``kl`` and the rest."""
+    """Return the model inside any number of wrappers.
+
+    The model has ``kl`` and the rest; the wrappers do not.
+    """
     inner = _inside(model)
     while inner is not None:
         model, inner = inner, _inside(inner)
@@ -42,7 +45,7 @@ def no_shared_noise(model: Any, noise: object) -> None:
 def _inside(model: Any) -> Any:
     if isinstance(model, _WRAPPERS):
         return model.module
-    # By its name, because its class is in a module that takes a second to import.
+    # The wrapper of torch.compile is recognized by its name, because importing its class takes a second.
     return model._orig_mod if type(model).__name__ == "OptimizedModule" else None
 
 

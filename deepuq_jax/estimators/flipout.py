@@ -17,7 +17,7 @@ from deepuq_jax.estimators.base import Estimator, Op, add_bias
 from deepuq_jax.estimators.weight_sampling import weight_sampling
 from deepuq_jax.noise import draw_key
 
-# The number of the key of the signs, apart from the numbers of draws and streams.
+# The number that derives the key of the signs; it differs from the numbers of draws and streams.
 _SIGNS = 0x51615
 
 

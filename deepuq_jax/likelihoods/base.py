@@ -28,15 +28,15 @@ class Likelihood(ABC):
 
     - `log_prob`, to train;
     - `moments`, to predict;
-    - in regression with another density than a Gaussian, `cdf` for intervals and `sample` for draws of targets. In
-      classification, both follow from the probabilities of `moments`.
+    - in regression with a density other than a Gaussian, `cdf` for intervals and `sample` for draws of targets. In
+      classification, `sample` follows from the probabilities of `moments`, and there are no intervals.
 
     Attributes:
         task: "classification" for labels, "regression" for real targets and counts.
         predicts_noise: whether the outputs hold the variances of Gaussian noise. If they do, a `criterion` or an
             `aleatoric_var` that a caller passes has no effect, as documented.
         heteroscedastic: whether the noise of the targets depends on the input.
-        has_density: whether `log_prob` is defined. If it is not, training in nats needs a likelihood with a noise.
+        has_density: whether `log_prob` is defined. If it is not, training in nats needs a likelihood with noise.
         has_fixed_noise: whether the mean is the output itself and the variance does not depend on the output. If so, a
             prediction needs only the moments of the outputs.
         keeps_draws: whether a regression result keeps the outputs of its draws, for the quantiles and log-probabilities
@@ -164,7 +164,7 @@ class OwnLikelihood(Likelihood):
 
     Args:
         function: (outputs, y) -> log p(y | outputs), [batch], in nats. An object that also has a method `moments` can
-            serve predictions too, and one with `cdf` or `sample` intervals or draws of targets.
+            serve predictions too. With `cdf` it serves intervals, and with `sample` draws of targets.
         task: "classification" or "regression".
     """
 
@@ -223,7 +223,7 @@ def as_likelihood(value: Any, name: str = "likelihood", *, task: Task = "regress
 
 
 def checked_likelihood(value: Any) -> Any:
-    """Return the likelihood of a model's constructor, or None.
+    """Check and return a model constructor's `likelihood` argument.
 
     Raises:
         TypeError: `value` is neither None nor callable, or is a class instead of an instance.

@@ -22,8 +22,8 @@ from deepuq_jax.types import check_level
 class PredictiveMixture:
     """The predictive distribution p(y | x) = (1/S) sum_s p(y | outputs_s).
 
-    A result of `predict_vi_uq` holds it as `mixture` if the likelihood is not a Gaussian. It is exact for the S draws
-    of the prediction: quantiles invert the mean of the distribution functions of the draws.
+    A regression result of `predict_vi_uq` holds it as `mixture` if the likelihood is not a Gaussian. It is exact for
+    the S draws of the prediction: quantiles invert the mean of the distribution functions of the draws.
 
     Args:
         outputs: outputs of the draws, a pytree of arrays [batch, S, ...].

@@ -27,8 +27,8 @@ def negative_log_likelihood(prediction: Any, y: Any) -> Array:
     In classification this equals `-log_predictive_density`, except for labels whose probability has underflowed: they
     score infinity here. In regression with a Gaussian likelihood it scores a single Gaussian with the predictive
     moments. `log_predictive_density` scores the mixture over draws instead, which is the test log-likelihood of the
-    literature. With another likelihood (counts, heavy tails, an own one) the result holds this mixture, and the score
-    is -log (1/S) sum_s p(y | outputs_s).
+    literature. With another likelihood (counts, heavy tails, one of your own) the result holds this mixture, and the
+    score is -log (1/S) sum_s p(y | outputs_s).
 
     Args:
         prediction: a `UQResult`, probabilities [batch, classes], or a pair (mean, var), each [batch, ...].

@@ -38,7 +38,7 @@ class NoiseUse(NamedTuple):
 def noise_uses(program: ClosedJaxpr) -> Iterator[NoiseUse]:
     """Find the places where layers draw their noise.
 
-    Calls and checkpoints are followed into their programs. Of a loop, one step is followed.
+    Calls, checkpoints and all branches of a condition are followed into their programs. One step of a loop is followed.
     """
     reader = _Reader()
     inputs = [reader.number("input", i) for i in range(len(program.jaxpr.invars))]
@@ -54,13 +54,13 @@ class _Reader:
     _numbers: dict[Any, int] = field(default_factory=dict)
     # The loops over which the value of each expression varies.
     _loops: dict[int, frozenset[int]] = field(default_factory=dict)
-    # The values of literal integers, the key that each array of keys was split from, and the single keys among them.
+    # The values of literal integers; the key that each array of keys was split from; the keys that `_child_key` found.
     _literals: dict[int, int] = field(default_factory=dict)
     _split: dict[int, int] = field(default_factory=dict)
     _children: set[int] = field(default_factory=set)
 
     def number(self, *expression: Any, of: Sequence[int] = (), loops: frozenset[int] = frozenset()) -> int:
-        """Return the number of an expression of the expressions `of`."""
+        """Return the number of an expression whose operands are `of`."""
         number = self._numbers.setdefault((*expression, *of), len(self._numbers))
         self._loops.setdefault(number, loops.union(*(self._loops[part] for part in of)))
         return number

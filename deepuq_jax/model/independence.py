@@ -1,4 +1,4 @@
-"""Refuse own classes whose layers share their noise.
+"""Refuse users' own classes whose layers share their noise.
 
 The check reads the traced program of the model's call. It gives every value an expression in terms of the inputs,
 through calls, checkpoints and loops, and compares the expressions of the keys with which layers draw their noise.
@@ -27,7 +27,8 @@ class _Shapes(NamedTuple):
 
     Attributes:
         graphdef: the static part of a Flax NNX module; None for any other pytree.
-        treedef, shapes: the arrays.
+        treedef: the structure of the pytree.
+        shapes: the shapes and dtypes of its leaves.
     """
 
     graphdef: Any

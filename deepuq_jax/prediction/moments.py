@@ -62,12 +62,13 @@ def predict_vi_uq(
     The model runs in evaluation mode, whatever mode it is in: BatchNorm uses its running statistics, and dropout is
     off.
 
-    mean = E_w[m(x, w)],  epistemic_var = Var_w[m(x, w)],  aleatoric_var = E_w[v(x, w)],  total_var = their sum
+    mean = E_w[m(x, w)],  epistemic_var = Var_w[m(x, w)],  aleatoric_var = E_w[v(x, w)],
+    total_var = epistemic_var + aleatoric_var
 
-    Here m and v are the mean and the variance that the model's `likelihood` predicts. If the model has no likelihood, m
-    is its output, or the class probabilities with `apply_softmax`. Draw i uses fold_in(key, i) for every input, so each
-    draw is a single function of x, and the result does not depend on `batch_size`. The variance over draws is biased
-    (divided by n), as documented.
+    Here m and v are the mean and the variance that the model's `likelihood` predicts. Without one, m is the output.
+    With `apply_softmax`, m is always the class probabilities. With method "vi", draw i uses fold_in(key, i) for every
+    input, so it is a single function of x, whatever the `batch_size`. The variance over draws is biased (divided by
+    n), as documented.
 
     Args:
         model: a Bayesian model.
@@ -77,7 +78,7 @@ def predict_vi_uq(
         apply_softmax: treat the outputs as logits, and return the moments of the probabilities.
         aleatoric_var: variance (not a std) of the noise in regression, a number or an array that broadcasts to the
             mean. It replaces the variance of a Gaussian likelihood; a likelihood that is not Gaussian refuses it. It
-            has no effect in classification, as documented, and on a model that predicts its noise.
+            has no effect in classification, as documented, nor on a model that predicts its noise.
         batch_size: number of inputs per batch, for an `x` whose activations do not fit into memory.
         draws_at_once: number of draws that run side by side under `vmap`. The default is 1 on a CPU, where more draws
             are slower, and 10 elsewhere. It changes speed and memory, but not the draws.
@@ -160,7 +161,7 @@ def _noise_source(
     if method != "moments":
         raise ValueError(expected("method", "to be 'vi' or 'moments'", f"{method!r}"))
     if noise is not None or antithetic:
-        raise ValueError("Expected method='moments' without noise and antithetic; got one of them.")
+        raise ValueError("Expected no noise and no antithetic with method='moments'; got some.")
     needs_no_draw = likelihood.has_fixed_noise and not _keeps_draws(likelihood)
     return None if needs_no_draw else noise_source(key, None, n_samples)
 
@@ -188,7 +189,7 @@ def _regression(moments: Moments, aleatoric_var: Any) -> dict[str, Any]:
 def _classification(moments: Moments, mean_entropy: Array) -> dict[str, Any]:
     probs, probs_var = moments.mean, variance(moments)
     predictive_entropy = entropy_of_probs(probs)
-    # H(E p) - E H(p) is never negative, but rounding may make it negative.
+    # Without rounding errors, H(E p) - E H(p) is never negative.
     mutual_information = jnp.maximum(predictive_entropy - mean_entropy, 0.0)
     own = {"probs": probs, "probs_var": probs_var, "mutual_information": mutual_information}
     same = {"mean": probs, "epistemic_var": probs_var, "total_var": probs_var}
