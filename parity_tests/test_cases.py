@@ -10,6 +10,9 @@ import pytest
 from parity_tests import cases, harness, original
 from parity_tests.harness import Case
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 _PAIRS = [("jax", "torch"), ("jax", "reference"), ("torch", "reference")]
 _each = pytest.mark.parametrize(
     ("case", "dtype"),

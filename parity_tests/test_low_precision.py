@@ -13,6 +13,9 @@ from parity_tests import harness, models, rounding
 from parity_tests.cases import low_precision
 from parity_tests.harness import LOW, Case
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 _WITH_GRADIENTS = [case for case in low_precision.CASES[:4] if case.wrt]
 _PREDICTIONS = [case for case in low_precision.CASES if case.name.startswith("predict_vi_uq")]
 

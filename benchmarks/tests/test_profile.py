@@ -9,6 +9,9 @@ from benchmarks.speed import profile, results
 from benchmarks.speed.workloads import Train, mlp
 from parity_tests.markers import put
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 FILE = results.RESULTS / "profile-cpu.json"
 TINY = mlp(3, 4, 1, num_data=100)
 

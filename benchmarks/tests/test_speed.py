@@ -17,6 +17,9 @@ from benchmarks.speed.contestants import deepuq_jax, jax_parts, torch_parts
 from benchmarks.speed.measure import measure
 from benchmarks.speed.workloads import CONV, SMALL, Predict, Train, mlp
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 TINY = mlp(3, 4, 1, num_data=100)
 TRAIN, PREDICT = Train(TINY, batch=8, steps=30), Predict(TINY, draws=50, inputs=4)
 FAMILIES = ("floor_jax", "floor_torch", "deepuq_jax", "deepuq_torch")

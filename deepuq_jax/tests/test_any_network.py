@@ -18,6 +18,9 @@ import equinox as eqx
 
 from deepuq_jax.tests.networks import NETWORKS, STATEFUL, Block, ConvNet, LinenNet, function, function_params, rows
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 ADAM = optax.adam(1e-2)
 every_network = pytest.mark.parametrize("name", NETWORKS)
 stateful = pytest.mark.parametrize("name", STATEFUL)

@@ -21,6 +21,9 @@ from deepuq_jax.posterior import AtDraw
 from deepuq_jax.tests import tolerances
 from deepuq_jax.tests.test_contracts import OpaquePrior
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 NOISE = 0.5
 
 

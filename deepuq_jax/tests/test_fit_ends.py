@@ -10,6 +10,9 @@ from flax import nnx
 
 import deepuq_jax as dq
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 X = np.linspace(-1, 1, 20, dtype=np.float32)[:, None]
 Y = X**2

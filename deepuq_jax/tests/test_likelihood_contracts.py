@@ -14,6 +14,9 @@ import deepuq_jax as dq
 from deepuq_jax import likelihoods
 from deepuq_jax.tests import tolerances
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 # The incomplete gamma and beta functions of JAX, at means around 1: errors of 1e-7 in float32 for a probability around
 # 0.5; the t distribution adds the error of its argument.
 CDF = {"float32": 2e-5, "float64": 1e-10}

@@ -15,6 +15,9 @@ import deepuq_jax as dq
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.tests import tolerances
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 
 

@@ -11,6 +11,9 @@ from flax import nnx
 
 import deepuq_jax as dq
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(12, 2)
 LABELS = (X[:, 0] > 0).astype(np.int32)

@@ -10,6 +10,9 @@ from flax import linen, nnx
 
 import deepuq_jax as dq
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 X = jax.random.normal(jax.random.key(0), (16, 3))
 Y = (X[:, 0] > 0).astype(jnp.int32)
 KEY = jax.random.key(1)

@@ -9,6 +9,9 @@ from flax import nnx
 
 import deepuq_jax as dq
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 X = jax.random.normal(jax.random.key(0), (16, 3))
 LABELS = (X[:, 0] > 0).astype(jnp.int32)
 KEY = jax.random.key(1)

@@ -16,6 +16,9 @@ from deepuq_jax.posterior import AtDraw
 from deepuq_jax.tests import tolerances
 from deepuq_jax.tests.test_contracts import numbers
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 GAUSSIAN = {"log_likelihood": dq.Gaussian(0.5)}
 prior_contract = pytest.mark.parametrize(
     "prior_class", [getattr(priors, n) for n in priors.__all__ if inspect.isclass(getattr(priors, n))]

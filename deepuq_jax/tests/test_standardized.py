@@ -10,6 +10,9 @@ from flax import nnx
 import deepuq_jax as dq
 from deepuq_jax.training._scale import ScaleWarning
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 X = (300.0 + 50.0 * RNG.standard_normal((40, 3))).astype(np.float32)

@@ -8,6 +8,9 @@ from torch import nn
 
 import deepuq_torch as dq
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def quiet_compiler():

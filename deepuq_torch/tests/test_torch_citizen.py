@@ -14,6 +14,9 @@ import deepuq_torch as dq
 from deepuq_torch.functional import gaussian_log_likelihood, stack_noise
 from deepuq_torch.tests.tolerances import BFLOAT16, SUMS, max_relative
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 

@@ -18,6 +18,9 @@ from deepuq_torch.methods.vi import (
     vi_elbo_step,
 )
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 
 def train(model, loader, epochs, lr=0.02, **how):
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)

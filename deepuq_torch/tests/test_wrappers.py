@@ -11,6 +11,9 @@ from deepuq_torch.functional import stack_noise
 from deepuq_torch.tests.refusals import refuses
 from deepuq_torch.tests.tolerances import SUMS
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 MODELS = [
     lambda: dq.BayesByBackpropMLP(3, [5], 2),
     lambda: dq.HeteroscedasticBayesByBackpropRegressor(3, (5,), 1),

@@ -15,6 +15,9 @@ from benchmarks.accuracy.mnist_recipe import Recipe
 from benchmarks.accuracy.tests.files import write_mnist
 from deepuq_jax.training import _defaults
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 # 240 and 200 images leave no smaller batch, which would be a second step to compile.
 TINY = Recipe(hidden=16, epochs=3, batch_size=40, learning_rate=1e-2, kl_weight=0.01)
 

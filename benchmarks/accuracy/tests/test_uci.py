@@ -17,6 +17,9 @@ from benchmarks.accuracy.uci_score import score
 from benchmarks.accuracy.uci_splits import test_splits as whole_splits
 from deepuq_jax.training import _defaults
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 # Each batch has all rows, since a remainder would be a second step to compile.
 SMALL = Plan(steps=300, batch_size=64, draws=20, members=2)
 GOOD, BAD = Bayesian("homoscedastic", 0.3, 0.5), Bayesian("homoscedastic", 300.0, 0.5)

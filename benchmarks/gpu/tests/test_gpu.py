@@ -7,6 +7,9 @@ import pytest
 
 from benchmarks.gpu import command, record, summary
 
+# Each test compiles for a second or more.
+pytestmark = pytest.mark.slow
+
 
 def test_the_rehearsal_runs_every_stage_and_writes_as_it_goes(tmp_path, capsys):
     file = tmp_path / "gpu.json"
