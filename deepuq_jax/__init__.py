@@ -71,7 +71,8 @@ from deepuq_jax.pruning import prune, signal_to_noise_curve
 from deepuq_jax.standardized import Standardized
 from deepuq_jax.training import schedules
 from deepuq_jax.training.epoch import train_epoch
-from deepuq_jax.training.fit import FitResult, NonFiniteError, fit
+from deepuq_jax.training.fit import fit
+from deepuq_jax.training.result import FitResult, NonFiniteError
 from deepuq_jax.training.state import TrainState
 from deepuq_jax.training.step import train_step
 from deepuq_jax.types import BayesianModel, ELBOTerms, UQResult

@@ -52,4 +52,4 @@ def _is_nested_number(node: Any) -> bool:
     """Whether the first entry, at whatever depth, is a number."""
     while isinstance(node, list) and node:
         node = node[0]
-    return isinstance(node, (int, float, np.number, np.bool_, str)) and not isinstance(node, list)
+    return isinstance(node, (int, float, np.number, np.bool_, str))

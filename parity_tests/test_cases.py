@@ -10,7 +10,7 @@ import pytest
 from parity_tests import cases, harness, original
 from parity_tests.harness import Case
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 _PAIRS = [("jax", "torch"), ("jax", "reference"), ("torch", "reference")]

@@ -13,7 +13,7 @@ from parity_tests import harness, models, rounding
 from parity_tests.cases import low_precision
 from parity_tests.harness import LOW, Case
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 _WITH_GRADIENTS = [case for case in low_precision.CASES[:4] if case.wrt]

@@ -9,7 +9,7 @@ from benchmarks.speed import profile, results
 from benchmarks.speed.workloads import Train, mlp
 from parity_tests.markers import put
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 FILE = results.RESULTS / "profile-cpu.json"

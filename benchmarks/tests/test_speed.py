@@ -17,7 +17,7 @@ from benchmarks.speed.contestants import deepuq_jax, jax_parts, torch_parts
 from benchmarks.speed.measure import measure
 from benchmarks.speed.workloads import CONV, SMALL, Predict, Train, mlp
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 TINY = mlp(3, 4, 1, num_data=100)

@@ -14,7 +14,7 @@ from flax import linen
 from jax import Array
 
 from deepuq_jax._checks import expected
-from deepuq_jax.adapters.protocol import MODE_ARGUMENTS, Parts, arguments_in_mode
+from deepuq_jax.adapters.protocol import BOTH_MODES, MODE_ARGUMENTS, Parts, arguments_in_mode
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,11 @@ class LinenNet:
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> LinenNet:
         """Set the mode arguments that the module's call takes."""
         arguments = arguments_in_mode(self.arguments, name, value)
-        if name == "use_running_average" and value and carried and ("train", True) in _as_train(arguments):
+        trains = any(argument in BOTH_MODES and now for argument, now in arguments)
+        if name == "use_running_average" and value and carried and trains:
             what = "to take use_running_average= or deterministic= in its call, since one argument sets both modes here"
             raise ValueError(expected("the Linen module", what, ", ".join(argument for argument, _ in arguments)))
         return replace(self, arguments=arguments)
-
-
-def _as_train(arguments: tuple[tuple[str, bool], ...]) -> list[tuple[str, bool]]:
-    """Rename the arguments that stand for both modes to "train"."""
-    return [("train", value) for name, value in arguments if name in ("train", "training", "is_training")]
 
 
 def is_linen(net: Any) -> bool:

@@ -127,8 +127,8 @@ class FixedModule(FixedModel, NetModule):
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Return the network's outputs."""
-        state, stream = self._state(), unwrap(self.stream_key)
-        if isinstance(state, nnx.State):
-            # A model around this one, called with a key, seeds all streams anew.
-            state = with_stream_key(state, stream)
+        stream = unwrap(self.stream_key)
+        # A model around this one, called with a key, seeds all streams anew.
+        is_state = isinstance(self.carried, nnx.State)
+        state = with_stream_key(self.carried, stream) if is_state else self._state()
         return self.net(self._means(), state, x, stream)[0]

@@ -35,13 +35,8 @@ class Net(Protocol):
 
 
 # The names of arguments under which modules take their mode, and the argument's value in evaluation.
-MODE_ARGUMENTS = {
-    "train": False,
-    "training": False,
-    "is_training": False,
-    "deterministic": True,
-    "use_running_average": True,
-}
+BOTH_MODES = ("train", "training", "is_training")  # True switches dropout on, and BatchNorm to its batch.
+MODE_ARGUMENTS = dict.fromkeys(BOTH_MODES, False) | {"deterministic": True, "use_running_average": True}
 
 
 def arguments_in_mode(arguments: tuple[tuple[str, bool], ...], name: str, value: bool) -> tuple[tuple[str, bool], ...]:
@@ -54,8 +49,7 @@ def arguments_in_mode(arguments: tuple[tuple[str, bool], ...], name: str, value:
     """
 
     def follows(argument: str) -> bool:
-        other = "use_running_average" if name == "deterministic" else "deterministic"
-        return argument == name or (name == "deterministic" and argument != other)
+        return argument == name or (name == "deterministic" and argument in BOTH_MODES)
 
     return tuple(
         (argument, MODE_ARGUMENTS[argument] == value if follows(argument) else now) for argument, now in arguments

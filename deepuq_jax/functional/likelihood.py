@@ -183,6 +183,23 @@ def split_mean_variance(outputs: Array) -> tuple[Array, Array]:
     return mean, variance_from_raw(raw)
 
 
+def split_unless_known(outputs: Array, known: float | None) -> tuple[Array, Array]:
+    """Return (m, p) of outputs that hold m and, unless it is known, a positive number p per m.
+
+    Args:
+        outputs: m alone if p is known; otherwise as in `split_mean_variance`, with p in place of the variance.
+        known: p, or None.
+
+    >>> m, p = split_unless_known(jnp.zeros((1, 1)), 0.25)
+    >>> float(p[0, 0])
+    0.25
+    """
+    if known is None:
+        return split_mean_variance(outputs)
+    m = at_least_float32(outputs)
+    return m, jnp.full_like(m, known)
+
+
 def heteroscedastic_log_likelihood(outputs: Array, y: Array) -> Array:
     """Log density of real targets with predicted noise.
 

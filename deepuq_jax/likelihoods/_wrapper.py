@@ -30,10 +30,7 @@ class PairedLikelihood(Likelihood):
     def __post_init__(self):
         inner = as_likelihood(self.likelihood)
         object.__setattr__(self, "likelihood", inner)
-        for name in ("task", "predicts_noise", "heteroscedastic", "has_density", "has_fixed_noise", "keeps_draws"):
-            object.__setattr__(self, name, getattr(inner, name))
-        object.__setattr__(self, "is_discrete", inner.is_discrete)
-        object.__setattr__(self, "is_positive", inner.is_positive)
+        self._take_traits(inner)
 
     @abstractmethod
     def apply(self, log_probs: Array, factor: Any) -> Array:

@@ -137,6 +137,13 @@ class Likelihood(ABC):
         return -jnp.mean(per_example(self, outputs, y))
 
     @final
+    def _take_traits(self, inner: Likelihood, *, but: tuple[str, ...] = ()) -> None:
+        """Set the attributes of the contract to those of an inner likelihood; a wrapper calls it when it is made."""
+        for name in _TRAITS:
+            if name not in but:
+                object.__setattr__(self, name, getattr(inner, name))
+
+    @final
     def __call__(self, outputs: Any, y: Any) -> Array:
         """Call `log_prob`."""
         return self.log_prob(outputs, y)
@@ -144,6 +151,19 @@ class Likelihood(ABC):
     def _lacks(self, method: str, purpose: str) -> NoReturn:
         message = expected("likelihood", f"to define {method}, for {purpose}", type(self).__name__)
         raise ValueError(f"{message} Add the method; docs/likelihoods.md shows how.")
+
+
+# The attributes of `Likelihood`, which its docstring explains.
+_TRAITS = (
+    "task",
+    "predicts_noise",
+    "heteroscedastic",
+    "has_density",
+    "has_fixed_noise",
+    "keeps_draws",
+    "is_discrete",
+    "is_positive",
+)
 
 
 class FactorizedLikelihood(Likelihood):

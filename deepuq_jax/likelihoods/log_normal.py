@@ -12,7 +12,7 @@ from jax import Array
 
 from deepuq_jax._checks import check_key, expected, is_concrete
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32
-from deepuq_jax.functional.likelihood import check_target_shape, split_mean_variance
+from deepuq_jax.functional.likelihood import check_target_shape, split_unless_known
 from deepuq_jax.likelihoods.base import FactorizedLikelihood
 from deepuq_jax.likelihoods.gaussian import positive_number
 
@@ -76,10 +76,7 @@ class LogNormal(FactorizedLikelihood):
 
     def _parts(self, outputs: Array) -> tuple[Array, Array]:
         """Return mean and variance of log y."""
-        if self.sigma is None:
-            return split_mean_variance(outputs)
-        m = at_least_float32(outputs)
-        return m, jnp.full_like(m, self.sigma**2)
+        return split_unless_known(outputs, None if self.sigma is None else self.sigma**2)
 
 
 def _positive(y: Any) -> Array:

@@ -13,8 +13,7 @@ from jax import Array
 
 from deepuq_jax._checks import check_key
 from deepuq_jax.functional.counts import negative_binomial_cdf, negative_binomial_log_prob
-from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.functional.likelihood import check_target_shape, split_mean_variance
+from deepuq_jax.functional.likelihood import check_target_shape, split_unless_known
 from deepuq_jax.likelihoods.base import FactorizedLikelihood
 from deepuq_jax.likelihoods.gaussian import positive_number
 
@@ -71,7 +70,4 @@ class NegativeBinomial(FactorizedLikelihood):
 
     def _parts(self, outputs: Array) -> tuple[Array, Array]:
         """Return log means and dispersions."""
-        if self.dispersion is None:
-            return split_mean_variance(outputs)
-        log_mean = at_least_float32(outputs)
-        return log_mean, jnp.full_like(log_mean, self.dispersion)
+        return split_unless_known(outputs, self.dispersion)

@@ -13,8 +13,6 @@ from jax import Array
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.likelihoods.base import Likelihood
 
-_COPIED = ("task", "predicts_noise", "heteroscedastic", "has_density", "keeps_draws", "is_discrete")
-
 
 @dataclass(frozen=True)
 class Rescaled(Likelihood):
@@ -38,8 +36,8 @@ class Rescaled(Likelihood):
     scale: tuple[float, ...]
 
     def __post_init__(self):
-        for name in _COPIED:
-            object.__setattr__(self, name, getattr(self.likelihood, name))
+        # The mean is not the output itself, so the moments of the outputs do not suffice for a prediction.
+        self._take_traits(self.likelihood, but=("has_fixed_noise",))
 
     def log_prob(self, outputs: Any, y: Any) -> Array:
         """Compute log p(y | outputs) in nats per example, [batch]."""

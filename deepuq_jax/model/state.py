@@ -66,7 +66,7 @@ def with_streams(model: Any, key: Array | None) -> Any:
     """
     graphdef, others, carried = nnx.split(model, _NOT_CARRIED, ...)
     carried = own_variables(carried) if key is None else reseed(carried, key)
-    return nnx.merge(graphdef, own_variables(others), carried)
+    return nnx.merge(graphdef, _new_variables(others), carried)
 
 
 def own_copy(model: Any) -> Any:
@@ -106,10 +106,14 @@ def own_variables(state: Any) -> Any:
 
     A network may write to them, and the caller's Variables stay unchanged.
     """
-    copies = jax.tree.map(lambda leaf: leaf, state)
+    copies = _new_variables(state)
     for variable in _variables_of(copies, nnx.Variable):
         variable.set_value(value_of(variable))
     return copies
+
+
+def _new_variables(state: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf, state)
 
 
 def reseed(state: Any, key: Array) -> Any:
@@ -120,13 +124,13 @@ def reseed(state: Any, key: Array) -> Any:
     return with_stream_key(state, stream_key(key))
 
 
-def with_stream_key(state: Any, key: Array) -> Any:
-    """Copy a network's state with streams from `stream_key(key)`, which is passed here as `key`."""
+def with_stream_key(state: Any, stream: Array) -> Any:
+    """Copy a network's state with streams from a key that `stream_key` derived."""
     state = own_variables(state)
-    for i, stream in enumerate(_variables_of(state, nnx.RngKey)):
-        stored = stream.get_value()
-        data = jax.random.split(jax.random.fold_in(key, i), stored.size).reshape(stored.shape)
-        stream.set_value(data if jnp.issubdtype(stored.dtype, jax.dtypes.prng_key) else jax.random.key_data(data))
+    for i, variable in enumerate(_variables_of(state, nnx.RngKey)):
+        stored = variable.get_value()
+        data = jax.random.split(jax.random.fold_in(stream, i), stored.size).reshape(stored.shape)
+        variable.set_value(data if jnp.issubdtype(stored.dtype, jax.dtypes.prng_key) else jax.random.key_data(data))
     for count in _variables_of(state, nnx.RngCount):
         count.set_value(jnp.zeros_like(count.get_value()))
     return state

@@ -18,7 +18,7 @@ import equinox as eqx
 
 from deepuq_jax.tests.networks import NETWORKS, STATEFUL, Block, ConvNet, LinenNet, function, function_params, rows
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 ADAM = optax.adam(1e-2)

@@ -21,7 +21,7 @@ from deepuq_jax.posterior import AtDraw
 from deepuq_jax.tests import tolerances
 from deepuq_jax.tests.test_contracts import OpaquePrior
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 NOISE = 0.5

@@ -14,7 +14,7 @@ import deepuq_jax as dq
 from deepuq_jax import likelihoods
 from deepuq_jax.tests import tolerances
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 # The incomplete gamma and beta functions of JAX, at means around 1: errors of 1e-7 in float32 for a probability around

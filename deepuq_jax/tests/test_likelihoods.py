@@ -15,7 +15,7 @@ import deepuq_jax as dq
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.tests import tolerances
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)

@@ -11,7 +11,7 @@ from flax import nnx
 
 import deepuq_jax as dq
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)

@@ -9,7 +9,7 @@ from flax import nnx
 
 import deepuq_jax as dq
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 X = jax.random.normal(jax.random.key(0), (16, 3))

@@ -16,7 +16,7 @@ from deepuq_jax.posterior import AtDraw
 from deepuq_jax.tests import tolerances
 from deepuq_jax.tests.test_contracts import numbers
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 GAUSSIAN = {"log_likelihood": dq.Gaussian(0.5)}

@@ -10,7 +10,7 @@ from flax import nnx
 import deepuq_jax as dq
 from deepuq_jax.training._scale import ScaleWarning
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)

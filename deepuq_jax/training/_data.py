@@ -81,12 +81,11 @@ class Batches(Data):
     """
 
     def __init__(self, batches: Any, batch_size: int | None):
-        if isinstance(batches, (jax.Array, np.ndarray)) or hasattr(batches, "to_numpy"):
-            raise ValueError(expected("y", "with an array x (or x an iterable of batches)", "None"))
-        if callable(batches) and not isinstance(batches, Iterable):
+        is_array = isinstance(batches, (jax.Array, np.ndarray)) or hasattr(batches, "to_numpy")
+        if callable(batches) and not is_array and not isinstance(batches, Iterable):
             what = "to be an iterable of batches (a list, a DataLoader, an object with __iter__)"
             raise TypeError(expected("x", what, "a function"))
-        if not isinstance(batches, Iterable):
+        if is_array or not isinstance(batches, Iterable):
             raise ValueError(expected("y", "with an array x (or x an iterable of batches)", "None"))
         if batch_size is not None:
             raise ValueError(expected("batch_size", "to be set by the batches themselves", f"{batch_size}"))

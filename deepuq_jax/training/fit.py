@@ -29,10 +29,8 @@ from deepuq_jax.training import _defaults as default
 from deepuq_jax.training._data import Arrays, Batches
 from deepuq_jax.training._run import Run, Score
 from deepuq_jax.training._scale import warn_of_scale
-from deepuq_jax.training.result import FitResult, NonFiniteError
+from deepuq_jax.training.result import FitResult
 from deepuq_jax.training.state import TrainState, check_optimizer
-
-__all__ = ["FitResult", "NonFiniteError", "fit"]
 
 # The number of draws of the validation score. Ten draws suffice to rank epochs, and each draw costs a forward pass.
 _VALIDATION_DRAWS = 10

@@ -8,7 +8,7 @@ from torch import nn
 
 import deepuq_torch as dq
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 

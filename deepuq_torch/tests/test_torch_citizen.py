@@ -14,7 +14,7 @@ import deepuq_torch as dq
 from deepuq_torch.functional import gaussian_log_likelihood, stack_noise
 from deepuq_torch.tests.tolerances import BFLOAT16, SUMS, max_relative
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

@@ -18,7 +18,7 @@ from deepuq_torch.methods.vi import (
     vi_elbo_step,
 )
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 

@@ -11,7 +11,7 @@ from deepuq_torch.functional import stack_noise
 from deepuq_torch.tests.refusals import refuses
 from deepuq_torch.tests.tolerances import SUMS
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 MODELS = [

@@ -15,7 +15,7 @@ from benchmarks.accuracy.mnist_recipe import Recipe
 from benchmarks.accuracy.tests.files import write_mnist
 from deepuq_jax.training import _defaults
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 # 240 and 200 images leave no smaller batch, which would be a second step to compile.

@@ -17,7 +17,7 @@ from benchmarks.accuracy.uci_score import score
 from benchmarks.accuracy.uci_splits import test_splits as whole_splits
 from deepuq_jax.training import _defaults
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 # Each batch has all rows, since a remainder would be a second step to compile.

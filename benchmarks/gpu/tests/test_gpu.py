@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.gpu import command, record, summary
 
-# Each test compiles for a second or more.
+# Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 
