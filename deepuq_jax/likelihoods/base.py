@@ -117,9 +117,7 @@ class Likelihood(ABC):
         The bounds are the quantiles at (1 - level) / 2 and (1 + level) / 2. For counts they are whole numbers and hold
         at least the probability `level`.
         """
-        check_level(level)
-        level = at_least_float32(level)
-        return self.quantile(outputs, 0.5 - 0.5 * level), self.quantile(outputs, 0.5 + 0.5 * level)
+        return central_interval(lambda p: self.quantile(outputs, p), level)
 
     def of_targets(self) -> Likelihood:
         """Return the likelihood of plain targets, for predictions.
@@ -151,6 +149,13 @@ class Likelihood(ABC):
     def _lacks(self, method: str, purpose: str) -> NoReturn:
         message = expected("likelihood", f"to define {method}, for {purpose}", type(self).__name__)
         raise ValueError(f"{message} Add the method; docs/likelihoods.md shows how.")
+
+
+def central_interval(quantile: Callable[[Any], Array], level: Any) -> tuple[Array, Array]:
+    """Compute the quantiles at (1 - level) / 2 and (1 + level) / 2."""
+    check_level(level)
+    level = at_least_float32(level)
+    return quantile(0.5 - 0.5 * level), quantile(0.5 + 0.5 * level)
 
 
 # The attributes of `Likelihood`, which its docstring explains.

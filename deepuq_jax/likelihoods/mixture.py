@@ -13,8 +13,7 @@ from deepuq_jax._checks import check_key
 from deepuq_jax._pytree import register
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.quantiles import invert_cdf
-from deepuq_jax.likelihoods.base import Likelihood, per_example
-from deepuq_jax.types import check_level
+from deepuq_jax.likelihoods.base import Likelihood, central_interval, per_example
 
 
 @register(static=("likelihood",))
@@ -52,9 +51,7 @@ class PredictiveMixture:
 
     def interval(self, level: Any = 0.95) -> tuple[Array, Array]:
         """Compute the central interval (lower, upper), as `Likelihood.interval` does."""
-        check_level(level)
-        level = at_least_float32(level)
-        return self.quantile(0.5 - 0.5 * level), self.quantile(0.5 + 0.5 * level)
+        return central_interval(self.quantile, level)
 
     def sample(self, *, key: Array) -> Array:
         """Draw a target per draw of the model, [S, batch, ...].
