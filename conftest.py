@@ -30,6 +30,8 @@ def pytest_configure():
     if _EFFORT not in flags:
         fusions = _OLDER_FUSIONS if version("jaxlib").startswith(_KNOWN_TO) else ""
         os.environ["XLA_FLAGS"] = f"{flags} {_EFFORT}=0 {fusions}".strip()
+    # On a GPU, products are in TF32 by default, and the tests' references have more digits than that.
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     if _CACHE not in os.environ:
         os.environ[_CACHE] = str(_cache_folder())
         # Keep programs that compile fast, too: the tests run thousands of them, and each worker needs most of them.

@@ -54,7 +54,7 @@ class _Reader:
     _numbers: dict[Any, int] = field(default_factory=dict)
     # The loops over which the value of each expression varies.
     _loops: dict[int, frozenset[int]] = field(default_factory=dict)
-    # The values of literal integers; the key that each array of keys was split from; the keys that `_child_key` found.
+    # The values of literal integers; the key that each array of keys was split from; the keys that `_child_keys` found.
     _literals: dict[int, int] = field(default_factory=dict)
     _split: dict[int, int] = field(default_factory=dict)
     _children: set[int] = field(default_factory=set)
@@ -96,7 +96,7 @@ class _Reader:
             self.uses.append(NoiseUse(params["label"], params["is_key"], value, is_shared, branches))
             return [value]
         if name == "scan":
-            return self._of_loop(equation, inputs, params["jaxpr"], params["num_consts"], params["num_carry"], branches)
+            return self._of_loop(equation, inputs, params["jaxpr"], *sizes_of_scan(equation), branches)
         if name == "while":
             skipped, constants = params["cond_nconsts"], params["body_nconsts"]
             inputs = inputs[skipped:]
@@ -108,32 +108,32 @@ class _Reader:
             if isinstance(inner[0], ClosedJaxpr):
                 return self.read_closed(inner[0], inputs, branches)
             return self.read(inner[0], (), inputs, branches)
-        child = self._child_key(equation, inputs)
-        if child is not None:
-            return [child]
+        children = self._child_keys(equation, inputs)
+        if children:
+            return children
         settings = tuple((key, str(value)) for key, value in sorted(params.items()))
         outputs = [self.number(name, settings, i, of=inputs) for i in range(len(equation.outvars))]
         if name == "random_split":
             self._split[outputs[0]] = inputs[0]
         return outputs
 
-    def _child_key(self, equation: Any, inputs: list[int]) -> int | None:
-        """Number the i-th child of a key: `split(key, n)[i]` and `fold_in(key, i)` are the same key for Threefry."""
+    def _child_keys(self, equation: Any, inputs: list[int]) -> list[int]:
+        """Number the children of a key: `split(key, n)[i]` and `fold_in(key, i)` are the same key for Threefry."""
         name, params = equation.primitive.name, equation.params
-        if (
-            name == "slice"
-            and inputs[0] in self._split
-            and params["limit_indices"] == (params["start_indices"][0] + 1,)
-        ):
-            child = self.number("child", params["start_indices"][0], of=[self._split[inputs[0]]])
-        elif name == "random_fold_in" and inputs[1] in self._literals:
-            child = self.number("child", self._literals[inputs[1]], of=inputs[:1])
-        elif name == "squeeze" and inputs[0] in self._children:
-            child = inputs[0]
+        is_split = inputs and inputs[0] in self._split
+        if name == "squeeze" and inputs[0] in self._children:
+            return inputs
+        if name == "random_fold_in" and inputs[1] in self._literals:
+            parent, positions = inputs[0], [self._literals[inputs[1]]]
+        elif name == "unstack" and is_split:  # JAX 0.11 unpacks keys by it, older versions by slices.
+            parent, positions = self._split[inputs[0]], range(len(equation.outvars))
+        elif name == "slice" and is_split and params["limit_indices"] == (params["start_indices"][0] + 1,):
+            parent, positions = self._split[inputs[0]], [params["start_indices"][0]]
         else:
-            return None
-        self._children.add(child)
-        return child
+            return []
+        children = [self.number("child", i, of=[parent]) for i in positions]
+        self._children.update(children)
+        return children
 
     def _of_loop(
         self, equation: Any, inputs: list[int], body: ClosedJaxpr, constants: int, carry: int, branches: Any
@@ -155,6 +155,21 @@ class _Reader:
         for i, branch in enumerate(equation.params["branches"]):
             self.read_closed(branch, inputs[1:], (*branches, (id(equation), i)))
         return [self.number("of branches", id(equation), i) for i in range(len(equation.outvars))]
+
+
+def sizes_of_scan(equation: Any) -> tuple[int, int]:
+    """Count the constants and the carried values of a scan.
+
+    Versions of JAX keep these numbers under different names. In all of them the scanned inputs come last, the stacked
+    outputs too, and each has an axis more than in the body.
+    """
+    body = equation.params["jaxpr"].jaxpr
+
+    def stacked(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+        return sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(outside, inside, strict=True))
+
+    carry = len(equation.outvars) - stacked(equation.outvars, body.outvars)
+    return len(equation.invars) - carry - stacked(equation.invars, body.invars), carry
 
 
 def _open(program: ClosedJaxpr | Jaxpr) -> Jaxpr:

@@ -1,5 +1,7 @@
 """Posteriors over a tensor and over a pytree."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +48,8 @@ def test_sample_from_noise_is_mu_plus_sigma_noise_and_equals_the_key_path(key):
     noise = q.draw_noise(key=key)
     drawn = q.sample(noise=noise)
     expected = jax.tree.map(lambda m, s, n: m + s * n, q.mu, q.sigma, noise)
-    jax.tree.map(np.testing.assert_array_equal, drawn, expected)
+    # Some versions of XLA multiply and add in a single rounding.
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-7), drawn, expected)
     jax.tree.map(np.testing.assert_array_equal, q.sample(key=key), drawn)
 
 

@@ -12,6 +12,7 @@ from scipy import special
 
 import deepuq_jax as dq
 from deepuq_jax.functional.gaussian import gaussian_kl
+from deepuq_jax.model.expressions import sizes_of_scan
 from deepuq_jax.tests import reference
 
 _CALLS = {"pjit", "jit", "custom_jvp_call", "custom_vjp_call", "closed_call", "core_call"}
@@ -86,21 +87,27 @@ def _run(jaxpr, consts, arguments):
             inner = eqn.params.get("jaxpr") or eqn.params["call_jaxpr"]
             outputs = _run(inner.jaxpr, inner.consts, inputs)
         elif eqn.primitive.name == "scan":
-            outputs = _scan(inputs, **eqn.params)
+            outputs = _scan(inputs, eqn.params["jaxpr"], _order(eqn), *sizes_of_scan(eqn))
         else:
             outputs = [_OPERATIONS[eqn.primitive.name](*inputs, **eqn.params)]
         values.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _scan(inputs, *, jaxpr, length, num_consts, num_carry, **_):
+def _order(eqn):
+    steps = range(eqn.params["length"])
+    return steps[::-1] if eqn.params["reverse"] else steps
+
+
+def _scan(inputs, jaxpr, order, num_consts, num_carry):
     first_row = num_consts + num_carry
     consts, carry, rows = inputs[:num_consts], inputs[num_consts:first_row], inputs[first_row:]
-    stacked = []
-    for i in range(length):
+    stacked = {}
+    for i in order:
         found = _run(jaxpr.jaxpr, jaxpr.consts, [*consts, *carry, *(row[i] for row in rows)])
-        carry, stacked = found[:num_carry], [*stacked, found[num_carry:]]
-    return [*carry, *(np.stack(column) for column in zip(*stacked, strict=True))]
+        carry, stacked[i] = found[:num_carry], found[num_carry:]
+    in_order = [stacked[i] for i in sorted(stacked)]
+    return [*carry, *(np.stack(column) for column in zip(*in_order, strict=True))]
 
 
 # These give sigma from 1e-33 to 1e-48: normal, at the edge, subnormal, and below the smallest number.
