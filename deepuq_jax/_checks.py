@@ -17,6 +17,12 @@ def is_concrete(value: Any) -> bool:
     return isinstance(value, (jax.Array, np.ndarray)) and not isinstance(value, Tracer)
 
 
+def _is_on_host(array: Any) -> bool:
+    if not isinstance(array, jax.Array):
+        return True
+    return array.is_fully_addressable and all(device.platform == "cpu" for device in array.devices())
+
+
 def describe(value: Any) -> str:
     """Describe `value` briefly for an error message."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
@@ -168,9 +174,10 @@ def check_batch(x: Any, y: Any, *, finite: bool = True) -> int:
 
 
 def _check_finite_data(name: str, leaf: Any) -> None:
-    all_finite = jnp.isfinite(leaf).all()
+    # NumPy reads what is in this process's memory without compiling a program; data of an accelerator stay there.
+    all_finite = np.isfinite(np.asarray(leaf)).all() if _is_on_host(leaf) else jnp.isfinite(leaf).all()
     if isinstance(all_finite, Tracer):  # Inside a trace, JAX stages even a concrete array; NumPy reads its values.
-        all_finite = np.isfinite(np.asarray(leaf).astype(np.float64)).all()
+        all_finite = np.isfinite(np.asarray(leaf)).all()
     if not all_finite:
         raise ValueError(expected(name, "to be finite", "NaN or infinity among its entries"))
 
