@@ -35,8 +35,9 @@ def signal_to_noise_curve(model: Any, points: int = 101) -> tuple[Array, Array]:
         model: any Bayesian model with mean-field posteriors.
         points: length of the curve.
     Returns:
-        (fractions from 0 to 1 [points], \\|mu\\| / sigma at those quantiles over all weights [points]). In decibels
-        the ratio is 20 log10(\\|mu\\| / sigma). `prune(model, fractions[i])` prunes the weights below the i-th ratio.
+        (fractions from 0 to 1 [points], \\|mu\\| / sigma at those quantiles over all weights [points]). In decibels the
+        ratio is 20 log10(\\|mu\\| / sigma). `prune(model, fractions[i])` prunes the weights below the i-th ratio; it
+        refuses the fraction 1.
     Raises:
         ValueError: the model has no mean-field posterior, or `points` is not a positive int.
 
@@ -56,7 +57,7 @@ def prune(model: Any, fraction: float) -> Any:
 
     The given fraction of the weights, those with the smallest \\|mu\\| / sigma, is pruned. A pruned weight is 0 in
     every draw and at the means, adds nothing to the KL, and has no gradient. The mask is carried, and `fit` continues
-    to train the other weights. If the model was pruned before, the fraction includes the weights pruned already.
+    to train the other weights. If the model was pruned before, the weights pruned then count towards the fraction.
 
     Plain `jax.grad` of the model itself refuses the boolean masks; `nnx.grad`, `train_step` and `fit` leave them out.
 
@@ -67,7 +68,7 @@ def prune(model: Any, fraction: float) -> Any:
     Returns:
         A model of the same kind.
     Raises:
-        ValueError: the fraction is out of range, or the model has no posterior, or a posterior that takes no mask.
+        ValueError: the fraction is out of range, the model has no posterior, or one of its posteriors takes no mask.
 
     >>> from deepuq_jax import BayesianLinear, draw
     >>> layer = prune(BayesianLinear(3, 2, rngs=nnx.Rngs(0)), 0.5)

@@ -14,7 +14,7 @@ from ._gaussian import RHO_TAIL, at_least_float32, sigma_from_rho
 # (mu, rho, prior_mu, prior_sigma)
 Term: TypeAlias = "tuple[Tensor, Tensor, float | Tensor, float | Tensor]"
 _SIGMA_TAIL = math.exp(RHO_TAIL)
-# Up to this size a call per operation costs more than the arithmetic and the copy into a common tensor.
+# Up to this number of elements, tensors are joined: calling each operation per tensor costs more than copying them.
 _SMALL = 2**13
 
 
@@ -60,12 +60,15 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: 
 
 
 def total_kl(terms: Sequence[Term], others: Sequence[Tensor] = ()) -> Tensor:
-    """Sum the KL of several posteriors, and other parts: a scalar, in nats.
+    """Sum the KL of several posteriors, and other parts.
 
-    The gradient of Parameters is written out by hand. Autograd would keep a dozen tensors of the weights' size alive
-    until backward, and on a CPU their fresh memory costs more than the arithmetic.
+    The gradient with respect to Parameters is written out by hand. Autograd would keep a dozen tensors of the weights'
+    size until backward, and on a CPU allocating them costs more than the arithmetic.
+
+    Returns:
+        a scalar, in nats.
     """
-    # A function transform differentiates tensors of its own in place of the Parameters; a compiler fuses the formula.
+    # The plain formula serves function transforms, which replace the Parameters, and compilers, which fuse it.
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return _total([*others, *(gaussian_kl(*term).sum() for term in terms)])
     groups: dict[Any, list[Tensor]] = {}
@@ -91,9 +94,10 @@ def _total(parts: Sequence[Tensor]) -> Tensor:
 
 
 class _KLWithGradient(torch.autograd.Function):
-    """The KL of ``(prior_mu, prior_sigma, mu, rho, mu, rho, ...)``, summed, and its derivatives.
+    """The summed KL, with its derivatives.
 
-    Forward computes in place, and keeps the slopes for backward. Small tensors are computed as one.
+    The arguments are ``(prior_mu, prior_sigma, mu, rho, mu, rho, ...)``. Forward computes in place, and keeps the
+    slopes for backward. Small tensors are computed as one.
     """
 
     @staticmethod
@@ -129,7 +133,7 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _sum_and_slopes(mu: Tensor, rho: Tensor, prior_mu: float, prior_sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the sum of the KL, and its derivatives in mu and rho."""
+    """Return the summed KL and its slopes in mu and rho."""
     sigma = sigma_from_rho(rho)
     body = sigma.clamp_min(_SIGMA_TAIL)
     beyond = sigma.div_(prior_sigma).sub_(1.0)
@@ -141,7 +145,9 @@ def _sum_and_slopes(mu: Tensor, rho: Tensor, prior_mu: float, prior_sigma: float
 
 
 def _slopes(parameters: Sequence[Tensor], prior_mu: float, prior_sigma: float) -> Iterator[Tensor]:
-    """Yield the derivatives of the KL in mu and rho, in turn, for autograd.
+    """Yield the slopes in mu and rho, in turn.
+
+    Autograd can differentiate them again. With q and d as in `gaussian_kl`,
 
     ``dKL / drho = (q^2 - 1) dlog(sigma) / drho = d (d + 2) sigmoid(rho) / sigma``
     """

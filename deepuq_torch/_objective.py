@@ -37,13 +37,14 @@ def negative_elbo(
 
     Args:
         model: a model with ``forward(x, sample=True)`` and ``kl()``, also inside ``DistributedDataParallel``,
-            ``DataParallel`` or ``AveragedModel``: passes go through the wrapper, the KL is the model's own.
+            ``DataParallel`` or ``AveragedModel``. Passes go through the wrapper, and the KL is computed by the model
+            inside.
         x: inputs of a batch.
         y: targets of the batch.
         num_data: number of examples in the whole training set (not of batches, and not the size of this batch).
         log_likelihood: callable ``(outputs, y) -> [batch]``, nats per example. If None, it is the Gaussian density for
-            a heteroscedastic model, and otherwise categorical. A regression model that does not predict its noise needs
-            a log_likelihood.
+            a model that predicts its noise, and categorical for a classifier. Any other regression model needs a
+            log_likelihood.
         kl_weight: factor of the KL, 1 for the ELBO; a number or a 0-d tensor.
         mc_samples: number of passes with fresh weights to average the nll over.
         noise: results of ``model.draw_noise``, with a leading axis of mc_samples draws on every tensor.
@@ -114,13 +115,14 @@ def vi_elbo_step(
 
     Args:
         model: a model with ``forward(x, sample=True)`` and ``kl()``, also inside ``DistributedDataParallel``,
-            ``DataParallel`` or ``AveragedModel``: passes go through the wrapper, the KL is the model's own.
+            ``DataParallel`` or ``AveragedModel``. Passes go through the wrapper, and the KL is computed by the model
+            inside.
         x: inputs of a batch.
         y: targets of the batch.
         num_batches: optimizer steps per epoch, ``len(train_loader)``.
         n_batches: deprecated name of num_batches.
-        criterion: callable ``(outputs, y) -> scalar``; a heteroscedastic model uses its own ``nll`` instead. If None,
-            it is the mean squared error for ``model.task_type == "regression"``, and otherwise the cross-entropy.
+        criterion: callable ``(outputs, y) -> scalar``; a model that predicts its noise uses its own ``nll`` instead. If
+            None, it is the mean squared error for ``model.task_type == "regression"``, and otherwise the cross-entropy.
         kl_weight: factor of ``KL / num_batches``; a number or a 0-d tensor.
         mc_samples: number of passes with fresh weights to average the nll over; the KL is computed once.
         noise: results of ``model.draw_noise``, with a leading axis of mc_samples draws on every tensor.
@@ -174,8 +176,11 @@ def vi_elbo_step(
 
 
 def _weighted(kl: Tensor, kl_weight: float | Tensor) -> Tensor:
-    """Multiply by the weight, unless it is 1: a step of a small network is a few dozen operations long."""
-    # A compiled function would be compiled anew for a schedule that reaches 1.
+    """Multiply the KL by its weight, unless that is 1.
+
+    A step of a small network has only a few dozen operations, so the saved one counts.
+    """
+    # When compiling, the test is skipped: a schedule that reaches 1 would recompile the function.
     if type(kl_weight) is float and kl_weight == 1.0 and not torch.compiler.is_compiling():
         return kl
     return kl_weight * kl
@@ -217,7 +222,7 @@ def _need_kl(model: Any) -> None:
 
 
 def _need_scalar(value: object) -> None:
-    """Require a criterion that averages over the batch, or sums."""
+    """Require a scalar, the average or the sum over a batch."""
     if not isinstance(value, Tensor):
         raise TypeError(fault("criterion", "to return a torch.Tensor", type(value).__name__))
     if value.ndim != 0 and value.numel() != 1:

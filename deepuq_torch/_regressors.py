@@ -63,7 +63,7 @@ class BayesianRegressor(BayesianModule):
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Run a pass with drawn weights, or at their means.
+        """Run a pass with drawn weights, or at the posterior means.
 
         Args:
             x: ``[..., input_dim]``.
@@ -90,7 +90,11 @@ class BayesianRegressor(BayesianModule):
         return self.output_layer(x, sample=sample)
 
     def draw_noise(self, *, generator: torch.Generator | None = None) -> tuple[LayerNoise, ...]:
-        """Draw noise for a pass, ``(eps_weight [out, in], eps_bias [out])`` per layer."""
+        """Draw noise for a pass.
+
+        Returns:
+            ``(eps_weight [out, in], eps_bias [out])`` per layer.
+        """
         return tuple(layer.draw_noise(generator=generator) for layer in self.bayesian_layers())
 
     def kl(self) -> Tensor:
@@ -149,7 +153,7 @@ class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRe
 class MultiOutputBayesByBackpropRegressor(BayesianRegressor):
     """Bayesian regressor with several targets.
 
-    ``vi_elbo_step`` scores it by mean squared error.
+    By default, ``vi_elbo_step`` scores it by mean squared error.
 
     Args:
         input_dim: size of x's last axis.
@@ -194,7 +198,7 @@ class MultiOutputBayesByBackpropRegressor(BayesianRegressor):
 
 
 class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRegressor):
-    """Bayesian regressor with several targets of predicted noise.
+    """Bayesian regressor with several targets and predicted noise.
 
     ``y ~ N(m(x), softplus(v(x)) + 1e-6)``. The outputs are ``output_dim`` means followed by as many raw variances v.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 
@@ -9,6 +10,11 @@ def block(name: str, lines: list[str]) -> str:
     """Lines between the markers of a name."""
     begin, end = _markers(name)
     return "\n".join([begin, "", *lines, "", end])
+
+
+def wrapped(text: str) -> list[str]:
+    """Break a paragraph into lines."""
+    return textwrap.wrap(text, width=120, break_long_words=False, break_on_hyphens=False)
 
 
 def put(text: str, name: str, new: str) -> str:

@@ -38,12 +38,11 @@ def block(data: dict[str, Any]) -> str:
 
 def block_in_short(data: dict[str, Any]) -> str:
     """Make the block of the README: a row per dtype."""
-    lines = [
-        "A cell is the largest error of all values and gradients, in eps of the size its tolerance is relative to.",
-        "The last column is the largest part of a tolerance that an error uses.",
-        "",
-        *_header("| dtype |"),
-    ]
+    text = (
+        "A cell is the largest error over all values and gradients, in units of eps times the magnitude that its "
+        "tolerance refers to. The last column is the largest ratio of an error to its tolerance."
+    )
+    lines = [*markers.wrapped(text), "", *_header("| dtype |")]
     for dtype in _dtypes(data):
         lines.append(_line(dtype, [row for row in data["rows"] if row["dtype"] == dtype], with_absolute=False))
     return markers.block("parity", lines)
@@ -71,12 +70,12 @@ def _header(first: str) -> list[str]:
 
 def _preamble(data: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {data['versions'][name]}" for name in ("jax", "torch"))
-    return [
-        f"JAX on {data['devices']['jax']}, torch on {data['devices']['torch']}; {versions}; TF32 off. A cell is the",
-        "largest error of values and gradients: in eps of the size that its tolerance is relative to, and absolute,",
-        "which says little for gradients as large as 1e30. Exact results come from 60-digit arithmetic. The last",
-        "column is the largest part of a tolerance that an error uses.",
-    ]
+    return markers.wrapped(
+        f"JAX on {data['devices']['jax']}, torch on {data['devices']['torch']}; {versions}; TF32 off. A cell is the "
+        "largest error over all values and gradients, in units of eps times the magnitude that its tolerance refers "
+        "to; in parentheses, the largest absolute error, which says little for gradients as large as 1e30. Exact "
+        "results come from 60-digit arithmetic. The last column is the largest ratio of an error to its tolerance."
+    )
 
 
 def _line(name: str, rows: list[dict[str, Any]], *, with_absolute: bool = True) -> str:

@@ -47,16 +47,16 @@ def speed_in_short(data: dict[str, Any]) -> str:
 
 def limits(data: dict[str, Any]) -> str:
     """The block of limits, and the shares that are reached."""
-    machine = next(iter(data["workloads"].values()))["machine"]
-    lines = [
-        f"The machine reaches {machine['bandwidth'] / 1e9:.1f} GB/s and {machine['flops'] / 1e9:,.0f} GFLOP/s in a",
-        f"float32 product, and `jax.random` draws a normal in {machine['normal_s'] * 1e9:.1f} ns. The last two columns",
-        "compare the deterministic network and deepuq_jax (weight sampling, in its faster style) each with its own",
-        "limit.",
-        "",
-        _LIMITS,
-        "| --- " * 8 + "|",
-    ]
+    machines = [part["machine"] for part in data["workloads"].values()]
+    bandwidths = _range([machine["bandwidth"] / 1e9 for machine in machines], 1)
+    flops = _range([machine["flops"] / 1e9 for machine in machines], 0)
+    normals = _range([machine["normal_s"] * 1e9 for machine in machines], 1)
+    text = (
+        f"In the runs of these rows the machine reached {bandwidths} GB/s and {flops} GFLOP/s in a float32 product, "
+        f"and `jax.random` drew a normal in {normals} ns. The last two columns compare the deterministic network and "
+        "deepuq_jax (weight sampling, in its faster style), each with its own limit."
+    )
+    lines = [*markers.wrapped(text), "", _LIMITS, "| --- " * 8 + "|"]
     return markers.block("limits", [*lines, *(_limits_line(name, part) for name, part in data["workloads"].items())])
 
 
@@ -132,6 +132,16 @@ def _limits_line(name: str, part: dict[str, Any]) -> str:
         _share(jax, numbers["limit_s"]),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _range(values: list[float], digits: int) -> str:
+    """Write the smallest and the largest value.
+
+    >>> _range([6.47, 7.82], 1), _range([1.0], 0)
+    ('6.5 to 7.8', '1')
+    """
+    low, high = (f"{value:,.{digits}f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _share(row: Row | None, limit: float) -> str:

@@ -62,6 +62,13 @@ def test_the_share_of_the_limit(data):
     assert "| train x, mc 1 | 10 | 20 | 0 | 500 | 2,000 | 50% | 25% |" in summary.limits(data)
 
 
+def test_the_limits_name_the_rates_of_all_runs(data):
+    part = data["workloads"]["train x, mc 1"]
+    assert "the machine reached 1.0 GB/s and 1 GFLOP/s in a float32 product" in summary.limits(data)
+    data["workloads"]["predict x"] = {**part, "machine": {**part["machine"], "bandwidth": 3e9}}
+    assert "the machine reached 1.0 to 3.0 GB/s and 1 GFLOP/s in a float32 product" in summary.limits(data)
+
+
 def test_the_full_table_names_absent_skipped_and_bad_contestants(data):
     text = table.full(data)
     assert "Not installed: blackjax." in text

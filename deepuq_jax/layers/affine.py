@@ -108,8 +108,8 @@ class AffineLayer(BaseModel, nnx.Module):
 
         E = op(mean, mu_W) + mu_b,  V = op(mean^2, sigma_W^2) + op(var, mu_W^2 + sigma_W^2) + sigma_b^2
 
-        Without `var`, the moments of each output of a single layer are exact. Between layers, the covariances of units
-        are lost.
+        For inputs that are known exactly (no `var`), the mean and the variance of each output are exact. Covariances
+        between units are not computed, so later layers are approximate.
 
         Args:
             mean: means of the input, [batch, ..., in_features].
@@ -152,7 +152,7 @@ class AffineLayer(BaseModel, nnx.Module):
 
         log(sigma_p / sigma_q) + (sigma_q^2 + (mu_q - mu_p)^2) / (2 sigma_p^2) - 1/2
 
-        and the sum runs over all components of weight and bias. For a prior without a closed form, the KL is estimated
+        and the sum runs over all components of kernel and bias. For a prior without a closed form, the KL is estimated
         at the weights that `key` (or `noise`) draws.
         """
         noise = self._weight_noise(key) if noise is None else noise

@@ -34,8 +34,8 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
 
     The KL includes only the head. If the feature extractor is a network, it is trained together with the head: its
     parameters are ordinary parameters without a prior, and its state (BatchNorm statistics, dropout streams) is
-    carried. A Flax NNX module is held as it is, not copied. Features without dropout are the same in every draw, and a
-    compiled `predict_vi_uq` computes them once.
+    carried. A Flax NNX module is held as it is, not copied. Features without dropout are the same in every draw, so
+    `predict_vi_uq` computes them once per batch of inputs.
 
     Args:
         feature_extractor: maps x to [..., feature_dim]: a network as `bayesianize` takes it (a Flax NNX or Equinox
@@ -44,13 +44,15 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         output_dim: number of targets or classes, a positive int.
         task: "regression" or "classification".
         heteroscedastic: also predict a raw variance per target; no effect in classification.
-        likelihood: `Gaussian(sigma)` if the noise of a regression is known. The default follows from the task.
+        likelihood: `Gaussian(sigma)` if the noise of a regression is known. The default follows from the task; it must
+            be None in a heteroscedastic regression.
         frozen: keep a copy of the extractor as it is now, always in evaluation mode, and do not train it.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: options of the head, as in
             `BayesianLinear`.
     Raises:
-        ValueError: the task is unknown; the likelihood belongs to another task; the extractor has Bayesian layers
-            (their KL would not count) or tied layers; or the size of the features differs from `feature_dim`.
+        ValueError: the task is unknown; the likelihood belongs to another task, or is passed with heteroscedastic=True
+            in regression; the extractor has Bayesian layers (their KL would not count) or tied layers; or the size of
+            the features differs from `feature_dim`.
         TypeError: the extractor cannot be called.
 
     >>> import jax
@@ -123,7 +125,10 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         return self.head.propagate(self.features(mean))
 
     def draw_noise(self, x: Any, *, key: Array) -> Any:
-        """Draw the head's noise in `model(x, key=key)`, without dropout."""
+        """Draw the noise of the head in `model(x, key=key)`.
+
+        Dropout is not part of this noise.
+        """
         return apply_to_copy(lambda model: model.head.draw_noise(model.features(x, key=key), key=key), self, key)[0]
 
     @property

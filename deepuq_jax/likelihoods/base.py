@@ -36,7 +36,8 @@ class Likelihood(ABC):
         predicts_noise: whether the outputs hold the variances of Gaussian noise. If they do, a `criterion` or an
             `aleatoric_var` that a caller passes has no effect, as documented.
         heteroscedastic: whether the noise of the targets depends on the input.
-        has_density: whether `log_prob` is defined. If it is not, training in nats needs a likelihood with noise.
+        has_density: whether `log_prob` is defined. If it is not, `ELBO` refuses the model and asks for a likelihood
+            with noise.
         has_fixed_noise: whether the mean is the output itself and the variance does not depend on the output. If so, a
             prediction needs only the moments of the outputs.
         keeps_draws: whether a regression result keeps the outputs of its draws, for the quantiles and log-probabilities
@@ -71,7 +72,8 @@ class Likelihood(ABC):
         Masks and weights per target need it. A `FactorizedLikelihood` defines it.
         """
         del outputs, y
-        self._lacks("log_prob_per_target(outputs, y)", "a mask or weights per target (per example, [batch], they work)")
+        purpose = "a mask or weights per target (those per example, [batch], need only log_prob)"
+        self._lacks("log_prob_per_target(outputs, y)", purpose)
 
     def moments(self, outputs: Any) -> tuple[Array, Array | None]:
         """Return the predicted mean, and the variance of the noise.
@@ -103,9 +105,9 @@ class Likelihood(ABC):
         self._lacks("cdf(outputs, t)", "quantiles and intervals")
 
     def quantile(self, outputs: Any, p: Any) -> Array:
-        """Compute the smallest t with P(y <= t | outputs) >= p per target.
+        """Compute the quantile at p per target.
 
-        The default inverts `cdf` by bisection.
+        It is the smallest t with P(y <= t | outputs) >= p. The default inverts `cdf` by bisection.
         """
         mean = at_least_float32(self.moments(outputs)[0])
         return invert_cdf(lambda t: self.cdf(outputs, t), jnp.broadcast_to(p, mean.shape), mean.dtype, self.is_discrete)
@@ -136,7 +138,10 @@ class Likelihood(ABC):
 
     @final
     def _take_traits(self, inner: Likelihood, *, but: tuple[str, ...] = ()) -> None:
-        """Set the attributes of the contract to those of an inner likelihood; a wrapper calls it when it is made."""
+        """Copy the attributes of an inner likelihood.
+
+        A wrapper calls this method when it is created.
+        """
         for name in _TRAITS:
             if name not in but:
                 object.__setattr__(self, name, getattr(inner, name))
@@ -152,7 +157,10 @@ class Likelihood(ABC):
 
 
 def central_interval(quantile: Callable[[Any], Array], level: Any) -> tuple[Array, Array]:
-    """Compute the quantiles at (1 - level) / 2 and (1 + level) / 2."""
+    """Compute a central interval from a quantile function.
+
+    Its bounds are the quantiles at (1 - level) / 2 and (1 + level) / 2.
+    """
     check_level(level)
     level = at_least_float32(level)
     return quantile(0.5 - 0.5 * level), quantile(0.5 + 0.5 * level)
@@ -176,10 +184,13 @@ class FactorizedLikelihood(Likelihood):
 
     @abstractmethod
     def log_prob_per_target(self, outputs: Any, y: Any) -> Array:
-        """Compute log p(y_d | outputs) in nats, of the shape of `y`."""
+        """Compute log p(y_d | outputs) in nats per target.
+
+        The result has the shape of `y`.
+        """
 
     def log_prob(self, outputs: Any, y: Any) -> Array:
-        """Compute log p(y | outputs) in nats, summed per example, [batch]."""
+        """Compute log p(y | outputs) in nats per example, [batch]."""
         return sum_per_example(self.log_prob_per_target(outputs, y))
 
 
@@ -209,7 +220,10 @@ class OwnLikelihood(Likelihood):
         return self._own("moments", "moments(outputs) -> (mean, variance or None)", "predictions")(outputs)
 
     def sample(self, outputs: Any, *, key: Array) -> Array:
-        """Draw targets with the object's `sample`, or labels from its probabilities."""
+        """Draw targets, one per output.
+
+        The object's `sample` draws them. Without it, labels are drawn from the probabilities of its `moments`.
+        """
         if self.task == "classification" and not hasattr(self.function, "sample"):
             return super().sample(outputs, key=key)
         return self._own("sample", "sample(outputs, *, key)", "draws of targets")(outputs, key=key)
@@ -265,7 +279,7 @@ def per_example(likelihood: Likelihood, outputs: Any, y: Any) -> Array:
         [batch]; the shape is checked.
 
     Raises:
-        ValueError: the likelihood returns another shape; its mean would have other units than nats per example.
+        ValueError: the likelihood returns another shape; its mean would not be in nats per example.
     """
     values = likelihood.log_prob(outputs, y)
     batch = jax.tree.leaves(outputs)[0].shape[:1]

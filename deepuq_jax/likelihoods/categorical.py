@@ -23,7 +23,7 @@ class Categorical(FactorizedLikelihood):
     log p(y | outputs) = sum_c w_c ((1 - e) [y = c] + e / classes) log softmax(outputs)[c]
 
     The outputs are [batch, classes], with at least two classes; `Bernoulli` takes one logit per example. Class weights
-    w and label smoothing e change training alone: predictions hold softmax(outputs).
+    w and label smoothing e change the log-probability alone: predictions hold softmax(outputs).
 
     Args:
         class_weights: a positive number per class, or None for 1. A weight of 2 counts each example of the class twice.

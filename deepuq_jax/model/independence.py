@@ -41,16 +41,17 @@ class _Shapes(NamedTuple):
 
 
 def refuse_shared_noise(model: Any, x: Any) -> None:
-    """Check that each layer of a user's own class has noise of its own.
+    """Refuse a user's class in which layers share noise.
 
-    The models of this package split their keys, and are not checked. The check runs once per structure and shapes.
+    The models of this package are not checked, since they split their keys. The check runs once per structure of the
+    model and shapes of its arrays and of the inputs.
 
     Args:
         model: a Bayesian model.
         x: inputs.
     Raises:
-        ValueError: two layers draw with one key; a layer is called without a key although the model has one; or a key
-            is the same at every step of a loop or `vmap` over which the layer's parameters vary.
+        ValueError: two layers draw with one key; a layer is called without a key although the model was called with
+            one; or a key is the same at every step of a loop or `vmap` over which the layer's parameters vary.
     """
     if any(_is_own(node) for node in _nodes_above_layers(model)):
         problem = _problem(_described(model), _described(x))
@@ -98,7 +99,7 @@ def _problem(model: _Shapes, x: _Shapes) -> str | None:
 
 
 def _labelled(model: Any) -> Any:
-    """Copy a model, with its dotted path as the label of every layer."""
+    """Copy a model and label each layer with its dotted path."""
 
     def label(path: Any, node: Any) -> Any:
         if not isinstance(node, nnx.Module):

@@ -1,4 +1,4 @@
-"""Adapt classes that users write to the contract of a Bayesian model."""
+"""Adapt users' own classes to the contract of a Bayesian model."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from deepuq_jax.posterior import KeyRequiredError
 @register()
 @dataclass(frozen=True)
 class OwnModel(BaseModel):
-    """A user's own class, adapted to the whole contract.
+    """A user's own class, adapted to the contract of `BaseModel`.
 
-    A `kl` or `draw` that the class lacks is built here. Only this adapter asks for its other methods.
+    If the class lacks `kl` or `draw`, the adapter builds it. Its other methods are optional, and only this adapter
+    looks them up.
     """
 
     model: Any
@@ -39,7 +40,10 @@ class OwnModel(BaseModel):
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """Whether its `kl()`, or every node's, needs no key."""
+        """Whether `kl` needs no key.
+
+        If the class has no `kl`, every node must need none.
+        """
         if hasattr(self.model, "kl"):
             try:  # A user's own class cannot be asked, so its `kl` is tried. Only shapes are computed.
                 jax.eval_shape(self.model.kl)
@@ -48,10 +52,12 @@ class OwnModel(BaseModel):
             return True
         return all(as_model(node).has_closed_form_kl for node in self._nodes())
 
-    def _nodes(self) -> list[Any]:
+    def _nodes(self, method: str = "kl()") -> list[Any]:
+        """List the Bayesian nodes, from which `method` is built."""
         nodes = [node for _, node in bayesian_nodes(self.model)]
         if not nodes:
-            raise ValueError(expected("model", "to have a Bayesian layer, with kl()", type(self.model).__name__))
+            what = f"to define {method} or to hold a Bayesian layer"
+            raise ValueError(expected("model", what, type(self.model).__name__))
         return nodes
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
@@ -59,7 +65,7 @@ class OwnModel(BaseModel):
         return self.model(x, key=key) if noise is None else self.model(x, noise=noise)
 
     def kl(self, key: Array | None = None, *, noise: Any = None) -> Array:
-        """Call its own `kl`, or sum over its nodes.
+        """Call the class's own `kl`, or sum over its nodes.
 
         Each node gets a separate key.
         """
@@ -69,21 +75,24 @@ class OwnModel(BaseModel):
         return jnp.sum(jnp.stack(parts))
 
     def draw(self, *, key: Array) -> Any:
-        """Call its own `draw`, or hold the key of its calls."""
+        """Call the class's own `draw`, or fix the key of its calls.
+
+        A class without `draw` that cannot be called has each of its nodes drawn instead.
+        """
         check_key(key)
         if hasattr(self.model, "draw"):
             return self.model.draw(key=key)
         return DrawnModel(self.model, key) if callable(self.model) else self.draw_for_kl(key=key)
 
     def draw_for_kl(self, *, key: Array) -> Any:
-        """Call its own `draw`, or draw every node.
+        """Call the class's own `draw`, or draw every node.
 
         Each node gets a separate key, the key at which `kl` estimates the node's part.
         """
         check_key(key)
         if hasattr(self.model, "draw"):
             return self.model.draw(key=key)
-        number = {id(node): i for i, node in enumerate(self._nodes())}
+        number = {id(node): i for i, node in enumerate(self._nodes("draw()"))}
 
         def fix(node: Any) -> Any:
             return as_model(node).draw_for_kl(key=draw_key(key, number[id(node)])) if id(node) in number else node
@@ -91,7 +100,7 @@ class OwnModel(BaseModel):
         return jax.tree.map(fix, self.model, is_leaf=lambda node: id(node) in number)
 
     def draw_noise(self, x: Any, *, key: Array) -> Any:
-        """Call its own `draw_noise`.
+        """Call the class's own `draw_noise`.
 
         Raises:
             ValueError: the class has no `draw_noise`.
@@ -101,7 +110,7 @@ class OwnModel(BaseModel):
         return self.model.draw_noise(x, key=key)
 
     def propagate(self, mean: Any, var: Array | None = None) -> tuple[Array, Array]:
-        """Call its own `propagate`.
+        """Call the class's own `propagate`.
 
         Raises:
             ValueError: the class has no `propagate`.
@@ -112,7 +121,7 @@ class OwnModel(BaseModel):
         return self.model.propagate(mean, var)
 
     def call_with_state(self, x: Any, *, key: Array | None = None, noise: Any = None) -> tuple[Any, Any]:
-        """Call its own `call_with_state`, or call a copy."""
+        """Call the class's own `call_with_state`, or a copy of the model."""
         if hasattr(self.model, "call_with_state"):
             if noise is None:
                 return self.model.call_with_state(x, key=key)
@@ -121,13 +130,14 @@ class OwnModel(BaseModel):
 
 
 class StoredKey(nnx.Variable[Any]):
-    """The key of a drawn model."""
+    """The key with which a drawn model calls the user's class."""
 
 
 class DrawnModel(FixedModel, nnx.Module):
-    """A user's own class with fixed weights, as its calls with a key.
+    """A draw of a user's own class.
 
-    f(x) = model(x, key=key) under weight sampling. It is the only model that holds a key.
+    It keeps the weights and the key, so that f(x) = model(x, key=key) under weight sampling. No other drawn model keeps
+    the key of its weights.
     """
 
     def __init__(self, model: Any, key: Array):
@@ -157,12 +167,12 @@ def check_model(model: Any) -> None:
     if isinstance(getattr(model, "history", None), dict) and hasattr(model, "model"):
         raise TypeError("Expected model to be a Bayesian model; got the result of fit. Pass its attribute `model`.")
     if hasattr(model, "shape") or isinstance(model, (int, float, str, list)):
-        raise TypeError(f"Expected model as the first argument; got {found}. The data follow it.")
+        raise TypeError(f"Expected model as the first argument; got {found}. Pass the model first, then the data.")
     if not callable(model):
         raise TypeError(f"Expected model to be a pytree that can be called with a key; got {found}.")
     if not hasattr(model, "kl") and not bayesian_nodes(model):
         what = "to have a posterior over its weights"
-        raise TypeError(f"{expected('model', what, found)} Turn a network into a Bayesian model by bayesianize(net).")
+        raise TypeError(f"{expected('model', what, found)} Turn a network into a Bayesian model with bayesianize(net).")
 
 
 def refuse_streams(model: Any) -> None:

@@ -19,11 +19,11 @@ from deepuq_jax.noise import Given, NoiseSource
 def resolve_draws_at_once(draws_at_once: int | None, n_samples: int) -> int:
     """Choose how many draws run side by side under `vmap`.
 
-    A scan runs over such groups. The default on a CPU is 1: a single draw keeps it busy, and batched products are
-    slower there than plain ones. For 8-50-1 and 1,000 inputs, running 2, 10 or 50 draws at once takes 1.04, 1.5 or 1.9
-    times as long; 784-400-400-10 gives the same ratios. The default elsewhere is ten draws:
-    on an H100, a prediction with ten draws at once takes 0.5 to 0.8 of the time of single draws, for all but the
-    smallest networks (benchmarks/results/gpu-h100.json).
+    The draws run in groups of this size, one group after the other in a scan. The default on a CPU is 1: a single draw
+    keeps it busy, and batched products are slower there than plain ones. For 8-50-1 and 1,000 inputs, running 2, 10 or
+    50 draws at once takes 1.04, 1.5 or 1.9 times as long; 784-400-400-10 gives the same ratios. The default elsewhere
+    is ten draws: on an H100, a prediction with ten draws at once takes 0.5 to 0.8 of the time of single draws, for all
+    but the smallest networks (benchmarks/results/gpu-h100.json).
     """
     if draws_at_once is None:
         return 1 if jax.default_backend() == "cpu" else max(1, min(10, n_samples))

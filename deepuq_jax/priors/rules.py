@@ -21,8 +21,8 @@ from deepuq_jax.priors.gaussian import GaussianPrior
 def by_path(priors: Mapping[str, Any]) -> PriorRule:
     """Choose priors by patterns over the paths of parameters.
 
-    A parameter gets the prior of the first pattern that matches its dotted path. The paths in `bayesianize` are the
-    paths of `model.bayesian_paths()`; an MLP has "layers.0.kernel", "layers.2.bias" and so on; a layer that is built
+    A parameter gets the prior of the first pattern that matches its dotted path. For `bayesianize`, the paths are those
+    that `model.bayesian_paths()` lists; an MLP has "layers.0.kernel", "layers.2.bias" and so on; a layer that is built
     alone has "kernel" and "bias".
 
     Args:
@@ -54,9 +54,9 @@ def by_path(priors: Mapping[str, Any]) -> PriorRule:
 def fan_in_gaussian(gain: ArrayLike = 1.0, *, out_axis: int | Sequence[int] = -1) -> PriorRule:
     """Choose Gaussian priors with sigma = gain / sqrt(fan_in).
 
-    Under these priors the scale of a layer's outputs does not depend on the layer's width. fan_in is the number of
-    weights that contribute to an output: the product of the sizes of all axes but `out_axis`. A bias [out] has fan_in
-    1, so its sigma is `gain`.
+    Under these priors the scale of a layer's outputs does not depend on the number of its inputs. fan_in is the number
+    of weights that contribute to an output: the product of the sizes of all axes but `out_axis`. A bias [out] has
+    fan_in 1, so its sigma is `gain`.
 
     Args:
         gain: positive number or array; an array is a leaf of the priors, as in `GaussianPrior`.

@@ -1,4 +1,4 @@
-"""Loops of a user's own train what is trained, and nothing else (findings A1, B1 and B2)."""
+"""A user's own training loop changes only the trained parameters (findings A1, B1 and B2)."""
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,7 @@ def test_nnx_optimizer_trains_as_train_step_over_a_hundred_steps(make, optimizer
 
 
 @some_pairs
-def test_a_loop_over_partition_trains_only_what_is_trained(make, optimizer):
+def test_a_loop_over_partition_changes_only_the_params(make, optimizer):
     """Finding A1: weight decay and gradients moved frozen weights, prior centres and array priors."""
     model = make()
     before = arrays(model, nnx.Not(nnx.Param))
@@ -128,7 +128,7 @@ def test_gradient_descent_on_the_whole_model_leaves_the_rest_as_it_is(make):
 
 
 def test_averages_of_the_parameters_combine_to_a_model():
-    """An exponential moving average, Lookahead and different optimizers by name work on `params`."""
+    """Moving averages, per-name optimizers and Lookahead work on `params`."""
     model = MODELS["frozen network"]()
     params, rest = dq.partition(model)
     average = optax.incremental_update(params, jax.tree.map(jnp.zeros_like, params), 0.1)
@@ -153,7 +153,7 @@ def test_averages_of_the_parameters_combine_to_a_model():
     assert all(np.any(np.asarray(pair.slow[name]) != np.asarray(params[name])) for name in params)
 
 
-def test_a_model_with_array_priors_is_donated():
+def test_a_model_with_array_priors_can_be_donated():
     """Finding B2: all layers shared one array."""
     optimizer = optax.adam(1e-2)
     state = dq.TrainState.create(MODELS["MLP with an array prior"](), optimizer)

@@ -137,6 +137,8 @@ def test_antithetic_draws_go_through_fit_and_refuse_what_they_cannot_do(key):
     assert fitted(True).history["loss"][0] != fitted(False).history["loss"][0]
     with pytest.raises(ValueError, match="Expected the number of draws to be even with antithetic=True; got 1"):
         dq.negative_elbo(layer, x, y, key=key, num_data=4, log_likelihood=dq.Gaussian(0.1), antithetic=True)
+    with pytest.raises(ValueError, match="neither noise nor antithetic=True with method='moments'; got antithetic"):
+        dq.predict_vi_uq(layer, x, method="moments", antithetic=True)
     dropout = dq.Sequential(layer, nnx.Dropout(0.5, rngs=nnx.Rngs(1)))
     with pytest.raises(ValueError, match="no dropout, for antithetic draws"):
         dq.predict_vi_uq(dropout, x, key=key, n_samples=2, antithetic=True)

@@ -1,4 +1,7 @@
-"""The loop of `fit`: train, score and keep the best model, epoch by epoch."""
+"""The loop of `fit` over epochs.
+
+It trains and scores the model, and keeps the best one.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,13 @@ Score = Callable[..., Array]
 
 
 class _Best(NamedTuple):
-    """The best model, its score, and the epochs since."""
+    """The best model so far.
+
+    Attributes:
+        params, carried: the parts of the model, as in a `TrainState`.
+        val_nll: its score.
+        stale: number of epochs since it was found.
+    """
 
     params: Any
     carried: Any
@@ -32,11 +41,11 @@ class _Best(NamedTuple):
 
 
 class Run:
-    """A training run, whose result is in reach at any time.
+    """A training run whose result is available at any time.
 
     Args:
         state: the state before the first step; its buffers are donated.
-        passes: the passes over the data.
+        passes: runs epochs over the data.
         score: the validation score of a model, or None.
         epochs, patience, progress: as in `fit`.
     """
@@ -78,7 +87,10 @@ class Run:
         return self.result()
 
     def result(self) -> FitResult:
-        """Return the result so far; its history holds the complete epochs."""
+        """Return the result so far.
+
+        Its history holds the complete epochs.
+        """
         best, state = self._best, self._state
         is_scored = best is not None and bool(self._rows)
         model = combine(best.params, Rest(best.carried, state.structure)) if best and is_scored else state.model
@@ -112,7 +124,7 @@ class Run:
         return self.result()._replace(model=self._state.model)
 
     def _is_over(self, means: dict[str, Array]) -> bool:
-        """Keep the best model, and say whether patience has run out."""
+        """Keep the best model; return whether patience has run out."""
         if self._best is None or self._patience is None:
             return False
         with deferred_interrupt():

@@ -1,8 +1,8 @@
 """`fit`, the training loop around `train_epoch` and `train_step`.
 
 For arrays, one compiled program runs an epoch per call (or several short epochs). On a CPU, convolutions run one step
-per call. For an iterable, each distinct batch shape compiles a program. After each call, the host checks whether a step
-was non-finite and whether to stop.
+per call. For an iterable, each distinct batch shape compiles a program. The host checks whether a step was non-finite,
+and whether to stop, after each program of epochs; where each step is a call of its own, it checks after each epoch.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def fit(
             over the epochs (constant for an iterable without a length).
         epochs: number of passes over the data. The default makes about 10,000 steps; it is 100 epochs for an iterable
             without a length.
-        batch_size: number of examples per step, 128 by default; all data if they are fewer.
+        batch_size: number of examples per step, 128 by default; all data if they are fewer. It must be None for an
+            iterable, whose batches have their own size.
         validation_data: (x, y), scored after each epoch by the log predictive density, under the likelihood of the
             objective, or of the model if the objective has none.
         patience: stop after this number of epochs without a better score, and return the best model. This needs
@@ -75,13 +76,13 @@ def fit(
     Returns:
         FitResult(model, history, state).
     Warns:
-        ScaleWarning: an input feature or a real target has a root mean square above 10, or a target a standard
-            deviation below 0.01; `Standardized` is the remedy.
+        ScaleWarning: in arrays, an input feature or a real target has a root mean square above 10, or a target that is
+            not constant has a standard deviation below 0.01. `Standardized` is the remedy.
     Raises:
         ValueError, TypeError: an argument is invalid, or the data hold NaN or infinity, labels out of range, no
             examples or unequal numbers of examples.
         NonFiniteError: a step is not finite; the error carries the step and the last good model.
-        Any error during training, and Ctrl-C, carries the `FitResult` so far in its attribute `result`.
+        Any exception that ends training early, KeyboardInterrupt included, carries the `FitResult` so far as `result`.
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
