@@ -72,6 +72,7 @@ from deepuq_jax.standardized import Standardized
 from deepuq_jax.training import schedules
 from deepuq_jax.training.epoch import train_epoch
 from deepuq_jax.training.fit import fit
+from deepuq_jax.training.natural_gradient import natural_gradient
 from deepuq_jax.training.result import FitResult, NonFiniteError
 from deepuq_jax.training.state import TrainState
 from deepuq_jax.training.step import train_step
@@ -147,6 +148,7 @@ __all__ = [
     "log_predictive_density",
     "metrics",
     "moped",
+    "natural_gradient",
     "negative_elbo",
     "objectives",
     "partition",

@@ -19,7 +19,7 @@ from deepuq_jax._pytree import register
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.objectives.elbo import checked_weight
 from deepuq_jax.objectives.expectation import expected_terms
-from deepuq_jax.objectives.objective import VariationalObjective, weight_at
+from deepuq_jax.objectives.objective import Units, VariationalObjective, weight_at
 from deepuq_jax.objectives.targets import Score, documented_likelihood
 from deepuq_jax.types import ELBOTerms
 
@@ -92,6 +92,11 @@ class DocumentedELBO(VariationalObjective):
         weight = weight_at(self.kl_weight, step)
         loss = nll + weight * kl
         return loss, ELBOTerms(nll, kl, state, loss, kl_weight=jnp.asarray(weight, loss.dtype))
+
+    def units(self, step: Any) -> Units:
+        """Refuse to name units: the loss is not per example."""
+        del step
+        raise ValueError(expected("objective", "to be an ELBO, whose units natural gradients need", "DocumentedELBO"))
 
     def likelihood_for(self, model: Any) -> Likelihood:
         """Return the model's likelihood, or `Categorical()`."""

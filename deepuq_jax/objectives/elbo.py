@@ -17,7 +17,7 @@ from deepuq_jax.likelihoods.base import Likelihood, as_likelihood, per_example
 from deepuq_jax.model.own import as_model
 from deepuq_jax.model.posteriors import with_kl_rule
 from deepuq_jax.objectives.expectation import expected_terms
-from deepuq_jax.objectives.objective import VariationalObjective, weight_at
+from deepuq_jax.objectives.objective import Units, VariationalObjective, weight_at
 from deepuq_jax.objectives.targets import Score, resolve_likelihood
 from deepuq_jax.posterior import AlongPath
 from deepuq_jax.types import ELBOTerms
@@ -119,6 +119,10 @@ class ELBO(VariationalObjective):
     def for_data(self, num_data: int) -> Self:
         """Fill in the number of examples if it is None."""
         return self if self.num_data is not None else replace(self, num_data=num_data)
+
+    def units(self, step: Any) -> Units:
+        """Return the number of examples and the KL weight at a step."""
+        return Units(self.num_data, weight_at(self.kl_weight, step))
 
     def check_size(self, num_data: int) -> None:
         """Refuse more examples than the whole data set has.

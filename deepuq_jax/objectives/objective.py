@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from jax import Array
 
@@ -14,6 +14,18 @@ from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.own import as_model
 from deepuq_jax.objectives.targets import Score
 from deepuq_jax.types import ELBOTerms
+
+
+class Units(NamedTuple):
+    """The units of an objective that is a loss per example.
+
+    Attributes:
+        num_data: number of examples in the whole data set.
+        kl_weight: the weight of KL / num_data in the loss.
+    """
+
+    num_data: Any
+    kl_weight: Any
 
 
 class Objective(Protocol):
@@ -60,6 +72,15 @@ class VariationalObjective(ABC):
     def check_size(self, num_data: int) -> None:
         """Refuse data that cannot be the data of the objective; the default accepts any."""
         del num_data
+
+    def units(self, step: Any) -> Units | None:
+        """Return the units of the loss at a step, or None if they are unknown.
+
+        Raises:
+            ValueError: the loss is not per example.
+        """
+        del step
+        return None
 
     def score_for(self, model: Any) -> Score | None:
         """Return the score whose expectation is taken.

@@ -13,6 +13,7 @@ from jax import Array
 
 from deepuq_jax._checks import expected
 from deepuq_jax.model.structure import Rest, Structure, combine, partition, refuse_tied
+from deepuq_jax.training.natural_gradient import NaturalGradient
 
 
 def check_optimizer(optimizer: Any) -> None:
@@ -86,6 +87,8 @@ class TrainState:
         check_optimizer(optimizer)
         refuse_tied(model)
         params, rest = partition(model)
+        if isinstance(optimizer, NaturalGradient):
+            params = optimizer.start(params)
         step, bad_step = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
         return cls(params, rest.carried, optimizer.init(params), step, bad_step, rest.structure)
 

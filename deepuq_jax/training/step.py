@@ -41,8 +41,9 @@ def train_step(
         key: the key of this step; use a new key for each step.
         objective: `ELBO(num_data=N)`, `DocumentedELBO(num_batches=B)`, or any callable
             (model, x, y, *, key, step) -> (loss, ELBOTerms).
-        optimizer: the optimizer that `state` was created with. Optax's extra arguments hold the loss, its gradient and
-            the loss as a function of the parameters, so `optax.lbfgs()` and `reduce_on_plateau` work.
+        optimizer: the optimizer that `state` was created with. Optax's extra arguments hold the loss, its gradient, the
+            loss as a function of the parameters, the objective and the step, so `optax.lbfgs()`, `reduce_on_plateau`
+            and `natural_gradient()` work.
     Returns:
         (the next state, ELBOTerms that include the loss).
 
@@ -65,8 +66,9 @@ def train_step(
     (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
 
     def update(grads: Any, params: Any, opt_state: Any) -> tuple[Any, Any]:
-        # Line searches evaluate the loss again, at the same noise.
+        # Line searches evaluate the loss again, at the same noise; natural gradients need the units of the objective.
         extra = {"value": loss, "grad": grads, "value_fn": lambda params: loss_of(params)[0]}
+        extra |= {"objective": score, "step": state.step}
         try:
             updates, opt_state = own_optimizer.update(grads, opt_state, params, **extra)
         except Exception:
