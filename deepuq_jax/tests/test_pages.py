@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["docs/training.md", "docs/trust.md", "docs/likelihoods.md"]
+PAGES = ["docs/training.md", "docs/trust.md", "docs/likelihoods.md", "docs/natural-gradients.md"]
 
 
 def programs(page):
@@ -40,6 +40,14 @@ def test_every_program_of_a_page_runs(name, capsys):
         assert abs(float(names["waiting"]) - 0.9) < 0.1
         assert names["size"].mean.shape == (200, 1)
         assert names["kind"].probs.shape == (200, 3)
+    elif name == "docs/natural-gradients.md":
+        found = [float(number) for number in capsys.readouterr().out.split()]
+        said = re.search(
+            r"is (-[\d.]+) after 1,000 .* and (-[\d.]+) after 10,000", (ROOT / name).read_text(encoding="utf-8")
+        )
+        assert said
+        assert found == pytest.approx([float(number) for number in said.groups()], abs=0.1)
+        assert float(names["loss"]) < float(names["first_loss"])
     else:
         assert names["result"].history["loss"].shape == (20,)
         assert names["results"].mean.shape == (3, 96, 1)

@@ -29,6 +29,7 @@ from deepuq_jax.training import _defaults as default
 from deepuq_jax.training._data import Arrays, Batches
 from deepuq_jax.training._run import Run, Score
 from deepuq_jax.training._scale import warn_of_scale
+from deepuq_jax.training.natural_gradient import NaturalGradient
 from deepuq_jax.training.result import FitResult
 from deepuq_jax.training.state import TrainState, check_optimizer
 
@@ -60,10 +61,11 @@ def fit(
         key: a key of `jax.random.key`, which orders the data and draws the noise.
         objective: `ELBO(...)`, `DocumentedELBO(...)`, or any callable (model, x, y, *, key, step) -> (loss, ELBOTerms).
             With arrays, an unset `num_data` is the number of examples. The default is the ELBO with a KL weight
-            that rises linearly from 0 to 1 over the first three quarters of the steps; with `patience` it is 1
-            throughout. To continue with a trained model, pass `ELBO()`, whose weight is 1.
+            that rises linearly from 0 to 1 over the first three quarters of the steps; with `patience`, and with
+            `natural_gradient`, it is 1 throughout. To continue with a trained model, pass `ELBO()`, whose weight is 1.
         optimizer: any optax optimizer. The default is Adam with a learning rate that falls from 5e-3 to 0 as a cosine
-            over the epochs (constant for an iterable without a length).
+            over the epochs (constant for an iterable without a length). `natural_gradient()` gets its schedule from the
+            number of steps in the same way.
         epochs: number of passes over the data. The default makes about 10,000 steps; it is 100 epochs for an iterable
             without a length.
         batch_size: number of examples per step, 128 by default; all data if they are fewer. It must be None for an
@@ -107,11 +109,14 @@ def fit(
     epochs = default.epochs_for(data.steps) if epochs is None else epochs
     data.check_epochs(epochs)
     steps = data.steps * epochs if data.steps else None
-    known_steps = steps if patience is None else None  # Early stopping leaves the number of steps open.
-    used = default.objective_for(known_steps) if given is None else given
+    # Early stopping leaves the number of steps open, and natural gradients need no warm-up.
+    warms_up = patience is None and not isinstance(optimizer, NaturalGradient)
+    used = default.objective_for(steps if warms_up else None) if given is None else given
     if y is None and given is None:
         what = "to be set for an iterable of batches, as in ELBO(num_data=N)"
         raise ValueError(expected("objective", what, "None"))
+    if isinstance(optimizer, NaturalGradient):
+        optimizer = optimizer.for_steps(steps)
     optimizer = default.optimizer_for(steps) if optimizer is None else optimizer
     if isinstance(data, Arrays) and not isinstance(model, Standardized):
         warn_of_scale(data.x, data.y, used.likelihood_for(model))

@@ -7,8 +7,9 @@ Khan 2020, arXiv 2002.10060; with a Gaussian prior it is IVON, Shen et al. 2024,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -23,30 +24,18 @@ from deepuq_jax.functional.natural_gradient import mean_step, precision_step
 
 # A step is divided by the weight of the KL, which a warm-up starts at 0. Below this weight it is divided by this.
 _SMALLEST_WEIGHT = 0.01
+_LEARNING_RATE = 0.1
+# The precision averages over a quarter of all steps, or over these steps if their number is not known.
+_SHARE, _WINDOW = 4, 2000
 # The optimizer of all parameters that do not belong to a posterior, if none is given.
 _REST = optax.adam(1e-3)
 Schedule = Callable[[Any], Any]
 
 
-@dataclass(frozen=True)
-class Averaging:
-    """The decay beta2 of the average that the precision is.
-
-    beta2 = 1 - memory / (step + memory / fastest)
-
-    A new estimate has the weight `fastest` at the start. Later the average reaches back over a fixed share of all steps
-    so far, 1 / `memory`, however long the training is.
-
-    >>> round(1 - Averaging()(0), 4), round(1 - Averaging()(3600), 4)
-    (0.01, 0.001)
-    """
-
-    memory: float = 4.0
-    fastest: float = 0.01
-
-    def __call__(self, step: Any) -> Any:
-        """Compute beta2 at a step."""
-        return 1.0 - self.memory / (step + self.memory / self.fastest)
+@lru_cache
+def _cosine(steps: int) -> Schedule:
+    """Let the learning rate fall to 0; equal numbers of steps share a function, and so a compiled program."""
+    return optax.cosine_decay_schedule(_LEARNING_RATE, steps)
 
 
 class NaturalGradientState(NamedTuple):
@@ -71,17 +60,25 @@ class NaturalGradient(optax.GradientTransformationExtraArgs):
 
     def start(self, params: Any) -> Any:
         """Return the parameters at the start of training, with `initial_sigma`."""
-        return self.init.rule.start(params)  # type: ignore[attr-defined]
+        return self._rule.start(params)
+
+    def for_steps(self, steps: int | None) -> NaturalGradient:
+        """Choose the settings that depend on the number of steps and are not set; None if it is unknown."""
+        return self if steps is None else _optimizer(self._rule.for_steps(steps))
+
+    @property
+    def _rule(self) -> _Rule:
+        return self.init.rule  # type: ignore[attr-defined]
 
 
 def natural_gradient(
-    learning_rate: Any = 0.1,
+    learning_rate: Any = None,
     *,
     num_data: Any = None,
     beta1: Any = 0.9,
-    beta2: Any = Averaging(),
-    mean_limit: Any = 0.3,
-    precision_limit: Any = 0.1,
+    beta2: Any = None,
+    mean_limit: float = 0.3,
+    precision_limit: float = 0.1,
     initial_sigma: Any = None,
     rest: optax.GradientTransformation = _REST,
 ) -> NaturalGradient:
@@ -99,13 +96,14 @@ def natural_gradient(
     parameters are trained by `rest`.
 
     Args:
-        learning_rate: a number or a schedule. Let it fall to 0, as in optax.cosine_decay_schedule(0.1, steps), so that
-            the noise of the gradient fades from the means.
+        learning_rate: a number or a schedule. In `fit`, the default falls from 0.1 to 0 as a cosine, so that the noise
+            of the gradient fades from the means; elsewhere it is 0.1. In your own loop and in a chain, pass
+            optax.cosine_decay_schedule(0.1, steps).
         num_data: number of examples N in the whole data set. `fit`, `train_epoch` and `train_step` take it from the
             objective `ELBO`, so only your own loops and objectives need it here.
         beta1: decay of the average of dL/dmu.
-        beta2: decay of the average of the precision, a number or a schedule. The default averages over the last quarter
-            of the steps so far.
+        beta2: decay of the average that the precision is, a number or a schedule. In `fit`, the default is
+            1 - 4 / steps; elsewhere it is 0.9995. A smaller decay forgets the start sooner, and is noisier.
         mean_limit: the longest step of a mean, in standard deviations; infinity for none.
         precision_limit: the largest |a|; infinity for none.
         initial_sigma: the standard deviation of all posteriors at the start; the model's own if it is None.
@@ -127,10 +125,10 @@ def natural_gradient(
     """
     _check_above_zero("mean_limit", mean_limit)
     _check_above_zero("precision_limit", precision_limit)
-    if not callable(learning_rate):
+    if learning_rate is not None and not callable(learning_rate):
         _check_above_zero("learning_rate", learning_rate)
     for name, decay in (("beta1", beta1), ("beta2", beta2)):
-        if not callable(decay):
+        if decay is not None and not callable(decay):
             _check_decay(name, decay)
     if num_data is not None:
         check_num_data(num_data)
@@ -141,11 +139,15 @@ def natural_gradient(
         num_data=num_data,
         beta1=beta1,
         beta2=beta2,
-        mean_limit=mean_limit,
-        precision_limit=precision_limit,
+        mean_limit=float(mean_limit),
+        precision_limit=float(precision_limit),
         initial_sigma=initial_sigma,
         rest=optax.with_extra_args_support(rest),
     )
+    return _optimizer(rule)
+
+
+def _optimizer(rule: _Rule) -> NaturalGradient:
     return NaturalGradient(_Init(rule), _Update(rule))
 
 
@@ -167,10 +169,16 @@ class _Rule:
     num_data: Any
     beta1: Any
     beta2: Any
-    mean_limit: Any
-    precision_limit: Any
+    mean_limit: float
+    precision_limit: float
     initial_sigma: Any
     rest: optax.GradientTransformationExtraArgs
+
+    def for_steps(self, steps: int) -> Self:
+        """Fill in what depends on the number of steps."""
+        learning_rate = _cosine(steps) if self.learning_rate is None else self.learning_rate
+        beta2 = max(0.0, 1.0 - _SHARE / steps) if self.beta2 is None else self.beta2
+        return replace(self, learning_rate=learning_rate, beta2=beta2)
 
     def start(self, params: Any) -> Any:
         """Return the parameters with `initial_sigma`, if it is set."""
@@ -207,8 +215,10 @@ class _Rule:
         changes: Any
         changes, rest = self.rest.update(others[0], state.rest, others[1], objective=objective, **extra)
         per_data_set = self._units(objective, extra.get("step", 0))
-        rate = (1.0 - _at(self.beta2, state.count)) * per_data_set
-        learning_rate, beta1 = _at(self.learning_rate, state.count) * per_data_set, _at(self.beta1, state.count)
+        beta1 = _at(self.beta1, state.count)
+        beta2 = 1.0 - 1.0 / _WINDOW if self.beta2 is None else _at(self.beta2, state.count)
+        learning_rate = _LEARNING_RATE if self.learning_rate is None else _at(self.learning_rate, state.count)
+        rate, learning_rate = (1.0 - beta2) * per_data_set, learning_rate * per_data_set
         learning_rate = learning_rate / (1.0 - beta1 ** (state.count + 1))  # The average starts at 0.
         momentum = {}
         for name, (mu, rho) in posteriors.items():
@@ -253,7 +263,9 @@ class _Update:
 
 def _posteriors(params: Any) -> dict[str, tuple[int, int]]:
     """Find the posteriors of a pytree: the positions of mu and rho among its leaves, by the path of mu."""
-    paths = [tuple(dotted(path).split(".")) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    # `nnx.Optimizer` passes Variables to `init`, whose paths end in "value", and their arrays to `update`.
+    names = [dotted(path).removesuffix(".value") for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    paths = [tuple(name.split(".")) for name in names]
     positions = {path: i for i, path in enumerate(paths)}
     found = {}
     for path, mu in positions.items():
