@@ -16,12 +16,13 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from flax import nnx
 
 import deepuq_jax as dq
 from benchmarks.accuracy import plot, report
 from benchmarks.accuracy.data import Mnist, data_dir, load_mnist
-from benchmarks.accuracy.mnist_recipe import CLASSES, ESTIMATORS, PIXEL_SCALE, Recipe, Trained, train
+from benchmarks.accuracy.mnist_recipe import CLASSES, ESTIMATORS, PIXEL_SCALE, Recipe, train
 from benchmarks.accuracy.mnist_score import elsewhere, predict, pruning_curve, scores
 
 VALIDATION = 10_000
@@ -94,29 +95,31 @@ class Run:
     def final(self, recipe: Recipe, hidden: int, epochs: int) -> dict[str, Any]:
         """Train on every training image, and report every score."""
         recipe = recipe.at(hidden=hidden, epochs=epochs)
-        return self._report(train(recipe, *self.train, seed=self.seed, cache=self.cache), recipe)
+        trained = train(recipe, *self.train, seed=self.seed, cache=self.cache)
+        row = {"name": str(recipe), "recipe": asdict(recipe), "seconds": round(trained.seconds, 1)}
+        return row | self._report(trained.model, is_bayesian=recipe.is_bayesian)
 
-    def defaults(self, hidden: int) -> dict[str, Any]:
-        """Report `fit` with nothing set.
+    def fits(self, hidden: int) -> list[dict[str, Any]]:
+        """Report `fit` with nothing set, and with nothing set but natural gradients."""
+        optimizers = {"fit, defaults": None, "fit, natural gradients": dq.natural_gradient()}
+        return [
+            {"name": name, "hidden": hidden, **self._fit(hidden, optimizer)} for name, optimizer in optimizers.items()
+        ]
 
-        The MLP has nothing set but its sizes and its likelihood.
-        """
+    def _fit(self, hidden: int, optimizer: optax.GradientTransformation | None) -> dict[str, Any]:
+        """Train an MLP with nothing set but its sizes and its likelihood."""
         model_key, fit_key = jax.random.split(jax.random.key(self.seed))
         sizes, likelihood = (self.train[0].shape[1], (hidden, hidden), CLASSES), dq.Categorical()
         model = dq.BayesByBackpropMLP(*sizes, likelihood=likelihood, rngs=nnx.Rngs(model_key))
-        fitted = dq.fit(model, *self.train, key=fit_key).model
-        return self._report(Trained(fitted, float("nan")), None) | {"hidden": hidden}
+        return self._report(dq.fit(model, *self.train, key=fit_key, optimizer=optimizer).model, is_bayesian=True)
 
-    def _report(self, trained: Trained, recipe: Recipe | None) -> dict[str, Any]:
+    def _report(self, model: Any, *, is_bayesian: bool) -> dict[str, Any]:
         options = dict(seed=self.seed, draws=self.plan.draws)
-        found: dict[str, Any] = {"name": "fit, defaults" if recipe is None else str(recipe)}
-        if recipe is not None:
-            found |= {"recipe": asdict(recipe), "seconds": round(trained.seconds, 1)}
-        found |= scores(predict(trained.model, self.test[0], **options), self.test[1])
-        found["elsewhere"] = elsewhere(trained.model, self.test[0], **options)
-        if recipe is None or recipe.is_bayesian:
-            found["pruning"] = pruning_curve(trained.model, *self.test, **options)
-        print(f"{found['name']}: test error {found['error']:.2f} %, NLL {found['nll']:.4f}", flush=True)
+        found: dict[str, Any] = {**scores(predict(model, self.test[0], **options), self.test[1])}
+        found["elsewhere"] = elsewhere(model, self.test[0], **options)
+        if is_bayesian:
+            found["pruning"] = pruning_curve(model, *self.test, **options)
+        print(f"test error {found['error']:.2f} %, NLL {found['nll']:.4f}", flush=True)
         return found
 
 
@@ -141,7 +144,7 @@ def measure(run: Run, *, with_defaults: bool) -> dict[str, Any]:
     final = [run.final(best(twins), hidden, epochs)]
     final += [run.final(Recipe(**row["recipe"]), hidden, epochs) for row in finalists]
     if with_defaults:
-        final.append(run.defaults(hidden))
+        final += run.fits(hidden)
     for hidden, epochs in larger:
         final += [run.final(best(twins), hidden, epochs), run.final(best(finalists), hidden, epochs)]
     return {
@@ -198,6 +201,17 @@ def _pruning(pruned: list[dict[str, Any]]) -> str:
     return report.table(["recipe", *shares], lines)
 
 
+def _with_fits(run: Run, final: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Replace the rows of `fit` by new ones, in their place."""
+    rows: list[dict[str, Any]] = []
+    for row in final:
+        if "recipe" in row:
+            rows.append(row)
+        elif not any("recipe" not in other and other["hidden"] == row["hidden"] for other in rows):
+            rows += run.fits(row["hidden"])
+    return rows
+
+
 def main(argv: list[str]) -> dict[str, Any]:
     """Print the tables; with --json also write all files."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy mnist", description=str(__doc__))
@@ -210,7 +224,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     sizes = {"train": len(run.train[1]), "test": len(run.test[1]), "validation": len(run.held[1])}
     if args.fit_only:
         record = report.earlier(args)
-        record["final"] = [row if "recipe" in row else run.defaults(row["hidden"]) for row in record["final"]]
+        record["final"] = _with_fits(run, record["final"])
     else:
         record = {"seed": args.seed, "quick": args.quick, "sizes": sizes, "draws": plan.draws}
         record |= measure(run, with_defaults=not args.quick)

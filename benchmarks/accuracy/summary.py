@@ -19,7 +19,7 @@ UCI, MNIST = RESULTS / "accuracy-uci.json", RESULTS / "accuracy-mnist.json"
 
 def regression(record: dict[str, Any], *, with_coverage: bool) -> str:
     """Log-likelihoods beside the published ones, and coverage of central intervals."""
-    methods = (uci.BAYESIAN, *uci.REGRESSORS, uci.POINT, uci.ENSEMBLE)
+    methods = (uci.BAYESIAN, *uci.FITS, uci.POINT, uci.ENSEMBLE)
     header = ["log-likelihood, nats", *methods, "published mean-field VI", "published MC dropout"]
     rows = []
     for name, found in record["sets"].items():

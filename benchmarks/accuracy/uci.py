@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 from flax import nnx
 
 import deepuq_jax as dq
@@ -26,11 +27,12 @@ from benchmarks.accuracy.uci_splits import FOLDS, Splits, test_splits, validatio
 from benchmarks.command_line import unknown
 
 # Names of the methods, in the order of the tables.
-METHODS = BAYESIAN, TORCH, DEFAULTS, DEFAULTS_OWN_NOISE, POINT, ENSEMBLE = (
+METHODS = BAYESIAN, TORCH, DEFAULTS, DEFAULTS_OWN_NOISE, NATURAL, POINT, ENSEMBLE = (
     "deepuq_jax",
     "deepuq_torch",
     "fit, defaults",
     "fit, defaults, heteroscedastic",
+    "fit, natural gradients, heteroscedastic",
     "deterministic",
     "ensemble",
 )
@@ -68,20 +70,28 @@ def score_all(draws: list[Draws], splits: Splits) -> list[Score]:
     return [score(draw, y) for draw, y in zip(draws, splits.held_y, strict=True)]
 
 
-# The regressors with learned noise, at their defaults: the same noise for all inputs, or a function of the input.
-REGRESSORS = {
-    DEFAULTS: dq.HomoscedasticBayesByBackpropRegressor,
-    DEFAULTS_OWN_NOISE: dq.HeteroscedasticBayesByBackpropRegressor,
+class Fit(NamedTuple):
+    """A model at its defaults, and the optimizer of `fit`; None is the default."""
+
+    regressor: type
+    optimizer: optax.GradientTransformation | None = None
+
+
+# The noise is learned: the same for all inputs, or a function of the input.
+FITS = {
+    DEFAULTS: Fit(dq.HomoscedasticBayesByBackpropRegressor),
+    DEFAULTS_OWN_NOISE: Fit(dq.HeteroscedasticBayesByBackpropRegressor),
+    NATURAL: Fit(dq.HeteroscedasticBayesByBackpropRegressor, dq.natural_gradient()),
 }
 
 
-def fit_with_defaults(regressor: type, splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
-    """Run `fit` with nothing set, on each split in turn."""
+def fit_with_defaults(kind: Fit, splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
+    """Run `fit` with nothing else set, on each split in turn."""
     draws, predict_jitted = [], jax.jit(predict, static_argnames="draws")
     for i in range(len(splits.x)):
         model_key, fit_key, predict_key = jax.random.split(jax.random.key(1000 * seed + i), 3)
-        model = regressor(splits.x.shape[2], (HIDDEN,), rngs=nnx.Rngs(model_key))
-        model = dq.fit(model, splits.x[i], splits.y[i], key=fit_key).model
+        model = kind.regressor(splits.x.shape[2], (HIDDEN,), rngs=nnx.Rngs(model_key))
+        model = dq.fit(model, splits.x[i], splits.y[i], key=fit_key, optimizer=kind.optimizer).model
         mean, var = predict_jitted(model, splits.held_x[i], predict_key, draws=plan.draws)
         draws.append(in_own_units(mean, var, splits, i))
     return draws
@@ -120,10 +130,10 @@ def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, 
 def fits(data_name: str, splits: Splits, parts: report.Parts, *, seed: int, plan: Plan) -> dict[str, Any]:
     """Run the columns of `fit` with nothing set."""
 
-    def scored(regressor: type) -> dict[str, Any]:
-        return _scored(fit_with_defaults(regressor, splits, seed=seed, plan=plan), splits)
+    def scored(kind: Fit) -> dict[str, Any]:
+        return _scored(fit_with_defaults(kind, splits, seed=seed, plan=plan), splits)
 
-    return {name: parts(f"{data_name}: {name}", partial(scored, kind)) for name, kind in REGRESSORS.items()}
+    return {name: parts(f"{data_name}: {name}", partial(scored, kind)) for name, kind in FITS.items()}
 
 
 def _scored(draws: list[Draws], splits: Splits) -> dict[str, Any]:
