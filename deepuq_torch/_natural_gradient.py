@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from ._checks import above_zero, decay, fault, number_or_scalar, positive_number
-from ._natural_step import Averaging, Posterior, Rates, change_posteriors
+from ._natural_step import Averaging, Part, Rates, parts, take_step
 
 # A step is divided by the weight of the KL, which a warm-up starts at 0. Below this weight it is divided by this.
 _SMALLEST_WEIGHT = 0.01
@@ -118,7 +118,7 @@ class NaturalGradient(Optimizer):
                 loss = closure()
         group = self.param_groups[0]
         per_data_set = group["num_data"] / weight
-        for count, posteriors in self._joint(group["params"]):
+        for count, together in self._joint(group["params"]):
             beta2 = self.beta2(count) if callable(self.beta2) else self.beta2
             unbiased = 1.0 - group["beta1"] ** (count + 1)  # The average starts at 0.
             rates = Rates(
@@ -128,25 +128,26 @@ class NaturalGradient(Optimizer):
                 mean_limit=group["mean_limit"],
                 precision_limit=group["precision_limit"],
             )
-            change_posteriors(posteriors, [self.state[mu]["momentum"] for mu, _ in posteriors], rates)
+            take_step(together, rates)
         if self.rest is not None:
             self.rest.step()
         return loss
 
-    def _joint(self, parameters: Sequence[nn.Parameter]) -> Iterator[tuple[int, list[Posterior]]]:
-        """Yield numbers of steps so far, and posteriors to compute as one."""
-        groups: dict[Any, list[Posterior]] = {}
+    def _joint(self, parameters: Sequence[nn.Parameter]) -> Iterator[tuple[int, list[Part]]]:
+        """Yield numbers of steps so far, and parts of posteriors to compute as one."""
+        groups: dict[Any, list[Part]] = {}
         for mu, rho in zip(parameters[::2], parameters[1::2], strict=True):
             if mu.grad is None and rho.grad is None:
                 continue
             state = self.state[mu]
             if not state:
                 state["step"], state["momentum"] = 0, torch.zeros_like(mu)
-            alone = None if mu.numel() <= _SMALL else len(groups)
-            groups.setdefault((state["step"], mu.dtype, rho.dtype, mu.device, alone), []).append((mu, rho))
+            for part in parts(Part(mu, rho, mu.grad, rho.grad, state["momentum"])):
+                alone = None if mu.numel() <= _SMALL else len(groups)
+                groups.setdefault((state["step"], mu.dtype, rho.dtype, mu.device, alone), []).append(part)
             state["step"] += 1
-        for (count, *_), posteriors in groups.items():
-            yield count, posteriors
+        for (count, *_), together in groups.items():
+            yield count, together
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Refuse a group after construction: nothing tells how to train it."""

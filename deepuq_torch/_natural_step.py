@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from itertools import repeat
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ._gaussian import RHO_TAIL, at_least_float32, sigma_from_rho
 
-Posterior: TypeAlias = "tuple[nn.Parameter, nn.Parameter]"
+# Larger posteriors are split on a CPU, so that the temporary tensors of a step stay in its cache: a third of the time.
+_IN_CACHE = 2**15
 _SIGMA_TAIL = math.exp(RHO_TAIL)
 # exp of this is finite in float32. In the product that it bounds, exp(-rho) is then smaller than its inverse.
 _LARGEST_EXPONENT = 80.0
@@ -58,25 +60,49 @@ class Rates(NamedTuple):
     precision_limit: float
 
 
-def change_posteriors(posteriors: Sequence[Posterior], momenta: Sequence[Tensor], rates: Rates) -> None:
-    """Take a step in place.
+class Part(NamedTuple):
+    """Rows of a posterior, views that a step changes in place.
 
-    A parameter without a gradient keeps its value.
-
-    Args:
-        posteriors: pairs of mu and rho, computed as one.
-        momenta: moving averages of the gradients of the means, which are brought up to date.
+    Attributes:
+        mu, rho: parameters of the posterior.
+        by_mu, by_rho: gradients of the loss; without one, the parameter keeps its value.
+        momentum: moving average of the gradients of mu.
     """
-    for momentum, (mu, _) in zip(momenta, posteriors, strict=True):
-        momentum.lerp_(_gradient(mu), 1.0 - rates.beta1)
-    rho, by_rho = _joined([rho for _, rho in posteriors]), _joined([_gradient(rho) for _, rho in posteriors])
+
+    mu: Tensor
+    rho: Tensor
+    by_mu: Tensor | None
+    by_rho: Tensor | None
+    momentum: Tensor
+
+
+def parts(whole: Part) -> Iterator[Part]:
+    """Split a large posterior by rows, on a CPU."""
+    size = whole.mu.numel()
+    if size <= _IN_CACHE or whole.mu.device.type != "cpu":
+        yield whole
+    else:
+        rows = max(1, _IN_CACHE * whole.mu.shape[0] // size)
+        split = [repeat(None) if one is None else one.split(rows) for one in whole]
+        for row in zip(*split, strict=False):  # a gradient that is None has no end
+            yield Part(*row)  # type: ignore[arg-type]
+
+
+def take_step(together: Sequence[Part], rates: Rates) -> None:
+    """Take a step in place; the parts are computed as one."""
+    for part in together:
+        if part.by_mu is not None:
+            part.momentum.lerp_(part.by_mu, 1.0 - rates.beta1)
+    rho = _joined([part.rho for part in together])
+    by_rho = _joined([torch.zeros_like(part.rho) if part.by_rho is None else part.by_rho for part in together])
     in_rho, sigma = precision_step(rho, by_rho, rates.precision, rates.precision_limit)
-    in_mu = mean_step(_joined(momenta), sigma, rates.mean, rates.mean_limit)
-    sizes = [mu.numel() for mu, _ in posteriors]
-    for pair, *changes in zip(posteriors, in_mu.split(sizes), in_rho.split(sizes), strict=True):
-        for parameter, change in zip(pair, changes, strict=True):
-            if parameter.grad is not None:
-                parameter.add_(change.view(parameter.shape))
+    in_mu = mean_step(_joined([part.momentum for part in together]), sigma, rates.mean, rates.mean_limit)
+    sizes = [part.mu.numel() for part in together]
+    for part, of_mu, of_rho in zip(together, in_mu.split(sizes), in_rho.split(sizes), strict=True):
+        if part.by_mu is not None:
+            part.mu.add_(of_mu.view(part.mu.shape))
+        if part.by_rho is not None:
+            part.rho.add_(of_rho.view(part.rho.shape))
 
 
 def precision_step(rho: Tensor, gradient: Tensor, rate: float | Tensor, limit: float) -> tuple[Tensor, Tensor]:
@@ -120,10 +146,6 @@ def mean_step(gradient: Tensor, sigma: Tensor, rate: float | Tensor, limit: floa
 def _clip(value: Tensor, limit: float) -> Tensor:
     """Clip to [-limit, limit], where an infinite number becomes NaN so that it shows."""
     return value.clamp(-limit, limit).add_(value, alpha=0)
-
-
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:

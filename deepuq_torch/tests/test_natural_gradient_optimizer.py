@@ -143,11 +143,14 @@ def test_a_gradient_scaler_scales_back_all_gradients_and_skips_bad_steps():
     assert same(model, twin)
 
 
-def test_small_posteriors_are_computed_as_one(monkeypatch):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_small_posteriors_are_computed_as_one_and_large_ones_by_rows(frozen, monkeypatch):
     model, backward = regressor(torch.float64)
+    model.hidden_layers[0].weight_posterior.rho.requires_grad_(not frozen)
     twin = copy.deepcopy(model)
     train(model, NaturalGradient(model, num_data=8), backward, range(3))
     monkeypatch.setattr("deepuq_torch._natural_gradient._SMALL", 0)
+    monkeypatch.setattr("deepuq_torch._natural_step._IN_CACHE", 6)
     train(twin, NaturalGradient(twin, num_data=8), backward, range(3))
     for one, other in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=tolerances.CLOSED_FORM[torch.float64], atol=0)
