@@ -5,6 +5,7 @@ The method is Bayes by Backprop, https://arxiv.org/abs/1505.05424.
 
 from . import functional, methods
 from ._checkpoint import to_later_layout
+from ._natural_gradient import NaturalGradient
 from .methods.vi import (
     BayesByBackpropMLP,
     BayesByBackpropRegressor,
@@ -37,6 +38,7 @@ __all__ = [
     "HomoscedasticBayesByBackpropRegressor",
     "LastLayerVariationalInference",
     "MultiOutputBayesByBackpropRegressor",
+    "NaturalGradient",
     "UQResult",
     "functional",
     "methods",

@@ -79,6 +79,23 @@ def positive_number(name: str, value: object) -> float:
     return number
 
 
+def above_zero(name: str, value: object) -> float:
+    """Require a number above zero, infinity included; return a float."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(fault(name, "to be a real number", repr(value)))
+    if not float(value) > 0.0:
+        raise ValueError(fault(name, "to be above zero", repr(value)))
+    return float(value)
+
+
+def decay(name: str, value: object) -> float:
+    """Require the decay of a moving average; return a float."""
+    number = finite_number(name, value)
+    if not 0.0 <= number < 1.0:
+        raise ValueError(fault(name, "to be at least 0 and below 1", repr(value)))
+    return number
+
+
 def number_or_scalar(name: str, value: object) -> float | torch.Tensor:
     """Require a finite number, or a 0-d tensor of any value."""
     if isinstance(value, torch.Tensor):

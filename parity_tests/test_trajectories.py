@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
+import deepuq_jax as dj
+import deepuq_torch as dt
 from parity_tests import trajectories
 from parity_tests.harness import DTYPES
 from parity_tests.trajectories import RUNS, Run
@@ -23,3 +27,12 @@ def test_parameters_agree(run: Run, dtype: str):
 def test_something_was_learned(run: Run):
     losses = trajectories.both(run, "float64")[0]["loss"]
     assert np.mean(losses[-20:]) < 0.9 * np.mean(losses[:20])
+
+
+def test_the_defaults_of_natural_gradients_agree():
+    one, other = (inspect.signature(make).parameters for make in (dj.natural_gradient, dt.NaturalGradient))
+    assert one["learning_rate"].default == other["lr"].default
+    for name in ("beta1", "mean_limit", "precision_limit"):
+        assert one[name].default == other[name].default, name
+    for step in (0, 10, 10_000):
+        assert one["beta2"].default(step) == other["beta2"].default(step)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +34,9 @@ class Run:
     """A training run.
 
     Attributes:
-        task: "regression" or "classification".
-        optimizer: "adam" or "sgd", the latter with momentum.
+        task: "regression", "classification", or "learned noise", a regression whose noise is a parameter without a
+            posterior.
+        optimizer: "adam", "sgd" with momentum, or "natural gradient".
     """
 
     task: str
@@ -50,6 +50,8 @@ class Run:
     @property
     def rate(self) -> float:
         """Learning rate."""
+        if self.optimizer == "natural gradient":
+            return 0.1
         return 1e-3 if (self.task, self.optimizer) == ("regression", "sgd") else 1e-2
 
     @property
@@ -57,10 +59,30 @@ class Run:
         """Network of the task."""
         if self.task == "classification":
             return Spec(2, (8,), 3, prior_sigma=1.0, likelihood=dj.Categorical())
-        return Spec(2, (8,), 1, activation="tanh", prior_sigma=1.0, likelihood=dj.Gaussian(_NOISE_SIGMA))
+        likelihood = dj.Gaussian(_NOISE_SIGMA) if self.task == "regression" else dj.HomoscedasticGaussian()
+        return Spec(2, (8,), 1, activation="tanh", prior_sigma=1.0, likelihood=likelihood)
+
+    def jax_optimizer(self) -> optax.GradientTransformationExtraArgs:
+        """Make the optimizer of the JAX run."""
+        if self.optimizer == "natural gradient":
+            return dj.natural_gradient(self.rate, num_data=_EXAMPLES)
+        if self.optimizer == "adam":
+            adam = optax.adam(self.rate, b1=_ADAM["b1"], b2=_ADAM["b2"], eps=_ADAM["eps"])
+            return optax.with_extra_args_support(adam)
+        return optax.with_extra_args_support(optax.sgd(self.rate, momentum=_MOMENTUM))
+
+    def torch_optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """Make the optimizer of the torch run."""
+        if self.optimizer == "natural gradient":
+            return dt.NaturalGradient(model, self.rate, num_data=_EXAMPLES)
+        if self.optimizer == "adam":
+            betas = (_ADAM["b1"], _ADAM["b2"])
+            return torch.optim.Adam(model.parameters(), lr=self.rate, betas=betas, eps=_ADAM["eps"])
+        return torch.optim.SGD(model.parameters(), lr=self.rate, momentum=_MOMENTUM)
 
 
 RUNS = [Run(task, optimizer) for task in ("regression", "classification") for optimizer in ("adam", "sgd")]
+RUNS += [Run(task, "natural gradient") for task in ("regression", "classification", "learned noise")]
 
 
 def data(run: Run, dtype: str) -> tuple[Arrays, Arrays]:
@@ -83,8 +105,7 @@ def data(run: Run, dtype: str) -> tuple[Arrays, Arrays]:
 def train_jax(run: Run, dtype: str) -> Arrays:
     """Train in JAX; return the final weights and all losses."""
     start, steps = data(run, dtype)
-    adam = optax.adam(run.rate, b1=_ADAM["b1"], b2=_ADAM["b2"], eps=_ADAM["eps"])
-    optimizer = adam if run.optimizer == "adam" else optax.sgd(run.rate, momentum=_MOMENTUM)
+    optimizer = run.jax_optimizer()
 
     def loss_of(weights, step):
         model, noise = models.jax_model(run.spec, weights), models.jax_noise(run.spec, step)
@@ -93,7 +114,7 @@ def train_jax(run: Run, dtype: str) -> Arrays:
     def take(carry, step):
         weights, state = carry
         loss, gradients = jax.value_and_grad(loss_of)(weights, step)
-        updates, state = optimizer.update(gradients, state)
+        updates, state = optimizer.update(gradients, state, weights)
         return (optax.apply_updates(weights, updates), state), loss
 
     weights, steps = jax.tree.map(jnp.asarray, (start, steps))
@@ -109,11 +130,7 @@ def train_torch(run: Run, dtype: str) -> Arrays:
     weights = {name: torch.nn.Parameter(torch.tensor(values, device=device)) for name, values in start.items()}
     model = models.torch_model(run.spec, weights)
     likelihood = ft.gaussian_log_likelihood(_NOISE_SIGMA) if run.task == "regression" else None
-    if run.optimizer == "adam":
-        betas = (_ADAM["b1"], _ADAM["b2"])
-        optimizer: Any = torch.optim.Adam(model.parameters(), lr=run.rate, betas=betas, eps=_ADAM["eps"])
-    else:
-        optimizer = torch.optim.SGD(model.parameters(), lr=run.rate, momentum=_MOMENTUM)
+    optimizer = run.torch_optimizer(model)
     losses = []
     for step in range(STEPS):
         batch = {name: values[step] for name, values in inputs.items()}
