@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
 
@@ -18,28 +17,6 @@ _IN_CACHE = 2**15
 _SIGMA_TAIL = math.exp(RHO_TAIL)
 # exp of this is finite in float32. In the product that it bounds, exp(-rho) is then smaller than its inverse.
 _LARGEST_EXPONENT = 80.0
-
-
-@dataclass(frozen=True)
-class Averaging:
-    """The decay beta2 of the average that the precision is.
-
-    ``beta2 = 1 - memory / (step + memory / fastest)``
-
-    A new estimate has the weight ``fastest`` at the start. Later the average reaches back over a fixed share of all
-    steps so far, 1 / ``memory``, however long the training is.
-
-    Example:
-        >>> round(1 - Averaging()(0), 4), round(1 - Averaging()(3600), 4)
-        (0.01, 0.001)
-    """
-
-    memory: float = 4.0
-    fastest: float = 0.01
-
-    def __call__(self, step: int) -> float:
-        """Compute beta2 at a step."""
-        return 1.0 - self.memory / (step + self.memory / self.fastest)
 
 
 class Rates(NamedTuple):

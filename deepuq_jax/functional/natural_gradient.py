@@ -21,7 +21,10 @@ import numpy as np
 from jax import Array
 
 from deepuq_jax.functional.gaussian import at_least_float32, sigma_from_rho
-from deepuq_jax.functional.scale import logistic, one_program
+from deepuq_jax.functional.scale import one_program
+
+_TAIL = -40.0
+_TAIL_SIGMA = math.exp(_TAIL)
 
 
 class PrecisionStep(NamedTuple):
@@ -56,27 +59,39 @@ def precision_step(rho: Array, gradient: Array, rate: Any, limit: float = math.i
     True
     """
     rho = at_least_float32(rho)
-    sigma = sigma_from_rho(rho)
-    numerator, denominator = logistic(rho)  # d sigma / d rho
-    # d log sigma / d rho is the inverse of this; it is 1 for a sigma that underflows.
-    inverse = jnp.where(numerator > 0.0, sigma * denominator / numerator, 1.0)
-    a = jnp.clip(rate * gradient * inverse, -limit, limit)
+    # Below rho = -40, sigma is exp(rho) to all digits, and nothing here depends on rho any more.
+    body = jnp.maximum(sigma_from_rho(rho), _TAIL_SIGMA)
+    inverse_odds = jnp.exp(-jnp.maximum(rho, _TAIL))
+    # d sigma / d rho = 1 / (1 + exp(-rho)), so sigma * dL/dsigma has this factor.
+    a = rate * gradient * (body * (1.0 + inverse_odds))
+    a = clipped(a, limit)
     ratio = 1.0 / jnp.sqrt(1.0 + a + 0.5 * jnp.square(a))
-    # exp(rho) = exp(sigma) - 1 grows by this share.
-    relative = (ratio - 1.0) * inverse * _expm1_over(sigma * (ratio - 1.0), limit)
-    change = jnp.log1p(relative) if rho.dtype == jnp.float64 else jnp.log(1.0 + relative)
-    return PrecisionStep(change, sigma * ratio)
+    # From rho = log(exp(sigma) - 1), for a step from sigma to sigma + x:
+    # change = x + log(1 - exp(-rho) * (exp(-x) - 1))
+    x = body * (ratio - 1.0)
+    share = -inverse_odds * _expm1(-x, limit)
+    change = x + (jnp.log(1.0 + share) if rho.dtype == jnp.float32 else jnp.log1p(share))
+    return PrecisionStep(change, sigma_from_rho(rho) * ratio)
 
 
-def _expm1_over(x: Array, limit: Any) -> Array:
-    """Compute (exp(x) - 1) / x.
+def clipped(values: Array, limit: Any) -> Array:
+    """Clip to [-limit, limit], but turn infinity into NaN.
 
-    If the limit is at most a tenth, a step changes sigma by at most a twentieth. In float32, a sum of seven terms then
-    takes the place of the exponential. Its error is below an ulp for |x| <= 0.4, and so for every sigma up to 8.
+    An infinite gradient must not pass for a long step.
+    """
+    return jnp.where(jnp.isfinite(values), jnp.clip(values, -limit, limit), jnp.nan)
+
+
+def _expm1(x: Array, limit: Any) -> Array:
+    """Compute exp(x) - 1 for the change x of sigma.
+
+    If the limit is at most a tenth, |x| is at most a twentieth of sigma. In float32, seven terms of the series then
+    take the place of the exponential. Their error is below an ulp up to a sigma of 8; above it, the result is
+    multiplied by exp(-rho), which is small, and the error is lost in rounding.
     """
     if x.dtype == jnp.float32 and isinstance(limit, float) and limit <= 0.1:
-        return jnp.polyval(np.asarray([1 / math.factorial(i) for i in range(7, 0, -1)], np.float32), x)
-    return jnp.where(x == 0.0, 1.0, jnp.expm1(x) / jnp.where(x == 0.0, 1.0, x))
+        return x * jnp.polyval(np.asarray([1 / math.factorial(i) for i in range(7, 0, -1)], np.float32), x)
+    return jnp.expm1(jnp.minimum(x, 80.0))
 
 
 @one_program
@@ -94,5 +109,4 @@ def mean_step(gradient: Array, sigma: Array, learning_rate: Any, limit: Any = jn
     >>> mean_step(jnp.array([1.0, 1000.0]), jnp.array([0.1, 0.1]), 0.1, limit=0.3)
     Array([-0.001, -0.03 ], dtype=float32)
     """
-    in_sigmas = jnp.clip(learning_rate * sigma * gradient, -limit, limit)
-    return -sigma * in_sigmas
+    return -sigma * clipped(learning_rate * sigma * gradient, limit)

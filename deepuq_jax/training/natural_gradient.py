@@ -24,9 +24,8 @@ from deepuq_jax.functional.natural_gradient import mean_step, precision_step
 
 # A step is divided by the weight of the KL, which a warm-up starts at 0. Below this weight it is divided by this.
 _SMALLEST_WEIGHT = 0.01
-_LEARNING_RATE = 0.1
-# The precision averages over a quarter of all steps, or over these steps if their number is not known.
-_SHARE, _WINDOW = 4, 2000
+# The precision is an average over the last quarter of all steps. BETA2 is for an unknown number of steps.
+LEARNING_RATE, SHARE, BETA2 = 0.1, 4, 0.9995
 # The optimizer of all parameters that do not belong to a posterior, if none is given.
 _REST = optax.adam(1e-3)
 Schedule = Callable[[Any], Any]
@@ -35,7 +34,7 @@ Schedule = Callable[[Any], Any]
 @lru_cache
 def _cosine(steps: int) -> Schedule:
     """Let the learning rate fall to 0; equal numbers of steps share a function, and so a compiled program."""
-    return optax.cosine_decay_schedule(_LEARNING_RATE, steps)
+    return optax.cosine_decay_schedule(LEARNING_RATE, steps)
 
 
 class NaturalGradientState(NamedTuple):
@@ -177,7 +176,7 @@ class _Rule:
     def for_steps(self, steps: int) -> Self:
         """Fill in what depends on the number of steps."""
         learning_rate = _cosine(steps) if self.learning_rate is None else self.learning_rate
-        beta2 = max(0.0, 1.0 - _SHARE / steps) if self.beta2 is None else self.beta2
+        beta2 = max(0.0, 1.0 - SHARE / steps) if self.beta2 is None else self.beta2
         return replace(self, learning_rate=learning_rate, beta2=beta2)
 
     def start(self, params: Any) -> Any:
@@ -216,8 +215,8 @@ class _Rule:
         changes, rest = self.rest.update(others[0], state.rest, others[1], objective=objective, **extra)
         per_data_set = self._units(objective, extra.get("step", 0))
         beta1 = _at(self.beta1, state.count)
-        beta2 = 1.0 - 1.0 / _WINDOW if self.beta2 is None else _at(self.beta2, state.count)
-        learning_rate = _LEARNING_RATE if self.learning_rate is None else _at(self.learning_rate, state.count)
+        beta2 = BETA2 if self.beta2 is None else _at(self.beta2, state.count)
+        learning_rate = LEARNING_RATE if self.learning_rate is None else _at(self.learning_rate, state.count)
         rate, learning_rate = (1.0 - beta2) * per_data_set, learning_rate * per_data_set
         learning_rate = learning_rate / (1.0 - beta1 ** (state.count + 1))  # The average starts at 0.
         momentum = {}
