@@ -6,7 +6,6 @@ It has a row per case, precision and kind of quantity. The Markdown is made from
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 import json
 import math
 import platform
@@ -34,7 +33,7 @@ def collect() -> dict[str, Any]:
     for group, members in cases.GROUPS.items():
         for case, dtype in tracked(group, [(member, dtype) for member in members for dtype in member.dtypes]):
             rows += _case_rows(case, dtype)
-    for run, dtype in tracked("training", list(itertools.product(trajectories.RUNS, DTYPES))):
+    for run, dtype in tracked("training", [(run, dtype) for run in trajectories.RUNS for dtype in DTYPES]):
         measured = {"jax torch": _plain(trajectories.error(run, dtype))}
         rows.append(_row(run.name, dtype, "parameters", "trajectory", "", measured))
     names = ("jax", "torch", "flax", "optax", "numpy", "mpmath")

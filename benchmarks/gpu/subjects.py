@@ -16,9 +16,6 @@ from benchmarks.speed.contestants import deepuq_jax as ours
 from benchmarks.speed.contestants import jax_parts
 from benchmarks.speed.workloads import LARGE, MEDIUM, SMALL, Network, mlp
 
-# A step reads and writes at least the mean, the rho and two moments of each, four bytes each way.
-BYTES_PER_WEIGHT = 4 * 12
-
 
 @dataclass(frozen=True)
 class Subject:
@@ -66,18 +63,26 @@ class Step:
         subject: the network and its batch size.
         estimator: of its layers.
         objective: the ELBO with a single draw by default.
+        optimizer: Adam by default.
     """
 
-    def __init__(self, subject: Subject, *, estimator: Any = dq.weight_sampling, objective: Any = None):
+    def __init__(
+        self,
+        subject: Subject,
+        *,
+        estimator: Any = dq.weight_sampling,
+        objective: Any = None,
+        optimizer: Any = jax_parts.OPTIMIZER,
+    ):
         score = dq.ELBO(subject.network.num_data) if objective is None else objective
-        leaves, treedef = jax.tree.flatten(dq.TrainState.create(subject.model(estimator), jax_parts.OPTIMIZER))
+        leaves, treedef = jax.tree.flatten(dq.TrainState.create(subject.model(estimator), optimizer))
         # A donated buffer is overwritten, so the step must own it.
         self.start = [jnp.array(leaf, copy=True) for leaf in leaves]
         self.treedef = treedef
 
         def step(leaves: list[Any], x: Any, y: Any, key: Any) -> tuple[list[Any], Any]:
             state = jax.tree.unflatten(treedef, leaves)
-            state, terms = dq.train_step(state, x, y, key=key, objective=score, optimizer=jax_parts.OPTIMIZER)
+            state, terms = dq.train_step(state, x, y, key=key, objective=score, optimizer=optimizer)
             return jax.tree.leaves(state), terms.loss
 
         self.jitted = jax.jit(step, donate_argnums=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,9 +10,12 @@ import jax
 import deepuq_jax as dq
 from benchmarks.gpu.clock import Clock, compile_together
 from benchmarks.gpu.record import Record
-from benchmarks.gpu.subjects import BYTES_PER_WEIGHT, Step, Subject, repeated, subjects
+from benchmarks.gpu.subjects import Step, Subject, repeated, subjects
 from benchmarks.speed.contestant import Setting
 from benchmarks.speed.contestants import jax_parts
+
+# By what the name of a row adds.
+OPTIMIZERS = {"": jax_parts.OPTIMIZER, ", natural gradients": dq.natural_gradient()}
 
 
 def run(record: Record, clock: Clock, dry: bool) -> None:
@@ -30,26 +34,31 @@ def _measure(record: Record, clock: Clock, subject: Subject, *, variants: bool) 
     key = jax.random.key(0)
     steps = _steps(subject, variants)
     lowered = {name: program.lower(start, x, y, key) for name, (program, start) in steps.items()}
-    epoch, state = _epoch(subject)
-    lowered["scanned"] = epoch.lower(state, key)
+    epochs = {f"scanned{name}": _epoch(subject, optimizer) for name, optimizer in OPTIMIZERS.items()}
+    lowered |= {name: epoch.lower(state, key) for name, (epoch, state) in epochs.items()}
     programs = compile_together(lowered)
-    bytes_moved = BYTES_PER_WEIGHT * subject.network.size
     for name, (_, start) in steps.items():
+        # A step reads and writes all that it keeps. It is bound by that, so bytes per second say more than operations.
+        bytes_moved = 2 * sum(leaf.nbytes for leaf in start)
         call = repeated(programs[name], start, x, y)
         times = clock.timed(call)
         queued = clock.queued(call)
-        # A step is bound by moving weights, so bytes per second say more than operations.
-        rate = bytes_moved / queued / 1e3
-        record.add(f"train {subject.name}, {name}", queued_us=queued, GB_per_s_at_least=rate, **times)
-    scanned = programs["scanned"]
-    times = clock.timed(lambda: scanned(state, key)[1], units=subject.steps)
-    record.add(f"train {subject.name}, scanned", **times)
+        record.add(
+            f"train {subject.name}, {name}", queued_us=queued, GB_per_s_at_least=bytes_moved / queued / 1e3, **times
+        )
+    for name, (_, state) in epochs.items():
+        times = clock.timed(partial(_loss_of, programs[name], state, key), units=subject.steps)
+        record.add(f"train {subject.name}, {name}", **times)
+
+
+def _loss_of(epoch: Any, state: dq.TrainState, key: Any) -> Any:
+    return epoch(state, key)[1]
 
 
 def _steps(subject: Subject, variants: bool) -> dict[str, tuple[Any, list[Any]]]:
     """Create the steps by name: a jitted function, and the donated arrays it starts from."""
     size = subject.network.num_data
-    chosen = {"one call per step": Step(subject)}
+    chosen = {f"one call per step{name}": Step(subject, optimizer=optimizer) for name, optimizer in OPTIMIZERS.items()}
     if variants:
         chosen["four draws"] = Step(subject, objective=dq.ELBO(size, mc_samples=4))
         chosen["local reparameterization"] = Step(subject, estimator=dq.local_reparameterization)
@@ -73,14 +82,14 @@ def _plain_step(subject: Subject) -> tuple[Any, list[Any]]:
     return jax.jit(step, donate_argnums=0), [leaf.copy() for leaf in leaves]
 
 
-def _epoch(subject: Subject) -> tuple[Any, dq.TrainState]:
+def _epoch(subject: Subject, optimizer: Any) -> tuple[Any, dq.TrainState]:
     x, y = subject.data(subject.batch * subject.steps)
     objective = dq.ELBO(subject.network.num_data)
 
     def epoch(state: dq.TrainState, key: Any) -> tuple[dq.TrainState, Any]:
         state, history = dq.train_epoch(
-            state, x, y, key=key, objective=objective, optimizer=jax_parts.OPTIMIZER, batch_size=subject.batch
+            state, x, y, key=key, objective=objective, optimizer=optimizer, batch_size=subject.batch
         )
         return state, history.loss
 
-    return jax.jit(epoch), dq.TrainState.create(subject.model(), jax_parts.OPTIMIZER)
+    return jax.jit(epoch), dq.TrainState.create(subject.model(), optimizer)
