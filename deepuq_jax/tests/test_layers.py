@@ -127,7 +127,11 @@ def test_draw_reaches_the_layers_of_a_model_of_your_own(key):
         (lambda: bayesian_linear(3, 1)(jnp.zeros((1, 3)), key=0), TypeError, "Expected key"),
         (lambda: dq.Sequential(bayesian_linear(3, 1), "relu"), TypeError, "Expected member 1"),
         (lambda: dq.Sequential(nnx.relu).kl(), ValueError, "Bayesian layer"),
-        (lambda: dq.kl_divergence(nnx.Linear(2, 1, rngs=nnx.Rngs(0))), ValueError, "Expected model to have a Bayesian"),
+        (
+            lambda: dq.kl_divergence(nnx.Linear(2, 1, rngs=nnx.Rngs(0))),
+            ValueError,
+            "Expected model to define kl\\(\\) or to hold a Bayesian layer",
+        ),
         (lambda: dq.draw(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), key=jax.random.key(0)), TypeError, "bayesianize"),
     ],
 )

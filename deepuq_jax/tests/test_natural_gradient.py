@@ -263,15 +263,23 @@ def test_what_is_stored_is_less_than_for_adam_on_a_deterministic_network():
     assert size((state.params, state.opt_state)) <= 1.05 * size((means, optax.adam(1e-3).init(means)))
 
 
-def test_the_initial_sigma_is_set_by_the_state():
-    model, optimizer = layer(), dq.natural_gradient(initial_sigma=0.3)
+def test_the_initial_precision_is_set_by_the_state_and_by_fit(key):
+    """S = N * initial_precision, so sigma is 1 / sqrt(24 * 0.5)."""
+    x, y = data()
+    model, optimizer = layer(), dq.natural_gradient(num_data=N, initial_precision=0.5)
     started = dq.TrainState.create(model, optimizer).model
-    np.testing.assert_allclose(started.kernel_posterior.sigma, 0.3, rtol=1e-6)
+    np.testing.assert_allclose(started.kernel_posterior.sigma, 12**-0.5, rtol=1e-6)
     np.testing.assert_array_equal(started.kernel_posterior.mu, model.kernel_posterior.mu)
-    assert not np.allclose(model.kernel_posterior.sigma, 0.3)
-    with pytest.raises(ValueError, match=r"Expected initial_sigma to be set by TrainState\.create"):
+    assert not np.allclose(model.kernel_posterior.sigma, 12**-0.5)
+    with pytest.raises(ValueError, match=r"Expected initial_precision to be set by TrainState\.create"):
         dq.TrainState.create(model, optax.chain(optimizer))
     dq.TrainState.create(started, optax.chain(optimizer))
+    open_size = dq.natural_gradient(initial_precision=0.5)
+    with pytest.raises(ValueError, match="Expected num_data with initial_precision"):
+        dq.TrainState.create(model, open_size)
+    options = dict(key=key, objective=dq.ELBO(log_likelihood=NOISE), epochs=1)
+    after = dq.fit(model, x, y, optimizer=open_size, **options).model
+    np.testing.assert_allclose(after.kernel_posterior.sigma, 12**-0.5, rtol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +291,7 @@ def test_the_initial_sigma_is_set_by_the_state():
         (dict(mean_limit=0.0), "Expected mean_limit to be above zero; got 0.0"),
         (dict(precision_limit=-1.0), "Expected precision_limit to be above zero; got -1.0"),
         (dict(num_data=0), "Expected num_data"),
-        (dict(initial_sigma=-1.0), "Expected initial_sigma"),
+        (dict(initial_precision=-1.0), "Expected initial_precision"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):

@@ -116,7 +116,8 @@ def fit(
         what = "to be set for an iterable of batches, as in ELBO(num_data=N)"
         raise ValueError(expected("objective", what, "None"))
     if isinstance(optimizer, NaturalGradient):
-        optimizer = optimizer.for_steps(steps)
+        filled = used.for_data(data.size) if isinstance(data, Arrays) else used
+        optimizer = optimizer.for_training(steps, getattr(filled, "num_data", None))
     optimizer = default.optimizer_for(steps) if optimizer is None else optimizer
     if isinstance(data, Arrays) and not isinstance(model, Standardized):
         warn_of_scale(data.x, data.y, used.likelihood_for(model))

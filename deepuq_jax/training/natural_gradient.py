@@ -58,12 +58,12 @@ class NaturalGradient(optax.GradientTransformationExtraArgs):
     """
 
     def start(self, params: Any) -> Any:
-        """Return the parameters at the start of training, with `initial_sigma`."""
+        """Return the parameters at the start of training, with `initial_precision`."""
         return self._rule.start(params)
 
-    def for_steps(self, steps: int | None) -> NaturalGradient:
-        """Choose the settings that depend on the number of steps and are not set; None if it is unknown."""
-        return self if steps is None else _optimizer(self._rule.for_steps(steps))
+    def for_training(self, steps: int | None, num_data: Any) -> NaturalGradient:
+        """Fill in settings that are not set from the number of steps and of examples; either may be unknown."""
+        return _optimizer(self._rule.for_training(steps, num_data))
 
     @property
     def _rule(self) -> _Rule:
@@ -78,7 +78,7 @@ def natural_gradient(
     beta2: Any = None,
     mean_limit: float = 0.3,
     precision_limit: float = 0.1,
-    initial_sigma: Any = None,
+    initial_precision: Any = None,
     rest: optax.GradientTransformation = _REST,
 ) -> NaturalGradient:
     """Optimize posteriors by natural gradients.
@@ -105,8 +105,8 @@ def natural_gradient(
             1 - 4 / steps; elsewhere it is 0.9995. A smaller decay forgets the start sooner, and is noisier.
         mean_limit: the longest step of a mean, in standard deviations; infinity for none.
         precision_limit: the largest |a|; infinity for none.
-        initial_sigma: the standard deviation of all posteriors at the start; the model's own if it is None.
-            `TrainState.create`, and so `fit`, sets it.
+        initial_precision: the precision of all posteriors at the start, per example: S = N * initial_precision, as
+            `hess_init` of IVON. `TrainState.create`, and so `fit`, sets it. If it is None, the model's own sigma stays.
         rest: the optimizer of all other parameters, Adam at 1e-3 by default.
     Returns:
         An optax optimizer with extra arguments.
@@ -131,8 +131,8 @@ def natural_gradient(
             _check_decay(name, decay)
     if num_data is not None:
         check_num_data(num_data)
-    if initial_sigma is not None:
-        check_positive("initial_sigma", initial_sigma)
+    if initial_precision is not None:
+        check_positive("initial_precision", initial_precision)
     rule = _Rule(
         learning_rate=learning_rate,
         num_data=num_data,
@@ -140,7 +140,7 @@ def natural_gradient(
         beta2=beta2,
         mean_limit=float(mean_limit),
         precision_limit=float(precision_limit),
-        initial_sigma=initial_sigma,
+        initial_precision=initial_precision,
         rest=optax.with_extra_args_support(rest),
     )
     return _optimizer(rule)
@@ -170,22 +170,30 @@ class _Rule:
     beta2: Any
     mean_limit: float
     precision_limit: float
-    initial_sigma: Any
+    initial_precision: Any
     rest: optax.GradientTransformationExtraArgs
 
-    def for_steps(self, steps: int) -> Self:
-        """Fill in what depends on the number of steps."""
-        learning_rate = _cosine(steps) if self.learning_rate is None else self.learning_rate
-        beta2 = max(0.0, 1.0 - SHARE / steps) if self.beta2 is None else self.beta2
-        return replace(self, learning_rate=learning_rate, beta2=beta2)
+    def for_training(self, steps: int | None, num_data: Any) -> Self:
+        filled: dict[str, Any] = {}
+        if self.num_data is None and isinstance(num_data, (int, float)):
+            filled["num_data"] = num_data
+        if steps is not None and self.learning_rate is None:
+            filled["learning_rate"] = _cosine(steps)
+        if steps is not None and self.beta2 is None:
+            filled["beta2"] = max(0.0, 1.0 - SHARE / steps)
+        return replace(self, **filled)
 
     def start(self, params: Any) -> Any:
-        """Return the parameters with `initial_sigma`, if it is set."""
-        if self.initial_sigma is None:
+        """Return the parameters with `initial_precision`, if it is set."""
+        if self.initial_precision is None:
             return params
+        if self.num_data is None:
+            what = "with initial_precision, as in natural_gradient(num_data=N)"
+            raise ValueError(expected("num_data", what, "None"))
         leaves, treedef = jax.tree.flatten(params)
         for _, rho in _posteriors(params).values():
-            leaves[rho] = jnp.full_like(leaves[rho], rho_from_sigma(jnp.asarray(self.initial_sigma, leaves[rho].dtype)))
+            sigma = jnp.asarray(self.num_data * self.initial_precision, leaves[rho].dtype) ** -0.5
+            leaves[rho] = jnp.full_like(leaves[rho], rho_from_sigma(sigma))
         return treedef.unflatten(leaves)
 
     def init(self, params: Any) -> NaturalGradientState:
@@ -198,7 +206,7 @@ class _Rule:
                 what = (
                     "to be set by TrainState.create. In a chain and in your own loop, create the model with this sigma"
                 )
-                raise ValueError(expected("initial_sigma", what, f"{self.initial_sigma} for a model with another"))
+                raise ValueError(expected("initial_precision", what, "a model with another sigma"))
         momentum = {name: jnp.zeros_like(leaves[mu]) for name, (mu, _) in posteriors.items()}
         rest = self.rest.init(_others(leaves, posteriors))
         return NaturalGradientState(jnp.zeros((), jnp.int32), momentum, rest)
