@@ -9,7 +9,7 @@ import pytest
 
 import deepuq_jax as dj
 import deepuq_torch as dt
-from deepuq_jax.training import natural_gradient
+from deepuq_jax.training import _natural
 from parity_tests import trajectories
 from parity_tests.harness import DTYPES
 from parity_tests.trajectories import RUNS, Run
@@ -34,4 +34,4 @@ def test_the_defaults_of_natural_gradients_agree():
     one, other = (inspect.signature(make).parameters for make in (dj.natural_gradient, dt.NaturalGradient))
     for name in ("beta1", "mean_limit", "precision_limit"):
         assert one[name].default == other[name].default, name
-    assert (other["lr"].default, other["beta2"].default) == (natural_gradient.LEARNING_RATE, natural_gradient.BETA2)
+    assert (other["lr"].default, other["beta2"].default) == (_natural.LEARNING_RATE, _natural.BETA2)

@@ -12,6 +12,7 @@ import deepuq_jax as dq
 from deepuq_jax import priors
 from deepuq_jax.functional.natural_gradient import mean_step, precision_step
 from deepuq_jax.tests import test_linear_regression as linear
+from deepuq_jax.training._scale import ScaleWarning
 
 N = 24
 NOISE = dq.Gaussian(0.5)
@@ -227,6 +228,7 @@ def test_equal_settings_share_a_compiled_program(key):
 
 @pytest.mark.parametrize("sigma", [1e-6, 3.0], ids=["narrow", "wide"])
 @pytest.mark.parametrize("rate", [0.1, 1.0])
+@pytest.mark.filterwarnings("ignore::deepuq_jax.training._scale.ScaleWarning")
 def test_no_start_and_no_rate_diverges(sigma, rate, key):
     """A precision that is too small for the rate makes plain natural gradients explode; the limits prevent it."""
     x, y = data()
@@ -280,6 +282,13 @@ def test_the_initial_precision_is_set_by_the_state_and_by_fit(key):
     options = dict(key=key, objective=dq.ELBO(log_likelihood=NOISE), epochs=1)
     after = dq.fit(model, x, y, optimizer=open_size, **options).model
     np.testing.assert_allclose(after.kernel_posterior.sigma, 12**-0.5, rtol=0.1)
+
+
+def test_a_start_that_is_far_too_wide_is_warned_of():
+    optimizer = dq.natural_gradient(num_data=100_000)
+    with pytest.warns(ScaleWarning, match=r"sigma of 0\.05, .* for 100000 examples: .*initial_precision=0\.5"):
+        dq.TrainState.create(layer(sigma_init=0.05), optimizer)
+    dq.TrainState.create(layer(sigma_init=0.005), optimizer)
 
 
 @pytest.mark.parametrize(
