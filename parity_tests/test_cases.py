@@ -14,9 +14,27 @@ from parity_tests.harness import Case
 pytestmark = pytest.mark.slow
 
 _PAIRS = [("jax", "torch"), ("jax", "reference"), ("torch", "reference")]
+
+
+def _marks(case: Case, dtype: str):
+    """Mark `long` what `make test` leaves to `make test-all`.
+
+    Objectives come with one draw and with five, and each compiles a program for every precision. `make test` runs one
+    draw in float64 and five in float32, so that every objective meets both.
+    """
+    left_out = {"mc_samples=1": "float32", "mc_samples=5": "float64"}
+    return [
+        pytest.mark.long for draws, precision in left_out.items() if case.name.endswith(draws) and dtype == precision
+    ]
+
+
 _each = pytest.mark.parametrize(
     ("case", "dtype"),
-    [pytest.param(case, dtype, id=f"{dtype}-{case.name}") for case in cases.ALL for dtype in case.dtypes],
+    [
+        pytest.param(case, dtype, id=f"{dtype}-{case.name}", marks=_marks(case, dtype))
+        for case in cases.ALL
+        for dtype in case.dtypes
+    ],
 )
 
 
