@@ -57,22 +57,37 @@ def differ(before, after):
     return any(not np.array_equal(old, new) for old, new in zip(before, after, strict=True))
 
 
+@jax.jit
+def one_step(model, x, y, key):
+    """Train for a step, compiled as a whole."""
+    state = dq.TrainState.create(model, ADAM)
+    return dq.train_step(state, x, y, key=key, objective=dq.ELBO(4), optimizer=ADAM)[0]
+
+
 @every_network
 def test_vanishing_sigma_gives_the_deterministic_network(name, key):
     model, own, x = build(name, sigma=1e-12)
-    np.testing.assert_allclose(model(x, key=key), own(x), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(model(x), own(x), rtol=1e-5, atol=1e-6)
+    for output in jax.jit(lambda model, x: (model(x, key=key), model(x)))(model, x):
+        np.testing.assert_allclose(output, own(x), rtol=1e-5, atol=1e-6)
 
 
 @every_network
 def test_a_draw_is_the_network_at_drawn_weights_and_the_function_of_that_key(name, key):
     model, own, x = build(name, sigma=0.3)
-    assert not np.allclose(model(x, key=key), own(x), atol=1e-2)
-    np.testing.assert_array_equal(model(x, noise=model.draw_noise(x, key=key)), model(x, key=key))
-    fixed = dq.draw(model, key=key)
-    for _ in range(2):
-        np.testing.assert_allclose(fixed(x, key=jax.random.key(5)), model(x, key=key), rtol=1e-5, atol=1e-6)
-    assert float(fixed.kl()) == 0.0
+    drawn = jax.jit(lambda model, x: model(x, key=key))(model, x)
+    assert not np.allclose(drawn, own(x), atol=1e-2)
+    of_noise = jax.jit(lambda model, x: model(x, noise=model.draw_noise(x, key=key)))(model, x)
+    np.testing.assert_array_equal(of_noise, drawn)
+
+    @jax.jit
+    def twice(model, x):
+        fixed = dq.draw(model, key=key)
+        return [fixed(x, key=jax.random.key(5)) for _ in range(2)], fixed.kl()
+
+    outputs, kl = twice(model, x)
+    for output in outputs:
+        np.testing.assert_allclose(output, drawn, rtol=1e-5, atol=1e-6)
+    assert float(kl) == 0.0
 
 
 @every_network
@@ -80,10 +95,16 @@ def test_moped_keeps_the_predictions_and_its_kl_is_that_of_the_scales(name):
     net, own, x = NETWORKS[name]()
     model = dq.moped(net, delta=0.05)
     model.eval()
-    np.testing.assert_allclose(model(x), own(x), rtol=1e-5, atol=1e-6)
-    posterior = model.posterior.get_value()
-    at_zero = dq.MeanField(jax.tree.map(jnp.zeros_like, posterior.mu), posterior.rho)
-    np.testing.assert_allclose(model.kl(), at_zero.kl(dq.GaussianPrior(sigma=1.0)), rtol=1e-5)
+
+    @jax.jit
+    def values(model, x):
+        posterior = model.posterior.get_value()
+        at_zero = dq.MeanField(jax.tree.map(jnp.zeros_like, posterior.mu), posterior.rho)
+        return model(x), model.kl(), at_zero.kl(dq.GaussianPrior(sigma=1.0))
+
+    outputs, kl, kl_at_zero = values(model, x)
+    np.testing.assert_allclose(outputs, own(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(kl, kl_at_zero, rtol=1e-5)
 
 
 @stateful
@@ -205,8 +226,7 @@ def test_features_of_another_library_are_trained_along_or_frozen(frozen, key):
     net, own, x = NETWORKS["Linen"]()
     model = dq.LastLayerVariationalInference(net, 2, 1, likelihood=dq.Gaussian(), frozen=frozen, rngs=nnx.Rngs(0))
     model.eval()
-    state = dq.TrainState.create(model, ADAM)
-    state, _ = dq.train_step(state, x, jnp.ones((4, 1)), key=key, objective=dq.ELBO(4), optimizer=ADAM)
+    state = one_step(model, x, jnp.ones((4, 1)), key)
     features = state.model.features(x)
     assert np.allclose(features, own(x), rtol=1e-5, atol=1e-6) == frozen
     assert not np.allclose(state.model(x), model(x))
@@ -267,8 +287,7 @@ def test_the_rest_is_trained_without_a_prior_or_frozen(name, rest, key):
     sizes = [sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (model.posterior, model.rest)]
     trained = sum(leaf.size for leaf in jax.tree.leaves(dq.partition(model)[0]))
     assert trained == (sum(sizes) if rest == "trained" else sizes[0])
-    state = dq.TrainState.create(model, ADAM)
-    state, _ = dq.train_step(state, x, y, key=key, objective=dq.ELBO(4), optimizer=ADAM)
+    state = one_step(model, x, y, key)
     assert differ(arrays(model.posterior), arrays(state.model.posterior))
     assert differ(arrays(model.rest), arrays(state.model.rest)) == (rest == "trained")
 

@@ -55,7 +55,7 @@ def short(batch_size):
 @pytest.mark.parametrize(
     ("options", "kl_weight"),
     [
-        pytest.param(short(25), 1.0, id="batches of 25"),
+        pytest.param(short(25), 1.0, id="batches of 25", marks=pytest.mark.long),
         # With nothing set, `fit` takes the whole batch, its own number of steps and rate, and this warm-up.
         pytest.param({}, dq.schedules.linear(7_500), id="nothing set"),
     ],
