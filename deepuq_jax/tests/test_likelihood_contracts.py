@@ -166,14 +166,17 @@ def test_static_hashable_and_refused_as_a_class(name):
 def test_gradients_are_finite_far_out_and_vmap_agrees(name):
     """Outputs of +-30 and targets that they make impossible; a mapped call is the stack of plain ones."""
     case = CASES[name]
-    outputs = 30.0 * jnp.sign(jnp.asarray(case.outputs()))
-    for y in (case.targets(case.outputs()), case.targets(np.asarray(outputs) / 15)):
-        y = jnp.asarray(y)
-        grads = jax.jit(jax.grad(lambda o, y=y: case.likelihood.log_prob(o, paired(case, y)).sum()))(outputs)
-        assert np.isfinite(grads).all()
-    stacked = jnp.stack([jnp.asarray(case.outputs()), outputs])
-    mapped = jax.vmap(lambda o: case.likelihood.log_prob(o, paired(case, y)))(stacked)
-    np.testing.assert_allclose(mapped[0], case.likelihood.log_prob(stacked[0], paired(case, y)), rtol=1e-5)
+    outputs = 30.0 * np.sign(case.outputs())
+
+    def log_prob(outputs, y):
+        return case.likelihood.log_prob(outputs, paired(case, y))
+
+    gradient = jax.jit(jax.grad(lambda outputs, y: log_prob(outputs, y).sum()))
+    for y in (case.targets(case.outputs()), case.targets(outputs / 15)):
+        assert np.isfinite(gradient(outputs, y)).all()
+    stacked = np.stack([case.outputs(), outputs])
+    mapped = jax.jit(jax.vmap(log_prob, in_axes=(0, None)))(stacked, y)
+    np.testing.assert_allclose(mapped[0], jax.jit(log_prob)(stacked[0], y), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", small_profile(CASES, KINDS))
