@@ -14,6 +14,7 @@ from parity_tests.trajectories import RUNS, Run
 _PRECISION = {run: DTYPES[(run.task == "regression") == (run.optimizer == "adam")] for run in RUNS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "dtype"),
     [
@@ -27,6 +28,7 @@ def test_parameters_agree(run: Run, dtype: str):
     assert found.share <= 1.0, f"{run.name} {dtype}: {found}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_something_was_learned(run: Run):
     losses = trajectories.both(run, _PRECISION[run])[0]["loss"]

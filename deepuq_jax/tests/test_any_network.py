@@ -17,12 +17,15 @@ pytest.importorskip("equinox")
 import equinox as eqx
 
 from deepuq_jax.tests.networks import NETWORKS, STATEFUL, Block, ConvNet, LinenNet, function, function_params, rows
+from deepuq_jax.tests.profiles import small_profile
 
 # Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 ADAM = optax.adam(1e-2)
 every_network = pytest.mark.parametrize("name", NETWORKS)
+# After the limit of no noise, which covers every network, `make test` runs one network of each library.
+every_library = pytest.mark.parametrize("name", small_profile(NETWORKS, [*STATEFUL, "function"]))
 stateful = pytest.mark.parametrize("name", STATEFUL)
 
 
@@ -71,7 +74,7 @@ def test_vanishing_sigma_gives_the_deterministic_network(name, key):
         np.testing.assert_allclose(output, own(x), rtol=1e-5, atol=1e-6)
 
 
-@every_network
+@every_library
 def test_a_draw_is_the_network_at_drawn_weights_and_the_function_of_that_key(name, key):
     model, own, x = build(name, sigma=0.3)
     drawn = jax.jit(lambda model, x: model(x, key=key))(model, x)
@@ -90,7 +93,7 @@ def test_a_draw_is_the_network_at_drawn_weights_and_the_function_of_that_key(nam
     assert float(kl) == 0.0
 
 
-@every_network
+@every_library
 def test_moped_keeps_the_predictions_and_its_kl_is_that_of_the_scales(name):
     net, own, x = NETWORKS[name]()
     model = dq.moped(net, delta=0.05)
@@ -203,7 +206,7 @@ def test_plain_members_of_a_sequential_follow_the_key(key):
     assert float(dq.predict_vi_uq(model, x, key=key, n_samples=3).epistemic_var.max()) < 1e-9
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@every_library
 def test_a_last_layer_over_features_of_any_library(name, key):
     net, own, x = NETWORKS[name]()
     model = dq.LastLayerVariationalInference(net, 2, 3, likelihood=dq.Gaussian(), rngs=nnx.Rngs(0))
@@ -275,8 +278,15 @@ def test_layers_are_found_in_order_and_by_type_in_every_library():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Equinox MLP", "function"])
-@pytest.mark.parametrize("rest", ["trained", "frozen"])
+@pytest.mark.parametrize(
+    ("name", "rest"),
+    [
+        ("Equinox MLP", "trained"),
+        ("function", "frozen"),
+        pytest.param("Equinox MLP", "frozen", marks=pytest.mark.long),
+        pytest.param("function", "trained", marks=pytest.mark.long),
+    ],
+)
 def test_the_rest_is_trained_without_a_prior_or_frozen(name, rest, key):
     model, own, x = build(name, where="kernels" if name != "function" else "[wv]", rest=rest, sigma=1e-12)
     np.testing.assert_allclose(model(x, key=key), own(x), rtol=1e-5, atol=1e-6)

@@ -213,6 +213,7 @@ def test_pytree_round_trip(name, key):
     np.testing.assert_array_equal(nnx.merge(graphdef, state)(x, key=key), model(x, key=key))
 
 
+@pytest.mark.slow
 @layer_contract
 def test_nnx_transforms_work(name, key):
     model, x = build(name)
@@ -232,6 +233,7 @@ def test_nnx_transforms_work(name, key):
     assert float(model.kl()) < kl
 
 
+@pytest.mark.slow
 @layer_contract
 def test_a_model_is_built_under_vmap_over_seeds(name, key):
     make, x = LAYERS[name]

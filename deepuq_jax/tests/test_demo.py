@@ -113,6 +113,7 @@ def test_both_networks_start_from_the_same_weights():
     np.testing.assert_allclose(bayesian(x), twin(x), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_twin_is_trained_on_cross_entropy_alone(data):
     twin = digits.build_twin(SMALL, jax.random.key(0))
     x, y = data.test[0][:32], data.test[1][:32]

@@ -108,6 +108,7 @@ def padded(values):
     return jnp.asarray(np.pad(values, [(0, 40 - len(values)), (0, 0)]))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 40), st.integers(0, 2**31 - 1), st.floats(-1e3, 1e3, width=32))
 def test_streaming_moments_are_the_moments(n, seed, centre):
     values = np.random.default_rng(seed).normal(centre, 2.0, (n, 3)).astype(np.float32)

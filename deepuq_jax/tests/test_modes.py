@@ -9,6 +9,7 @@ import pytest
 from flax import linen, nnx
 
 import deepuq_jax as dq
+from deepuq_jax.tests.profiles import small_profile
 
 # Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
@@ -81,20 +82,19 @@ MODELS = {
     "Equinox": bayesian(equinox_net),
     "Sequential": sequential,
 }
-every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+# `make test` runs a network of Flax and one of Equinox, which reach their modes in different ways.
+SMALL = ["Linen", "Equinox", "Sequential"]
+every_model = pytest.mark.parametrize("name", small_profile(MODELS, SMALL))
 
 
 def probs(model, x, **options):
     return dq.predict_vi_uq(model, x, key=KEY, n_samples=4, **options).probs
 
 
-@pytest.mark.parametrize(
-    ("make", "wrap"),
-    [*((make, jax.jit) for make in MODELS.values()), (sequential, lambda f: f)],
-    ids=[*MODELS, "Sequential outside of jit"],
-)
-def test_predictions_are_those_of_evaluation_mode_and_leave_the_model_as_it_is(make, wrap):
+@pytest.mark.parametrize("name", small_profile([*MODELS, "Sequential outside of jit"], SMALL))
+def test_predictions_are_those_of_evaluation_mode_and_leave_the_model_as_it_is(name):
     """A row has the same probabilities alone as in its batch."""
+    make, wrap = (MODELS[name], jax.jit) if name in MODELS else (sequential, lambda f: f)
     model, in_evaluation = make(), make()
     model.train()
     in_evaluation.eval()
@@ -108,7 +108,7 @@ def test_predictions_are_those_of_evaluation_mode_and_leave_the_model_as_it_is(m
     assert jax.tree.structure(model) == before
 
 
-@pytest.mark.parametrize("name", ["NNX", "Equinox", "Sequential"])
+@pytest.mark.parametrize("name", small_profile(["NNX", "Equinox", "Sequential"], ["NNX", "Equinox"]))
 def test_mc_dropout_keeps_dropout_on_and_batch_norm_in_evaluation(name):
     model = MODELS[name]()
     model.eval()
@@ -138,8 +138,8 @@ def test_the_validation_score_is_that_of_evaluation_mode():
 
 
 @every_model
-def test_training_uses_the_mode_of_the_model(make):
-    model = make()
+def test_training_uses_the_mode_of_the_model(name):
+    model = MODELS[name]()
     model.train()
     options = {"key": KEY, "num_data": 16, "log_likelihood": dq.Categorical()}
     loss = jax.jit(lambda model: dq.negative_elbo(model, X, Y, **options)[0])

@@ -114,6 +114,7 @@ def epoch_of(objective):
     return jax.jit(epoch)
 
 
+@pytest.mark.slow
 @objective_contract
 def test_an_epoch_is_optax_on_the_objective(objective, key):
     state, history = epoch_of(objective)(key)
@@ -160,6 +161,7 @@ def counted(step):
     return jitted, traces
 
 
+@pytest.mark.slow
 def test_other_numbers_and_other_warm_ups_are_one_trace_and_other_draws_one_more(key):
     x, y = data()
     loss, traces = counted(lambda s, o, k: dq.train_step(s, x, y, key=k, objective=o, optimizer=OPTIMIZER)[1].loss)

@@ -47,6 +47,7 @@ def test_the_gradient_has_no_variance_at_the_posterior(key):
     np.testing.assert_allclose(stuck, 0.0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", [dq.GaussianPrior(sigma=1.0), dq.ScaleMixturePrior(), dq.EmpiricalGaussianPrior()])
 def test_the_mean_of_the_gradient_is_that_of_the_elbo(prior, key):
     model = dq.BayesianLinear(3, 1, prior=prior, sigma_init=0.3, rngs=nnx.Rngs(0))
