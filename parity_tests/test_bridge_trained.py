@@ -137,6 +137,7 @@ def test_trained_in_jax_it_predicts_in_torch(tmp_path, task: str):
     _agree(task, trained, bridge.load_into_torch(weights, _torch_model(task)))
 
 
+@pytest.mark.slow
 def test_trained_in_both_by_turns(tmp_path):
     """The way back into the first package changes no bit."""
     first = _train_in_torch("regression")

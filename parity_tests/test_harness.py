@@ -85,6 +85,7 @@ def test_a_trajectory_with_another_setting_shows(monkeypatch, setting: str, valu
     assert max(shares) > 1.0
 
 
+@pytest.mark.slow
 def test_another_momentum_shows(monkeypatch):
     run = next(run for run in RUNS if run.optimizer == "sgd")
     other = trajectories.both(run, "float32")[1]

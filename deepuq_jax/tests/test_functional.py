@@ -125,6 +125,7 @@ def test_a_small_spread_on_a_large_mean_survives_in_float32():
     assert abs(naive - exact)[0] > 0.1 * exact[0]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 20), st.integers(1, 20))
 def test_merging_two_streams_is_streaming_both(n, m):
     values = padded(np.random.default_rng(n * 100 + m).normal(5.0, 1.0, (n + m, 3)).astype(np.float32))

@@ -183,6 +183,7 @@ def test_an_objective_in_nats_asks_for_noise_that_nobody_named(key):
         call(log_likelihood=GAUSSIAN)
 
 
+@pytest.mark.slow
 def test_a_numpy_integer_is_a_count(key):
     model, (x, y) = mlp(likelihood=GAUSSIAN), regression()
     count = np.int64(3)
@@ -192,6 +193,7 @@ def test_a_numpy_integer_is_a_count(key):
     assert type(result.metadata["n_samples"]) is int
 
 
+@pytest.mark.slow
 def test_monte_carlo_kl_is_at_the_very_weights_of_the_draw(key):
     model, (x, y) = mlp(prior=OpaquePrior()), regression()
 

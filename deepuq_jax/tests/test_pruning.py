@@ -139,6 +139,7 @@ def test_training_goes_on_with_the_mask(name, key):
     np.testing.assert_allclose(result.mean, draws.mean(axis=0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pruning_a_pruned_model_counts_what_is_pruned():
     model = MODELS["MLP"][0]()
     once, direct = prune(model, 0.3), prune(model, 0.7)
