@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python -m deepuq_jax.demo --out demo_output
 
-# Run by CI: every test that takes less than minutes by itself.
+# Run by CI: every test, but for long ones a small profile.
 test: $(STAMP)
 	$(PYTEST)
 
@@ -27,7 +27,7 @@ test: $(STAMP)
 check: lint
 	$(PYTEST) -m 'not slow and not long'
 
-# Every test, including those that take minutes.
+# Every test in every case, including what takes minutes.
 test-all: $(STAMP)
 	$(PYTEST) -m ''
 

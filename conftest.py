@@ -63,6 +63,11 @@ def _keep_to_own_cores():
 _keep_to_own_cores()
 
 
+def pytest_collection_finish():
+    """Leave what was imported and collected out of garbage collections: it stays to the end."""
+    gc.freeze()
+
+
 # Linux allows a process 65,530 memory maps. Each compiled program holds several, a worker compiles thousands, and XLA
 # crashes if there are no more.
 _MAPS = Path("/proc/self/maps")

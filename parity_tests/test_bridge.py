@@ -45,6 +45,7 @@ def agree(jax_result, torch_result):
         assert error_of(one, other, "float32").share <= 1.0, name
 
 
+@pytest.mark.slow
 def test_a_torch_model_predicts_in_jax_through_a_file(tmp_path):
     model = torch_mlp()
     bridge.save_npz(tmp_path / "weights.npz", model)
@@ -55,6 +56,7 @@ def test_a_torch_model_predicts_in_jax_through_a_file(tmp_path):
     agree(found, dt.predict_vi_uq(model, torch.tensor(X), n_samples=9, noise=noise))
 
 
+@pytest.mark.slow
 def test_a_jax_model_predicts_in_torch_through_a_file(tmp_path):
     model = jax_mlp()
     bridge.save_npz(tmp_path / "weights.npz", model)

@@ -119,6 +119,7 @@ def _moved(before: dict, after: dict) -> bool:
     return all(np.abs(np.asarray(after[name]) - np.asarray(before[name])).max() > 0.01 for name in _KEYS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_trained_in_torch_it_predicts_in_jax(tmp_path, task: str):
     trained = _train_in_torch(task)
@@ -127,6 +128,7 @@ def test_trained_in_torch_it_predicts_in_jax(tmp_path, task: str):
     _agree(task, bridge.torch_to_jax(weights, _jax_model(task)), trained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_trained_in_jax_it_predicts_in_torch(tmp_path, task: str):
     trained = _train_in_jax(task)
@@ -135,6 +137,7 @@ def test_trained_in_jax_it_predicts_in_torch(tmp_path, task: str):
     _agree(task, trained, bridge.load_into_torch(weights, _torch_model(task)))
 
 
+@pytest.mark.slow
 def test_trained_in_both_by_turns(tmp_path):
     """The way back into the first package changes no bit."""
     first = _train_in_torch("regression")

@@ -14,9 +14,34 @@ from parity_tests.harness import Case
 pytestmark = pytest.mark.slow
 
 _PAIRS = [("jax", "torch"), ("jax", "reference"), ("torch", "reference")]
+
+
+def _small_profile() -> set[tuple[str, str]]:
+    """Choose the runs of objectives that `make test` keeps; `make test-all` has every number of draws and precision.
+
+    Objectives come with one draw and with five, and each of these compiles a program for every precision. The small
+    profile runs every objective once: by turns with one draw in float64 and with five in float32.
+    """
+    objectives = [case.name.removesuffix(" mc_samples=1") for case in cases.ALL if case.name.endswith(" mc_samples=1")]
+    turns = [(1, "float64"), (5, "float32")]
+    return {(f"{name} mc_samples={turns[i % 2][0]}", turns[i % 2][1]) for i, name in enumerate(objectives)}
+
+
+_KEPT = _small_profile()
+
+
+def _marks(case: Case, dtype: str):
+    is_an_objective = case.name.endswith((" mc_samples=1", " mc_samples=5"))
+    return pytest.mark.long if is_an_objective and (case.name, dtype) not in _KEPT else ()
+
+
 _each = pytest.mark.parametrize(
     ("case", "dtype"),
-    [pytest.param(case, dtype, id=f"{dtype}-{case.name}") for case in cases.ALL for dtype in case.dtypes],
+    [
+        pytest.param(case, dtype, id=f"{dtype}-{case.name}", marks=_marks(case, dtype))
+        for case in cases.ALL
+        for dtype in case.dtypes
+    ],
 )
 
 

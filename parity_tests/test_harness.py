@@ -74,6 +74,7 @@ def test_noise_with_a_flipped_sign_shows(monkeypatch):
     assert min(shares.values()) > 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("setting", "value"), [("b1", 0.89), ("b2", 0.9989), ("eps", 1e-5)])
 def test_a_trajectory_with_another_setting_shows(monkeypatch, setting: str, value: float):
     other = trajectories.both(RUNS[0], "float32")[1]
@@ -84,6 +85,7 @@ def test_a_trajectory_with_another_setting_shows(monkeypatch, setting: str, valu
     assert max(shares) > 1.0
 
 
+@pytest.mark.slow
 def test_another_momentum_shows(monkeypatch):
     run = next(run for run in RUNS if run.optimizer == "sgd")
     other = trajectories.both(run, "float32")[1]

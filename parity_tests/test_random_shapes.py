@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,12 +29,14 @@ def _check(case: harness.Case, dtype: str) -> None:
 
 
 # Few examples and no deadline, because each new shape compiles a new program.
+@pytest.mark.slow
 @settings(deadline=None, max_examples=6, derandomize=True)
 @given(_SPECS, st.integers(0, 2**16), st.sampled_from(harness.DTYPES))
 def test_forward(spec: Spec, seed: int, dtype: str):
     _check(forward_case("a random network", spec, seed, with_reference=False), dtype)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=6, derandomize=True)
 @given(_SPECS, st.integers(0, 2**16), st.sampled_from(harness.DTYPES))
 def test_kl(spec: Spec, seed: int, dtype: str):

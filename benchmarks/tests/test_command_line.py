@@ -85,6 +85,7 @@ def test_a_redrawn_file_must_exist(tmp_path, capsys):
     assert "that exists" in refusal(command.main, ["--redraw", "--json", str(tmp_path / "none.json")], capsys)
 
 
+@pytest.mark.slow
 def test_a_file_is_redrawn_without_a_measurement(monkeypatch, tmp_path, capsys):
     file, picture = tmp_path / "speed.json", tmp_path / "speed.png"
     shutil.copy(results.RESULTS / "speed-cpu.json", file)

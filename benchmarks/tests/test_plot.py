@@ -52,6 +52,7 @@ def test_bad_rows_are_left_out_and_a_panel_may_be_empty(data, tmp_path):
     assert (tmp_path / "empty.png").exists()
 
 
+@pytest.mark.slow
 def test_the_picture_fits_a_screen(tmp_path):
     pytest.importorskip("matplotlib")
     plot.draw(DATA, tmp_path / "speed.png")

@@ -29,7 +29,7 @@ def measure(predictions: Predictions, labels: np.ndarray) -> dict[str, np.ndarra
             dq.metrics.ood_auroc(test, noise),
         )
 
-    columns = jax.vmap(of_seed)(*predictions)
+    columns = jax.jit(jax.vmap(of_seed))(*predictions)
     return {name: np.asarray(column) for name, column in zip(ROWS, columns, strict=True)}
 
 

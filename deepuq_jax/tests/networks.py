@@ -98,22 +98,27 @@ def function_params():
     return {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
 
 
+# What a network computes is compiled as a whole, since each eager operation would be a program of its own.
+_call = nnx.jit(lambda net, x: net(x))
+
+
 def _nnx(make, x):
     net = make()
     net.eval()
-    return net, net, x
+    return net, lambda x: _call(net, x), x
 
 
 def _linen():
     module = LinenNet()
     variables = module.init(jax.random.key(0), rows(), train=False)
-    return (module, variables), lambda x: module.apply(variables, x, train=False), rows()
+    return (module, variables), jax.jit(lambda x: module.apply(variables, x, train=False)), rows()
 
 
 def _equinox():
     net, state = eqx.nn.make_with_state(EquinoxNet)()
     fixed = eqx.nn.inference_mode(net)
 
+    @jax.jit
     def own(x):
         return jax.vmap(fixed, axis_name="examples", in_axes=(0, None), out_axes=(0, None))(x, state)[0]
 

@@ -17,12 +17,15 @@ pytest.importorskip("equinox")
 import equinox as eqx
 
 from deepuq_jax.tests.networks import NETWORKS, STATEFUL, Block, ConvNet, LinenNet, function, function_params, rows
+from deepuq_jax.tests.profiles import small_profile
 
 # Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
 ADAM = optax.adam(1e-2)
 every_network = pytest.mark.parametrize("name", NETWORKS)
+# After the limit of no noise, which covers every network, `make test` runs one network of each library.
+every_library = pytest.mark.parametrize("name", small_profile(NETWORKS, [*STATEFUL, "function"]))
 stateful = pytest.mark.parametrize("name", STATEFUL)
 
 
@@ -57,33 +60,54 @@ def differ(before, after):
     return any(not np.array_equal(old, new) for old, new in zip(before, after, strict=True))
 
 
+@jax.jit
+def one_step(model, x, y, key):
+    """Train for a step, compiled as a whole."""
+    state = dq.TrainState.create(model, ADAM)
+    return dq.train_step(state, x, y, key=key, objective=dq.ELBO(4), optimizer=ADAM)[0]
+
+
 @every_network
 def test_vanishing_sigma_gives_the_deterministic_network(name, key):
     model, own, x = build(name, sigma=1e-12)
-    np.testing.assert_allclose(model(x, key=key), own(x), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(model(x), own(x), rtol=1e-5, atol=1e-6)
+    for output in jax.jit(lambda model, x: (model(x, key=key), model(x)))(model, x):
+        np.testing.assert_allclose(output, own(x), rtol=1e-5, atol=1e-6)
 
 
-@every_network
+@every_library
 def test_a_draw_is_the_network_at_drawn_weights_and_the_function_of_that_key(name, key):
     model, own, x = build(name, sigma=0.3)
-    assert not np.allclose(model(x, key=key), own(x), atol=1e-2)
-    np.testing.assert_array_equal(model(x, noise=model.draw_noise(x, key=key)), model(x, key=key))
-    fixed = dq.draw(model, key=key)
-    for _ in range(2):
-        np.testing.assert_allclose(fixed(x, key=jax.random.key(5)), model(x, key=key), rtol=1e-5, atol=1e-6)
-    assert float(fixed.kl()) == 0.0
+    drawn = jax.jit(lambda model, x: model(x, key=key))(model, x)
+    assert not np.allclose(drawn, own(x), atol=1e-2)
+    of_noise = jax.jit(lambda model, x: model(x, noise=model.draw_noise(x, key=key)))(model, x)
+    np.testing.assert_array_equal(of_noise, drawn)
+
+    @jax.jit
+    def twice(model, x):
+        fixed = dq.draw(model, key=key)
+        return [fixed(x, key=jax.random.key(5)) for _ in range(2)], fixed.kl()
+
+    outputs, kl = twice(model, x)
+    for output in outputs:
+        np.testing.assert_allclose(output, drawn, rtol=1e-5, atol=1e-6)
+    assert float(kl) == 0.0
 
 
-@every_network
+@every_library
 def test_moped_keeps_the_predictions_and_its_kl_is_that_of_the_scales(name):
     net, own, x = NETWORKS[name]()
     model = dq.moped(net, delta=0.05)
     model.eval()
-    np.testing.assert_allclose(model(x), own(x), rtol=1e-5, atol=1e-6)
-    posterior = model.posterior.get_value()
-    at_zero = dq.MeanField(jax.tree.map(jnp.zeros_like, posterior.mu), posterior.rho)
-    np.testing.assert_allclose(model.kl(), at_zero.kl(dq.GaussianPrior(sigma=1.0)), rtol=1e-5)
+
+    @jax.jit
+    def values(model, x):
+        posterior = model.posterior.get_value()
+        at_zero = dq.MeanField(jax.tree.map(jnp.zeros_like, posterior.mu), posterior.rho)
+        return model(x), model.kl(), at_zero.kl(dq.GaussianPrior(sigma=1.0))
+
+    outputs, kl, kl_at_zero = values(model, x)
+    np.testing.assert_allclose(outputs, own(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(kl, kl_at_zero, rtol=1e-5)
 
 
 @stateful
@@ -182,7 +206,7 @@ def test_plain_members_of_a_sequential_follow_the_key(key):
     assert float(dq.predict_vi_uq(model, x, key=key, n_samples=3).epistemic_var.max()) < 1e-9
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@every_library
 def test_a_last_layer_over_features_of_any_library(name, key):
     net, own, x = NETWORKS[name]()
     model = dq.LastLayerVariationalInference(net, 2, 3, likelihood=dq.Gaussian(), rngs=nnx.Rngs(0))
@@ -205,8 +229,7 @@ def test_features_of_another_library_are_trained_along_or_frozen(frozen, key):
     net, own, x = NETWORKS["Linen"]()
     model = dq.LastLayerVariationalInference(net, 2, 1, likelihood=dq.Gaussian(), frozen=frozen, rngs=nnx.Rngs(0))
     model.eval()
-    state = dq.TrainState.create(model, ADAM)
-    state, _ = dq.train_step(state, x, jnp.ones((4, 1)), key=key, objective=dq.ELBO(4), optimizer=ADAM)
+    state = one_step(model, x, jnp.ones((4, 1)), key)
     features = state.model.features(x)
     assert np.allclose(features, own(x), rtol=1e-5, atol=1e-6) == frozen
     assert not np.allclose(state.model(x), model(x))
@@ -255,8 +278,15 @@ def test_layers_are_found_in_order_and_by_type_in_every_library():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Equinox MLP", "function"])
-@pytest.mark.parametrize("rest", ["trained", "frozen"])
+@pytest.mark.parametrize(
+    ("name", "rest"),
+    [
+        ("Equinox MLP", "trained"),
+        ("function", "frozen"),
+        pytest.param("Equinox MLP", "frozen", marks=pytest.mark.long),
+        pytest.param("function", "trained", marks=pytest.mark.long),
+    ],
+)
 def test_the_rest_is_trained_without_a_prior_or_frozen(name, rest, key):
     model, own, x = build(name, where="kernels" if name != "function" else "[wv]", rest=rest, sigma=1e-12)
     np.testing.assert_allclose(model(x, key=key), own(x), rtol=1e-5, atol=1e-6)
@@ -267,8 +297,7 @@ def test_the_rest_is_trained_without_a_prior_or_frozen(name, rest, key):
     sizes = [sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (model.posterior, model.rest)]
     trained = sum(leaf.size for leaf in jax.tree.leaves(dq.partition(model)[0]))
     assert trained == (sum(sizes) if rest == "trained" else sizes[0])
-    state = dq.TrainState.create(model, ADAM)
-    state, _ = dq.train_step(state, x, y, key=key, objective=dq.ELBO(4), optimizer=ADAM)
+    state = one_step(model, x, y, key)
     assert differ(arrays(model.posterior), arrays(state.model.posterior))
     assert differ(arrays(model.rest), arrays(state.model.rest)) == (rest == "trained")
 

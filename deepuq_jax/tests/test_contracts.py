@@ -17,6 +17,7 @@ from deepuq_jax import estimators, layers
 from deepuq_jax.layers.affine import AffineLayer, FixedWeight
 from deepuq_jax.model.variables import VariableTree
 from deepuq_jax.tests import tolerances
+from deepuq_jax.tests.profiles import small_profile
 
 
 def numbers(*shape):
@@ -82,7 +83,15 @@ class OpaquePrior:
 
 # One name per class: a second documented name of a class is the same layer.
 NAMES = list({getattr(layers, name): name for name in reversed(layers.__all__)}.values())[::-1]
-layer_contract = pytest.mark.parametrize("name", NAMES)
+# These add a likelihood to the MLP and inherit its calls, its draws and its KL, so `make test` runs one of them.
+LIKE_ANOTHER = {
+    "BayesByBackpropRegressor",
+    "HeteroscedasticBayesByBackpropRegressor",
+    "HeteroscedasticMultiOutputBayesByBackpropRegressor",
+    "MultiOutputBayesByBackpropRegressor",
+}
+SMALL = [name for name in NAMES if name not in LIKE_ANOTHER]
+layer_contract = pytest.mark.parametrize("name", small_profile(NAMES, SMALL))
 estimator_contract = pytest.mark.parametrize("estimator", [getattr(estimators, n) for n in estimators.__all__])
 
 
@@ -102,7 +111,12 @@ def estimators_for(name):
 layer_and_estimator_contract = pytest.mark.parametrize(
     ("name", "estimator"),
     [
-        pytest.param(name, getattr(estimators, estimator), id=f"{name}-{estimator}")
+        pytest.param(
+            name,
+            getattr(estimators, estimator),
+            id=f"{name}-{estimator}",
+            marks=pytest.mark.long if name in LIKE_ANOTHER else (),
+        )
         for name in NAMES
         for estimator in estimators_for(name)
     ],
@@ -199,6 +213,7 @@ def test_pytree_round_trip(name, key):
     np.testing.assert_array_equal(nnx.merge(graphdef, state)(x, key=key), model(x, key=key))
 
 
+@pytest.mark.slow
 @layer_contract
 def test_nnx_transforms_work(name, key):
     model, x = build(name)
@@ -218,6 +233,7 @@ def test_nnx_transforms_work(name, key):
     assert float(model.kl()) < kl
 
 
+@pytest.mark.slow
 @layer_contract
 def test_a_model_is_built_under_vmap_over_seeds(name, key):
     make, x = LAYERS[name]

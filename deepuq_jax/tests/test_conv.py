@@ -66,8 +66,17 @@ CASES = {
 def test_conv_is_the_direct_sum_at_the_weights_of_the_draw(case, x64, key):
     sizes, options, positions = CASES[case]
     layer = conv(*sizes, param_dtype=jnp.float64, sigma_init=0.3, **options)
-    x, noise = numbers(2, *positions, sizes[0]), layer.draw_noise(jnp.ones((2, *positions, sizes[0])), key=key)
-    kernel = np.asarray(layer.kernel_posterior.sample(noise=noise["kernel"]))
+    x = numbers(2, *positions, sizes[0])
+
+    @jax.jit
+    def values(layer, x):
+        noise = layer.draw_noise(x, key=key)
+        posteriors = {"kernel": layer.kernel_posterior, "bias": layer.bias_posterior}
+        drawn = {name: q.sample(noise=noise[name]) for name, q in posteriors.items() if q is not None}
+        return drawn, layer(x, noise=noise), layer(x, key=key)
+
+    drawn, by_noise, by_key = values(layer, x)
+    kernel = np.asarray(drawn["kernel"])
     rank = len(positions)
     strides, dilation = layer.strides, layer.kernel_dilation
     if layer.padding == "SAME":
@@ -78,10 +87,8 @@ def test_conv_is_the_direct_sum_at_the_weights_of_the_draw(case, x64, key):
     else:
         pads = [(0, 0)] * rank if layer.padding == "VALID" else list(layer.padding)
     expected = direct(x, kernel, strides, pads, dilation, layer.feature_group_count)
-    if layer.bias_posterior is not None:
-        expected = expected + np.asarray(layer.bias_posterior.sample(noise=noise["bias"]))
-    np.testing.assert_allclose(layer(jnp.asarray(x), noise=noise), expected, rtol=1e-10, atol=1e-12)
-    np.testing.assert_array_equal(layer(jnp.asarray(x), key=key), layer(jnp.asarray(x), noise=noise))
+    np.testing.assert_allclose(by_noise, expected + np.asarray(drawn.get("bias", 0.0)), rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(by_key, by_noise)
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", "CIRCULAR", "REFLECT"])

@@ -108,6 +108,7 @@ def padded(values):
     return jnp.asarray(np.pad(values, [(0, 40 - len(values)), (0, 0)]))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 40), st.integers(0, 2**31 - 1), st.floats(-1e3, 1e3, width=32))
 def test_streaming_moments_are_the_moments(n, seed, centre):
     values = np.random.default_rng(seed).normal(centre, 2.0, (n, 3)).astype(np.float32)
@@ -124,6 +125,7 @@ def test_a_small_spread_on_a_large_mean_survives_in_float32():
     assert abs(naive - exact)[0] > 0.1 * exact[0]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 20), st.integers(1, 20))
 def test_merging_two_streams_is_streaming_both(n, m):
     values = padded(np.random.default_rng(n * 100 + m).normal(5.0, 1.0, (n + m, 3)).astype(np.float32))

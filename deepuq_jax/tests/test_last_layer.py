@@ -148,6 +148,7 @@ def test_draw_is_the_function_of_that_key(rate, key):
     assert fixed.likelihood == model.likelihood
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heteroscedastic", [True, False])
 def test_classification_by_its_task(heteroscedastic, key):
     model = last_layer(None, 3, "classification", heteroscedastic)

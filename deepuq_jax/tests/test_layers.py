@@ -6,13 +6,14 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import deepuq_jax as dq
 
-# Few sizes, since each new shape is compiled anew.
+# Few sizes and few examples, since each new shape is compiled anew.
 sizes = st.sampled_from([1, 2, 5])
+few_examples = settings(max_examples=12)
 
 
 def bayesian_linear(*shape, **options):
@@ -20,6 +21,7 @@ def bayesian_linear(*shape, **options):
 
 
 @pytest.mark.slow
+@few_examples
 @given(sizes, sizes, st.lists(sizes, max_size=2), st.booleans())
 def test_any_shape_of_input_is_an_affine_map_of_the_drawn_weights(n_in, n_out, batch, use_bias):
     layer = bayesian_linear(n_in, n_out, use_bias=use_bias)
@@ -33,6 +35,7 @@ def test_any_shape_of_input_is_an_affine_map_of_the_drawn_weights(n_in, n_out, b
 
 
 @pytest.mark.slow
+@few_examples
 @given(sizes, st.lists(sizes, max_size=3), sizes)
 def test_mlp_of_any_shape_is_its_layers_in_turn(n_in, hidden, n_out):
     model = dq.BayesByBackpropMLP(n_in, hidden, n_out, activation=jnp.tanh, rngs=nnx.Rngs(0))

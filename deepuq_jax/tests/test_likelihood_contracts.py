@@ -13,6 +13,7 @@ from scipy import special, stats
 import deepuq_jax as dq
 from deepuq_jax import likelihoods
 from deepuq_jax.tests import tolerances
+from deepuq_jax.tests.profiles import small_profile
 
 # Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
@@ -75,6 +76,9 @@ CASES = {
 }
 NUMBERS = [name for name, case in CASES.items() if case.likelihood.task == "regression"]
 MIXTURES = [name for name in NUMBERS if CASES[name].likelihood.keeps_draws]
+# Of what trains and is compiled for long, `make test` runs labels, a Gaussian, a continuous and a discrete mixture, and
+# both kinds of pairs; every likelihood's own functions are checked against scipy for all cases.
+KINDS = ["Bernoulli", "HeteroscedasticGaussian", "LogNormal", "Masked", "Weighted"]
 
 
 def paired(case, y, factor=None):
@@ -112,24 +116,27 @@ def test_moments_cdf_and_quantiles_are_scipys(name, dtype):
     case = CASES[name]
     outputs = case.outputs(dtype)
     law = case.scipy(outputs)
-    mean, var = case.likelihood.moments(jnp.asarray(outputs))
+    t = np.asarray(law.mean() + np.linspace(-2, 3, 12).reshape(6, 2) * law.std(), dtype)
+
+    @jax.jit  # One program for all, since each eager operation would be one.
+    def values(outputs, t):
+        quantiles = jax.vmap(lambda p: case.likelihood.quantile(outputs, p))(np.array([0.025, 0.5], dtype))
+        bounds = case.likelihood.interval(outputs, 0.8)
+        return case.likelihood.moments(outputs), case.likelihood.cdf(outputs, t), [*quantiles, *bounds]
+
+    (mean, var), share, quantiles = values(outputs, t)
     np.testing.assert_allclose(mean, law.mean(), rtol=tolerances.SUMS[dtype.name])
     np.testing.assert_allclose(var, law.var(), rtol=20 * tolerances.SUMS[dtype.name])
-    t = np.asarray(law.mean() + np.linspace(-2, 3, 12).reshape(6, 2) * law.std(), dtype)
-    np.testing.assert_allclose(case.likelihood.cdf(outputs, t), law.cdf(t), atol=CDF[dtype.name])
-    for p in (0.025, 0.5, 0.9):
-        quantile = case.likelihood.quantile(outputs, p)
+    np.testing.assert_allclose(share, law.cdf(t), atol=CDF[dtype.name])
+    for quantile, p in zip(quantiles, (0.025, 0.5, 0.1, 0.9), strict=True):
         assert quantile.dtype == dtype
         if case.likelihood.is_discrete:
             np.testing.assert_array_equal(quantile, law.ppf(p))
         else:
             np.testing.assert_allclose(law.cdf(np.asarray(quantile, np.float64)), p, atol=5 * CDF[dtype.name])
-    low, high = case.likelihood.interval(outputs, 0.8)
-    np.testing.assert_allclose(low, case.likelihood.quantile(outputs, 0.1), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(high, case.likelihood.quantile(outputs, 0.9), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", small_profile(NUMBERS, [*KINDS[1:], "NegativeBinomial, learned", "StudentT"]))
 def test_samples_follow_the_cdf(name):
     """The mean of a cdf at draws of its own law is known, and every cdf has finite moments, unlike the draws."""
     case = CASES[name]
@@ -159,17 +166,20 @@ def test_static_hashable_and_refused_as_a_class(name):
 def test_gradients_are_finite_far_out_and_vmap_agrees(name):
     """Outputs of +-30 and targets that they make impossible; a mapped call is the stack of plain ones."""
     case = CASES[name]
-    outputs = 30.0 * jnp.sign(jnp.asarray(case.outputs()))
-    for y in (case.targets(case.outputs()), case.targets(np.asarray(outputs) / 15)):
-        y = jnp.asarray(y)
-        grads = jax.jit(jax.grad(lambda o, y=y: case.likelihood.log_prob(o, paired(case, y)).sum()))(outputs)
-        assert np.isfinite(grads).all()
-    stacked = jnp.stack([jnp.asarray(case.outputs()), outputs])
-    mapped = jax.vmap(lambda o: case.likelihood.log_prob(o, paired(case, y)))(stacked)
-    np.testing.assert_allclose(mapped[0], case.likelihood.log_prob(stacked[0], paired(case, y)), rtol=1e-5)
+    outputs = 30.0 * np.sign(case.outputs())
+
+    def log_prob(outputs, y):
+        return case.likelihood.log_prob(outputs, paired(case, y))
+
+    gradient = jax.jit(jax.grad(lambda outputs, y: log_prob(outputs, y).sum()))
+    for y in (case.targets(case.outputs()), case.targets(outputs / 15)):
+        assert np.isfinite(gradient(outputs, y)).all()
+    stacked = np.stack([case.outputs(), outputs])
+    mapped = jax.jit(jax.vmap(log_prob, in_axes=(0, None)))(stacked, y)
+    np.testing.assert_allclose(mapped[0], jax.jit(log_prob)(stacked[0], y), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", small_profile(CASES, KINDS))
 def test_trains_predicts_and_scores(name):
     """Finding C: through fit and predict_vi_uq, with no Gaussian in place of another likelihood."""
     case = CASES[name]
@@ -178,7 +188,7 @@ def test_trains_predicts_and_scores(name):
     y = jnp.asarray(case.targets(outputs))
     model = dq.BayesianLinear(2, 2 * case.parts, rngs=nnx.Rngs(0))
     model = dq.Sequential(model, likelihood=case.likelihood)
-    fitted = dq.fit(model, x, paired(case, y), key=KEY, objective=dq.ELBO(), epochs=3, batch_size=4)
+    fitted = dq.fit(model, x, paired(case, y), key=KEY, objective=dq.ELBO(), epochs=3, batch_size=3)
     assert np.isfinite(fitted.history["loss"]).all()
     result = dq.predict_vi_uq(fitted.model, x, key=KEY, n_samples=5)
     density = dq.log_predictive_density(fitted.model, x, paired(case, y), key=KEY, n_samples=5)
@@ -190,7 +200,7 @@ def test_trains_predicts_and_scores(name):
         np.testing.assert_allclose(dq.metrics.negative_log_likelihood(result, y), -density, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.parametrize("name", small_profile(MIXTURES, ["LogNormal", "Poisson", "StudentT", "Weighted"]))
 def test_intervals_are_those_of_the_mixture(name):
     """Findings A2 and C: the bounds against scipy's distribution functions, averaged over the draws."""
     case = CASES[name]

@@ -55,7 +55,7 @@ def short(batch_size):
 @pytest.mark.parametrize(
     ("options", "kl_weight"),
     [
-        pytest.param(short(25), 1.0, id="batches of 25"),
+        pytest.param(short(25), 1.0, id="batches of 25", marks=pytest.mark.long),
         # With nothing set, `fit` takes the whole batch, its own number of steps and rate, and this warm-up.
         pytest.param({}, dq.schedules.linear(7_500), id="nothing set"),
     ],
@@ -94,7 +94,7 @@ def test_the_elbo_at_the_optimum_is_its_closed_form_and_its_gradient_vanishes(x6
         options = dict(mc_samples=8, num_data=N, log_likelihood=dq.Gaussian(NOISE))
         return dq.negative_elbo(model, x, y, noise=noise, **options)[0]
 
-    value, grads = jax.value_and_grad(loss)(model)
+    value, grads = jax.jit(jax.value_and_grad(loss))(model)
     np.testing.assert_allclose(-float(value) * N, elbo, rtol=1e-10)
     for leaf in jax.tree.leaves(grads):
         np.testing.assert_allclose(leaf, 0.0, atol=1e-10)

@@ -9,6 +9,7 @@ import pytest
 from flax import linen, nnx
 
 import deepuq_jax as dq
+from deepuq_jax.tests.profiles import small_profile
 
 # Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
@@ -81,20 +82,19 @@ MODELS = {
     "Equinox": bayesian(equinox_net),
     "Sequential": sequential,
 }
-every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+# `make test` runs a network of Flax and one of Equinox, which reach their modes in different ways.
+SMALL = ["Linen", "Equinox", "Sequential"]
+every_model = pytest.mark.parametrize("name", small_profile(MODELS, SMALL))
 
 
 def probs(model, x, **options):
     return dq.predict_vi_uq(model, x, key=KEY, n_samples=4, **options).probs
 
 
-@pytest.mark.parametrize(
-    ("make", "wrap"),
-    [*((make, jax.jit) for make in MODELS.values()), (sequential, lambda f: f)],
-    ids=[*MODELS, "Sequential outside of jit"],
-)
-def test_predictions_are_those_of_evaluation_mode_and_leave_the_model_as_it_is(make, wrap):
+@pytest.mark.parametrize("name", small_profile([*MODELS, "Sequential outside of jit"], SMALL))
+def test_predictions_are_those_of_evaluation_mode_and_leave_the_model_as_it_is(name):
     """A row has the same probabilities alone as in its batch."""
+    make, wrap = (MODELS[name], jax.jit) if name in MODELS else (sequential, lambda f: f)
     model, in_evaluation = make(), make()
     model.train()
     in_evaluation.eval()
@@ -108,7 +108,7 @@ def test_predictions_are_those_of_evaluation_mode_and_leave_the_model_as_it_is(m
     assert jax.tree.structure(model) == before
 
 
-@pytest.mark.parametrize("name", ["NNX", "Equinox", "Sequential"])
+@pytest.mark.parametrize("name", small_profile(["NNX", "Equinox", "Sequential"], ["NNX", "Equinox"]))
 def test_mc_dropout_keeps_dropout_on_and_batch_norm_in_evaluation(name):
     model = MODELS[name]()
     model.eval()
@@ -138,13 +138,14 @@ def test_the_validation_score_is_that_of_evaluation_mode():
 
 
 @every_model
-def test_training_uses_the_mode_of_the_model(make):
-    model = make()
+def test_training_uses_the_mode_of_the_model(name):
+    model = MODELS[name]()
     model.train()
     options = {"key": KEY, "num_data": 16, "log_likelihood": dq.Categorical()}
-    in_training = dq.negative_elbo(model, X, Y, **options)[0]
+    loss = jax.jit(lambda model: dq.negative_elbo(model, X, Y, **options)[0])
+    in_training = loss(model)
     model.eval()
-    assert not np.allclose(in_training, dq.negative_elbo(model, X, Y, **options)[0])
+    assert not np.allclose(in_training, loss(model))
 
 
 @pytest.mark.parametrize("make", [nnx_net, linen_net, equinox_net], ids=["NNX", "Linen", "Equinox"])
@@ -152,8 +153,9 @@ def test_what_is_frozen_is_always_in_evaluation_mode(make):
     model = dq.bayesianize(make(), where="*last*" if make is not linen_net else "Dense_1.*", rest="frozen")
     model.train()
     options = {"key": KEY, "num_data": 16, "log_likelihood": dq.Categorical()}
-    rows = [dq.negative_elbo(model, x, y, **options)[1].nll for x, y in ((X[:1], Y[:1]), (X[1:2], Y[1:2]))]
-    both = dq.negative_elbo(model, X[:2], Y[:2], **options)[1].nll
+    nll = jax.jit(lambda model, x, y: dq.negative_elbo(model, x, y, **options)[1].nll)
+    rows = [nll(model, x, y) for x, y in ((X[:1], Y[:1]), (X[1:2], Y[1:2]))]
+    both = nll(model, X[:2], Y[:2])
     np.testing.assert_allclose(both, np.mean(rows), rtol=1e-5)
 
 
@@ -200,7 +202,7 @@ def test_a_gradient_of_the_whole_model_is_zero_for_what_is_not_trained(make):
     def loss(model):
         return dq.negative_elbo(model, X, Y, key=KEY, num_data=16)[0]
 
-    grads = jax.grad(loss, allow_int=True)(model)
+    grads = jax.jit(jax.grad(loss, allow_int=True))(model)
     trained = {path for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param))}
     moved = {
         path

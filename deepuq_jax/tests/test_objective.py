@@ -26,8 +26,13 @@ def mlp(**options):
 
 def stack_of(model, x, key, count):
     """Return the noise of `count` draws, with a leading axis of draws."""
-    noises = [model.draw_noise(x, key=jax.random.fold_in(key, i)) for i in range(count)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *noises)
+
+    @jax.jit
+    def stack(model, x):
+        noises = [model.draw_noise(x, key=jax.random.fold_in(key, i)) for i in range(count)]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *noises)
+
+    return stack(model, x)
 
 
 GAUSSIAN = dq.Gaussian(0.5)
@@ -53,15 +58,14 @@ def test_a_layer_at_two_places_counts_once_in_the_objective_too(key):
 def test_loss_is_the_formula_term_by_term(key, x64):
     model = mlp(param_dtype=jnp.float64)
     x, y = regression(dtype=np.float64)
-    loss, terms = dq.negative_elbo(
-        model, x, y, key=key, num_data=50, log_likelihood=GAUSSIAN, kl_weight=0.3, mc_samples=4
-    )
-    draws = [model(x, key=jax.random.fold_in(key, i)) for i in range(4)]
-    nll = np.mean([-np.asarray(GAUSSIAN(out, y)).mean() for out in draws])
+    options = dict(key=key, num_data=50, log_likelihood=GAUSSIAN, kl_weight=0.3, mc_samples=4)
+    loss, terms = jax.jit(lambda model: dq.negative_elbo(model, x, y, **options))(model)
+    draw = jax.jit(lambda model, i: -GAUSSIAN(model(x, key=jax.random.fold_in(key, i)), y))
+    nll, kl = np.mean([np.mean(draw(model, i)) for i in range(4)]), float(jax.jit(lambda model: model.kl())(model))
     rtol = tolerances.SUMS["float64"]
     np.testing.assert_allclose(terms.nll, nll, rtol=rtol)
-    np.testing.assert_allclose(terms.kl, model.kl(), rtol=rtol)
-    np.testing.assert_allclose(loss, nll + 0.3 * float(model.kl()) / 50, rtol=rtol)
+    np.testing.assert_allclose(terms.kl, kl, rtol=rtol)
+    np.testing.assert_allclose(loss, nll + 0.3 * kl / 50, rtol=rtol)
     np.testing.assert_array_equal(terms.loss, loss)
 
 
@@ -72,7 +76,8 @@ def test_key_path_equals_noise_path_and_gradients_agree(key):
     def loss(model, **source):
         return dq.negative_elbo(model, x, y, num_data=10, log_likelihood=GAUSSIAN, mc_samples=3, **source)[0]
 
-    by_key, by_noise = (jax.value_and_grad(loss)(model, **source) for source in ({"key": key}, {"noise": noise}))
+    compiled = jax.jit(jax.value_and_grad(loss))
+    by_key, by_noise = (compiled(model, **source) for source in ({"key": key}, {"noise": noise}))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), by_key, by_noise)
 
 
@@ -81,8 +86,9 @@ def test_minibatches_are_exact_uneven_remainder_included(key, x64):
     model = mlp(param_dtype=jnp.float64)
     x, y = regression(10, np.float64)
     options = dict(num_data=10, log_likelihood=GAUSSIAN, noise=stack_of(model, x, key, 2), mc_samples=2)
-    whole = dq.negative_elbo(model, x, y, **options)[0]
-    parts = [(b - a) * dq.negative_elbo(model, x[a:b], y[a:b], **options)[0] for a, b in ((0, 4), (4, 8), (8, 10))]
+    loss = jax.jit(lambda model, x, y: dq.negative_elbo(model, x, y, **options)[0])
+    whole = loss(model, x, y)
+    parts = [(b - a) * float(loss(model, x[a:b], y[a:b])) for a, b in ((0, 4), (4, 8), (8, 10))]
     np.testing.assert_allclose(sum(parts) / 10, whole, rtol=tolerances.SUMS["float64"])
 
 
@@ -177,6 +183,7 @@ def test_an_objective_in_nats_asks_for_noise_that_nobody_named(key):
         call(log_likelihood=GAUSSIAN)
 
 
+@pytest.mark.slow
 def test_a_numpy_integer_is_a_count(key):
     model, (x, y) = mlp(likelihood=GAUSSIAN), regression()
     count = np.int64(3)
@@ -186,13 +193,18 @@ def test_a_numpy_integer_is_a_count(key):
     assert type(result.metadata["n_samples"]) is int
 
 
+@pytest.mark.slow
 def test_monte_carlo_kl_is_at_the_very_weights_of_the_draw(key):
     model, (x, y) = mlp(prior=OpaquePrior()), regression()
-    loss, terms = dq.negative_elbo(model, x, y, key=key, num_data=10, log_likelihood=GAUSSIAN, mc_samples=3)
-    expected = np.mean([float(model.kl(jax.random.fold_in(key, i))) for i in range(3)])
-    np.testing.assert_allclose(terms.kl, expected, rtol=1e-5)
-    noise = stack_of(model, x, key, 3)
-    again, _ = dq.negative_elbo(model, x, y, noise=noise, num_data=10, log_likelihood=GAUSSIAN, mc_samples=3)
+
+    @jax.jit
+    def of(model, **source):
+        return dq.negative_elbo(model, x, y, num_data=10, log_likelihood=GAUSSIAN, mc_samples=3, **source)
+
+    loss, terms = of(model, key=key)
+    kl = jax.jit(lambda model, i: model.kl(jax.random.fold_in(key, i)))
+    np.testing.assert_allclose(terms.kl, np.mean([float(kl(model, i)) for i in range(3)]), rtol=1e-5)
+    again, _ = of(model, noise=stack_of(model, x, key, 3))
     np.testing.assert_allclose(loss, again, rtol=1e-5)
 
 

@@ -13,6 +13,7 @@ from flax import nnx
 
 import deepuq_jax as dq
 from deepuq_jax import objectives
+from deepuq_jax.tests.profiles import small_profile
 from deepuq_jax.training import _data
 
 OPTIMIZER = optax.sgd(1e-2, momentum=0.9)
@@ -55,6 +56,8 @@ OBJECTIVES = {
     "a pytree": lambda: OwnPytree(12),
 }
 objective_contract = pytest.mark.parametrize("objective", [make() for make in OBJECTIVES.values()], ids=OBJECTIVES)
+# Of what compiles several trainings per objective, `make test` runs one of the library's and one of a user's.
+training_contract = pytest.mark.parametrize("name", small_profile(OBJECTIVES, ["ELBO", "a function"]))
 
 
 def test_every_objective_has_a_row():
@@ -111,6 +114,7 @@ def epoch_of(objective):
     return jax.jit(epoch)
 
 
+@pytest.mark.slow
 @objective_contract
 def test_an_epoch_is_optax_on_the_objective(objective, key):
     state, history = epoch_of(objective)(key)
@@ -119,10 +123,10 @@ def test_an_epoch_is_optax_on_the_objective(objective, key):
 
 
 @pytest.mark.slow
-@objective_contract
-def test_it_trains_through_fit_by_arrays_and_by_batches_in_every_way(objective, key, monkeypatch):
+@training_contract
+def test_it_trains_through_fit_by_arrays_and_by_batches_in_every_way(name, key, monkeypatch):
     x, y = data()
-    options = dict(key=key, objective=objective, optimizer=OPTIMIZER, epochs=3)
+    options = dict(key=key, objective=OBJECTIVES[name](), optimizer=OPTIMIZER, epochs=3)
     looped = dq.fit(linear(), x, y, batch_size=4, **options)
     assert set(looped.history) >= {"loss", "nll", "kl"}
     monkeypatch.setattr(_data, "is_slow_in_a_loop", lambda *_: True)
@@ -137,9 +141,9 @@ def test_it_trains_through_fit_by_arrays_and_by_batches_in_every_way(objective, 
 
 
 @pytest.mark.slow
-@objective_contract
-def test_it_trains_many_seeds_in_one_program(objective, key):
-    one_seed, keys = epoch_of(objective), jax.random.split(key, 2)
+@training_contract
+def test_it_trains_many_seeds_in_one_program(name, key):
+    one_seed, keys = epoch_of(OBJECTIVES[name]()), jax.random.split(key, 2)
     many, _ = jax.jit(jax.vmap(one_seed))(keys)
     for i in range(2):
         assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], many.params), one_seed(keys[i])[0].params)
@@ -157,6 +161,7 @@ def counted(step):
     return jitted, traces
 
 
+@pytest.mark.slow
 def test_other_numbers_and_other_warm_ups_are_one_trace_and_other_draws_one_more(key):
     x, y = data()
     loss, traces = counted(lambda s, o, k: dq.train_step(s, x, y, key=k, objective=o, optimizer=OPTIMIZER)[1].loss)

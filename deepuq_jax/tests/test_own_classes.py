@@ -220,6 +220,7 @@ def test_the_programs_that_run_hold_no_mark():
     assert "noise_use" not in str(program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Split, Recurrent, Fresh, Nested, Derivative], ids=lambda make: make.__name__)
 def test_a_draw_is_the_model_at_its_key(make):
     model, key = make(), jax.random.key(7)

@@ -38,8 +38,8 @@ def test_every_program_of_a_page_runs(name, capsys):
     elif name == "docs/likelihoods.md":
         assert float(names["coverage"]) > 0.85
         assert abs(float(names["waiting"]) - 0.9) < 0.1
-        assert names["size"].mean.shape == (200, 1)
-        assert names["kind"].probs.shape == (200, 3)
+        assert names["size"].mean.shape == (256, 1)
+        assert names["kind"].probs.shape == (256, 3)
     elif name == "docs/natural-gradients.md":
         found = [float(number) for number in capsys.readouterr().out.split()]
         said = re.search(

@@ -96,6 +96,7 @@ def test_known_noise_of_the_likelihood_is_the_aleatoric_variance(key):
 
 
 # Two do not divide the five draws, and nine are more than there are.
+@pytest.mark.slow
 @pytest.mark.parametrize("draws_at_once", [2, 9])
 def test_draws_side_by_side_are_the_same_draws(draws_at_once, key):
     model, labelled = mlp(), mlp(likelihood=dq.Categorical())
@@ -110,6 +111,7 @@ def test_draws_side_by_side_are_the_same_draws(draws_at_once, key):
 
 
 # Three do not divide the seven examples, and fifty are more than there are.
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3, 50])
 def test_batching_changes_nothing(batch_size, key):
     model, x = mlp(likelihood=dq.Categorical()), inputs()

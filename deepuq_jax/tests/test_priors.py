@@ -199,6 +199,7 @@ def test_a_prior_for_each_parameter_by_path():
     )
 
 
+@pytest.mark.slow
 def test_a_prior_without_a_closed_form_beside_one_that_has_it(key):
     """The closed form stays exact, and the other KL is taken at the draw of the likelihood."""
     wide, mixture = dq.GaussianPrior(sigma=1.0), dq.ScaleMixturePrior()

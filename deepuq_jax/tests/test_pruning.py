@@ -11,6 +11,7 @@ import deepuq_jax as dq
 from deepuq_jax import estimators
 from deepuq_jax.diagnostics.weights import kl_per_weight, weight_tensors
 from deepuq_jax.model.variables import FixedWeight, PruneMask
+from deepuq_jax.tests.profiles import small_profile
 
 ADAM = optax.adam(1e-2)
 
@@ -53,7 +54,8 @@ def masks_of(model):
 prune = jax.jit(dq.prune, static_argnums=1)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", small_profile(MODELS, ["MLP", "conv", "bayesianize", "last layer"]))
 def test_pruned_weights_are_zero_and_add_nothing(name, key):
     make, x = MODELS[name]
     model = make()
@@ -117,7 +119,7 @@ def test_every_estimator_has_pruned_weights_at_zero(estimator, key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["MLP", "bayesianize"])
+@pytest.mark.parametrize("name", small_profile(["MLP", "bayesianize"], ["bayesianize"]))
 def test_training_goes_on_with_the_mask(name, key):
     make, x = MODELS[name]
     y = jnp.stack([x.sum(axis=1), x[:, 0]], axis=1)
@@ -137,6 +139,7 @@ def test_training_goes_on_with_the_mask(name, key):
     np.testing.assert_allclose(result.mean, draws.mean(axis=0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pruning_a_pruned_model_counts_what_is_pruned():
     model = MODELS["MLP"][0]()
     once, direct = prune(model, 0.3), prune(model, 0.7)
@@ -197,6 +200,7 @@ def test_priors_of_every_kind_see_the_kept_weights_alone():
     assert float(pruned_weight) == 0.0
 
 
+@pytest.mark.slow
 def test_prune_works_compiled_and_diagnose_takes_its_model(key):
     model = MODELS["MLP"][0](likelihood=dq.Gaussian(0.3))
     compiled = prune(model, 0.5)

@@ -80,6 +80,7 @@ def test_draw_and_kl_at_a_scale_have_the_derivatives_in_rho(derivative, argument
         np.testing.assert_allclose(a, b, rtol=tolerances.SUMS["float64"], atol=1e-11)
 
 
+@pytest.mark.slow
 def test_an_objective_takes_forward_mode_and_second_derivatives(x64, key):
     """The gradient and the Hessian of the loss agree with differences of the loss and of its gradient."""
     model = dq.BayesianLinear(2, 1, param_dtype=jnp.float64, rngs=nnx.Rngs(0))

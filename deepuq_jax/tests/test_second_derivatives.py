@@ -18,6 +18,7 @@ def check(function, *arguments):
     jax.test_util.check_grads(jax.jit(function), arguments, order=2, modes=("fwd", "rev"), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", CLOSED_FORMS)
 def test_closed_forms_of_the_kl_have_second_derivatives(prior, x64):
     """One mean is the prior's, and one sigma is so large that its square dominates.

@@ -109,6 +109,7 @@ def test_a_step_scans_and_vmaps_over_seeds(key):
     leaves_close(jax.tree.map(lambda leaf: leaf[1], many), jax.jit(train)(keys[1]), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_priors_sweep_under_vmap(key):
     x, y = data()
 

@@ -50,7 +50,8 @@ def train_epoch(
     >>> model = dq.BayesByBackpropMLP(2, (8,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
     >>> state = TrainState.create(model, adam)
     >>> x, y, key = jnp.ones((10, 2)), jnp.zeros(10, int), jax.random.key(0)
-    >>> state, history = train_epoch(state, x, y, key=key, optimizer=adam, batch_size=4)
+    >>> epoch = jax.jit(lambda state, key: train_epoch(state, x, y, key=key, optimizer=adam, batch_size=4))
+    >>> state, history = epoch(state, key)
     >>> history.loss.shape  # batches of 4, 4 and 2
     (3,)
     """

@@ -53,7 +53,8 @@ def train_step(
     >>> model = dq.BayesByBackpropMLP(2, (8,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
     >>> state = TrainState.create(model, adam)
     >>> x, y, key = jnp.ones((8, 2)), jnp.zeros(8, int), jax.random.key(0)
-    >>> state, terms = train_step(state, x, y, key=key, objective=objective, optimizer=adam)
+    >>> step = jax.jit(lambda state, key: train_step(state, x, y, key=key, objective=objective, optimizer=adam))
+    >>> state, terms = step(state, key)
     >>> int(state.step), bool(terms.loss > 0)
     (1, True)
     """

@@ -33,6 +33,7 @@ assert not any(name.split(".")[0] in {"jax", "flax", "optax"} for name in sys.mo
 """
 
 
+@pytest.mark.slow
 def test_import_needs_torch_alone_and_changes_no_global_state():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

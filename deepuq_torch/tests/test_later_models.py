@@ -90,6 +90,7 @@ def test_state_dict_keys_are_those_of_the_later_release():
     assert list(model.state_dict()) == expected
 
 
+@pytest.mark.slow
 @given(SIZES, st.lists(SIZES, max_size=2), SIZES, st.sampled_from([*REGRESSORS, HOMOSCEDASTIC]))
 @settings(max_examples=25, deadline=None)
 def test_any_sizes_work_from_draw_to_prediction(inputs, hidden, outputs, cls):

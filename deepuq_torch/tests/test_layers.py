@@ -29,6 +29,7 @@ def test_start_values_and_state_dict_keys_are_the_documented_ones():
         assert torch.equal(value, torch.full_like(value, 0.0 if key.endswith("mu") else -3.0))
 
 
+@pytest.mark.slow
 @given(SIZES, st.lists(SIZES, max_size=3), SIZES, st.lists(st.integers(0, 4), max_size=2), st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_any_sizes_give_the_outputs_that_plain_torch_gives(inputs, hidden, outputs, batch, sample):

@@ -114,7 +114,7 @@ def _three_passes(model, x, noise):
     return model(x, noise=noise), model(x), model(x, sample=False)
 
 
-@pytest.mark.parametrize("mc_samples", [1, 3])
+@pytest.mark.parametrize("mc_samples", [pytest.param(1, marks=pytest.mark.long), 3])
 def test_the_objectives_compile_without_a_graph_break(mc_samples):
     torch.manual_seed(0)
     model = randomized(dq.BayesByBackpropMLP(3, [5], 2))

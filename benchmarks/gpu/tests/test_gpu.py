@@ -1,5 +1,7 @@
 """Rehearse the session on a GPU on the CPU."""
 
+import contextlib
+import io
 import json
 
 import jax
@@ -11,9 +13,17 @@ from benchmarks.gpu import command, record, summary
 pytestmark = pytest.mark.slow
 
 
-def test_the_rehearsal_runs_every_stage_and_writes_as_it_goes(tmp_path, capsys):
-    file = tmp_path / "gpu.json"
-    stages = command.main(["--dry", "--json", str(file)])
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory):
+    """Rehearse once: the stages, the file that they were written to, and what was printed."""
+    file, printed = tmp_path_factory.mktemp("gpu") / "gpu.json", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        stages = command.main(["--dry", "--json", str(file)])
+    return stages, file, printed.getvalue()
+
+
+def test_the_rehearsal_runs_every_stage_and_writes_as_it_goes(rehearsal):
+    stages, file, printed = rehearsal
     assert list(stages) == [stage.name for stage in command.STAGES]
     assert json.loads(file.read_text()) == stages
     rows = {stage: found["rows"] for stage, found in stages.items()}
@@ -28,7 +38,7 @@ def test_the_rehearsal_runs_every_stage_and_writes_as_it_goes(tmp_path, capsys):
     assert all(value > 0 for value in timed)
     text = file.with_suffix(".md").read_text()
     assert all(f"| {name} |" in text for stage in rows.values() for name in stage)
-    assert "== parity" in capsys.readouterr().out
+    assert "== parity" in printed
 
 
 def test_a_stage_that_is_cut_off_keeps_its_rows(tmp_path):
@@ -54,10 +64,10 @@ def test_the_page_shows_the_committed_record():
     assert record.markdown(stages) == (command.RESULTS / "gpu-h100.md").read_text()
 
 
-def test_a_new_record_is_put_into_the_page(tmp_path, capsys):
-    page, file = tmp_path / "page.md", tmp_path / "gpu.json"
+def test_a_new_record_is_put_into_the_page(rehearsal, tmp_path):
+    page = tmp_path / "page.md"
     page.write_text("before\n<!-- gpu:begin -->\n<!-- gpu:end -->\nafter")
-    summary.write(command.main(["--dry", "--json", str(file)]), page)
+    summary.write(rehearsal[0], page)
     lines = page.read_text().splitlines()
     assert lines[0] == "before"
     assert lines[-1] == "after"
