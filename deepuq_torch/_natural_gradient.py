@@ -71,7 +71,7 @@ class NaturalGradient(Optimizer):
     def __init__(
         self,
         model: nn.Module,
-        lr: float = 0.1,
+        lr: float = 0.2,
         *,
         num_data: float | Tensor,
         beta1: float = 0.9,

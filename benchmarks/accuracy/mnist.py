@@ -101,7 +101,7 @@ class Run:
 
     def fits(self, hidden: int) -> list[dict[str, Any]]:
         """Report `fit` with nothing set, and with nothing set but natural gradients."""
-        optimizers = {"fit, defaults": None, "fit, natural gradients": dq.natural_gradient()}
+        optimizers = {"fit, defaults": None, "fit, natural gradients": dq.natural_gradient(initial_precision=1.0)}
         return [
             {"name": name, "hidden": hidden, **self._fit(hidden, optimizer)} for name, optimizer in optimizers.items()
         ]

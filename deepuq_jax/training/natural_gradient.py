@@ -62,9 +62,9 @@ def natural_gradient(
     parameters are trained by `rest`.
 
     Args:
-        learning_rate: a number or a schedule. In `fit`, the default falls from 0.1 to 0 as a cosine, so that the noise
-            of the gradient fades from the means; elsewhere it is 0.1. In your own loop and in a chain, pass
-            optax.cosine_decay_schedule(0.1, steps).
+        learning_rate: a number or a schedule. In `fit`, the default falls from 0.2 to 0 as a cosine, so that the noise
+            of the gradient fades from the means; elsewhere it is 0.2. In your own loop and in a chain, pass
+            optax.cosine_decay_schedule(0.2, steps).
         num_data: number of examples N in the whole data set. `fit`, `train_epoch` and `train_step` take it from the
             objective `ELBO`, so only your own loops and objectives need it here.
         beta1: decay of the average of dL/dmu.
