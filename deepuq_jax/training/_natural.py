@@ -20,7 +20,7 @@ from deepuq_jax.functional.gaussian import rho_from_sigma, sigma_from_rho
 from deepuq_jax.functional.natural_gradient import mean_step, precision_step
 from deepuq_jax.training._scale import ScaleWarning
 
-# Chosen on validation parts of three UCI sets and MNIST. The precision is an average over the last quarter of all steps.
+# Chosen on validation parts of three UCI sets and MNIST. The precision averages over the last quarter of all steps;
 # BETA2 is for an unknown number of steps.
 LEARNING_RATE, SHARE, BETA2 = 0.2, 4, 0.9995
 # A start with N * sigma^2 above this is warned of. On MNIST, `fit` learns nothing from 114.
