@@ -26,10 +26,12 @@ from deepuq_jax.functional.moments import (
     update_moments,
     variance,
 )
+from deepuq_jax.functional.natural_gradient import PrecisionStep, mean_step, precision_step
 from deepuq_jax.functional.propagation import relu_moments
 
 __all__ = [
     "Moments",
+    "PrecisionStep",
     "categorical_log_likelihood",
     "empty_moments",
     "entropy",
@@ -41,7 +43,9 @@ __all__ = [
     "heteroscedastic_nll",
     "log_sigma",
     "mean_squared_error",
+    "mean_step",
     "merge_moments",
+    "precision_step",
     "relu_moments",
     "reparameterize",
     "rho_from_sigma",
