@@ -20,6 +20,9 @@ WHICH_MODELS = (
 )
 
 
+_OF_PRIOR = ("prior_mu", "prior_sigma")
+
+
 class BayesianModule(nn.Module):
     """Module whose call returns a tensor, for type checkers too.
 
@@ -35,6 +38,13 @@ class BayesianModule(nn.Module):
         def __call__(
             self, x: Any, sample: bool = True, *, noise: Any = None, generator: torch.Generator | None = None
         ) -> Tensor: ...
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse another ``prior_sigma`` or ``prior_mu`` after construction, which would change nothing."""
+        if name in _OF_PRIOR and (name in self.__dict__ or "prior" in self.__dict__):
+            advice = "To change the prior of a layer, assign `layer.prior = GaussianPrior(mu, sigma)`."
+            raise AttributeError(fault(name, "in the constructor alone", f"an assignment of {value!r}", advice))
+        super().__setattr__(name, value)
 
     def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
         """Run the documented pass, in the part of Python that TorchScript reads."""

@@ -265,3 +265,17 @@ def test_models_can_be_made_without_memory():
 def test_repr_tells_sizes_and_prior():
     text = repr(dq.BayesByBackpropMLP(3, [5], 2, 0.5))
     assert "in_features=3, out_features=5, prior=GaussianPrior(mu=0.0, sigma=0.5)" in text
+
+
+@pytest.mark.parametrize("name", ["prior_mu", "prior_sigma"])
+@pytest.mark.parametrize("make", [lambda: dq.BayesianLinear(2, 1), lambda: dq.BayesByBackpropMLP(2, [3], 1)])
+def test_a_prior_is_not_changed_by_an_attribute_that_nothing_reads(make, name):
+    """Finding 10: `model.prior_sigma = 1.0` changed nothing."""
+    with pytest.raises(AttributeError, match=rf"Expected {name} in the constructor alone; got an assignment of 1\.0\."):
+        setattr(make(), name, 1.0)
+
+
+def test_the_prior_of_a_layer_can_be_replaced():
+    layer = dq.BayesianLinear(2, 1, prior_sigma=0.1)
+    layer.prior = dq.GaussianPrior(0.5, 1.0)
+    assert torch.equal(layer.kl(), dq.BayesianLinear(2, 1, prior_sigma=1.0, prior_mu=0.5).kl())
