@@ -286,7 +286,7 @@ def test_the_initial_precision_is_set_by_the_state_and_by_fit(key):
 
 def test_a_start_that_is_far_too_wide_is_warned_of():
     optimizer = dq.natural_gradient(num_data=100_000)
-    with pytest.warns(ScaleWarning, match=r"sigma of 0\.05, .* for 100000 examples: .*initial_precision=1\.0"):
+    with pytest.warns(ScaleWarning, match=r"sigma of 0\.05, wide for 100000 examples: .*initial_precision=1\.0"):
         dq.TrainState.create(layer(sigma_init=0.05), optimizer)
     dq.TrainState.create(layer(sigma_init=0.005), optimizer)
 

@@ -95,9 +95,9 @@ class Rule:
         sigma = float(np.median(np.concatenate([np.ravel(sigma_from_rho(rho)) for rho in rhos])))
         if self.num_data * sigma**2 > WIDE:
             message = (
-                f"Natural gradients start at a sigma of {sigma:.2g}, which is wide for {self.num_data:g} examples: "
+                f"Natural gradients start at a sigma of {sigma:.2g}, wide for {self.num_data:g} examples: the steps "
             )
-            message += "the steps may be too long to learn anything. Pass natural_gradient(initial_precision=1.0)."
+            message += "may be too long to learn anything. Pass natural_gradient(initial_precision=1.0)."
             warnings.warn(message, ScaleWarning, stacklevel=5)
 
     def init(self, params: Any) -> NaturalGradientState:
@@ -109,9 +109,7 @@ class Rule:
         started = leaves if self.initial_precision is None else jax.tree.leaves(self.start(params))
         for before, after in zip(leaves, started, strict=True):
             if before is not after and is_concrete(before) and not bool(jnp.all(before == after)):
-                what = (
-                    "to be set by TrainState.create. In a chain and in your own loop, create the model with this sigma"
-                )
+                what = "to be set by TrainState.create; in a chain or your own loop, create the model with that sigma"
                 raise ValueError(expected("initial_precision", what, "a model with another sigma"))
         momentum = {name: jnp.zeros_like(leaves[mu]) for name, (mu, _) in posteriors.items()}
         rest = self.rest.init(_others(leaves, posteriors))
