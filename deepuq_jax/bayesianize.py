@@ -57,9 +57,10 @@ def bayesianize(
             an Equinox module, or a pair of the module and its `eqx.nn.State`: the module is called on each example of
             the batch with a separate key, and its floating arrays are the parameters;
             a pair (apply, params) with outputs = apply(params, x).
-        where: selects the Bayesian parameters: "all"; "kernels" (two axes or more, no biases); "last_layer" (the layer
-            defined last); a pattern of dotted paths such as "layers.*.kernel"; a layer type such as `nnx.Linear`, or a
-            tuple of types; or a function (path, leaf) -> bool.
+        where: selects the Bayesian parameters: "all"; "kernels" (two axes or more, no biases); "last_layer" (in an
+            `nnx.Sequential`, a list or an Equinox module; attributes of an NNX module have no lasting order); a pattern
+            of dotted paths such as "layers.*.kernel"; a layer type such as `nnx.Linear`, or a tuple of types; or a
+            function (path, leaf) -> bool.
         rest: treatment of the other parameters: "trained" (as ordinary parameters, without a prior) or "frozen". With
             frozen parameters, the network is always in evaluation mode: its BatchNorm statistics stay as they are, and
             its dropout is off.

@@ -56,7 +56,8 @@ def take_apart(net: nnx.Module) -> Parts:
     names = {path: ".".join(map(str, path)) for path, _ in nnx.to_flat_state(params)}
     # A tied parameter has several paths in the graph, of which the split keeps a single path.
     name_of = {id(node): names[path] for path, node in nnx.iter_graph(net) if path in names}
-    in_order = [name_of[id(param)] for param in _params_in_order(net, set())]
+    ordered = _params_in_order(net, set()) if _has_last_layer(net) else ()
+    in_order = [name_of[id(param)] for param in ordered]
 
     def of_type(types: Any) -> list[str]:
         layers = [module for _, module in nnx.iter_modules(net) if isinstance(module, types)]
@@ -94,6 +95,18 @@ def _params_in_order(node: Any, seen: set[int]) -> Iterator[nnx.Param[Any]]:
         yield node
     for child in _children(node):
         yield from _params_in_order(child, seen)
+
+
+def _has_last_layer(node: Any) -> bool:
+    """Whether the layer that comes last is the same after `nnx.split`, `nnx.clone` and `nnx.jit`.
+
+    They sort the attributes of a module by name, and keep the order of lists.
+    """
+    children = [child for child in _children(node) if any(True for _ in _params_in_order(child, set()))]
+    if all(isinstance(child, nnx.Variable) for child in children):
+        return True
+    is_list = isinstance(node, (nnx.List, list, tuple))
+    return (is_list or len(children) == 1) and _has_last_layer(children[-1])
 
 
 def _children(node: Any) -> Iterable[Any]:

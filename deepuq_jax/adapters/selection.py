@@ -41,7 +41,7 @@ def _chooser(where: Any, parts: Parts) -> Callable[[str, Any], object]:
         return _is_kernel
     if where == "last_layer":
         if not parts.in_order:
-            what = "to name the layer, as in 'Dense_1.*', since these parameters have no order"
+            what = "to name the layer, as in 'head.*', since these parameters have no lasting order"
             raise ValueError(expected("where", what, "'last_layer'"))
         layer = parts.in_order[-1].rpartition(".")[0]
         return lambda path, leaf: path.rpartition(".")[0] == layer

@@ -24,7 +24,7 @@ _SERIES_FROM = 16.0
 
 
 def check_counts(y: Any) -> Array:
-    """Return counts as floats.
+    """Return counts as floats; inside `jit`, anything but a count is NaN.
 
     Raises:
         ValueError: a concrete array holds anything but whole numbers from 0 on.
@@ -34,7 +34,9 @@ def check_counts(y: Any) -> Array:
         bad = values[~((values >= 0) & (values == np.floor(values)))]
         if bad.size:
             raise ValueError(expected("y", "to be counts, whole numbers from 0 on", f"{bad[0]} among its entries"))
-    return at_least_float32(y)
+        return at_least_float32(y)
+    y = at_least_float32(y)
+    return jnp.where((y >= 0) & (y == jnp.floor(y)), y, jnp.nan)
 
 
 def stirling_error(z: Array) -> Array:
@@ -65,7 +67,7 @@ def poisson_log_prob(log_rate: Array, y: Array) -> Array:
     above = jnp.maximum(y, 1.0)
     delta = log_rate - jnp.log(above)
     some = above * (delta - jnp.expm1(delta)) - 0.5 * jnp.log(above) - HALF_LOG_2PI - stirling_error(above)
-    return jnp.where(y > 0, some, -jnp.exp(log_rate))
+    return jnp.where(y == 0, -jnp.exp(log_rate), some)
 
 
 def negative_binomial_log_prob(log_mean: Array, dispersion: Array, y: Array) -> Array:
@@ -96,7 +98,7 @@ def negative_binomial_log_prob(log_mean: Array, dispersion: Array, y: Array) -> 
     deviance = a * e - (above + r) * jnp.where(e > 1.0, far, near)
     errors = stirling_error(above + r) - stirling_error(r) - stirling_error(above)
     some = deviance - 0.5 * jnp.log1p(dispersion * above) - 0.5 * jnp.log(above) - HALF_LOG_2PI + errors
-    return jnp.where(y > 0, some, -r * jnp.logaddexp(0.0, log_mean + jnp.log(dispersion)))
+    return jnp.where(y == 0, -r * jnp.logaddexp(0.0, log_mean + jnp.log(dispersion)), some)
 
 
 def poisson_cdf(log_rate: Array, t: Array) -> Array:

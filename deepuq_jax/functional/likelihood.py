@@ -82,10 +82,13 @@ def categorical_log_probs(outputs: Array, y: Array, shares: Any = None) -> Array
     log_probs = jax.nn.log_softmax(at_least_float32(outputs), axis=-1)
     if shares is not None:
         rows = jax.nn.one_hot(y, outputs.shape[-1], dtype=log_probs.dtype) @ jnp.asarray(shares, log_probs.dtype)
-        return (rows * log_probs).sum(axis=-1)
-    # With a one-hot mask instead of a gather, the gradient is a product and not a scatter.
-    is_label = jax.nn.one_hot(y, outputs.shape[-1], dtype=bool)
-    return jnp.where(is_label, log_probs, 0.0).sum(axis=-1)
+        found = (rows * log_probs).sum(axis=-1)
+    else:
+        # With a one-hot mask instead of a gather, the gradient is a product and not a scatter.
+        is_label = jax.nn.one_hot(y, outputs.shape[-1], dtype=bool)
+        found = jnp.where(is_label, log_probs, 0.0).sum(axis=-1)
+    # Inside `jit` the range cannot be checked, and a label out of range would cost nothing.
+    return found if is_concrete(y) else jnp.where((y >= 0) & (y < outputs.shape[-1]), found, jnp.nan)
 
 
 def check_logits(outputs: Array) -> None:

@@ -42,7 +42,9 @@ class Bernoulli(FactorizedLikelihood):
             raise TypeError(expected("y", "to be integer or bool labels 0 and 1", y))
         check_target_shape(y, logits.shape)
         check_range("y", "labels", y.astype(int), 2)
-        return jax.nn.log_sigmoid(jnp.where(jnp.asarray(y) > 0, logits, -logits))
+        found = jax.nn.log_sigmoid(jnp.where(jnp.asarray(y) > 0, logits, -logits))
+        # Inside `jit` the range cannot be checked, and any label above 0 would count as 1.
+        return found if is_concrete(y) else jnp.where((y == 0) | (y == 1), found, jnp.nan)
 
     def moments(self, outputs: Array) -> tuple[Array, None]:
         """Probabilities of the labels 0 and 1 in a last axis, and None for a variance."""

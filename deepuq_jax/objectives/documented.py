@@ -76,7 +76,7 @@ class DocumentedELBO(VariationalObjective):
         object.__setattr__(self, "antithetic", bool(self.antithetic))
 
     def __call__(
-        self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = 0
+        self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = None
     ) -> tuple[Array, ELBOTerms]:
         """Compute the loss and its terms.
 

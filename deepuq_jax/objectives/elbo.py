@@ -87,7 +87,7 @@ class ELBO(VariationalObjective):
         object.__setattr__(self, "sticking_the_landing", bool(self.sticking_the_landing))
 
     def __call__(
-        self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = 0
+        self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = None
     ) -> tuple[Array, ELBOTerms]:
         """Compute the loss and its terms.
 
@@ -97,14 +97,15 @@ class ELBO(VariationalObjective):
             key: a key of `jax.random.key`.
             noise: noise in place of the key: a pytree like the result of `model.draw_noise`, with a leading axis of
                 draws.
-            step: number of the training step, for a schedule.
+            step: number of the training step. A scheduled `kl_weight` needs it.
         Returns:
             (loss, ELBOTerms), with `nll` in nats per example and the whole KL in nats.
         """
-        check_batch(x, y)
+        size = check_batch(x, y)
         if self.num_data is None:
             what = "to be the number of examples in the whole data set, as in ELBO(num_data=N)"
             raise ValueError(expected("num_data", what, "None"))
+        self.check_size(size)
         score = self.score_for(model)
         if self.sticking_the_landing:
             model = _along_the_path(model)

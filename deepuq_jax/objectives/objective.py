@@ -54,7 +54,7 @@ class VariationalObjective(ABC):
 
     @abstractmethod
     def __call__(
-        self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = 0
+        self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = None
     ) -> tuple[Array, ELBOTerms]:
         """Compute the loss, a scalar, and its terms.
 
@@ -107,14 +107,14 @@ class OwnObjective(VariationalObjective):
     function: Any
 
     def __call__(
-        self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = 0
+        self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = None
     ) -> tuple[Array, ELBOTerms]:
         """Return the value of the callable.
 
         Raises:
             TypeError: the callable does not return (loss, ELBOTerms).
         """
-        result = self.function(model, x, y, key=key, step=step)
+        result = self.function(model, x, y, key=key, step=0 if step is None else step)
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], ELBOTerms)):
             raise TypeError(expected("objective", "to return (loss, ELBOTerms)", type(result).__name__))
         loss, terms = result
@@ -135,5 +135,13 @@ def as_objective(objective: Any) -> VariationalObjective:
 
 
 def weight_at(kl_weight: Any, step: Any) -> Any:
-    """Evaluate a constant or scheduled weight of the KL."""
-    return kl_weight(step) if callable(kl_weight) else kl_weight
+    """Evaluate a constant or scheduled weight of the KL.
+
+    Raises:
+        ValueError: the weight is scheduled, and the step is not given.
+    """
+    if not callable(kl_weight):
+        return kl_weight
+    if step is None:
+        raise ValueError(expected("step", "with a kl_weight that is a schedule, as in objective(..., step=i)", "None"))
+    return kl_weight(step)

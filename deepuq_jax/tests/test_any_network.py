@@ -238,7 +238,7 @@ def test_features_of_another_library_are_trained_along_or_frozen(frozen, key):
 PATHS = {
     "all": {"conv.kernel", "conv.bias", "norm.scale", "norm.bias", "head.kernel", "head.bias"},
     "kernels": {"conv.kernel", "head.kernel"},
-    "last_layer": {"head.kernel", "head.bias"},
+    "head.*": {"head.kernel", "head.bias"},
     "*.bias": {"conv.bias", "norm.bias", "head.bias"},
     nnx.Linear: {"head.kernel", "head.bias"},
     (nnx.Conv, nnx.BatchNorm): {"conv.kernel", "conv.bias", "norm.scale", "norm.bias"},
@@ -265,6 +265,11 @@ def test_layers_are_found_in_order_and_by_type_in_every_library():
     assert sorted(block.bayesian_paths()) == sorted([*kernels, *cell, "embed.embedding", "mlp.kernel"])
     net = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(4, 2, rngs=nnx.Rngs(0)))
     assert dq.bayesianize(net, where="last_layer").bayesian_paths() == ["layers.2.bias", "layers.2.kernel"]
+    in_a_list = dq.bayesianize(nnx.clone(net), where="last_layer")
+    assert in_a_list.bayesian_paths() == ["layers.2.bias", "layers.2.kernel"]
+    # NNX sorts the attributes of a module whenever it takes it apart, so nothing tells which was defined last.
+    with pytest.raises(ValueError, match=r"Expected where to name the layer, as in 'head\.\*', .* no lasting order"):
+        dq.bayesianize(ConvNet(), where="last_layer")
     mlp = NETWORKS["Equinox MLP"]()[0]
     assert dq.bayesianize(mlp, where="last_layer").bayesian_paths() == ["layers.1.weight", "layers.1.bias"]
     stateful = NETWORKS["Equinox with state"]()[0]
