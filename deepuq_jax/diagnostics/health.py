@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_num_data, check_one_of, expected
+from deepuq_jax._inputs import as_arrays
 from deepuq_jax.diagnostics.findings import QUANTILES, FitHealth, LayerHealth
 from deepuq_jax.diagnostics.importance import khat_threshold, log_importance_weights, pareto_khat
 from deepuq_jax.diagnostics.weights import WeightTensor, kl_per_weight, weight_tensors
@@ -106,6 +107,7 @@ def diagnose(
     """
     if check_count("n_samples", n_samples) < MIN_SAMPLES:
         raise ValueError(expected("n_samples", f"to be at least {MIN_SAMPLES}", f"{n_samples}"))
+    x, y = as_arrays("x", x), as_arrays("y", y)
     size = check_batch(x, y)
     temperature = effective_temperature(size, kl_weight=kl_weight, num_data=num_data, num_batches=num_batches)
     tensors = weight_tensors(model)

@@ -13,7 +13,7 @@ from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
 from jax import Array
 
-from deepuq_jax._checks import check_last_axis, check_size
+from deepuq_jax._checks import check_last_axis, check_size, expected
 from deepuq_jax.layers.affine import AffineLayer
 from deepuq_jax.layers.options import LayerOptions
 
@@ -65,6 +65,8 @@ class BayesianLinear(AffineLayer):
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):
+        if "prior_sigma" in options:
+            raise TypeError(expected("prior", "as in prior=GaussianPrior(sigma=0.1)", "prior_sigma"))
         self.in_features = check_size("in_features", in_features)
         self.out_features = check_size("out_features", out_features)
         shape = (self.in_features, self.out_features)

@@ -52,6 +52,13 @@ class Sequential(Stateful, BaseModel, nnx.Module):
         self.likelihood = nnx.static(checked_likelihood(likelihood))
         refuse_tied(self)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse a prior of the whole model, which no layer would read."""
+        if name == "prior":
+            what = "in the constructor, or of a layer, as in model.layers[0].prior = GaussianPrior()"
+            raise AttributeError(expected("prior", what, "an assignment to the model"))
+        super().__setattr__(name, value)
+
     def _bayesian(self) -> list[Any]:
         return [member for member in self.layers if is_bayesian(member)]
 

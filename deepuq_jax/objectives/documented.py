@@ -17,6 +17,7 @@ from jax.core import Tracer
 from deepuq_jax._checks import check_batch, check_count, check_finite_number, expected
 from deepuq_jax._pytree import register
 from deepuq_jax.likelihoods.base import Likelihood
+from deepuq_jax.model.own import check_model
 from deepuq_jax.objectives.elbo import checked_weight
 from deepuq_jax.objectives.expectation import expected_terms
 from deepuq_jax.objectives.objective import Units, VariationalObjective, weight_at
@@ -83,6 +84,7 @@ class DocumentedELBO(VariationalObjective):
         The terms are `nll` in units of the criterion, and `kl` = KL / num_batches. The arguments are the same as in
         `ELBO`.
         """
+        check_model(model)
         check_batch(x, y)
         score = self.score_for(model)
         nll, kl, state = expected_terms(

@@ -14,7 +14,7 @@ from jax import Array
 from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_num_data, expected
 from deepuq_jax._pytree import as_pytree, register
 from deepuq_jax.likelihoods.base import Likelihood, as_likelihood, per_example
-from deepuq_jax.model.own import as_model
+from deepuq_jax.model.own import as_model, check_model
 from deepuq_jax.model.posteriors import with_kl_rule
 from deepuq_jax.objectives.expectation import expected_terms
 from deepuq_jax.objectives.objective import Units, VariationalObjective, weight_at
@@ -101,6 +101,7 @@ class ELBO(VariationalObjective):
         Returns:
             (loss, ELBOTerms), with `nll` in nats per example and the whole KL in nats.
         """
+        check_model(model)
         size = check_batch(x, y)
         if self.num_data is None:
             what = "to be the number of examples in the whole data set, as in ELBO(num_data=N)"

@@ -66,7 +66,9 @@ class Rule:
     def for_training(self, steps: int | None, num_data: Any) -> Self:
         """Fill in settings that are not set; the number of steps or of examples may be unknown."""
         filled: dict[str, Any] = {}
-        if self.num_data is None and isinstance(num_data, (int, float)):
+        if isinstance(num_data, (int, float)):
+            if isinstance(self.num_data, (int, float)) and self.num_data != num_data:
+                raise ValueError(expected("num_data", f"to be the {num_data:g} of the objective", f"{self.num_data:g}"))
             filled["num_data"] = num_data
         if steps is not None and self.learning_rate is None:
             filled["learning_rate"] = _cosine(steps)

@@ -134,10 +134,16 @@ def _validation_score(model: Any, objective: VariationalObjective, data: tuple[A
     if likelihood is None:
         what = "with validation_data: give the model one, as in likelihood=Categorical()"
         raise ValueError(expected("likelihood", what, "none"))
+    _check_pair(data)
     data = tuple(as_arrays(f"validation_data[{i}]", part) for i, part in enumerate(data))
     check_batch(*data)
     check_targets(model, *data, mean_nll(likelihood))
     return partial(_score, data=jax.tree.map(jnp.asarray, data), likelihood=likelihood)
+
+
+def _check_pair(data: Any) -> None:
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise TypeError(expected("validation_data", "to be a pair (x, y)", data))
 
 
 def _score(model: Any, *, key: Array, data: tuple[Any, Any], likelihood: Likelihood) -> Array:

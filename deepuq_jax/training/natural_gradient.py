@@ -102,6 +102,8 @@ def natural_gradient(
         check_num_data(num_data)
     if initial_precision is not None:
         check_positive("initial_precision", initial_precision)
+    if isinstance(rest, type) or not (callable(getattr(rest, "init", None)) and hasattr(rest, "update")):
+        raise TypeError(expected("rest", "to be an optax optimizer, as in optax.adam(1e-3)", f"{rest!r}"))
     rule = Rule(
         learning_rate=learning_rate,
         num_data=num_data,

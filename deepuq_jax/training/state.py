@@ -101,3 +101,14 @@ class TrainState:
     def model(self) -> Any:
         """The model, combined from parameters and the rest."""
         return combine(self.params, self.rest)
+
+
+def check_state(state: Any) -> None:
+    """Require a state of training.
+
+    Raises:
+        TypeError: `state` is something else, such as a model.
+    """
+    if not isinstance(state, TrainState):
+        what = "to be a TrainState, as in TrainState.create(model, optimizer)"
+        raise TypeError(expected("state", what, type(state).__name__))
