@@ -42,7 +42,7 @@ def test_a_row_has_its_numbers_or_a_dash():
     methods = dict.fromkeys(uci.METHODS, score)
     record = {"sets": {"new": {"methods": methods}, "yacht": {"methods": methods}}}
     text = summary.regression(record, with_coverage=True)
-    assert "| new | " + "-1.23 ± 0.10 | " * 5 + "- | - | 50 / 90 / 95 |" in text
+    assert "| new | " + "-1.23 ± 0.10 | " * 6 + "- | - | 50 / 90 / 95 |" in text
     assert "| -0.68 | -1.25 | 50 / 90 / 95 |" in text
     assert "| -0.68 | -1.25 |\n" in summary.regression(record, with_coverage=False) + "\n"
     row = {"name": "a", "recipe": {"hidden": 4, "epochs": 2}, "error": 1.5, "nll": 0.1, "ece": 0.2}
