@@ -136,6 +136,17 @@ def test_the_objectives_compile_without_a_graph_break(mc_samples):
         assert torch.isfinite(compiled(objective, "eager")()[0])
 
 
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), nn.functional.mse_loss])
+def test_a_criterion_of_torch_compiles_without_a_graph_break(criterion):
+    model, x, y = dq.BayesByBackpropMLP(3, [5], 1), torch.randn(4, 3), torch.randn(4, 1)
+    noise = stack_noise([model.draw_noise()])
+
+    def loss():
+        return dq.vi_elbo_step(model, x, y, num_batches=3, criterion=criterion, noise=noise)[0]
+
+    torch.testing.assert_close(compiled(loss, "eager")(), loss())
+
+
 def test_compiled_draws_are_those_of_the_seed():
     """Compilers merge equal calls of a generator; still, every sample and every tensor has a draw of its own."""
     model = randomized(dq.BayesByBackpropMLP(3, [5, 5], 2))
