@@ -128,7 +128,10 @@ def some_examples(name: str, value: object) -> None:
 
 
 def function(name: str, value: object) -> None:
-    """Require a callable."""
+    """Require a callable, but no class: calling one would construct an instance."""
+    if isinstance(value, type):
+        advice = f"Pass an instance, {value.__name__}(...)."
+        raise TypeError(fault(name, "to be a function or a module", f"the class {value.__name__}", advice))
     if not callable(value):
         raise TypeError(fault(name, "to be callable", repr(value)))
 

@@ -41,7 +41,8 @@ def negative_elbo(
             inside.
         x: inputs of a batch.
         y: targets of the batch.
-        num_data: number of examples in the whole training set (not of batches, and not the size of this batch).
+        num_data: number of examples in the whole training set (not of batches), at least the size of this batch. The
+            value of a tensor is not checked.
         log_likelihood: callable ``(outputs, y) -> [batch]``, nats per example. If None, it is the Gaussian density for
             a model that predicts its noise, and categorical for a classifier. Any other regression model needs a
             log_likelihood.
@@ -85,6 +86,7 @@ def negative_elbo(
     for outputs in _passes(model, x, mc_samples, noise, generator):
         per_example = log_likelihood(outputs, y)
         _need_batch(per_example, outputs)
+        _need_whole_data_set(num_data, per_example.shape[0])
         total = per_example.mean() if total is None else total + per_example.mean()
     assert total is not None  # for the type checker: mc_samples is positive
     nll = total / -mc_samples
@@ -234,6 +236,13 @@ def _need_scalar(value: object) -> None:
     if value.ndim != 0 and value.numel() != 1:
         advice = "Average over the batch, as reduction='mean' does."
         raise ValueError(fault("criterion", "to return a scalar", f"shape {tuple(value.shape)}", advice))
+
+
+def _need_whole_data_set(num_data: float | Tensor, examples: int) -> None:
+    """Refuse a data set smaller than its batch; a tensor's value is not read."""
+    if not isinstance(num_data, Tensor) and num_data < examples:
+        wanted = f"to be the size of the whole training set, at least that of the batch, {examples}"
+        raise ValueError(fault("num_data", wanted, repr(num_data)))
 
 
 def _need_batch(per_example: object, outputs: Any) -> None:
