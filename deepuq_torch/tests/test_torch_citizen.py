@@ -286,6 +286,41 @@ def test_a_prior_is_not_changed_by_an_attribute_that_nothing_reads(make, name):
         setattr(make(), name, 1.0)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        dq.BayesByBackpropMLP(2, [3], 1),
+        dq.MultiOutputBayesByBackpropRegressor(2, 1, (3,)),
+        dq.HomoscedasticBayesByBackpropRegressor(2, (3,)),
+        dq.LastLayerVariationalInference(nn.Identity(), 2, 1),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_model_has_no_prior_to_replace(model):
+    """`model.prior = GaussianPrior(...)` changed nothing."""
+    message = (
+        rf"^Expected prior to be assigned to layers alone; got an assignment to a {type(model).__name__}\. To change"
+    )
+    with pytest.raises(AttributeError, match=message):
+        model.prior = dq.GaussianPrior(0.5, 1.0)
+
+
+def test_a_subclass_may_define_a_prior():
+    class Shared(dq.BayesByBackpropMLP):
+        @property
+        def prior(self):
+            return self.layers[0].prior
+
+        @prior.setter
+        def prior(self, value):
+            for layer in self.bayesian_layers():
+                layer.prior = value
+
+    model = Shared(2, [3], 1)
+    model.prior = dq.GaussianPrior(0.5, 1.0)
+    assert torch.equal(model.kl(), dq.BayesByBackpropMLP(2, [3], 1, 1.0, 0.5).kl())
+
+
 def test_the_prior_of_a_layer_can_be_replaced():
     layer = dq.BayesianLinear(2, 1, prior_sigma=0.1)
     layer.prior = dq.GaussianPrior(0.5, 1.0)
