@@ -66,6 +66,51 @@ def test_training_goes_on_to_the_bit_from_a_state_dict():
     assert same(model, twin)
 
 
+def reloaded(saved, **how):
+    """Return an optimizer of a fresh model that has loaded a state."""
+    optimizer = NaturalGradient(BayesByBackpropMLP(3, [5], 2), num_data=N, **how)
+    optimizer.load_state_dict(saved)
+    return optimizer
+
+
+def one_step(optimizer):
+    """Return a rho after a step, which depends on beta2."""
+    for parameter in optimizer.param_groups[0]["params"]:
+        parameter.grad = torch.full_like(parameter, 1e-4)
+    optimizer.step()
+    return optimizer.param_groups[0]["params"][1][0, 0].item()
+
+
+def test_a_number_beta2_is_saved_and_loaded():
+    """`state_dict` left out beta2, so that a training went on with the constructor's."""
+    optimizer = NaturalGradient(BayesByBackpropMLP(3, [5], 2), num_data=N, beta2=0.8)
+    saved = optimizer.state_dict()
+    assert saved["param_groups"][0]["beta2"] == 0.8
+    loaded, expected, otherwise = reloaded(saved), one_step(optimizer), reloaded(saved, beta2=lambda step: 0.5)
+    assert one_step(loaded) == expected
+    assert one_step(otherwise) != expected
+
+
+def test_a_function_beta2_is_kept_by_loading():
+    def halved(step):
+        return 0.5
+
+    optimizer = NaturalGradient(BayesByBackpropMLP(3, [5], 2), num_data=N, beta2=halved)
+    saved = optimizer.state_dict()
+    assert "beta2" not in saved["param_groups"][0]
+    file = io.BytesIO()
+    torch.save(saved, file)
+    file.seek(0)
+    assert torch.load(file, weights_only=True)["param_groups"] == saved["param_groups"]
+    by_number = NaturalGradient(BayesByBackpropMLP(3, [5], 2), num_data=N).state_dict()
+    expected = one_step(optimizer)
+    for state in (saved, by_number):
+        one = reloaded(state, beta2=halved)
+        assert "beta2" not in one.param_groups[0]
+        assert one_step(one) == expected
+    assert one_step(reloaded(saved, beta2=0.5)) == expected  # the state holds no number
+
+
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
 def test_a_copy_trains_alike(how):
     model, backward = regressor()
