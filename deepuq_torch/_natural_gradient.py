@@ -17,6 +17,9 @@ from ._natural_step import Part, Rates, parts, take_step
 _SMALLEST_WEIGHT = 0.01
 # Up to this number of elements, posteriors are joined: calling each operation per tensor costs more than copying them.
 _SMALL = 2**13
+# Advice about the parameters that an optimizer in the place of ``rest`` holds.
+_LIST_OTHERS = "List them with `[p for name, p in model.named_parameters() if not name.endswith(('.mu', '.rho'))]`."
+_NO_OTHERS = "The model has no other parameters, so leave rest out."
 
 
 class NaturalGradient(Optimizer):
@@ -215,8 +218,10 @@ def _rest(model: nn.Module, posteriors: Sequence[nn.Parameter], rest: Optimizer 
         raise TypeError(fault("rest", "to be a torch.optim.Optimizer", type(rest).__name__))
     held = {parameter for group in rest.param_groups for parameter in group["params"]}
     if held & taken:
-        raise ValueError(fault("rest", "to hold no parameter of a posterior", f"{len(held & taken)} of them"))
+        advice = _LIST_OTHERS if others else _NO_OTHERS
+        raise ValueError(fault("rest", "to hold no parameter of a posterior", f"{len(held & taken)} of them", advice))
     missing = [name for name, parameter in others.items() if parameter.requires_grad and parameter not in held]
     if missing:
-        raise ValueError(fault("rest", "to hold all parameters that belong to no posterior", f"none of {missing}"))
+        wanted = "to hold all parameters that belong to no posterior"
+        raise ValueError(fault("rest", wanted, f"none of {missing}", _LIST_OTHERS))
     return rest

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import re
 
 import pytest
 import torch
@@ -243,6 +244,17 @@ def test_refusals(error, name, how):
         f"^Expected {name}",
         lambda: NaturalGradient(**{"model": BayesByBackpropMLP(3, [5], 2), "num_data": N, **how}),
     )
+
+
+def test_the_refusal_of_a_posteriors_parameters_lists_the_others():
+    model = LastLayerVariationalInference(nn.Linear(3, 4), 4, 2)
+    with pytest.raises(ValueError, match=r"^Expected rest .*; got 4 of them\. List them with") as caught:
+        NaturalGradient(model, num_data=N, rest=torch.optim.Adam(model.parameters()))
+    others = eval(re.search("`(.+)`", str(caught.value))[1], {"model": model})
+    NaturalGradient(model, num_data=N, rest=torch.optim.Adam(others))
+    model = BayesByBackpropMLP(3, [5], 2)
+    wanted = r"got 8 of them\. The model has no other parameters, so leave rest out"
+    refuses(ValueError, wanted, lambda: NaturalGradient(model, num_data=N, rest=torch.optim.Adam(model.parameters())))
 
 
 def test_no_parameter_is_left_untrained():
