@@ -128,7 +128,10 @@ def some_examples(name: str, value: object) -> None:
 
 
 def function(name: str, value: object) -> None:
-    """Require a callable."""
+    """Require a callable, but no class: calling one would construct an instance."""
+    if isinstance(value, type):
+        advice = f"Pass an instance, {value.__name__}(...)."
+        raise TypeError(fault(name, "to be a function or a module", f"the class {value.__name__}", advice))
     if not callable(value):
         raise TypeError(fault(name, "to be callable", repr(value)))
 
@@ -136,8 +139,19 @@ def function(name: str, value: object) -> None:
 def same_shape(name: str, value: torch.Tensor, shape: tuple[int, ...] | torch.Size, of: str) -> torch.Tensor:
     """Require a tensor of exactly this shape, without broadcasting."""
     if value.shape != shape:
-        raise ValueError(fault(name, f"to have the shape of {of}, {tuple(shape)}", tuple(value.shape)))
+        advice = _to_add_or_drop_an_axis(name, tuple(value.shape), tuple(shape))
+        raise ValueError(fault(name, f"to have the shape of {of}, {tuple(shape)}", tuple(value.shape), advice))
     return value
+
+
+def _to_add_or_drop_an_axis(name: str, own: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Advise how to add or to drop a last axis of size 1, if that is the fix."""
+    leading = ":" if min(len(own), len(wanted)) == 1 else "..."
+    if (*own, 1) == wanted:
+        return f"Use {name}[{leading}, None]."
+    if own == (*wanted, 1):
+        return f"Use {name}[{leading}, 0]."
+    return ""
 
 
 def broadcasts_to(name: str, value: torch.Tensor, shape: torch.Size, of: str) -> torch.Tensor:

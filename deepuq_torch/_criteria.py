@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ._checks import fault, function, same_shape
 from ._gaussian import at_least_float32
@@ -21,6 +22,10 @@ from ._likelihood import (
 Criterion = Callable[[Any, Any], Tensor]
 
 _IGNORED_LABEL = -100  # torch's cross-entropy leaves such examples out
+# Torch's losses that compare outputs and targets element by element, and broadcast them with no more than a warning.
+_ELEMENTWISE_LOSSES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss)
+_ELEMENTWISE_PASSES = tuple(loss.forward for loss in _ELEMENTWISE_LOSSES)
+_ELEMENTWISE_FUNCTIONS = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.poisson_nll_loss)
 _REGRESSION = "For regression, pass criterion=, such as torch.nn.MSELoss()."
 
 
@@ -60,6 +65,24 @@ def default_log_likelihood(model: Any) -> LogLikelihood:
         wanted = "for a regression model that does not predict its noise, such as gaussian_log_likelihood(sigma)"
         raise ValueError(fault("log_likelihood", wanted, None))
     return categorical_log_likelihood
+
+
+def compares_elements(criterion: Criterion) -> bool:
+    """Return whether a criterion is an elementwise regression loss of torch.
+
+    A function or a subclass with a pass of its own may reshape the targets, so it does not count.
+    """
+    if isinstance(criterion, nn.Module):
+        return any(type(criterion).forward is known for known in _ELEMENTWISE_PASSES)
+    if isinstance(criterion, functools.partial):
+        criterion = criterion.func
+    return any(criterion is known for known in _ELEMENTWISE_FUNCTIONS)
+
+
+def need_equal_shapes(outputs: Any, y: Any) -> None:
+    """Refuse tensors that an elementwise loss would broadcast."""
+    if isinstance(outputs, Tensor) and isinstance(y, Tensor):
+        same_shape("y", y, outputs.shape, "the model's outputs")
 
 
 def mean_squared_error(outputs: Tensor, y: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ WHICH_MODELS = (
 
 
 _OF_PRIOR = ("prior_mu", "prior_sigma")
+_CHANGE_OF_PRIOR = "To change the prior of a layer, assign `layer.prior = GaussianPrior(mu, sigma)`."
 
 
 class BayesianModule(nn.Module):
@@ -40,10 +41,17 @@ class BayesianModule(nn.Module):
         ) -> Tensor: ...
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse another ``prior_sigma`` or ``prior_mu`` after construction, which would change nothing."""
+        """Refuse assignments after construction that would change nothing.
+
+        These are ``prior_sigma`` and ``prior_mu``, and ``prior`` of a model. A layer holds a ``prior``, and a model the
+        two numbers. A subclass may define a property ``prior`` of its own.
+        """
         if name in _OF_PRIOR and (name in self.__dict__ or "prior" in self.__dict__):
-            advice = "To change the prior of a layer, assign `layer.prior = GaussianPrior(mu, sigma)`."
-            raise AttributeError(fault(name, "in the constructor alone", f"an assignment of {value!r}", advice))
+            got = f"an assignment of {value!r}"
+            raise AttributeError(fault(name, "in the constructor alone", got, _CHANGE_OF_PRIOR))
+        if name == "prior" and "prior_sigma" in self.__dict__ and not hasattr(type(self), name):
+            got = f"an assignment to a {type(self).__name__}"
+            raise AttributeError(fault(name, "to be assigned to layers alone", got, _CHANGE_OF_PRIOR))
         super().__setattr__(name, value)
 
     def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:

@@ -17,6 +17,9 @@ from ._natural_step import Part, Rates, parts, take_step
 _SMALLEST_WEIGHT = 0.01
 # Up to this number of elements, posteriors are joined: calling each operation per tensor costs more than copying them.
 _SMALL = 2**13
+# Advice about the parameters that an optimizer in the place of ``rest`` holds.
+_LIST_OTHERS = "List them with `[p for name, p in model.named_parameters() if not name.endswith(('.mu', '.rho'))]`."
+_NO_OTHERS = "The model has no other parameters, so leave rest out."
 
 
 class NaturalGradient(Optimizer):
@@ -43,7 +46,9 @@ class NaturalGradient(Optimizer):
         num_data: number of examples in the whole training set, the same as in ``negative_elbo``.
         beta1: decay of the average of dL/dmu.
         beta2: decay of the average that the precision is, a number or a function of the number of steps so far. The
-            default suits about 8,000 steps; 1 - 4 / steps is the choice of ``deepuq_jax.fit``.
+            default suits about 8,000 steps; 1 - 4 / steps is the choice of ``deepuq_jax.fit``. A number is saved in
+            ``state_dict``, like lr and beta1. A function cannot be saved, so give it to the constructor again: loading
+            keeps it.
         mean_limit: the longest step of a mean, in standard deviations; infinity for none.
         precision_limit: the largest abs(a); infinity for none.
         rest: optimizer of all other parameters that require a gradient, and of any outside of the model; Adam with a
@@ -80,7 +85,7 @@ class NaturalGradient(Optimizer):
         precision_limit: float = 0.1,
         rest: Optimizer | None = None,
     ):
-        settings = {
+        settings: dict[str, Any] = {
             "lr": positive_number("lr", lr),
             "num_data": positive_number("num_data", num_data),
             "beta1": decay("beta1", beta1),
@@ -88,7 +93,9 @@ class NaturalGradient(Optimizer):
             "precision_limit": above_zero("precision_limit", precision_limit),
         }
         # A function stays out of the parameter groups, so that a checkpoint holds only numbers and tensors.
-        self.beta2 = beta2 if callable(beta2) else decay("beta2", beta2)
+        self._beta2_of_step = beta2 if callable(beta2) else None
+        if not callable(beta2):
+            settings["beta2"] = decay("beta2", beta2)
         posteriors = _posteriors(model)
         self.rest: Optimizer | None = None
         super().__init__(posteriors, settings)
@@ -119,7 +126,7 @@ class NaturalGradient(Optimizer):
         group = self.param_groups[0]
         per_data_set = group["num_data"] / weight
         for count, together in self._joint(group["params"]):
-            beta2 = self.beta2(count) if callable(self.beta2) else self.beta2
+            beta2 = group["beta2"] if self._beta2_of_step is None else self._beta2_of_step(count)
             unbiased = 1.0 - group["beta1"] ** (count + 1)  # The average starts at 0.
             rates = Rates(
                 mean=group["lr"] * per_data_set / unbiased,
@@ -166,15 +173,25 @@ class NaturalGradient(Optimizer):
             self.state = own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load the result of ``state_dict``."""
+        """Load the result of ``state_dict``.
+
+        A function beta2 of the constructor is kept. A number is kept, too, if the state holds none, because it was
+        saved with a function.
+        """
+        own = self.param_groups[0].get("beta2")
         super().load_state_dict(state_dict)
+        group = self.param_groups[0]
+        if self._beta2_of_step is None:
+            group.setdefault("beta2", own)
+        else:
+            group.pop("beta2", None)
         if self.rest is not None:
-            own = set(self.param_groups[0]["params"])
-            others = {key: self.state.pop(key) for key in list(self.state) if key not in own}
+            posteriors = set(group["params"])
+            others = {key: self.state.pop(key) for key in list(self.state) if key not in posteriors}
             self.rest.__setstate__({"state": defaultdict(dict, others), "param_groups": self.param_groups[1:]})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "beta2": self.beta2, "rest": self.rest}
+        return {**super().__getstate__(), "_beta2_of_step": self._beta2_of_step, "rest": self.rest}
 
 
 def _posteriors(model: nn.Module) -> list[nn.Parameter]:
@@ -201,8 +218,10 @@ def _rest(model: nn.Module, posteriors: Sequence[nn.Parameter], rest: Optimizer 
         raise TypeError(fault("rest", "to be a torch.optim.Optimizer", type(rest).__name__))
     held = {parameter for group in rest.param_groups for parameter in group["params"]}
     if held & taken:
-        raise ValueError(fault("rest", "to hold no parameter of a posterior", f"{len(held & taken)} of them"))
+        advice = _LIST_OTHERS if others else _NO_OTHERS
+        raise ValueError(fault("rest", "to hold no parameter of a posterior", f"{len(held & taken)} of them", advice))
     missing = [name for name, parameter in others.items() if parameter.requires_grad and parameter not in held]
     if missing:
-        raise ValueError(fault("rest", "to hold all parameters that belong to no posterior", f"none of {missing}"))
+        wanted = "to hold all parameters that belong to no posterior"
+        raise ValueError(fault("rest", wanted, f"none of {missing}", _LIST_OTHERS))
     return rest

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ._checks import fault, function, number_or_scalar, positive_count, positive_number, some_examples
-from ._criteria import Criterion, default_log_likelihood, step_criterion
+from ._criteria import Criterion, compares_elements, default_log_likelihood, need_equal_shapes, step_criterion
 from ._likelihood import LogLikelihood
 from ._module import A_PASS, WHICH_MODELS
 from ._noise import Noise, check_draws, one_source, take_draws
@@ -41,7 +41,8 @@ def negative_elbo(
             inside.
         x: inputs of a batch.
         y: targets of the batch.
-        num_data: number of examples in the whole training set (not of batches, and not the size of this batch).
+        num_data: number of examples in the whole training set (not of batches), at least the size of this batch. The
+            value of a tensor is not checked.
         log_likelihood: callable ``(outputs, y) -> [batch]``, nats per example. If None, it is the Gaussian density for
             a model that predicts its noise, and categorical for a classifier. Any other regression model needs a
             log_likelihood.
@@ -85,6 +86,7 @@ def negative_elbo(
     for outputs in _passes(model, x, mc_samples, noise, generator):
         per_example = log_likelihood(outputs, y)
         _need_batch(per_example, outputs)
+        _need_whole_data_set(num_data, per_example.shape[0])
         total = per_example.mean() if total is None else total + per_example.mean()
     assert total is not None  # for the type checker: mc_samples is positive
     nll = total / -mc_samples
@@ -123,6 +125,8 @@ def vi_elbo_step(
         n_batches: deprecated name of num_batches.
         criterion: callable ``(outputs, y) -> scalar``; a model that predicts its noise uses its own ``nll`` instead. If
             None, it is the mean squared error for ``model.task_type == "regression"``, and otherwise the cross-entropy.
+            Torch's elementwise regression losses, such as ``torch.nn.MSELoss()``, need targets of the outputs' shape.
+            A function of your own may reshape them, so their shape is not checked.
         kl_weight: factor of ``KL / num_batches``; a number or a 0-d tensor.
         mc_samples: number of passes with fresh weights to average the nll over; the KL is computed once.
         noise: results of ``model.draw_noise``, with a leading axis of mc_samples draws on every tensor.
@@ -135,7 +139,8 @@ def vi_elbo_step(
     Raises:
         ValueError: no batch count, two different counts, a count that is not a positive int, a kl_weight that is not
             finite, noise of the wrong shape, or a criterion that does not return a scalar. The default criteria also
-            refuse an empty batch, a label out of range, and a target that would have to be broadcast.
+            refuse an empty batch and a label out of range. They and torch's elementwise regression losses refuse a
+            target that would have to be broadcast.
         TypeError: an argument of the wrong type, or a model without ``kl()``.
 
     Warns:
@@ -162,9 +167,12 @@ def vi_elbo_step(
     score = step_criterion(inner, criterion)
     if score is not criterion:  # the caller's criterion may be defined for an empty batch
         some_examples("x", x)
+    elementwise = compares_elements(score)
     _need_kl(inner)
     total = None
     for outputs in _passes(model, x, mc_samples, noise, generator):
+        if elementwise:
+            need_equal_shapes(outputs, y)
         value = score(outputs, y)
         _need_scalar(value)
         total = value if total is None else total + value
@@ -228,6 +236,13 @@ def _need_scalar(value: object) -> None:
     if value.ndim != 0 and value.numel() != 1:
         advice = "Average over the batch, as reduction='mean' does."
         raise ValueError(fault("criterion", "to return a scalar", f"shape {tuple(value.shape)}", advice))
+
+
+def _need_whole_data_set(num_data: float | Tensor, examples: int) -> None:
+    """Refuse a data set smaller than its batch; a tensor's value is not read."""
+    if not isinstance(num_data, Tensor) and num_data < examples:
+        wanted = f"to be the size of the whole training set, at least that of the batch, {examples}"
+        raise ValueError(fault("num_data", wanted, repr(num_data)))
 
 
 def _need_batch(per_example: object, outputs: Any) -> None:

@@ -4,10 +4,11 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import deepuq_torch as dq
-from deepuq_torch.functional import categorical_log_likelihood
+from deepuq_torch.functional import categorical_log_likelihood, gaussian_log_likelihood
 from deepuq_torch.tests.refusals import refuses
 
 X, LABELS = torch.randn(4, 3), torch.randint(2, (4,))
@@ -45,6 +46,52 @@ def test_float_targets_of_a_classifier():
         refuses(TypeError, r"y .*For regression, use gaussian_log_likelihood", partial(elbo, mlp(), y))
     refuses(ValueError, "criterion .*single output.*pass criterion=", lambda: step(mlp(1), torch.zeros(4, 1)))
     assert step(mlp(1), torch.zeros(4, 1), criterion=nn.MSELoss())[0] > 0
+
+
+ELEMENTWISE = [
+    nn.MSELoss(),
+    nn.L1Loss(),
+    nn.SmoothL1Loss(),
+    nn.HuberLoss(reduction="sum"),
+    nn.PoissonNLLLoss(),
+    F.mse_loss,
+    F.l1_loss,
+    F.smooth_l1_loss,
+    F.huber_loss,
+    F.poisson_nll_loss,
+    partial(F.huber_loss, delta=2.0),
+]
+
+
+@pytest.mark.parametrize("criterion", ELEMENTWISE)
+def test_targets_that_a_loss_of_torch_would_broadcast(criterion):
+    """`MSELoss` made [B, B] of outputs [B, 1] and targets [B], with no more than a warning."""
+    model = mlp(1)
+    wrong = r"y .*\(4, 1\); got \(4,\)\. Use y\[:, None\]\."
+    refuses(ValueError, wrong, lambda: step(model, torch.zeros(4), criterion=criterion))
+    refuses(ValueError, "y .*shape", lambda: step(model, torch.zeros(()), criterion=criterion))
+    assert torch.isfinite(step(model, torch.zeros(4, 1), criterion=criterion)[0])
+
+
+def test_a_criterion_of_ones_own_may_reshape_the_targets():
+    class Column(nn.MSELoss):
+        def forward(self, input, target):
+            return super().forward(input, target[:, None])
+
+    for criterion in (Column(), lambda outputs, y: F.mse_loss(outputs, y[:, None])):
+        assert torch.isfinite(step(mlp(1), torch.zeros(4), criterion=criterion)[0])
+
+
+def test_an_axis_of_the_targets_too_few_or_too_many():
+    model = dq.HeteroscedasticBayesByBackpropRegressor(3, (5,))
+    density = gaussian_log_likelihood(1.0)
+    refuses(ValueError, r"got \(4,\)\. Use y\[:, None\]\.", lambda: elbo(model, torch.zeros(4)))
+    refuses(ValueError, r"Use y\[:, None\]\.", lambda: elbo(mlp(1), torch.zeros(4), log_likelihood=density))
+    refuses(ValueError, r"Use target\[:, None\]\.", lambda: step(model, torch.zeros(4)))
+    refuses(ValueError, r"Use y\[:, 0\]\.", lambda: elbo(mlp(), LABELS[:, None]))
+    wrong = r"Use y\[\.\.\., None\]\."
+    refuses(ValueError, wrong, lambda: density(torch.zeros(4, 2, 1), torch.zeros(4, 2)))
+    refuses(ValueError, r"got \(2,\)\.$", lambda: elbo(mlp(1), torch.zeros(2), log_likelihood=density))
 
 
 def test_models_that_are_not_bayesian():

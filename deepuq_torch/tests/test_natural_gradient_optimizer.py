@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import re
 
 import pytest
 import torch
@@ -64,6 +65,51 @@ def test_training_goes_on_to_the_bit_from_a_state_dict():
     for one, of in ((model, optimizer), (twin, fresh)):
         train(one, of, backward, range(5, 10))
     assert same(model, twin)
+
+
+def reloaded(saved, **how):
+    """Return an optimizer of a fresh model that has loaded a state."""
+    optimizer = NaturalGradient(BayesByBackpropMLP(3, [5], 2), num_data=N, **how)
+    optimizer.load_state_dict(saved)
+    return optimizer
+
+
+def one_step(optimizer):
+    """Return a rho after a step, which depends on beta2."""
+    for parameter in optimizer.param_groups[0]["params"]:
+        parameter.grad = torch.full_like(parameter, 1e-4)
+    optimizer.step()
+    return optimizer.param_groups[0]["params"][1][0, 0].item()
+
+
+def test_a_number_beta2_is_saved_and_loaded():
+    """`state_dict` left out beta2, so that a training went on with the constructor's."""
+    optimizer = NaturalGradient(BayesByBackpropMLP(3, [5], 2), num_data=N, beta2=0.8)
+    saved = optimizer.state_dict()
+    assert saved["param_groups"][0]["beta2"] == 0.8
+    loaded, expected, otherwise = reloaded(saved), one_step(optimizer), reloaded(saved, beta2=lambda step: 0.5)
+    assert one_step(loaded) == expected
+    assert one_step(otherwise) != expected
+
+
+def test_a_function_beta2_is_kept_by_loading():
+    def halved(step):
+        return 0.5
+
+    optimizer = NaturalGradient(BayesByBackpropMLP(3, [5], 2), num_data=N, beta2=halved)
+    saved = optimizer.state_dict()
+    assert "beta2" not in saved["param_groups"][0]
+    file = io.BytesIO()
+    torch.save(saved, file)
+    file.seek(0)
+    assert torch.load(file, weights_only=True)["param_groups"] == saved["param_groups"]
+    by_number = NaturalGradient(BayesByBackpropMLP(3, [5], 2), num_data=N).state_dict()
+    expected = one_step(optimizer)
+    for state in (saved, by_number):
+        one = reloaded(state, beta2=halved)
+        assert "beta2" not in one.param_groups[0]
+        assert one_step(one) == expected
+    assert one_step(reloaded(saved, beta2=0.5)) == expected  # the state holds no number
 
 
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
@@ -198,6 +244,17 @@ def test_refusals(error, name, how):
         f"^Expected {name}",
         lambda: NaturalGradient(**{"model": BayesByBackpropMLP(3, [5], 2), "num_data": N, **how}),
     )
+
+
+def test_the_refusal_of_a_posteriors_parameters_lists_the_others():
+    model = LastLayerVariationalInference(nn.Linear(3, 4), 4, 2)
+    with pytest.raises(ValueError, match=r"^Expected rest .*; got 4 of them\. List them with") as caught:
+        NaturalGradient(model, num_data=N, rest=torch.optim.Adam(model.parameters()))
+    others = eval(re.search("`(.+)`", str(caught.value))[1], {"model": model})
+    NaturalGradient(model, num_data=N, rest=torch.optim.Adam(others))
+    model = BayesByBackpropMLP(3, [5], 2)
+    wanted = r"got 8 of them\. The model has no other parameters, so leave rest out"
+    refuses(ValueError, wanted, lambda: NaturalGradient(model, num_data=N, rest=torch.optim.Adam(model.parameters())))
 
 
 def test_no_parameter_is_left_untrained():

@@ -36,6 +36,30 @@ def test_what_cannot_be_called():
         dq.vi_elbo_step(_CLASSIFIER, X, LABELS, num_batches=2, criterion=0.1)
 
 
+def test_a_class_in_the_place_of_its_instance():
+    """`criterion=torch.nn.GaussianNLLLoss` spoke of the arguments of `__init__`."""
+    wanted = "to be a function or a module; got the class GaussianNLLLoss. Pass an instance"
+    loss = torch.nn.GaussianNLLLoss
+    refuses(
+        TypeError,
+        f"criterion {wanted}",
+        lambda: dq.vi_elbo_step(_CLASSIFIER, X, LABELS, num_batches=2, criterion=loss),
+    )
+    refuses(
+        TypeError,
+        f"log_likelihood {wanted}",
+        lambda: dq.negative_elbo(_CLASSIFIER, X, LABELS, num_data=4, log_likelihood=loss),
+    )
+
+
+@pytest.mark.parametrize("bad", [1, 3, 3.5])
+def test_a_data_set_smaller_than_its_batch(bad):
+    wanted = rf"num_data to be the size .*at least that of the batch, 4; got {bad}\."
+    refuses(ValueError, wanted, lambda: dq.negative_elbo(_CLASSIFIER, X, LABELS, num_data=bad))
+    for good in (4, 4.0, torch.tensor(3.0)):  # the value of a tensor is not read
+        assert torch.isfinite(dq.negative_elbo(_CLASSIFIER, X, LABELS, num_data=good)[0])
+
+
 def test_a_batch_of_no_examples_has_no_mean():
     def refused():
         return pytest.raises(ValueError, match=r"^Expected x to hold at least one example; got shape \(0, 3\)\.$")

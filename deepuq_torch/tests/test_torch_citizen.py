@@ -136,6 +136,17 @@ def test_the_objectives_compile_without_a_graph_break(mc_samples):
         assert torch.isfinite(compiled(objective, "eager")()[0])
 
 
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), nn.functional.mse_loss])
+def test_a_criterion_of_torch_compiles_without_a_graph_break(criterion):
+    model, x, y = dq.BayesByBackpropMLP(3, [5], 1), torch.randn(4, 3), torch.randn(4, 1)
+    noise = stack_noise([model.draw_noise()])
+
+    def loss():
+        return dq.vi_elbo_step(model, x, y, num_batches=3, criterion=criterion, noise=noise)[0]
+
+    torch.testing.assert_close(compiled(loss, "eager")(), loss())
+
+
 def test_compiled_draws_are_those_of_the_seed():
     """Compilers merge equal calls of a generator; still, every sample and every tensor has a draw of its own."""
     model = randomized(dq.BayesByBackpropMLP(3, [5, 5], 2))
@@ -273,6 +284,41 @@ def test_a_prior_is_not_changed_by_an_attribute_that_nothing_reads(make, name):
     """Finding 10: `model.prior_sigma = 1.0` changed nothing."""
     with pytest.raises(AttributeError, match=rf"Expected {name} in the constructor alone; got an assignment of 1\.0\."):
         setattr(make(), name, 1.0)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        dq.BayesByBackpropMLP(2, [3], 1),
+        dq.MultiOutputBayesByBackpropRegressor(2, 1, (3,)),
+        dq.HomoscedasticBayesByBackpropRegressor(2, (3,)),
+        dq.LastLayerVariationalInference(nn.Identity(), 2, 1),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_model_has_no_prior_to_replace(model):
+    """`model.prior = GaussianPrior(...)` changed nothing."""
+    message = (
+        rf"^Expected prior to be assigned to layers alone; got an assignment to a {type(model).__name__}\. To change"
+    )
+    with pytest.raises(AttributeError, match=message):
+        model.prior = dq.GaussianPrior(0.5, 1.0)
+
+
+def test_a_subclass_may_define_a_prior():
+    class Shared(dq.BayesByBackpropMLP):
+        @property
+        def prior(self):
+            return self.layers[0].prior
+
+        @prior.setter
+        def prior(self, value):
+            for layer in self.bayesian_layers():
+                layer.prior = value
+
+    model = Shared(2, [3], 1)
+    model.prior = dq.GaussianPrior(0.5, 1.0)
+    assert torch.equal(model.kl(), dq.BayesByBackpropMLP(2, [3], 1, 1.0, 0.5).kl())
 
 
 def test_the_prior_of_a_layer_can_be_replaced():
