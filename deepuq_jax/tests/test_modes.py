@@ -180,7 +180,7 @@ def test_modules_that_take_deterministic_and_rngs_are_served():
 
 
 def frozen_trunk():
-    return dq.bayesianize(nnx_net(), where="last_layer", rest="frozen", likelihood=dq.Categorical())
+    return dq.bayesianize(nnx_net(), where="last.*", rest="frozen", likelihood=dq.Categorical())
 
 
 def with_array_prior():

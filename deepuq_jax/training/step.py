@@ -67,9 +67,14 @@ def train_step(
 
     (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
 
+    def value_of(params: Any, *, objective: Any = None, step: Any = None) -> Array:
+        # Optax requires its extra arguments by name.
+        del objective, step
+        return loss_of(params)[0]
+
     def update(grads: Any, params: Any, opt_state: Any) -> tuple[Any, Any]:
         # Line searches evaluate the loss again, at the same noise; natural gradients need the units of the objective.
-        extra = {"value": loss, "grad": grads, "value_fn": lambda params: loss_of(params)[0]}
+        extra = {"value": loss, "grad": grads, "value_fn": value_of}
         extra |= {"objective": score, "step": state.step}
         try:
             updates, opt_state = own_optimizer.update(grads, opt_state, params, **extra)

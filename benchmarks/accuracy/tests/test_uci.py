@@ -92,7 +92,7 @@ def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_p
     monkeypatch.setattr(_defaults, "STEPS", 60)
     again = uci.main([*arguments, "--fit-only"])["sets"]["made"]
     changed = {name for name, row in again["methods"].items() if row["per_split"] != methods[name]["per_split"]}
-    assert changed == set(uci.REGRESSORS)
+    assert changed == set(uci.FITS)
     assert again["choices"] == found["choices"]
     with pytest.raises(SystemExit, match="Expected a record of seed 1"):
         uci.main([*arguments, "--fit-only", "--seed", "1"])
