@@ -58,22 +58,22 @@ def _objective(work: Train) -> dq.ELBO:
     return dq.ELBO(work.network.num_data, mc_samples=work.mc_samples)
 
 
-def _state(work: Train, setting: Setting, estimator: Any) -> dq.TrainState:
-    return dq.TrainState.create(model_of(work.network, setting, estimator), parts.OPTIMIZER)
+def _state(work: Train, setting: Setting, estimator: Any, optimizer: Any = parts.OPTIMIZER) -> dq.TrainState:
+    return dq.TrainState.create(model_of(work.network, setting, estimator), optimizer)
 
 
-def _train_scanned(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
+def _train_scanned(work: Train, setting: Setting, *, estimator: Any, optimizer: Any = parts.OPTIMIZER) -> Trainer:
     x, y = parts.data(work)
     objective = _objective(work)
 
     @jax.jit
     def epoch(state, key):
         state, history = dq.train_epoch(
-            state, x, y, key=key, objective=objective, optimizer=parts.OPTIMIZER, batch_size=work.batch
+            state, x, y, key=key, objective=objective, optimizer=optimizer, batch_size=work.batch
         )
         return state, history.loss
 
-    return parts.scanned(epoch, _state(work, setting, estimator), work)
+    return parts.scanned(epoch, _state(work, setting, estimator, optimizer), work)
 
 
 def _train_call(work: Train, setting: Setting, *, estimator: Any) -> Trainer:
@@ -114,7 +114,7 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
 
 def contestants() -> list[Contestant]:
-    """Nine ways to train, and a single way to predict.
+    """Nine ways to train with Adam, one with natural gradients, and a single way to predict.
 
     Predictions draw weights with any estimator.
     """
@@ -128,4 +128,6 @@ def contestants() -> list[Contestant]:
         for name, estimator in ESTIMATORS.items()
         for style, words, train in styles
     ]
+    natural = partial(_train_scanned, estimator=dq.weight_sampling, optimizer=dq.natural_gradient())
+    found.append(Contestant(PACKAGE, "weight sampling, natural gradients, scanned epoch", "jax", "scanned", natural))
     return [*found, Contestant(PACKAGE, "", "jax", "scanned", predict=_predict)]
