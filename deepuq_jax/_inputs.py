@@ -35,7 +35,8 @@ def _as_array(name: str, leaf: Any) -> Any:
         return leaf
     values = leaf.to_numpy() if hasattr(leaf, "to_numpy") else np.asarray(leaf)
     if values.dtype == object or values.dtype.kind in "US":
-        raise TypeError(expected(name, "to hold numbers", f"entries such as {values.flat[0]!r}"))
+        entry = next((entry for entry in values.flat if isinstance(entry, str)), values.flat[0])
+        raise TypeError(expected(name, "to hold numbers", f"entries such as {entry!r}"))
     return values
 
 

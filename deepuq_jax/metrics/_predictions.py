@@ -81,7 +81,8 @@ def real_targets(y: Any, mean: Array) -> Array:
     Without this check, targets [B] and a mean [B, 1] would silently broadcast to [B, B].
     """
     if jnp.shape(y) != mean.shape:
-        raise ValueError(expected("y", f"of the shape of the mean, {list(mean.shape)}", jnp.asarray(y)))
+        message = expected("y", f"of the shape of the mean, {list(mean.shape)}", jnp.asarray(y))
+        raise ValueError(f"{message} Use y[..., None]." if (*jnp.shape(y), 1) == mean.shape else message)
     return at_least_float32(jnp.asarray(y)).astype(mean.dtype)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,6 +174,18 @@ def check_model(model: Any) -> None:
     if not hasattr(model, "kl") and not bayesian_nodes(model):
         what = "to have a posterior over its weights"
         raise TypeError(f"{expected('model', what, found)} Turn a network into a Bayesian model with bayesianize(net).")
+    if not _takes_key(model):
+        raise TypeError(expected("model", "to take a key, as in __call__(self, x, *, key=None)", found))
+
+
+def _takes_key(model: Any) -> bool:
+    if hasattr(model, "call_with_state"):
+        return True
+    try:
+        parameters = inspect.signature(model).parameters
+    except (TypeError, ValueError):  # A callable without a signature says nothing.
+        return True
+    return "key" in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
 def refuse_streams(model: Any) -> None:

@@ -114,6 +114,30 @@ def test_other_types_are_refused_by_name(key):
         dq.train_step(model, x, y, key=key, objective=dq.ELBO(N), optimizer=optax.sgd(0.1))
 
 
+class WithoutKey(nnx.Module):
+    """An own class whose call takes no key."""
+
+    def __init__(self):
+        self.layer = dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.layer(x)
+
+
+def test_a_class_whose_call_takes_no_key_is_refused(key):
+    _, x, y = regression()
+    with pytest.raises(TypeError, match=r"Expected model to take a key, as in __call__\(self, x, \*, key=None\); got"):
+        dq.fit(WithoutKey(), x, y, key=key, objective=dq.ELBO(log_likelihood=dq.Gaussian(1.0)))
+
+
+def test_messages_say_how_to_reshape_and_which_entry_is_no_number():
+    with pytest.raises(ValueError, match=r"got float32\[3\]\. Use y\[\.\.\., None\]\."):
+        dq.metrics.interval_coverage(dq.UQResult(mean=jnp.ones((3, 1)), total_var=jnp.ones((3, 1))), jnp.ones(3))
+    model, _, y = regression()
+    with pytest.raises(TypeError, match="Expected x to hold numbers; got entries such as 'red'"):
+        dq.fit(model, Frame(np.array([[0.5, "red"]] * N, object)), y, key=jax.random.key(0))
+
+
 class Frame:
     """A table, as far as the package looks at one."""
 

@@ -35,6 +35,7 @@ class NonFiniteError(FloatingPointError):
     """
 
     def __init__(self, step: int, result: FitResult):
-        super().__init__(f"Expected a finite loss and update; got a non-finite one at step {step}.")
+        advice = "Its attribute `result` has the last good model. A lower learning rate often helps."
+        super().__init__(f"Expected a finite loss and update; got a non-finite one at step {step}. {advice}")
         self.step = step
         self.result = result
