@@ -10,7 +10,8 @@ from benchmarks.accuracy.report import units_and_epochs
 from benchmarks.accuracy.uci_score import LEVELS
 from deepuq_jax.plots import BLUE, GREY, INK, ORANGE, SKY, VERMILION
 
-COLOURS = (BLUE, SKY, VERMILION, GREY, ORANGE, INK)
+# The last two are those of the palette of Okabe and Ito that the package does not use.
+COLOURS = (BLUE, SKY, VERMILION, GREY, ORANGE, INK, "#009E73", "#CC79A7")
 SMALL = 9
 
 
