@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.core import Tracer
 
 
@@ -188,6 +189,25 @@ def check_range(name: str, what: str, values: Any, size: int) -> None:
         low, high = int(np.asarray(values).min()), int(np.asarray(values).max())
         if low < 0 or high >= size:
             raise ValueError(expected(name, f"to be {what} from 0 to {size - 1}", f"{low} to {high}"))
+
+
+def nan_outside(values: Any, size: int, result: Array) -> Array:
+    """Replace results by NaN where integers are not in 0 to size - 1.
+
+    This is `check_range` inside `jit`, where no error can be raised. Concrete integers were checked by it.
+    """
+    return result if is_concrete(values) else jnp.where((values >= 0) & (values < size), result, jnp.nan)
+
+
+def check_optimizer(name: str, optimizer: Any) -> None:
+    """Require an optax optimizer.
+
+    Raises:
+        TypeError: `optimizer` is something else, such as a learning rate.
+    """
+    if isinstance(optimizer, type) or not (callable(getattr(optimizer, "init", None)) and hasattr(optimizer, "update")):
+        found = getattr(optimizer, "__name__", None) or f"{type(optimizer).__name__} {optimizer!r}"
+        raise TypeError(expected(name, "to be an optax optimizer, as in optax.adam(1e-3)", f"{found}"))
 
 
 def check_num_data(num_data: Any) -> None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from deepuq_jax._checks import check_range, expected, is_concrete
+from deepuq_jax._checks import check_range, expected, is_concrete, nan_outside
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32, sigma_from_rho
 
 # The documented lower bound of a learned variance, which is softplus(v) + 1e-6.
@@ -88,7 +88,7 @@ def categorical_log_probs(outputs: Array, y: Array, shares: Any = None) -> Array
         is_label = jax.nn.one_hot(y, outputs.shape[-1], dtype=bool)
         found = jnp.where(is_label, log_probs, 0.0).sum(axis=-1)
     # Inside `jit` the range cannot be checked, and a label out of range would cost nothing.
-    return found if is_concrete(y) else jnp.where((y >= 0) & (y < outputs.shape[-1]), found, jnp.nan)
+    return nan_outside(y, outputs.shape[-1], found)
 
 
 def check_logits(outputs: Array) -> None:

@@ -59,8 +59,9 @@ def precision_step(rho: Array, gradient: Array, rate: Any, limit: float = math.i
     True
     """
     rho = at_least_float32(rho)
+    sigma = sigma_from_rho(rho)
     # Below rho = -40, sigma is exp(rho) to all digits, and nothing here depends on rho any more.
-    body = jnp.maximum(sigma_from_rho(rho), _TAIL_SIGMA)
+    body = jnp.maximum(sigma, _TAIL_SIGMA)
     inverse_odds = jnp.exp(-jnp.maximum(rho, _TAIL))
     # d sigma / d rho = 1 / (1 + exp(-rho)), so sigma * dL/dsigma has this factor.
     a = rate * gradient * (body * (1.0 + inverse_odds))
@@ -71,7 +72,7 @@ def precision_step(rho: Array, gradient: Array, rate: Any, limit: float = math.i
     x = body * (ratio - 1.0)
     share = -inverse_odds * _expm1(-x, limit)
     change = x + (jnp.log(1.0 + share) if rho.dtype == jnp.float32 else jnp.log1p(share))
-    return PrecisionStep(change, sigma_from_rho(rho) * ratio)
+    return PrecisionStep(change, sigma * ratio)
 
 
 def clipped(values: Array, limit: Any) -> Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import check_range, expected, is_concrete
+from deepuq_jax._checks import check_range, expected, is_concrete, nan_outside
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.likelihood import check_target_shape
 from deepuq_jax.likelihoods.base import FactorizedLikelihood
@@ -44,7 +44,7 @@ class Bernoulli(FactorizedLikelihood):
         check_range("y", "labels", y.astype(int), 2)
         found = jax.nn.log_sigmoid(jnp.where(jnp.asarray(y) > 0, logits, -logits))
         # Inside `jit` the range cannot be checked, and any label above 0 would count as 1.
-        return found if is_concrete(y) else jnp.where((y == 0) | (y == 1), found, jnp.nan)
+        return nan_outside(y, 2, found)
 
     def moments(self, outputs: Array) -> tuple[Array, None]:
         """Probabilities of the labels 0 and 1 in a last axis, and None for a variance."""

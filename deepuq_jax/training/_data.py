@@ -68,7 +68,7 @@ class Arrays(Data):
         kind = OneStepPerCall if is_slow_in_a_loop(model, self.x) else InALoop
         x, y = jax.tree.map(jnp.asarray, (self.x, self.y))
         per_call = 1 if one_by_one else max(1, _STEPS_PER_CALL // self.steps)
-        return kind(x, y, self.batch_size, per_call, objective.for_data(self.size), optimizer)
+        return kind(x, y, self.batch_size, per_call, objective, optimizer)
 
 
 class Batches(Data):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from deepuq_jax._checks import check_batch, check_count, check_key, expected
+from deepuq_jax._checks import check_batch, check_count, check_key, check_optimizer, expected
 from deepuq_jax._inputs import as_arrays
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.own import check_model
@@ -31,7 +31,7 @@ from deepuq_jax.training._run import Run, Score
 from deepuq_jax.training._scale import warn_of_scale
 from deepuq_jax.training.natural_gradient import NaturalGradient
 from deepuq_jax.training.result import FitResult
-from deepuq_jax.training.state import TrainState, check_optimizer
+from deepuq_jax.training.state import TrainState
 
 # The number of draws of the validation score. Ten draws suffice to rank epochs, and each draw costs a forward pass.
 _VALIDATION_DRAWS = 10
@@ -97,7 +97,7 @@ def fit(
     check_model(model)
     check_key(key)
     if optimizer is not None:
-        check_optimizer(optimizer)
+        check_optimizer("optimizer", optimizer)
     if epochs is not None:
         check_count("epochs", epochs)
     if patience is not None:
@@ -115,9 +115,10 @@ def fit(
     if y is None and given is None:
         what = "to be set for an iterable of batches, as in ELBO(num_data=N)"
         raise ValueError(expected("objective", what, "None"))
+    if isinstance(data, Arrays):
+        used = used.for_data(data.size)
     if isinstance(optimizer, NaturalGradient):
-        filled = used.for_data(data.size) if isinstance(data, Arrays) else used
-        optimizer = optimizer.for_training(steps, getattr(filled, "num_data", None))
+        optimizer = optimizer.for_training(steps, getattr(used, "num_data", None))
     optimizer = default.optimizer_for(steps) if optimizer is None else optimizer
     if isinstance(data, Arrays) and not isinstance(model, Standardized):
         warn_of_scale(data.x, data.y, used.likelihood_for(model))

@@ -6,12 +6,12 @@ Khan 2020, arXiv 2002.10060; with a Gaussian prior it is IVON, Shen et al. 2024,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import optax
 from jax.core import Tracer
 
-from deepuq_jax._checks import check_num_data, check_number, check_positive, expected
+from deepuq_jax._checks import check_num_data, check_number, check_optimizer, check_positive, expected
 from deepuq_jax.training._natural import Init, Rule, Update
 
 # The optimizer of all other parameters, if none is given.
@@ -34,7 +34,7 @@ class NaturalGradient(optax.GradientTransformationExtraArgs):
 
     @property
     def _rule(self) -> Rule:
-        return self.init.rule  # type: ignore[attr-defined]
+        return cast(Init, self.init).rule
 
 
 def natural_gradient(
@@ -102,8 +102,7 @@ def natural_gradient(
         check_num_data(num_data)
     if initial_precision is not None:
         check_positive("initial_precision", initial_precision)
-    if isinstance(rest, type) or not (callable(getattr(rest, "init", None)) and hasattr(rest, "update")):
-        raise TypeError(expected("rest", "to be an optax optimizer, as in optax.adam(1e-3)", f"{rest!r}"))
+    check_optimizer("rest", rest)
     rule = Rule(
         learning_rate=learning_rate,
         num_data=num_data,

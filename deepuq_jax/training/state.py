@@ -11,20 +11,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from deepuq_jax._checks import expected
+from deepuq_jax._checks import check_optimizer, expected
 from deepuq_jax.model.structure import Rest, Structure, combine, partition, refuse_tied
 from deepuq_jax.training.natural_gradient import NaturalGradient
-
-
-def check_optimizer(optimizer: Any) -> None:
-    """Require an optax optimizer.
-
-    Raises:
-        TypeError: `optimizer` is something else, such as a learning rate.
-    """
-    if isinstance(optimizer, type) or not (callable(getattr(optimizer, "init", None)) and hasattr(optimizer, "update")):
-        found = getattr(optimizer, "__name__", None) or f"{type(optimizer).__name__} {optimizer!r}"
-        raise TypeError(expected("optimizer", "to be an optax optimizer, as in optax.adam(1e-3)", f"{found}"))
 
 
 def check_opt_state(optimizer: optax.GradientTransformation, params: Any, opt_state: Any) -> None:
@@ -84,7 +73,7 @@ class TrainState:
         >>> int(state.step), state.model(jnp.ones((3, 2))).shape
         (0, (3, 1))
         """
-        check_optimizer(optimizer)
+        check_optimizer("optimizer", optimizer)
         refuse_tied(model)
         params, rest = partition(model)
         if isinstance(optimizer, NaturalGradient):

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from deepuq_jax._checks import check_optimizer
 from deepuq_jax.functional.gaussian import at_least_float32, total
 from deepuq_jax.model.structure import combine
 from deepuq_jax.objectives.objective import Objective, as_objective
-from deepuq_jax.training.state import TrainState, check_opt_state, check_optimizer, check_state
+from deepuq_jax.training.state import TrainState, check_opt_state, check_state
 from deepuq_jax.types import ELBOTerms
 
 
@@ -59,7 +60,7 @@ def train_step(
     (1, True)
     """
     check_state(state)
-    check_optimizer(optimizer)
+    check_optimizer("optimizer", optimizer)
     score, own_optimizer = as_objective(objective), optax.with_extra_args_support(optimizer)
 
     def loss_of(params: Any) -> tuple[Array, ELBOTerms]:
