@@ -18,6 +18,7 @@ SOFTPLUS_THRESHOLD = 40.0
 # Below this, log(softplus(rho)) equals rho to rounding, in float64 too. Above it, 1 / softplus(rho)^2, which the second
 # derivative needs, does not overflow in float32.
 RHO_TAIL = -40.0
+SIGMA_TAIL = math.exp(RHO_TAIL)
 _LONG = (torch.float32, torch.float64)
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from ._gaussian import RHO_TAIL, at_least_float32, sigma_from_rho
+from ._gaussian import RHO_TAIL, SIGMA_TAIL, at_least_float32, sigma_from_rho
 
 # (mu, rho, prior_mu, prior_sigma)
 Term: TypeAlias = "tuple[Tensor, Tensor, float | Tensor, float | Tensor]"
-_SIGMA_TAIL = math.exp(RHO_TAIL)
 # Up to this number of elements, tensors are joined: calling each operation per tensor costs more than copying them.
 _SMALL = 2**13
 
@@ -53,7 +51,7 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: 
     sigma = sigma_from_rho(rho)
     beyond = sigma / prior_sigma - 1.0
     # In the tail log sigma equals rho to rounding, even if sigma underflows.
-    log_ratio = torch.log(sigma.clamp_min(_SIGMA_TAIL) / prior_sigma) - torch.relu(RHO_TAIL - rho)
+    log_ratio = torch.log(sigma.clamp_min(SIGMA_TAIL) / prior_sigma) - torch.relu(RHO_TAIL - rho)
     # Rounding may make the difference negative; a KL is never negative.
     spread = (beyond + 0.5 * beyond.square() - log_ratio).clamp_min(0.0)
     return spread + 0.5 * ((mu - prior_mu) / prior_sigma).square()
@@ -135,7 +133,7 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
 def _sum_and_slopes(mu: Tensor, rho: Tensor, prior_mu: float, prior_sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the summed KL and its slopes in mu and rho."""
     sigma = sigma_from_rho(rho)
-    body = sigma.clamp_min(_SIGMA_TAIL)
+    body = sigma.clamp_min(SIGMA_TAIL)
     beyond = sigma.div_(prior_sigma).sub_(1.0)
     kl = torch.addcmul(beyond, beyond, beyond, value=0.5)
     by_rho = beyond.mul_(beyond + 2.0).div_(body).mul_(rho.clamp_min(RHO_TAIL).sigmoid_())

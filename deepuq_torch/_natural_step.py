@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import NamedTuple
@@ -10,11 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._gaussian import RHO_TAIL, at_least_float32, sigma_from_rho
+from ._gaussian import RHO_TAIL, SIGMA_TAIL, at_least_float32, sigma_from_rho
 
 # Larger posteriors are split on a CPU, so that the temporary tensors of a step stay in its cache: a third of the time.
 _IN_CACHE = 2**15
-_SIGMA_TAIL = math.exp(RHO_TAIL)
 # exp of this is finite in float32. In the product that it bounds, exp(-rho) is then smaller than its inverse.
 _LARGEST_EXPONENT = 80.0
 
@@ -102,7 +100,7 @@ def precision_step(rho: Tensor, gradient: Tensor, rate: float | Tensor, limit: f
     """
     sigma = sigma_from_rho(rho)
     # In the tail sigma is exp(rho) to rounding. There the floors keep all ratios finite, even if sigma underflows.
-    body, odds = sigma.clamp_min(_SIGMA_TAIL), rho.clamp_min(RHO_TAIL).neg_().exp_()
+    body, odds = sigma.clamp_min(SIGMA_TAIL), rho.clamp_min(RHO_TAIL).neg_().exp_()
     slope = torch.addcmul(body, body, odds)  # dL/dlog(sigma) = slope * dL/drho
     a = _clip(slope.mul_(rate).mul_(gradient), limit)
     ratio = torch.addcmul(a, a, a, value=0.5).add_(1.0).rsqrt_()

@@ -125,7 +125,7 @@ class _Reader:
             return inputs
         if name == "random_fold_in" and inputs[1] in self._literals:
             parent, positions = inputs[0], [self._literals[inputs[1]]]
-        elif name == "unstack" and is_split:  # JAX 0.11 unpacks keys by it, older versions by slices.
+        elif name == "unstack" and is_split and len(equation.invars[0].aval.shape) == 1:  # unpacked keys in JAX 0.11
             parent, positions = self._split[inputs[0]], range(len(equation.outvars))
         elif name == "slice" and is_split and params["limit_indices"] == (params["start_indices"][0] + 1,):
             parent, positions = self._split[inputs[0]], [params["start_indices"][0]]
