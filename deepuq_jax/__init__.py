@@ -6,7 +6,8 @@ MLPs of this package are Bayesian models, and `bayesianize(net)` turns any other
 functions over them are pure.
 """
 
-from deepuq_jax import diagnostics, estimators, functional, layers, likelihoods, metrics, objectives, priors
+from deepuq_jax import diagnostics, estimators, functional, layers, likelihoods, metrics, objectives, priors, saving
+from deepuq_jax._version import __version__
 from deepuq_jax.bayesianize import BayesianModule, bayesianize, moped, relative
 from deepuq_jax.diagnostics import diagnose
 from deepuq_jax.estimators import (
@@ -68,6 +69,7 @@ from deepuq_jax.priors import (
 )
 from deepuq_jax.priors.base import Prior
 from deepuq_jax.pruning import prune, signal_to_noise_curve
+from deepuq_jax.saving import load, save
 from deepuq_jax.standardized import Standardized
 from deepuq_jax.training import schedules
 from deepuq_jax.training.epoch import train_epoch
@@ -77,8 +79,6 @@ from deepuq_jax.training.result import FitResult, NonFiniteError
 from deepuq_jax.training.state import TrainState
 from deepuq_jax.training.step import train_step
 from deepuq_jax.types import BayesianModel, ELBOTerms, UQResult
-
-__version__ = "0.2.0.dev0"
 
 __all__ = [
     "ELBO",
@@ -144,6 +144,7 @@ __all__ = [
     "kl_divergence",
     "layers",
     "likelihoods",
+    "load",
     "local_reparameterization",
     "log_predictive_density",
     "metrics",
@@ -156,6 +157,8 @@ __all__ = [
     "priors",
     "prune",
     "relative",
+    "save",
+    "saving",
     "schedules",
     "signal_to_noise_curve",
     "train_epoch",

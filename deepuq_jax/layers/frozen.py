@@ -30,15 +30,16 @@ class FixedNet(nnx.Module):
         # Training donates its buffers; the copy preserves the caller's network.
         self.state = self._kind(copied(values))
 
-    def _net(self) -> Any:
+    def net(self) -> Any:
+        """Return the module that is kept."""
         return nnx.merge(self.graphdef, unwrap(self.state))
 
     def __call__(self, x: Any) -> Any:
         """Return the network's outputs."""
-        return self._net()(x)
+        return self.net()(x)
 
     def _set_mode(self, **attributes: bool) -> None:
-        net = self._net()
+        net = self.net()
         net.set_attributes(raise_if_not_found=False, **attributes)
         self.graphdef = nnx.static(nnx.split(net)[0])
 

@@ -1,0 +1,110 @@
+"""Users' own classes and functions in files."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flax import nnx
+
+from deepuq_jax._checks import expected
+from deepuq_jax.saving._codec import CLASS, OWN, Codec, Describe, Node, check_mode, join
+from deepuq_jax.saving._dataclasses import DataclassCodec
+from deepuq_jax.saving._known import known_classes
+from deepuq_jax.saving._modes import mode_of
+
+REGISTRY = known_classes()
+_BUILT_IN = frozenset(REGISTRY.by_name) | frozenset(REGISTRY.functions) | {OWN}
+_MODE = "mode"
+
+
+class ModuleCodec(Codec):
+    """A user's Flax NNX module.
+
+    Args:
+        kind: the class.
+        name: its name in the file.
+        settings: the arguments of its constructor, which are also its attributes.
+    """
+
+    def __init__(self, kind: type[nnx.Module], name: str, settings: Sequence[str]):
+        self.kind = kind
+        self.name = name
+        self._settings = tuple(settings)
+        self._takes_rngs = "rngs" in inspect.signature(kind).parameters
+
+    def describe(self, value: Any, path: str, describe: Describe) -> dict[str, Any]:
+        """Describe the settings and the mode."""
+        found = {name: describe(getattr(value, name), join(path, name)) for name in self._settings}
+        return {_MODE: mode_of(value, path)} | found
+
+    def build(self, node: Node) -> Any:
+        """Call the constructor, and set the mode."""
+        options = {name: node.build(name) for name in self._settings}
+        model: Any = self.kind(**options, rngs=nnx.Rngs(0)) if self._takes_rngs else self.kind(**options)
+        model.set_attributes(raise_if_not_found=False, **(check_mode(node[_MODE]) or {}))
+        return model
+
+
+def register(
+    kind: Any = None, *, name: str | None = None, settings: Sequence[str] | None = None
+) -> Any:
+    """Register a class or a function of your own, so that files may hold it.
+
+    `load` then builds it without `like`. A file names the class; the code stays yours, and has to be registered in the
+    program that loads the file, too. Use it as a decorator or call it.
+
+    Args:
+        kind: a frozen dataclass, such as a prior, a likelihood or an estimator: its fields are kept, numbers as JSON
+            and arrays as arrays; a Flax NNX module: `settings` are kept; or a function, such as an activation.
+        name: the name in files. Default: the module and the name of the class or function.
+        settings: for a module, the arguments of its constructor to keep. The module has each as an attribute of the
+            same name. An argument `rngs` is passed unasked.
+    Returns:
+        `kind`, or a decorator if `kind` is None.
+    Raises:
+        TypeError: `kind` is none of these, or a module without `settings`.
+        ValueError: the name belongs to another class or function.
+
+    >>> import jax.numpy as jnp
+    >>> @register(name="my.softsign")
+    ... def softsign(x):
+    ...     return x / (1 + jnp.abs(x))
+    """
+    if kind is None:
+        return lambda one: register(one, name=name, settings=settings)
+    if not callable(kind) or not hasattr(kind, "__qualname__"):
+        raise TypeError(expected("kind", "to be a class or a named function", kind))
+    name = f"{kind.__module__}.{kind.__qualname__}" if name is None else name
+    _check_name(name, kind)
+    if not isinstance(kind, type):
+        _no_settings(settings, "a function")
+        REGISTRY.functions[name] = kind
+    elif issubclass(kind, nnx.Module):
+        if settings is None or isinstance(settings, str):
+            raise TypeError(expected("settings", "to list the arguments of the constructor", settings))
+        REGISTRY.add(ModuleCodec(kind, name, settings), kind)
+    elif dataclasses.is_dataclass(kind):
+        _no_settings(settings, "a dataclass")
+        REGISTRY.add(DataclassCodec(kind, name), kind)
+    else:
+        raise TypeError(expected("kind", "to be a Flax NNX module, a dataclass or a function", kind.__name__))
+    return kind
+
+
+def _no_settings(settings: Any, what: str) -> None:
+    if settings is not None:
+        raise TypeError(expected("settings", f"to be None for {what}", settings))
+
+
+def _check_name(name: str, kind: Callable[..., Any]) -> None:
+    if name in _BUILT_IN or name == CLASS:
+        raise ValueError(expected("name", "to differ from the names of the library", f"{name!r}"))
+    known = REGISTRY.functions.get(name)
+    if name in REGISTRY.by_name:
+        known = REGISTRY.by_name[name].kind  # type: ignore[attr-defined]
+    is_redefined = known is None or (known.__module__, known.__qualname__) == (kind.__module__, kind.__qualname__)
+    if not is_redefined:
+        raise ValueError(expected("name", "that no other class or function has", f"{name!r}"))

@@ -1,0 +1,81 @@
+"""Load a model from a file."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from deepuq_jax._checks import expected
+from deepuq_jax.model.own import check_model
+from deepuq_jax.saving import _container
+from deepuq_jax.saving._codec import Builder
+from deepuq_jax.saving._description import FORMAT, array_differences, checked, differences, in_mode_of, skeleton
+from deepuq_jax.saving._model_arrays import Spec, filled, is_key
+from deepuq_jax.saving._registration import REGISTRY
+from deepuq_jax.saving._strict_json import loads
+
+
+def load(path: str | os.PathLike[str], *, like: Any = None) -> Any:
+    """Load a model that `save` has written, in this package or in `deepuq_torch`.
+
+    Outputs, KL and draws are those of the saved model, to the bit for a file of this package on the same device, and
+    programs that were compiled for it run without compiling anew.
+
+    Args:
+        path: of the file.
+        like: None, or a model built as the saved one was, for classes of your own and networks from `bayesianize`. The
+            architecture comes from it, and arrays and mode from the file. It is not changed.
+    Returns:
+        The model.
+    Raises:
+        ValueError: the file is damaged, not of `save`, of a newer format, or names classes that are not known; or it
+            differs from `like`: the message lists all differences.
+        TypeError: `like` is not a model.
+        OSError: the file cannot be opened.
+    """
+    if like is not None:
+        check_model(like)
+    contents = _container.read(path)
+    try:
+        return _model_of(contents, like)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"Expected {os.fspath(path)} to hold a model that can be loaded. {error}") from error
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the metadata that was passed to `save`.
+
+    Raises:
+        ValueError, OSError: as in `load`.
+    """
+    contents = _container.read(path)
+    try:
+        return _description_of(contents)["metadata"]
+    except ValueError as error:
+        raise ValueError(f"Expected {os.fspath(path)} to hold a model. {error}") from error
+
+
+def _description_of(contents: _container.Contents) -> dict[str, Any]:
+    if contents.metadata.get("format") != FORMAT or "model" not in contents.metadata:
+        found = contents.metadata.get("format", "none")
+        raise ValueError(expected("format", f"to be {FORMAT!r}, with a description of the model", f"{found!r:.100}"))
+    return checked(loads("the description", contents.metadata["model"]))
+
+
+def _model_of(contents: _container.Contents, like: Any) -> Any:
+    description = _description_of(contents)
+    node, keys = description["model"], description["keys"]
+    if like is None:
+        model = skeleton(Builder(REGISTRY, contents.arrays), node)
+    else:
+        model = in_mode_of(REGISTRY, like, description)
+    leaves = REGISTRY.leaves(model)
+    lines = differences(node, REGISTRY.describe(model, ""))
+    lines += array_differences(leaves, {name: Spec(one.dtype, one.shape) for name, one in contents.arrays.items()})
+    names = sorted(leaf.name for leaf in leaves if is_key(leaf.value))
+    if names != sorted(keys):
+        lines.append(f"the PRNG keys are {', '.join(sorted(keys))} in the file and {', '.join(names)} in the model")
+    if lines:
+        what = "to match the model" if like is None else "to match like"
+        raise ValueError(expected("the file", what, f"these differences: {'; '.join(lines)}"))
+    return filled(model, leaves, contents.arrays, keys)
