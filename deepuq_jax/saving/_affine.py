@@ -32,7 +32,9 @@ class AffineCodec(Codec):
         kernel: the layout of the kernel.
     """
 
-    def __init__(self, kind: type[AffineLayer], settings: tuple[str, ...], has_bias: bool = True, kernel: Layout = KERNEL):
+    def __init__(
+        self, kind: type[AffineLayer], settings: tuple[str, ...], has_bias: bool = True, kernel: Layout = KERNEL
+    ):
         self.kind = kind
         self.name = kind.__name__
         self._settings = settings
@@ -66,9 +68,9 @@ class AffineCodec(Codec):
             rngs=nnx.Rngs(0),
         )
         if node["prune_mask"] is True:
-            masks = {"kernel": jnp.zeros(layer.kernel_posterior.mu.shape, bool)}
+            masks = {"kernel_posterior": jnp.zeros(layer.kernel_posterior.mu.shape, bool)}
             if layer.bias_posterior is not None:
-                masks["bias"] = jnp.zeros(layer.bias_posterior.mu.shape, bool)
+                masks["bias_posterior"] = jnp.zeros(layer.bias_posterior.mu.shape, bool)
             layer.prune_mask = nnx.data(VariableTree(masks, PruneMask))
         return layer
 
@@ -78,7 +80,8 @@ class AffineCodec(Codec):
         of_tensors = _tensors(prior) if isinstance(prior, PriorTree) else []
         return [
             Place("kernel_posterior", "weight_posterior", self._kernel),
-            Place("prune_mask.kernel", "prune_mask.weight", self._kernel),
+            Place("prune_mask.kernel_posterior", "prune_mask.weight", self._kernel),
+            Place("prune_mask.bias_posterior", "prune_mask.bias"),
             *(Place(f"prior.priors.{i}", f"prior.{_IN_FILE[name]}", AS_IS) for i, name in enumerate(of_tensors)),
         ]
 

@@ -15,7 +15,7 @@ from flax import nnx
 from deepuq_jax._checks import expected
 from deepuq_jax._paths import dotted
 from deepuq_jax.saving._layout import AS_IS, Layout
-from deepuq_jax.saving._modes import Mode, mode_of
+from deepuq_jax.saving._modes import ATTRIBUTES, Mode, mode_of
 
 CLASS = "class"
 ARRAY = "array"
@@ -159,7 +159,6 @@ class Registry:
             return {ARRAY: path}
         return _own(value, path)
 
-
     def places(self, value: Any) -> list[Place]:
         """List where the arrays of an object and of its parts stand, the parts first."""
         codec = self.find(value)
@@ -167,7 +166,9 @@ class Registry:
             return []
         found = codec.places(value, self)
         for part in codec.parts(value):
-            inner = [Place(join(part.attribute, a), join(part.name, b), layout) for a, b, layout in self.places(part.value)]
+            inner = [
+                Place(join(part.attribute, a), join(part.name, b), layout) for a, b, layout in self.places(part.value)
+            ]
             found += [*inner, Place(part.attribute, part.name)]
         return found
 
@@ -299,7 +300,7 @@ def dtype_named(name: Any) -> Any:
 
 def check_mode(mode: Any) -> Mode:
     """Require the mode of an own part, as `mode_of` returns it."""
-    is_mode = mode is None or (isinstance(mode, dict) and set(mode) <= {"deterministic", "use_running_average"})
+    is_mode = mode is None or (isinstance(mode, dict) and set(mode) == set(ATTRIBUTES))
     if not is_mode or not all(isinstance(value, bool) for value in (mode or {}).values()):
         raise ValueError(expected("mode", "to be null or an object of booleans", f"{mode!r:.100}"))
     return mode

@@ -148,7 +148,11 @@ def _array(name: str, entry: Any, data: memoryview) -> np.ndarray:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise fault
     name_of_dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(name_of_dtype, str) or name_of_dtype not in DTYPES or not (_are_sizes(shape) and _are_sizes(offsets)):
+    if (
+        not isinstance(name_of_dtype, str)
+        or name_of_dtype not in DTYPES
+        or not (_are_sizes(shape) and _are_sizes(offsets))
+    ):
         raise fault
     dtype = DTYPES[name_of_dtype]
     count = 1

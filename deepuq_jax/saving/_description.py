@@ -9,14 +9,13 @@ import jax
 from flax import nnx
 
 from deepuq_jax._checks import expected
-from deepuq_jax.saving._codec import CLASS, OWN, Builder, Leaf, Registry
+from deepuq_jax.saving._codec import CLASS, OWN, Builder, Leaf, Registry, check_mode
 from deepuq_jax.saving._model_arrays import Spec, is_key, spec_of
-from deepuq_jax.saving._modes import common_mode, with_mode
+from deepuq_jax.saving._modes import ATTRIBUTES, EVALUATION, TRAINING, common_mode, with_mode
 
 FORMAT = "deepuq"
 VERSION = 1
 _FIELDS = {"format_version", "writer", "mode", "model", "keys", "metadata"}
-_OF_MODE = ("deterministic", "use_running_average")
 
 
 def describe(registry: Registry, model: Any, leaves: list[Leaf], version: str, metadata: Any) -> dict[str, Any]:
@@ -106,11 +105,10 @@ def array_differences(leaves: list[Leaf], found: dict[str, Spec]) -> list[str]:
 
 def in_mode_of(registry: Registry, model: Any, description: dict[str, Any]) -> Any:
     """Copy a model in the mode of a file."""
-    is_evaluated = description["mode"] == "eval"
-    whole = None if description["mode"] is None else dict.fromkeys(_OF_MODE, is_evaluated)
+    whole = {"train": TRAINING, "eval": EVALUATION}.get(description["mode"])
     node = description["model"]
     if not isinstance(model, nnx.Module) and node.get(CLASS) == OWN:
-        return with_mode(model, node.get("mode") or whole)
+        return with_mode(model, check_mode(node.get("mode")) or whole)
     copy = with_mode(model, whole)
     _set_modes(registry, copy, node)
     return copy
@@ -119,8 +117,8 @@ def in_mode_of(registry: Registry, model: Any, description: dict[str, Any]) -> A
 def _set_modes(registry: Registry, value: Any, node: Any) -> None:
     if not isinstance(value, nnx.Module) or not isinstance(node, dict):
         return
-    settings = node.get("mode") or node
-    mode = {name: settings[name] for name in _OF_MODE if isinstance(settings, dict) and isinstance(settings.get(name), bool)}
+    settings = check_mode(node["mode"]) or {} if "mode" in node else node
+    mode = {name: settings[name] for name in ATTRIBUTES if isinstance(settings.get(name), bool)}
     value.set_attributes(raise_if_not_found=False, **mode)
     codec = registry.find(value)
     for part in codec.parts(value) if codec is not None else []:

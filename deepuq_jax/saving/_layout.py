@@ -49,5 +49,3 @@ def shape_in_file(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...]:
     """
     # A single entry, repeated: an array of any shape that takes no memory.
     return layout.to_file(np.broadcast_to(np.zeros(()), shape)).shape
-
-

@@ -10,9 +10,12 @@ from flax import nnx
 from deepuq_jax._checks import expected
 from deepuq_jax.model.state import with_streams
 
-# The attributes by which Flax modules keep their mode, and their values: True in evaluation.
+# The attributes by which Flax modules keep their mode.
+ATTRIBUTES = ("deterministic", "use_running_average")
 Mode: TypeAlias = dict[str, bool] | None
-_ATTRIBUTES = ("deterministic", "use_running_average")
+TRAINING = dict.fromkeys(ATTRIBUTES, False)
+EVALUATION = dict.fromkeys(ATTRIBUTES, True)
+_MIXED = ({"deterministic": False, "use_running_average": True}, {"deterministic": True, "use_running_average": False})
 
 
 def with_mode(model: Any, mode: Mode) -> Any:
@@ -28,16 +31,20 @@ def with_mode(model: Any, mode: Mode) -> Any:
     return jax.tree.map(change, model, is_leaf=lambda node: isinstance(node, nnx.Module))
 
 
-def modes_of(model: Any) -> dict[str, set[bool]]:
-    """Find which values of each mode attribute leave the model as it is.
+def _is_in_mode(model: Any, mode: Mode) -> bool:
+    """Whether setting a mode leaves the model as it is.
 
-    Setting the attribute and comparing works for networks of every library, whose modes are kept in many places.
+    Setting and comparing works for networks of every library, which keep their modes in many places.
     """
-    structure = jax.tree.structure(model)
-    return {
-        name: {value for value in (True, False) if jax.tree.structure(with_mode(model, {name: value})) == structure}
-        for name in _ATTRIBUTES
-    }
+    return jax.tree.structure(with_mode(model, mode)) == jax.tree.structure(model)
+
+
+def common_mode(model: Any) -> str | None:
+    """Return "train" or "eval" if all parts that have a mode agree, else None."""
+    is_trained, is_evaluated = _is_in_mode(model, TRAINING), _is_in_mode(model, EVALUATION)
+    if is_trained == is_evaluated:
+        return None
+    return "train" if is_trained else "eval"
 
 
 def mode_of(model: Any, path: str) -> Mode:
@@ -46,17 +53,13 @@ def mode_of(model: Any, path: str) -> Mode:
     Raises:
         ValueError: some of its parts are in training mode, and some in evaluation mode.
     """
-    found = modes_of(model)
-    if not all(found.values()):
-        what = "to be in one mode (call its train() or eval() before you save it)"
-        raise ValueError(expected(path or "model", what, "parts in either mode"))
-    return {name: values.pop() for name, values in found.items() if len(values) == 1} or None
-
-
-def common_mode(model: Any) -> str | None:
-    """Return "train" or "eval" if all parts that have a mode agree, else None."""
-    found = modes_of(model)
-    names = [name for name, values in found.items() if len(values) < 2]
-    if names and all(found[name] == {True} for name in names):
-        return "eval"
-    return "train" if names and all(found[name] == {False} for name in names) else None
+    is_trained, is_evaluated = _is_in_mode(model, TRAINING), _is_in_mode(model, EVALUATION)
+    if is_trained and is_evaluated:
+        return None
+    if is_trained or is_evaluated:
+        return TRAINING if is_trained else EVALUATION
+    for mode in _MIXED:
+        if _is_in_mode(model, mode):
+            return mode
+    what = "to be in one mode (call its train() or eval() before you save it)"
+    raise ValueError(expected(path or "model", what, "parts in either mode"))

@@ -33,7 +33,7 @@ class ModuleCodec(Codec):
         self.kind = kind
         self.name = name
         self._settings = tuple(settings)
-        self._takes_rngs = "rngs" in inspect.signature(kind).parameters
+        self._takes_rngs = "rngs" in inspect.signature(kind.__init__).parameters
 
     def describe(self, value: Any, path: str, describe: Describe) -> dict[str, Any]:
         """Describe the settings and the mode."""
@@ -48,9 +48,7 @@ class ModuleCodec(Codec):
         return model
 
 
-def register(
-    kind: Any = None, *, name: str | None = None, settings: Sequence[str] | None = None
-) -> Any:
+def register(kind: Any = None, *, name: str | None = None, settings: Sequence[str] | None = None) -> Any:
     """Register a class or a function of your own, so that files may hold it.
 
     `load` then builds it without `like`. A file names the class; the code stays yours, and has to be registered in the

@@ -56,7 +56,9 @@ def loads(name: str, text: str | bytes) -> Any:
 
 def _is_same(read: Any, written: Any) -> bool:
     if isinstance(written, dict):
-        return isinstance(read, dict) and list(read) == list(written) and all(_is_same(read[k], written[k]) for k in read)
+        return (
+            isinstance(read, dict) and list(read) == list(written) and all(_is_same(read[k], written[k]) for k in read)
+        )
     if isinstance(written, list):
         return isinstance(read, list) and all(map(_is_same, read, written))
     return read == written and isinstance(written, (str, int, float, type(None)))

@@ -65,7 +65,7 @@ def test_uqresult_has_the_documented_fields():
 
 def test_the_version_is_that_of_the_distribution():
     """Finding 4: `deepuq_torch.__version__` did not exist. Both packages ship in one distribution."""
-    sibling = Path(deepuq_torch.__file__).parents[1] / "deepuq_jax" / "__init__.py"
+    sibling = Path(deepuq_torch.__file__).parents[1] / "deepuq_jax" / "_version.py"
     found = re.search(r'^__version__ = "(.+)"$', sibling.read_text(), re.MULTILINE)
     assert found is not None
     assert found.group(1) == deepuq_torch.__version__
