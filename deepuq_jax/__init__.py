@@ -7,7 +7,7 @@ functions over them are pure.
 """
 
 from deepuq_jax import diagnostics, estimators, functional, layers, likelihoods, metrics, objectives, priors, saving
-from deepuq_jax._version import __version__
+from deepuq_jax._version import __version__ as __version__
 from deepuq_jax.bayesianize import BayesianModule, bayesianize, moped, relative
 from deepuq_jax.diagnostics import diagnose
 from deepuq_jax.estimators import (

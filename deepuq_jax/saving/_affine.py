@@ -13,8 +13,10 @@ from deepuq_jax.layers.affine import AffineLayer
 from deepuq_jax.model.variables import PruneMask, VariableTree, unwrap
 from deepuq_jax.priors.base import Prior, as_prior
 from deepuq_jax.priors.tree import PriorTree
-from deepuq_jax.saving._codec import CLASS, Codec, Describe, Node, Place, Registry, dtype_name, join
+from deepuq_jax.saving._builder import Node
+from deepuq_jax.saving._codec import CLASS, Codec, Describe, Place, join
 from deepuq_jax.saving._layout import AS_IS, KERNEL, Layout
+from deepuq_jax.saving._registry import Registry, dtype_name
 
 _ESTIMATORS = {name: getattr(estimators, name) for name in estimators.__all__}
 _PER_TENSOR = "PriorPerTensor"

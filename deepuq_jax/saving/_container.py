@@ -64,7 +64,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metada
         if array.dtype not in _NAMES:
             raise TypeError(expected(f"the dtype of {name}", f"to be one of {', '.join(map(str, _NAMES))}", array))
     ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
-    data = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for _, array in ordered]
+    data: list[Any] = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for _, array in ordered]
     digest = hashlib.sha256(_header(ordered, metadata, _NO_DIGEST))
     for chunk in data:
         digest.update(chunk)
@@ -162,7 +162,7 @@ def _array(name: str, entry: Any, data: memoryview) -> np.ndarray:
     if len(shape) > 64 or not is_inside or offsets[1] - offsets[0] != count * dtype.itemsize:
         raise fault
     found = np.frombuffer(data[offsets[0] : offsets[1]], np.uint8)
-    if dtype == bool and found.size and found.max() > 1:
+    if dtype.kind == "b" and found.size and found.max() > 1:
         raise ValueError(expected(f"the entries of {name!r}", "to be 0 or 1, as booleans are", "others"))
     try:
         return found.view(dtype).reshape(shape)

@@ -7,7 +7,8 @@ from typing import Any
 
 from deepuq_jax.priors.base import OwnPrior, Prior, as_prior
 from deepuq_jax.priors.learned import LearnedPrior
-from deepuq_jax.saving._codec import Codec, Describe, Node, join
+from deepuq_jax.saving._builder import Node
+from deepuq_jax.saving._codec import Codec, Describe, join
 
 
 class DataclassCodec(Codec):

@@ -9,9 +9,11 @@ import jax
 from flax import nnx
 
 from deepuq_jax._checks import expected
-from deepuq_jax.saving._codec import CLASS, OWN, Builder, Leaf, Registry, check_mode
+from deepuq_jax.saving._builder import Builder
+from deepuq_jax.saving._codec import CLASS, OWN, Leaf
 from deepuq_jax.saving._model_arrays import Spec, is_key, spec_of
-from deepuq_jax.saving._modes import ATTRIBUTES, EVALUATION, TRAINING, common_mode, with_mode
+from deepuq_jax.saving._modes import ATTRIBUTES, EVALUATION, TRAINING, check_mode, common_mode, with_mode
+from deepuq_jax.saving._registry import Registry
 
 FORMAT = "deepuq"
 VERSION = 1
@@ -76,7 +78,7 @@ def differences(file: Any, model: Any, path: str = "") -> list[str]:
     """
     if isinstance(file, dict) and file.get(CLASS) == OWN:
         return []
-    if isinstance(file, dict) and isinstance(model, dict):
+    if isinstance(file, dict) and isinstance(model, dict) and file.get(CLASS) == model.get(CLASS):
         names = sorted(set(file) | set(model))
         pairs = [(f"{path}.{name}".strip("."), file.get(name, "nothing"), model.get(name, "nothing")) for name in names]
         return [line for at, one, other in pairs for line in differences(one, other, at)]
@@ -85,7 +87,7 @@ def differences(file: Any, model: Any, path: str = "") -> list[str]:
         return [line for i, (one, other) in enumerate(pairs) for line in differences(one, other, f"{path}.{i}")]
     if file == model and isinstance(file, bool) == isinstance(model, bool):
         return []
-    return [f"{path} is {_shown(file)} in the file and {_shown(model)} in the model"]
+    return [f"{path or 'the class'} is {_shown(file)} in the file and {_shown(model)} in the model"]
 
 
 def _shown(value: Any) -> str:
@@ -127,7 +129,8 @@ def _set_modes(registry: Registry, value: Any, node: Any) -> None:
 
 def _inside(node: Any, setting: tuple[str | int, ...]) -> Any:
     for step in setting:
-        is_there = isinstance(node, dict) and step in node
-        is_there |= isinstance(node, list) and isinstance(step, int) and step < len(node)
-        node = node[step] if is_there else None
+        if isinstance(step, str):
+            node = node.get(step) if isinstance(node, dict) else None
+        else:
+            node = node[step] if isinstance(node, list) and step < len(node) else None
     return node

@@ -6,7 +6,9 @@ from typing import Any
 
 from flax import nnx
 
-from deepuq_jax.saving._codec import Codec, Describe, Node, Part, Place, Registry, dtype_name, join
+from deepuq_jax.saving._builder import Node
+from deepuq_jax.saving._codec import Codec, Describe, Part, Place, join
+from deepuq_jax.saving._registry import Registry, dtype_name
 
 _DTYPES = ("dtype", "param_dtype")
 

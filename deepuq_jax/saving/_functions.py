@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from deepuq_jax._checks import expected
 from deepuq_jax.layers.activations import ACTIVATIONS, Activation
-from deepuq_jax.saving._codec import CLASS, FUNCTION, Codec, Describe, Node
+from deepuq_jax.saving._builder import Node
+from deepuq_jax.saving._codec import CLASS, FUNCTION, Codec, Describe
 
 FUNCTIONS: dict[str, Callable[..., Any]] = ACTIVATIONS | {
     "celu": jax.nn.celu,

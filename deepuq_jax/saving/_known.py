@@ -13,13 +13,14 @@ from deepuq_jax.likelihoods.rescaled import Rescaled
 from deepuq_jax.priors.base import OwnPrior, Prior
 from deepuq_jax.priors.learned import LearnedPrior
 from deepuq_jax.saving._affine import AffineCodec
-from deepuq_jax.saving._codec import FUNCTION, Place, Registry
+from deepuq_jax.saving._codec import FUNCTION, Place
 from deepuq_jax.saving._dataclasses import DataclassCodec, LearnedPriorCodec, OwnPriorCodec
 from deepuq_jax.saving._flax import DropoutCodec, EmbedCodec, FlaxCodec, StackCodec
 from deepuq_jax.saving._functions import FUNCTIONS, ActivationCodec, FunctionCodec
 from deepuq_jax.saving._last_layer import LastLayerCodec, StandardizedCodec
 from deepuq_jax.saving._layout import AS_IS, KERNEL
 from deepuq_jax.saving._networks import LearnedNoiseCodec, MLPCodec, SequentialCodec
+from deepuq_jax.saving._registry import Registry
 from deepuq_jax.standardized import Standardized
 
 # The name of each Flax layer in the file, the arguments that are kept, and where its arrays stand.

@@ -14,7 +14,9 @@ from deepuq_jax.layers.last_layer import LastLayerVariationalInference
 from deepuq_jax.layers.linear import BayesianLinear
 from deepuq_jax.likelihoods import HeteroscedasticGaussian
 from deepuq_jax.likelihoods.base import Likelihood
-from deepuq_jax.saving._codec import Codec, Describe, Node, Part, Place, Registry, dtype_name, join
+from deepuq_jax.saving._builder import Node
+from deepuq_jax.saving._codec import Codec, Describe, Part, Place, join
+from deepuq_jax.saving._registry import Registry, dtype_name
 from deepuq_jax.standardized import Scaling, Standardized
 
 

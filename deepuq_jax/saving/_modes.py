@@ -11,11 +11,14 @@ from deepuq_jax._checks import expected
 from deepuq_jax.model.state import with_streams
 
 # The attributes by which Flax modules keep their mode.
-ATTRIBUTES = ("deterministic", "use_running_average")
+ATTRIBUTES: tuple[str, ...] = ("deterministic", "use_running_average")
 Mode: TypeAlias = dict[str, bool] | None
-TRAINING = dict.fromkeys(ATTRIBUTES, False)
-EVALUATION = dict.fromkeys(ATTRIBUTES, True)
-_MIXED = ({"deterministic": False, "use_running_average": True}, {"deterministic": True, "use_running_average": False})
+TRAINING: Mode = dict.fromkeys(ATTRIBUTES, False)
+EVALUATION: Mode = dict.fromkeys(ATTRIBUTES, True)
+_MIXED: tuple[Mode, ...] = (
+    {"deterministic": False, "use_running_average": True},
+    {"deterministic": True, "use_running_average": False},
+)
 
 
 def with_mode(model: Any, mode: Mode) -> Any:
@@ -63,3 +66,11 @@ def mode_of(model: Any, path: str) -> Mode:
             return mode
     what = "to be in one mode (call its train() or eval() before you save it)"
     raise ValueError(expected(path or "model", what, "parts in either mode"))
+
+
+def check_mode(mode: Any) -> Mode:
+    """Require the mode of an own part, as `mode_of` returns it."""
+    is_mode = mode is None or (isinstance(mode, dict) and set(mode) == set(ATTRIBUTES))
+    if not is_mode or not all(isinstance(value, bool) for value in (mode or {}).values()):
+        raise ValueError(expected("mode", "to be null or an object of booleans", f"{mode!r:.100}"))
+    return mode

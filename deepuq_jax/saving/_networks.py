@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from flax import nnx
@@ -12,8 +13,10 @@ from deepuq_jax.layers.homoscedastic import HomoscedasticBayesByBackpropRegresso
 from deepuq_jax.layers.linear import BayesianLinear
 from deepuq_jax.layers.mlp import BayesByBackpropMLP
 from deepuq_jax.layers.sequential import Sequential
-from deepuq_jax.saving._codec import Codec, Describe, Node, Part, Place, Registry, dtype_name, join
+from deepuq_jax.saving._builder import Node
+from deepuq_jax.saving._codec import Codec, Describe, Part, Place, join
 from deepuq_jax.saving._functions import activation, short_activation
+from deepuq_jax.saving._registry import Registry, dtype_name
 
 
 class SequentialCodec(Codec):
@@ -76,7 +79,8 @@ class MLPCodec(Codec):
     def describe(self, value: Any, path: str, describe: Describe) -> dict[str, Any]:
         """Describe sizes, activation, likelihood and layers."""
         layers, between = _layers_of(value), _activation_of(value)
-        outputs = layers[-1].out_features if self._size_is_that_of_the_last_layer() else value.output_dim
+        # Where the outputs are the targets alone, the model does not keep their number.
+        outputs = layers[-1].out_features if self._sets_likelihood else value.output_dim
         return {
             "input_dim": layers[0].in_features,
             "hidden_dims": [layer.out_features for layer in layers[:-1]],
@@ -86,25 +90,10 @@ class MLPCodec(Codec):
             "layers": [describe(part.value, join(path, part.name)) for part in self.parts(value)],
         }
 
-    def _size_is_that_of_the_last_layer(self) -> bool:
-        return self._sets_likelihood
-
     def build(self, node: Node) -> Any:
         """Build the network, then its layers in their places."""
-        options = {"likelihood": node.build("likelihood")} if self._sets_likelihood else {}
-        given = node["activation"]
-        between = activation(given) if isinstance(given, str) else node.builder.value(given)
         layers = node.list_of("layers")
-        dtypes = {"param_dtype": layers[-1].kernel_posterior.mu.dtype} if layers else {}
-        model = self.kind(
-            input_dim=node["input_dim"],
-            hidden_dims=node["hidden_dims"],
-            output_dim=node["output_dim"],
-            activation=Activation("relu") if between is None else between,
-            rngs=nnx.Rngs(0),
-            **options,
-            **dtypes,
-        )
+        model = self._build_network(node, layers)
         own = [i for i, member in enumerate(model.layers) if isinstance(member, BayesianLinear)]
         if len(own) != len(layers):
             raise ValueError(expected("layers", f"to hold {len(own)} layers", f"{len(layers)}"))
@@ -113,6 +102,23 @@ class MLPCodec(Codec):
                 raise ValueError(expected("layers", "to hold nodes of BayesianLinear", type(layer).__name__))
             model.layers[i] = layer
         return model
+
+    def _build_network(self, node: Node, layers: list[Any]) -> Any:
+        given = node["activation"]
+        between = activation(given) if isinstance(given, str) else node.builder.value(given)
+        build: Any = functools.partial(
+            self.kind,
+            input_dim=node["input_dim"],
+            hidden_dims=node["hidden_dims"],
+            output_dim=node["output_dim"],
+            activation=Activation("relu") if between is None else between,
+            rngs=nnx.Rngs(0),
+        )
+        likelihood = node.build("likelihood")
+        if self._sets_likelihood:
+            return build(likelihood=likelihood)
+        # The learned noise has the dtype of the layers.
+        return build(param_dtype=layers[-1].kernel_posterior.mu.dtype)
 
     def places(self, value: Any, registry: Registry) -> list[Place]:
         """Name the learned noise, which is a member of its own in the model."""

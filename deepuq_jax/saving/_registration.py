@@ -10,10 +10,11 @@ from typing import Any
 from flax import nnx
 
 from deepuq_jax._checks import expected
-from deepuq_jax.saving._codec import CLASS, OWN, Codec, Describe, Node, check_mode, join
+from deepuq_jax.saving._builder import Node
+from deepuq_jax.saving._codec import CLASS, OWN, Codec, Describe, join
 from deepuq_jax.saving._dataclasses import DataclassCodec
 from deepuq_jax.saving._known import known_classes
-from deepuq_jax.saving._modes import mode_of
+from deepuq_jax.saving._modes import check_mode, mode_of
 
 REGISTRY = known_classes()
 _BUILT_IN = frozenset(REGISTRY.by_name) | frozenset(REGISTRY.functions) | {OWN}
@@ -30,7 +31,7 @@ class ModuleCodec(Codec):
     """
 
     def __init__(self, kind: type[nnx.Module], name: str, settings: Sequence[str]):
-        self.kind = kind
+        self.kind: Any = kind
         self.name = name
         self._settings = tuple(settings)
         self._takes_rngs = "rngs" in inspect.signature(kind.__init__).parameters

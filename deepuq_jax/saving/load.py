@@ -8,7 +8,7 @@ from typing import Any
 from deepuq_jax._checks import expected
 from deepuq_jax.model.own import check_model
 from deepuq_jax.saving import _container
-from deepuq_jax.saving._codec import Builder
+from deepuq_jax.saving._builder import Builder
 from deepuq_jax.saving._description import FORMAT, array_differences, checked, differences, in_mode_of, skeleton
 from deepuq_jax.saving._model_arrays import Spec, filled, is_key
 from deepuq_jax.saving._registration import REGISTRY

@@ -14,9 +14,9 @@ from deepuq_jax._checks import expected
 from deepuq_jax._version import __version__
 from deepuq_jax.model.own import check_model
 from deepuq_jax.saving import _container
-from deepuq_jax.saving._codec import Builder, Leaf, NeedsLikeError
+from deepuq_jax.saving._builder import Builder, NeedsLikeError
 from deepuq_jax.saving._description import FORMAT, array_differences, describe, differences, skeleton
-from deepuq_jax.saving._model_arrays import array_of, spec_of
+from deepuq_jax.saving._model_arrays import Spec, array_of, spec_of
 from deepuq_jax.saving._registration import REGISTRY
 from deepuq_jax.saving._strict_json import dumps
 
@@ -55,16 +55,15 @@ def save(path: str | os.PathLike[str], model: Any, *, metadata: Mapping[str, Any
         raise TypeError(expected("metadata", "to be a dict", type(own).__name__))
     dumps("metadata", own)
     leaves = REGISTRY.leaves(model)
-    specs = [spec_of(leaf) for leaf in leaves]
+    found = {leaf.name: spec_of(leaf) for leaf in leaves}
     description = describe(REGISTRY, model, leaves, __version__, own)
     text = dumps("the settings of the model", description)
     arrays = {leaf.name: array_of(leaf) for leaf in leaves}
-    del specs
-    _check_loads(model, leaves, description["model"], arrays)
+    _check_loads(model, description["model"], arrays, found)
     _container.write(path, arrays, {"format": FORMAT, "model": text})
 
 
-def _check_loads(model: Any, leaves: list[Leaf], node: Any, arrays: dict[str, np.ndarray]) -> None:
+def _check_loads(model: Any, node: Any, arrays: dict[str, np.ndarray], found: dict[str, Spec]) -> None:
     """Build the model from its description, and compare.
 
     A model whose parts have been changed by hand would come back as another one.
@@ -74,7 +73,7 @@ def _check_loads(model: Any, leaves: list[Leaf], node: Any, arrays: dict[str, np
     except NeedsLikeError:
         return
     lines = differences(node, REGISTRY.describe(fresh, ""))
-    lines += array_differences(REGISTRY.leaves(fresh), {leaf.name: spec_of(leaf) for leaf in leaves})
+    lines += array_differences(REGISTRY.leaves(fresh), found)
     if not lines and jax.tree.structure(fresh) != jax.tree.structure(model):
         lines = _static_differences(fresh, model)
     if lines:
@@ -84,7 +83,7 @@ def _check_loads(model: Any, leaves: list[Leaf], node: Any, arrays: dict[str, np
 
 def _static_differences(fresh: Any, model: Any) -> list[str]:
     """List the attributes of modules that are neither arrays nor described."""
-    built = {path: module for path, module in nnx.iter_modules(fresh)}
+    built = dict(nnx.iter_modules(fresh))
     lines = []
     for path, module in nnx.iter_modules(model):
         plain = {} if path not in built else _plain_attributes(built[path])
