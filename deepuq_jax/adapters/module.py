@@ -10,6 +10,7 @@ from jax import Array
 
 from deepuq_jax.adapters.protocol import Net, Parts
 from deepuq_jax.model.base import FixedModel
+from deepuq_jax.model.modes import ModeSwitch
 from deepuq_jax.model.state import own_variables, stream_key, with_stream_key
 from deepuq_jax.model.variables import FixedWeight, VariableTree, copied, unwrap
 
@@ -22,7 +23,7 @@ class StreamKey(nnx.Variable[Any]):
     """The key for the dropout of a fixed draw."""
 
 
-class NetModule(nnx.Module):
+class NetModule(ModeSwitch):
     """A module that holds a network and its state.
 
     It passes train/eval modes on to the network, unless `mode_is_fixed`. A subclass holds the weights.
@@ -61,27 +62,6 @@ class NetModule(nnx.Module):
         if self.mode_is_fixed:
             return
         self.net = nnx.static(self.net.in_mode(name, value, self._means(), self._state()))
-
-    # `train()`, `eval()` and `set_attributes`, of this module or of a module around it, look for these two by name.
-
-    @property
-    def deterministic(self) -> None:
-        """Write-only: switches dropout off (True) or on (False)."""
-
-    @deterministic.setter
-    def deterministic(self, value: bool) -> None:
-        self._set_mode("deterministic", value)
-
-    @property
-    def use_running_average(self) -> None:
-        """Write-only: whether BatchNorm uses its running statistics.
-
-        True selects the running statistics, False the statistics of the batch.
-        """
-
-    @use_running_average.setter
-    def use_running_average(self, value: bool) -> None:
-        self._set_mode("use_running_average", value)
 
 
 class PlainModule(NetModule):

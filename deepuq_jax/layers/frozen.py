@@ -6,10 +6,11 @@ from typing import Any
 
 from flax import nnx
 
+from deepuq_jax.model.modes import ModeSwitch
 from deepuq_jax.model.variables import FixedArray, FrozenWeight, copied, unwrap
 
 
-class FixedNet(nnx.Module):
+class FixedNet(ModeSwitch):
     """A copy of a Flax NNX module for a drawn model.
 
     It keeps the weights, statistics and streams that the module has now, and forgets the changes that a call makes.
@@ -38,31 +39,10 @@ class FixedNet(nnx.Module):
         """Return the network's outputs."""
         return self.net()(x)
 
-    def _set_mode(self, **attributes: bool) -> None:
+    def _set_mode(self, name: str, value: bool) -> None:
         net = self.net()
-        net.set_attributes(raise_if_not_found=False, **attributes)
+        net.set_attributes(raise_if_not_found=False, **{name: value})
         self.graphdef = nnx.static(nnx.split(net)[0])
-
-    # `train()`, `eval()` and `set_attributes`, of this module or of a module around it, look for these two by name.
-
-    @property
-    def deterministic(self) -> None:
-        """Write-only: switches dropout off (True) or on (False)."""
-
-    @deterministic.setter
-    def deterministic(self, value: bool) -> None:
-        self._set_mode(deterministic=value)
-
-    @property
-    def use_running_average(self) -> None:
-        """Write-only: whether BatchNorm uses its running statistics.
-
-        True selects the running statistics, False the statistics of the batch.
-        """
-
-    @use_running_average.setter
-    def use_running_average(self, value: bool) -> None:
-        self._set_mode(use_running_average=value)
 
 
 class Frozen(FixedNet):
@@ -75,7 +55,8 @@ class Frozen(FixedNet):
 
     def __init__(self, net: nnx.Module):
         super().__init__(net)
-        super()._set_mode(deterministic=True, use_running_average=True)
+        super()._set_mode("deterministic", True)
+        super()._set_mode("use_running_average", True)
 
-    def _set_mode(self, **attributes: bool) -> None:
+    def _set_mode(self, name: str, value: bool) -> None:
         """Keep the evaluation mode, whatever mode the model around it is in."""

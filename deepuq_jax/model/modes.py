@@ -5,6 +5,7 @@ In training mode, dropout is on and BatchNorm uses the statistics of the batch.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import jax
@@ -34,3 +35,41 @@ def in_evaluation_mode(model: Any, *, mc_dropout: bool = False) -> Any:
         return node
 
     return jax.tree.map(change, model, is_leaf=lambda node: isinstance(node, nnx.Module))
+
+
+class ModeSwitch(nnx.Module):
+    """A module that keeps its mode elsewhere than in attributes.
+
+    `train()`, `eval()` and `set_attributes`, of this module or of a module around it, look for the two properties by
+    name. A subclass defines `_set_mode(name, value)`.
+    """
+
+    @abstractmethod
+    def _set_mode(self, name: str, value: bool) -> None:
+        """Set the mode attribute `name`, of Flax's names, which is True in evaluation."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Leave the properties out of Flax's list of attributes, so that a switch to and fro changes nothing."""
+        if name in ("deterministic", "use_running_average"):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def deterministic(self) -> None:
+        """Write-only: switches dropout off (True) or on (False)."""
+
+    @deterministic.setter
+    def deterministic(self, value: bool) -> None:
+        self._set_mode("deterministic", value)
+
+    @property
+    def use_running_average(self) -> None:
+        """Write-only: whether BatchNorm uses its running statistics.
+
+        True selects the running statistics, False the statistics of the batch.
+        """
+
+    @use_running_average.setter
+    def use_running_average(self, value: bool) -> None:
+        self._set_mode("use_running_average", value)

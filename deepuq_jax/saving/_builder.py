@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -102,4 +103,7 @@ def dtype_named(name: Any) -> Any:
     names = ("float16", "bfloat16", "float32", "float64")
     if name not in names:
         raise ValueError(expected("a dtype", f"to be one of {', '.join(names)}", f"{name!r:.100}"))
+    if name == "float64" and not jax.config.read("jax_enable_x64"):
+        what = "to be on for a file in double precision (jax.config.update('jax_enable_x64', True))"
+        raise ValueError(expected("jax_enable_x64", what, "False"))
     return getattr(jnp, name)

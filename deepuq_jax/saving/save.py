@@ -95,7 +95,9 @@ def _static_differences(fresh: Any, model: Any) -> list[str]:
 
 def _plain_attributes(module: Any) -> dict[str, Any]:
     return {
-        name: value
-        for name, value in vars(module).items()
-        if not name.startswith("_pytree__") and not jax.tree.leaves(value) and not isinstance(value, nnx.Pytree)
+        name: value for name, value in vars(module).items() if not name.startswith("_pytree__") and _is_plain(value)
     }
+
+
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, nnx.Pytree) and not any(hasattr(leaf, "shape") for leaf in jax.tree.leaves(value))
