@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import numpy as np
 
 
-class Layout(Protocol):
-    """How an array of the model is laid out in the file."""
+class Layout(ABC):
+    """The order in which the file holds the axes of an array of the model."""
+
+    @abstractmethod
+    def axes(self, ndim: int) -> tuple[int, ...]:
+        """Return the axes of the model's array in the order of the file."""
+
+    def shape_in_file(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape in the file of an array of the model.
+
+        >>> KERNEL.shape_in_file((3, 5, 2, 7))
+        (7, 2, 3, 5)
+        """
+        return tuple(shape[axis] for axis in self.axes(len(shape)))
 
     def to_file(self, array: np.ndarray) -> np.ndarray:
         """Return the array of the file."""
-        ...
+        return np.transpose(array, self.axes(array.ndim))
 
     def from_file(self, array: np.ndarray) -> np.ndarray:
         """Return the array of the model."""
-        ...
+        return np.transpose(array, np.argsort(self.axes(array.ndim)))
 
 
-class _AsIs:
-    def to_file(self, array: np.ndarray) -> np.ndarray:
-        return array
+class _AsIs(Layout):
+    """The order of the model."""
 
-    def from_file(self, array: np.ndarray) -> np.ndarray:
-        return array
+    def axes(self, ndim: int) -> tuple[int, ...]:
+        return tuple(range(ndim))
 
 
-class _KernelAsInTorch:
+class _KernelAsInTorch(Layout):
     """Flax has kernels [*positions, in, out], and torch [out, in, *positions]."""
 
-    def to_file(self, array: np.ndarray) -> np.ndarray:
-        return np.moveaxis(array, (-1, -2), (0, 1)) if array.ndim > 1 else array
-
-    def from_file(self, array: np.ndarray) -> np.ndarray:
-        return np.moveaxis(array, (0, 1), (-1, -2)) if array.ndim > 1 else array
+    def axes(self, ndim: int) -> tuple[int, ...]:
+        return (ndim - 1, ndim - 2, *range(ndim - 2)) if ndim > 1 else tuple(range(ndim))
 
 
-AS_IS: Layout = _AsIs()
-KERNEL: Layout = _KernelAsInTorch()
-
-
-def shape_in_file(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape in the file of an array of the model.
-
-    >>> shape_in_file(KERNEL, (3, 5, 2, 7))
-    (7, 2, 3, 5)
-    """
-    # A single entry, repeated: an array of any shape that takes no memory.
-    return layout.to_file(np.broadcast_to(np.zeros(()), shape)).shape
+AS_IS = _AsIs()
+KERNEL = _KernelAsInTorch()

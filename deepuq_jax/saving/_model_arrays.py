@@ -12,7 +12,6 @@ from flax import nnx
 
 from deepuq_jax._checks import expected
 from deepuq_jax.saving._codec import Leaf
-from deepuq_jax.saving._layout import shape_in_file
 
 _NUMBERS = (bool, int, float)
 
@@ -42,7 +41,7 @@ def spec_of(leaf: Leaf) -> Spec:
     if is_key(value):
         data = jax.eval_shape(jax.random.key_data, value)
         return Spec(np.dtype(data.dtype), data.shape)
-    return Spec(np.dtype(value.dtype), shape_in_file(leaf.layout, value.shape))
+    return Spec(np.dtype(value.dtype), leaf.layout.shape_in_file(value.shape))
 
 
 def is_key(value: Any) -> bool:
