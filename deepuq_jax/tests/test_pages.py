@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["docs/training.md", "docs/trust.md", "docs/likelihoods.md", "docs/natural-gradients.md"]
+PAGES = ["docs/training.md", "docs/trust.md", "docs/likelihoods.md", "docs/natural-gradients.md", "docs/saving.md"]
 
 
 def programs(page):
@@ -48,6 +48,8 @@ def test_every_program_of_a_page_runs(name, capsys):
         assert said
         assert found == pytest.approx([float(number) for number in said.groups()], abs=0.1)
         assert float(names["loss"]) < float(names["first_loss"])
+    elif name == "docs/saving.md":
+        assert len(list(names["folder"].iterdir())) == 3
     else:
         assert names["result"].history["loss"].shape == (20,)
         assert names["results"].mean.shape == (3, 96, 1)

@@ -15,8 +15,6 @@ from deepuq_jax.tests.saved_models import flax_stack, in_mode, linear, round_tri
 from deepuq_jax.tests.test_contracts import build
 from deepuq_jax.tests.test_likelihood_contracts import CASES
 
-safetensors = pytest.importorskip("safetensors")
-
 PRIORS = [getattr(priors, name) for name in priors.__all__ if inspect.isclass(getattr(priors, name))]
 LIKELIHOODS = [case.likelihood for case in CASES.values()] + [dq.Categorical((1.0, 3.0), 0.1), dq.UnknownNoise()]
 HOSTS = np.linspace(0, 9, 8)[:, None]
@@ -126,8 +124,7 @@ def test_arrays_without_entries_and_of_any_dtype_come_back(tmp_path):
 
 
 def test_names_and_layout_are_the_documented_ones(tmp_path):
-    from safetensors.numpy import load_file
-
+    load_file = pytest.importorskip("safetensors.numpy").load_file
     model = dq.HomoscedasticBayesByBackpropRegressor(3, (4,), 2, rngs=nnx.Rngs(0))
     dq.save(tmp_path / "model", model)
     found = load_file(tmp_path / "model")

@@ -37,10 +37,9 @@ def refused(path, message, **options):
 def test_every_flipped_byte_is_found(file):
     whole = file.read_bytes()
     for i in range(len(whole)):
-        for flip in (1, 0x80):
-            file.write_bytes(whole[:i] + bytes([whole[i] ^ flip]) + whole[i + 1 :])
-            with pytest.raises(ValueError, match=str(file)):
-                dq.load(file)
+        file.write_bytes(whole[:i] + bytes([whole[i] ^ (1 << i % 8)]) + whole[i + 1 :])
+        with pytest.raises(ValueError, match=str(file)):
+            dq.load(file)
 
 
 def test_every_truncation_and_every_longer_file_is_found(file):

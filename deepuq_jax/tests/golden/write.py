@@ -70,7 +70,9 @@ def last_layer():
 
 def convolution():
     rngs = nnx.Rngs(0)
-    members = (dq.BayesianConv(1, 2, (2,), prior=dq.GaussianPrior(sigma=jnp.arange(1.0, 3.0)), rngs=rngs), nnx.tanh)
+    sigma = jnp.arange(1.0, 3.0).reshape(1, 1, 2)
+    rule = dq.by_path({"kernel": dq.GaussianPrior(sigma=sigma), "*": dq.GaussianPrior()})
+    members = (dq.BayesianConv(1, 2, (2,), prior=rule, rngs=rngs), nnx.tanh)
     head = dq.BayesianLinear(2, 1, use_bias=False, prior=dq.LaplacePrior(scale=0.5), rngs=rngs)
     return _trained(dq.Sequential(*members, head, likelihood=dq.Masked(dq.Poisson())), _rows(4)[..., None])
 
