@@ -68,7 +68,7 @@ def register(kind: Any = None, *, name: str | None = None, settings: Sequence[st
         ValueError: the name belongs to another class or function.
 
     >>> import jax.numpy as jnp
-    >>> @register(name="my.softsign")
+    >>> @register(name="example.softsign")
     ... def softsign(x):
     ...     return x / (1 + jnp.abs(x))
     """

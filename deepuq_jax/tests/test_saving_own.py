@@ -10,6 +10,7 @@ from flax import nnx
 
 import deepuq_jax as dq
 from deepuq_jax.tests.networks import NETWORKS, STATEFUL
+from deepuq_jax.tests.profiles import small_profile
 from deepuq_jax.tests.saved_models import OwnNet, flax_stack, in_mode, linear, round_trip, same
 
 
@@ -67,7 +68,7 @@ class HiddenPrior:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", small_profile(NETWORKS, [*STATEFUL, "function"]))
 def test_a_bayesian_network_comes_back_by_like(name, tmp_path):
     net, _, _ = NETWORKS[name]()
     model, like = dq.moped(net), in_mode(dq.moped(net, delta=0.5), True)
