@@ -1,4 +1,4 @@
-"""``python -m benchmarks accuracy uci|mnist|readme``."""
+"""``python -m benchmarks accuracy uci|mnist|fashion|readme``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from benchmarks.command_line import Command, run
 COMMANDS = {
     "uci": Command("benchmarks.accuracy.uci", "regression on the standard splits of UCI sets"),
     "mnist": Command("benchmarks.accuracy.mnist", "MNIST: error, calibration, entropy elsewhere, pruning"),
+    "fashion": Command("benchmarks.accuracy.fashion", "Fashion-MNIST: LeNet-5 beside published scores"),
     "readme": Command("benchmarks.accuracy.summary", "put the short tables of the committed records into their pages"),
 }
 

@@ -1,7 +1,7 @@
 """The data sets, from a folder or from OpenML.
 
 A folder holds `uci/<name>.npz` (`x` [n, d], `y` [n], `test_index` [splits, n_test]; the other rows train) and
-`mnist/*-ubyte.gz`, the original IDX files.
+`mnist/*-ubyte.gz` and `fashion-mnist/*-ubyte.gz`, the original IDX files.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class RegressionSet:
 
 @dataclass(frozen=True)
 class Mnist:
-    """MNIST: raw grey images [n, 784] (uint8), and int32 labels."""
+    """MNIST or Fashion-MNIST: raw grey images [n, 784] (uint8), and int32 labels."""
 
     train_x: np.ndarray
     train_y: np.ndarray
@@ -121,22 +121,22 @@ def standard_splits(n: int, splits: int = 20) -> np.ndarray:
     return np.stack([random.permutation(n)[round(0.9 * n) :] for _ in range(splits)])
 
 
-def load_mnist(folder: Path | None) -> Mnist:
-    """Load MNIST.
+def load_mnist(folder: Path | None, name: str = "mnist") -> Mnist:
+    """Load MNIST, or the set of the same form that is named "fashion-mnist".
 
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if a file is not IDX.
     """
     if folder is None:
-        x, y = openml.fetch_mnist()
+        x, y = openml.fetch_images(name)
         return Mnist(x[:60_000], y[:60_000], x[60_000:], y[60_000:])
 
     def images(part: str) -> np.ndarray:
-        return read_idx(folder / "mnist" / f"{part}-images-idx3-ubyte.gz").reshape(-1, 784)
+        return read_idx(folder / name / f"{part}-images-idx3-ubyte.gz").reshape(-1, 784)
 
     def labels(part: str) -> np.ndarray:
-        return read_idx(folder / "mnist" / f"{part}-labels-idx1-ubyte.gz").astype(np.int32)
+        return read_idx(folder / name / f"{part}-labels-idx1-ubyte.gz").astype(np.int32)
 
     return Mnist(images("train"), labels("train"), images("t10k"), labels("t10k"))
 

@@ -31,6 +31,9 @@ REGRESSION = {
 }
 
 
+IMAGES = {"mnist": "mnist_784", "fashion-mnist": "Fashion-MNIST"}
+
+
 class OfflineError(ConnectionError):
     """The data could not be fetched."""
 
@@ -73,10 +76,10 @@ def fetch_regression(name: str) -> tuple[np.ndarray, np.ndarray]:
     return columns[:, : -source.targets], columns[:, -source.targets]
 
 
-def fetch_mnist() -> tuple[np.ndarray, np.ndarray]:
-    """Fetch images [70000, 784] (uint8) and labels [70000].
+def fetch_images(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Fetch images [70000, 784] (uint8) and labels [70000] of a set in `IMAGES`.
 
     The first 60,000 train.
     """
-    found = fetch("mnist_784", 1)
+    found = fetch(IMAGES[name], 1)
     return np.asarray(found.data).astype(np.uint8), np.asarray(found.target).astype(np.int32)

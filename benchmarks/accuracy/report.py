@@ -62,17 +62,22 @@ def units_and_epochs(row: dict[str, Any]) -> tuple[str, str]:
     return str(recipe["hidden"]), str(recipe.get("epochs", "default"))
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that both benchmarks share."""
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that all benchmarks share."""
     parser.add_argument("--data-dir", type=Path, help="folder of the data (default: $DEEPUQ_DATA, else from OpenML)")
     parser.add_argument("--json", type=Path, help="write the record here, and beside it the table and a picture")
     parser.add_argument("--redraw", action="store_true", help="write table and picture of --json's record; run nothing")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     parser.add_argument("--quick", action="store_true", help="a short run, to see that everything works")
+    parser.add_argument("--cache", type=Path, help="folder to keep finished parts in, so that a run can resume")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the common options and --fit-only."""
+    add_common_options(parser)
     parser.add_argument(
         "--fit-only", action="store_true", help="run `fit` with nothing set, and put it into the record at --json"
     )
-    parser.add_argument("--cache", type=Path, help="folder to keep finished parts in, so that a run can resume")
 
 
 def earlier(args: argparse.Namespace) -> dict[str, Any]:

@@ -211,6 +211,26 @@ def test_it_works_in_a_chain_with_a_schedule(key):
     assert np.abs(after.kernel_posterior.rho - result.model.kernel_posterior.rho).max() > 0
 
 
+def test_injected_hyperparameters_can_be_changed_during_training(key):
+    x, y = data()
+    step = jax.jit(dq.train_step, static_argnames="optimizer")
+    injected = optax.inject_hyperparams(dq.natural_gradient)(0.1)
+    state = dq.TrainState.create(layer(), injected)
+    with pytest.raises(TypeError, match=r'Expected mean_limit .* static_args=\("mean_limit", "precision_limit"\); got'):
+        step(state, x, y, key=key, objective=OBJECTIVE, optimizer=injected)
+    injected = optax.inject_hyperparams(dq.natural_gradient, static_args=("mean_limit", "precision_limit"))(0.1)
+    state = dq.TrainState.create(layer(), injected)
+    for rate in (0.1, 0.05):
+        state.opt_state.hyperparams["learning_rate"] = jnp.asarray(rate)
+        plain = dq.natural_gradient(rate)
+        reference = dq.TrainState.create(layer(), plain)
+        (after, _), (wanted, _) = (
+            step(start, x, y, key=key, objective=OBJECTIVE, optimizer=optimizer)
+            for start, optimizer in ((state, injected), (reference, plain))
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), after.params, wanted.params)
+
+
 def test_equal_settings_share_a_compiled_program(key):
     x, y = data()
     state = dq.TrainState.create(layer(), dq.natural_gradient())

@@ -91,8 +91,11 @@ def natural_gradient(
     >>> bool(result.history["nll"][-1] < 0)
     True
     """
-    _check_above_zero("mean_limit", mean_limit)
-    _check_above_zero("precision_limit", precision_limit)
+    for name, limit in (("mean_limit", mean_limit), ("precision_limit", precision_limit)):
+        _check_above_zero(name, limit)
+        if isinstance(limit, Tracer):
+            remedy = 'in optax.inject_hyperparams by static_args=("mean_limit", "precision_limit")'
+            raise TypeError(expected(name, f"to be a Python number, which is set {remedy}", limit))
     if learning_rate is not None and not callable(learning_rate):
         _check_above_zero("learning_rate", learning_rate)
     for name, decay in (("beta1", beta1), ("beta2", beta2)):

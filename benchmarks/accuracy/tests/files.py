@@ -22,13 +22,13 @@ def write_idx(path, values):
     path.write_bytes(gzip.compress(header + values.astype(np.uint8).tobytes()))
 
 
-def write_mnist(folder, *, train=240, test=60):
+def write_mnist(folder, *, name="mnist", train=240, test=60):
     """Write images with a bright row whose height is the label: a network learns them in a few steps."""
     rng = np.random.default_rng(0)
-    (folder / "mnist").mkdir(parents=True, exist_ok=True)
+    (folder / name).mkdir(parents=True, exist_ok=True)
     for part, size in (("train", train), ("t10k", test)):
         labels = rng.integers(0, 10, size)
         images = rng.integers(0, 30, (size, 28, 28))
         images[np.arange(size), 2 + 2 * labels] = 255
-        write_idx(folder / "mnist" / f"{part}-images-idx3-ubyte.gz", images)
-        write_idx(folder / "mnist" / f"{part}-labels-idx1-ubyte.gz", labels)
+        write_idx(folder / name / f"{part}-images-idx3-ubyte.gz", images)
+        write_idx(folder / name / f"{part}-labels-idx1-ubyte.gz", labels)

@@ -1,0 +1,185 @@
+"""``python -m benchmarks accuracy fashion``: LeNet-5 on Fashion-MNIST beside published scores.
+
+Natural gradients choose the prior by the NLL on 10,000 of the training images, after training on the others. All
+methods then train on all training images. The learning rate of the deterministic network is that of the published one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import deepuq_jax as dq
+from benchmarks.accuracy import lenet, plot, report
+from benchmarks.accuracy.data import data_dir, load_mnist
+from benchmarks.accuracy.networks import PointNetwork
+
+POINT, ENSEMBLE, ADAM, NATURAL = "deterministic", "ensemble", "fit, defaults", "fit, natural gradients"
+METHODS = (POINT, ENSEMBLE, ADAM, NATURAL)
+VALIDATION = 10_000
+BATCH = 1000
+# Accuracy in % and NLL in nats: uncertainty-baselines, baselines/mnist, LeNet-5 on Fashion-MNIST.
+PUBLISHED = {
+    "published: deterministic": (91.0, 0.321),
+    "published: VI": (89.5, 0.292),
+    "published: refined VI": (90.6, 0.259),
+    "published: ensemble of 10": (93.2, 0.200),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Length and size of the trainings.
+
+    Attributes:
+        epochs: of each training.
+        choice_epochs: of each training in the choice of the prior.
+        draws: of the posterior in a prediction.
+        members: of the ensemble.
+        prior_sigmas: to choose from.
+    """
+
+    epochs: int = 20
+    choice_epochs: int = 10
+    draws: int = 50
+    members: int = 5
+    prior_sigmas: tuple[float, ...] = (1.0, 0.3)
+
+
+QUICK = Plan(epochs=1, choice_epochs=1, draws=5, members=2)
+Images = tuple[np.ndarray, np.ndarray]
+
+
+class Run:
+    """The standardised images, and the trainings on them."""
+
+    def __init__(self, train: Images, test: Images, plan: Plan, *, seed: int):
+        mean, std = train[0].mean(), train[0].std()
+        self.train, self.test = ((_as_images(x, mean, std), y) for x, y in (train, test))
+        self.plan, self.seed = plan, seed
+        # The last of the training images, at most a sixth of them.
+        held = min(VALIDATION, len(train[1]) // 6)
+        self.fitted = tuple(part[:-held] for part in self.train)
+        self.held = tuple(part[-held:] for part in self.train)
+
+    def probs(self, model: Any, x: np.ndarray) -> jax.Array:
+        """Predict class probabilities [n, classes]; a network without a posterior needs a single pass."""
+        draws = 1 if isinstance(model, PointNetwork) else self.plan.draws
+        result = dq.predict_vi_uq(model, x, key=jax.random.key(self.seed), n_samples=draws, batch_size=BATCH)
+        return jnp.asarray(result.probs)
+
+    def _fit(self, model: Any, data: Any, epochs: int, seed: int, optimizer: Any = None) -> Any:
+        return dq.fit(model, *data, key=jax.random.key(seed), epochs=epochs, optimizer=optimizer).model
+
+    def _natural(self, prior_sigma: float, data: Any, epochs: int) -> Any:
+        model = lenet.bayesian(dq.GaussianPrior(sigma=prior_sigma), rngs=nnx.Rngs(self.seed))
+        return self._fit(model, data, epochs, self.seed, dq.natural_gradient(initial_precision=1.0))
+
+    def choose(self) -> list[dict[str, Any]]:
+        """Validation scores of natural gradients with each prior."""
+        rows = []
+        for sigma in self.plan.prior_sigmas:
+            model = self._natural(sigma, self.fitted, self.plan.choice_epochs)
+            rows.append({"prior_sigma": sigma, **scores(self.probs(model, self.held[0]), self.held[1])})
+        return rows
+
+    def natural_gradients(self, prior_sigma: float) -> dict[str, Any]:
+        """Score `fit` with natural gradients and a prior."""
+        model = self._natural(prior_sigma, self.train, self.plan.epochs)
+        return {"prior_sigma": prior_sigma, **scores(self.probs(model, self.test[0]), self.test[1])}
+
+    def defaults(self) -> dict[str, Any]:
+        """Score `fit` with nothing set but the number of epochs: Bayes by Backprop with Adam."""
+        model = lenet.bayesian(dq.GaussianPrior(sigma=1.0), rngs=nnx.Rngs(self.seed))
+        return scores(self.probs(self._fit(model, self.train, self.plan.epochs, self.seed), self.test[0]), self.test[1])
+
+    def deterministic(self) -> dict[str, dict[str, Any]]:
+        """Score the first network without a posterior alone, and all members of the ensemble."""
+        steps = self.plan.epochs * -(-len(self.train[1]) // 128)
+        optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
+        probs = []
+        for i in range(self.plan.members):
+            seed = 1000 * self.seed + i
+            model = lenet.deterministic(rngs=nnx.Rngs(seed))
+            probs.append(self.probs(self._fit(model, self.train, self.plan.epochs, seed, optimizer), self.test[0]))
+        both = {POINT: probs[0], ENSEMBLE: jnp.mean(jnp.stack(probs), axis=0)}
+        return {name: scores(found, self.test[1]) for name, found in both.items()}
+
+
+def _as_images(x: np.ndarray, mean: float, std: float) -> np.ndarray:
+    return ((x.reshape(-1, lenet.SIDE, lenet.SIDE, 1) - mean) / std).astype(np.float32)
+
+
+def scores(probs: jax.Array, y: np.ndarray) -> dict[str, float]:
+    """Accuracy in %, NLL in nats, and ECE in % (15 bins)."""
+    return {
+        "accuracy": 100 * float(jnp.mean(probs.argmax(axis=1) == y)),
+        "nll": float(dq.metrics.negative_log_likelihood(probs, y).mean()),
+        "ece": 100 * float(dq.metrics.expected_calibration_error(probs, y)),
+    }
+
+
+def measure(run: Run, parts: report.Parts) -> dict[str, Any]:
+    """Everything that the benchmark reports."""
+    compared = parts("choice of the prior", lambda: {"rows": run.choose()})["rows"]
+    best = min(compared, key=lambda row: row["nll"])["prior_sigma"]
+    steps: dict[str, Callable[[], dict[str, Any]]] = {
+        NATURAL: partial(run.natural_gradients, best),
+        ADAM: run.defaults,
+        POINT: run.deterministic,
+    }
+    found = {name: parts(name, step) for name, step in steps.items()}
+    final = {name: found[POINT][name] for name in (POINT, ENSEMBLE)} | {name: found[name] for name in (ADAM, NATURAL)}
+    how = f"validation NLL on {len(run.held[1])} training images after {run.plan.choice_epochs} epochs"
+    return {"how": how, "compared": compared, "final": final}
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """The scores beside the published ones, and the compared priors."""
+    names = {ENSEMBLE: f"ensemble of {record['plan']['members']}"}
+    rows = [
+        [names.get(name, name), f"{row['accuracy']:.2f}", f"{row['nll']:.4f}", f"{row['ece']:.2f}"]
+        for name, row in record["final"].items()
+    ]
+    rows += [[name, f"{accuracy:.1f}", f"{nll:.3f}", "-"] for name, (accuracy, nll) in PUBLISHED.items()]
+    compared = [
+        [f"{row['prior_sigma']:g}", f"{row['accuracy']:.2f}", f"{row['nll']:.4f}"] for row in record["compared"]
+    ]
+    return "\n\n".join(
+        [
+            f"LeNet-5 on the test set of Fashion-MNIST, {record['plan']['epochs']} epochs; NLL in nats.",
+            report.table(["method", "accuracy, %", "NLL", "ECE, %"], rows),
+            "Published: uncertainty-baselines, baselines/mnist.",
+            f"Priors of natural gradients, compared by {record['how']}.",
+            report.table(["prior sigma", "accuracy, %", "NLL"], compared),
+        ]
+    )
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Print the tables; with --json also write all files."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy fashion", description=str(__doc__))
+    report.add_common_options(parser)
+    args = parser.parse_args(argv)
+    draw = partial(plot.images, published=PUBLISHED)
+    if args.redraw:
+        return report.redraw(args, as_markdown, draw)
+    plan = QUICK if args.quick else Plan()
+    data = load_mnist(data_dir(args.data_dir), "fashion-mnist")
+    run = Run((data.train_x, data.train_y), (data.test_x, data.test_y), plan, seed=args.seed)
+    parts = report.Parts(args.cache, "fashion", args.seed, asdict(plan))
+    record = {"seed": args.seed, "quick": args.quick, "plan": asdict(plan), **measure(run, parts)}
+    markdown = as_markdown(record)
+    print(markdown)
+    if args.json:
+        report.write(args.json, record, markdown, draw(record))
+    return record
