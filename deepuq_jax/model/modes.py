@@ -46,10 +46,13 @@ class ModeSwitch(nnx.Module):
 
     @abstractmethod
     def _set_mode(self, name: str, value: bool) -> None:
-        """Set the mode attribute `name`, of Flax's names, which is True in evaluation."""
+        """Set a mode attribute, which is True in evaluation."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Leave the properties out of Flax's list of attributes, so that a switch to and fro changes nothing."""
+        """Keep the properties out of Flax's list of attributes.
+
+        A switch to and fro then leaves the structure as it was.
+        """
         if name in ("deterministic", "use_running_average"):
             object.__setattr__(self, name, value)
         else:

@@ -57,7 +57,7 @@ class AffineCodec(Codec):
         }
 
     def build(self, node: Node) -> Any:
-        """Build the layer; its prior holds the arrays of the file."""
+        """Build the layer, its prior with arrays of the file."""
         options: dict[str, Any] = {name: node.build(name) for name in self._settings}
         if self._has_bias:
             options["use_bias"] = node["use_bias"]

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def write_file(path: str | os.PathLike[str], chunks: Iterable[Any]) -> None:
-    """Write a file under its name only once it is whole.
+    """Write a file, whole or not at all.
 
     The bytes go to a temporary file beside the target, which is flushed to the disk and renamed. If anything fails, the
     target is as it was, and the temporary file is removed.
@@ -42,7 +42,7 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[Any]) -> None:
 
 
 def _flush_directory(directory: str) -> None:
-    """Flush the rename to the disk, where the system can open a directory."""
+    """Flush the rename to the disk."""
     if os.name == "nt":
         return
     descriptor = os.open(directory, os.O_RDONLY)

@@ -16,12 +16,12 @@ from deepuq_jax.saving._registry import Registry
 
 
 class NeedsLikeError(ValueError):
-    """A part of the file can only be read into a model that the caller passes."""
+    """A part of the file needs the caller's model."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a description, with the means to build what it holds."""
+    """A node of a description, and its builder."""
 
     settings: Mapping[str, Any]
     builder: Builder
@@ -47,7 +47,7 @@ class Node:
         return [self.builder.value(value) for value in self[name]]
 
     def dtype(self, name: str) -> Any:
-        """Return a setting that names a dtype, as the scalar type of `jax.numpy`, or None."""
+        """Return the dtype that a setting names, or None."""
         return None if self[name] is None else dtype_named(self[name])
 
 
@@ -64,7 +64,10 @@ class Builder:
     arrays: Mapping[str, np.ndarray]
 
     def value(self, value: Any) -> Any:
-        """Build the object of a node; return a plain value as it is, and lists as tuples."""
+        """Build the object of a node, or convert a value.
+
+        Plain values are returned as they are, and lists as tuples.
+        """
         if isinstance(value, list):
             return tuple(self.value(one) for one in value)
         if not isinstance(value, dict):
@@ -95,7 +98,7 @@ class Builder:
 
 
 def dtype_named(name: Any) -> Any:
-    """Return the scalar type of `jax.numpy` with a name, such as `jnp.float32`.
+    """Return a scalar type of `jax.numpy` by its name.
 
     Raises:
         ValueError: there is no such floating dtype.

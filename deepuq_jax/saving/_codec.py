@@ -1,4 +1,4 @@
-"""How the objects of a class become nodes of a description, and back."""
+"""The contract of codecs, between objects and descriptions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Describe = Callable[[Any, str], Any]
 
 
 class Place(NamedTuple):
-    """Where arrays of an object stand in the model and in the file.
+    """Where arrays stand in the model and in the file.
 
     Attributes:
         attribute: dotted path in the model, relative to the object; a prefix of the arrays' paths.
@@ -52,7 +52,7 @@ class Part(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """An array of a model, with its name and layout in the file."""
+    """An array, with its name and layout in the file."""
 
     name: str
     layout: Layout
@@ -80,10 +80,10 @@ class Codec(ABC):
 
     @abstractmethod
     def build(self, node: Node) -> Any:
-        """Build an object from its settings; its arrays are filled in later."""
+        """Build an object; its arrays are filled in later."""
 
     def places(self, value: Any, registry: Registry) -> list[Place]:
-        """List the arrays whose names or axes differ in the file."""
+        """List arrays whose names or axes differ in files."""
         del value, registry
         return []
 

@@ -1,4 +1,4 @@
-"""Arrays and strings in a safetensors file with a checksum over every byte.
+"""Arrays and strings in a safetensors file with a checksum.
 
 docs/file-format.md describes the file.
 """
@@ -51,7 +51,7 @@ class Contents(NamedTuple):
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write arrays and strings to a file, whole or not at all.
+    """Write arrays and strings to a file.
 
     Args:
         path: of the file.
@@ -175,7 +175,7 @@ def _are_sizes(values: Any) -> bool:
 
 
 def _check_coverage(header: Mapping[str, Any], size: int) -> None:
-    """Require arrays without gaps and overlaps, which end with the file."""
+    """Require arrays without gaps, up to the file's end."""
     position = 0
     for start, end in sorted(entry["data_offsets"] for entry in header.values()):
         if start != position:

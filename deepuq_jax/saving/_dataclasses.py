@@ -12,7 +12,7 @@ from deepuq_jax.saving._codec import Codec, Describe, join
 
 
 class DataclassCodec(Codec):
-    """A frozen dataclass: its settings are its fields, numbers, arrays or other objects.
+    """A frozen dataclass, whose settings are its fields.
 
     Args:
         kind: the class.
@@ -41,7 +41,7 @@ class LearnedPriorCodec(Codec):
     name = "LearnedPrior"
 
     def describe(self, value: LearnedPrior, path: str, describe: Describe) -> dict[str, Any]:
-        """Describe the prior inside, with scales of 1, and the log scales."""
+        """Describe the prior inside, and the log scales."""
         logs = value.log_scales
         return {
             "prior": describe(value.prior, join(path, "prior")),
@@ -58,7 +58,7 @@ class LearnedPriorCodec(Codec):
 
 
 class OwnPriorCodec(Codec):
-    """The wrapper around a user's prior, which the user has registered."""
+    """The wrapper around a user's registered prior."""
 
     name = "OwnPrior"
 

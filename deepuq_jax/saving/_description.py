@@ -1,4 +1,4 @@
-"""The description of a model: its JSON in the header of a file."""
+"""The description of a model, JSON in the file's header."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def checked(description: Any) -> dict[str, Any]:
 
 
 def skeleton(builder: Builder, node: Any) -> Any:
-    """Build the model of a node with shapes in place of arrays."""
+    """Build a model with shapes in place of arrays."""
     return nnx.eval_shape(lambda: builder.value(node))
 
 
@@ -97,7 +97,7 @@ def _shown(value: Any) -> str:
 
 
 def array_differences(leaves: list[Leaf], found: dict[str, Spec]) -> list[str]:
-    """List the arrays in which a model and a file differ, by name, shape and dtype."""
+    """List arrays that differ in name, shape or dtype."""
     wanted = {leaf.name: spec_of(leaf) for leaf in leaves}
     lines = [f"{name} is {wanted[name]} in the model and missing in the file" for name in wanted if name not in found]
     lines += [f"{name} is {found[name]} in the file and missing in the model" for name in found if name not in wanted]

@@ -14,7 +14,7 @@ _DTYPES = ("dtype", "param_dtype")
 
 
 class FlaxCodec(Codec):
-    """A layer of Flax whose settings are arguments of its constructor and attributes.
+    """A layer of Flax that keeps its arguments as attributes.
 
     Args:
         kind: the class.
@@ -45,12 +45,12 @@ class FlaxCodec(Codec):
         return {name: node.dtype(name) if name in _DTYPES else node.build(name) for name in self._settings}
 
     def places(self, value: Any, registry: Registry) -> list[Place]:
-        """Return the places that the constructor of the codec was given."""
+        """Return the places that the codec was given."""
         return self._places
 
 
 class EmbedCodec(FlaxCodec):
-    """The embedding, whose dtype is that of its table unless it is set."""
+    """The embedding, whose dtype defaults to that of its table."""
 
     def _options(self, node: Node) -> dict[str, Any]:
         options = super()._options(node)

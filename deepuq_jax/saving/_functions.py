@@ -61,7 +61,7 @@ class ActivationCodec(Codec):
         return {"name": value.name}
 
     def build(self, node: Node) -> Activation:
-        """Build the activation, if it is one of the documented ones."""
+        """Build a documented activation."""
         return activation(node["name"])
 
 
@@ -73,6 +73,6 @@ def activation(name: Any) -> Activation:
 
 
 def short_activation(described: Any) -> Any:
-    """Return the name alone for a documented activation, else the node."""
+    """Shorten the node of a documented activation to its name."""
     is_documented = isinstance(described, dict) and described[CLASS] == ActivationCodec.name
     return described["name"] if is_documented else described

@@ -62,7 +62,7 @@ class LastLayerCodec(Codec):
         return model
 
     def places(self, value: LastLayerVariationalInference, registry: Registry) -> list[Place]:
-        """Name the arrays of a frozen extractor, which the model holds in a list."""
+        """Name the arrays of a frozen extractor."""
         if not isinstance(value.feature_extractor, Frozen):
             return []
         leaves = registry.leaves(value.feature_extractor.net())
@@ -86,7 +86,7 @@ class StandardizedCodec(Codec):
     name = "Standardized"
 
     def describe(self, value: Standardized, path: str, describe: Describe) -> dict[str, Any]:
-        """Describe the model inside and the likelihood in units of the data."""
+        """Describe the model inside, and the likelihood."""
         return {
             "features": value.x_mean.shape[0],
             "likelihood": describe(value.likelihood, join(path, "likelihood")),
@@ -95,7 +95,7 @@ class StandardizedCodec(Codec):
         }
 
     def build(self, node: Node) -> Standardized:
-        """Build the model inside, and standardize it by data that do not matter: the scaling is filled in later."""
+        """Build the model; its scaling is filled in later."""
         features = check_size("features", node["features"])
         likelihood = node.build("likelihood")
         if not isinstance(likelihood, Likelihood):

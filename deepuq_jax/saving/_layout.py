@@ -1,4 +1,4 @@
-"""The order of the axes of an array in a file."""
+"""The order of an array's axes in a file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 
 class Layout(ABC):
-    """The order in which the file holds the axes of an array of the model."""
+    """The order of an array's axes in the file."""
 
     @abstractmethod
     def axes(self, ndim: int) -> tuple[int, ...]:
-        """Return the axes of the model's array in the order of the file."""
+        """Return the model's axes in the order of the file."""
 
     def shape_in_file(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape in the file of an array of the model.
+        """Return the shape in the file.
 
         >>> KERNEL.shape_in_file((3, 5, 2, 7))
         (7, 2, 3, 5)
@@ -39,7 +39,7 @@ class _AsIs(Layout):
 
 
 class _KernelAsInTorch(Layout):
-    """Flax has kernels [*positions, in, out], and torch [out, in, *positions]."""
+    """Kernels [*positions, in, out] as torch's [out, in, *positions]."""
 
     def axes(self, ndim: int) -> tuple[int, ...]:
         return (ndim - 1, ndim - 2, *range(ndim - 2)) if ndim > 1 else tuple(range(ndim))

@@ -1,4 +1,4 @@
-"""The arrays of a model as arrays of a file, and back."""
+"""Convert the arrays of models and of files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NUMBERS = (bool, int, float)
 
 
 class Spec(NamedTuple):
-    """What the file must hold for an array of a model."""
+    """The dtype and shape that a file must hold."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -28,7 +28,9 @@ class Spec(NamedTuple):
 
 
 def spec_of(leaf: Leaf) -> Spec:
-    """Return dtype and shape in the file of an array, which may be a mere shape.
+    """Return dtype and shape in the file.
+
+    The array may be a mere shape.
 
     Raises:
         TypeError: the leaf is neither an array nor a number.

@@ -1,4 +1,4 @@
-"""The training or evaluation mode of a model, as its parts show it."""
+"""The training or evaluation mode of a model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MIXED: tuple[Mode, ...] = (
 
 
 def with_mode(model: Any, mode: Mode) -> Any:
-    """Copy a model in a mode; without a mode, the copy is as the model."""
+    """Copy a model, and set its mode unless it is None."""
 
     def change(node: Any) -> Any:
         if not isinstance(node, nnx.Module):
@@ -43,7 +43,7 @@ def _is_in_mode(model: Any, mode: Mode) -> bool:
 
 
 def common_mode(model: Any) -> str | None:
-    """Return "train" or "eval" if all parts that have a mode agree, else None."""
+    """Return "train" or "eval" if all parts agree, else None."""
     is_trained, is_evaluated = _is_in_mode(model, TRAINING), _is_in_mode(model, EVALUATION)
     if is_trained == is_evaluated:
         return None
@@ -51,7 +51,7 @@ def common_mode(model: Any) -> str | None:
 
 
 def mode_of(model: Any, path: str) -> Mode:
-    """Return the mode of a model, or None if it has none.
+    """Return the mode of a model, or None without modes.
 
     Raises:
         ValueError: some of its parts are in training mode, and some in evaluation mode.
@@ -69,7 +69,7 @@ def mode_of(model: Any, path: str) -> Mode:
 
 
 def check_mode(mode: Any) -> Mode:
-    """Require the mode of an own part, as `mode_of` returns it."""
+    """Require a mode as `mode_of` returns it."""
     is_mode = mode is None or (isinstance(mode, dict) and set(mode) == set(ATTRIBUTES))
     if not is_mode or not all(isinstance(value, bool) for value in (mode or {}).values()):
         raise ValueError(expected("mode", "to be null or an object of booleans", f"{mode!r:.100}"))

@@ -121,7 +121,7 @@ class MLPCodec(Codec):
         return build(param_dtype=layers[-1].kernel_posterior.mu.dtype)
 
     def places(self, value: Any, registry: Registry) -> list[Place]:
-        """Name the learned noise, which is a member of its own in the model."""
+        """Name the learned noise, a member of its own."""
         if not isinstance(value, HomoscedasticBayesByBackpropRegressor):
             return []
         return [Place(f"layers.{len(value.layers) - 1}.raw_var", "raw_var")]

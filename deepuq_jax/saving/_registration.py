@@ -50,7 +50,7 @@ class ModuleCodec(Codec):
 
 
 def register(kind: Any = None, *, name: str | None = None, settings: Sequence[str] | None = None) -> Any:
-    """Register a class or a function of your own, so that files may hold it.
+    """Register your own class or function for files.
 
     `load` then builds it without `like`. A file names the class; the code stays yours, and has to be registered in the
     program that loads the file, too. Use it as a decorator or call it.

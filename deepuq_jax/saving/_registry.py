@@ -1,4 +1,4 @@
-"""The classes that a file may name, and descriptions of their objects."""
+"""The classes that a file may name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Registry:
         self.by_type[kind] = codec
 
     def find(self, value: Any) -> Codec | None:
-        """Return the codec of an object, or None; a subclass is another class."""
+        """Return the codec of exactly the object's class, or None."""
         if any(function is value for function in self.functions.values()):
             return self.by_name[FUNCTION]
         return self.by_type.get(type(value))
@@ -52,7 +52,7 @@ class Registry:
         return _own(value, path)
 
     def places(self, value: Any) -> list[Place]:
-        """List where the arrays of an object and of its parts stand, the parts first."""
+        """List the places of an object's arrays, parts first."""
         codec = self.find(value)
         if codec is None:
             return []
@@ -65,7 +65,7 @@ class Registry:
         return found
 
     def leaves(self, value: Any) -> list[Leaf]:
-        """Return the arrays of an object in their order, with names and layouts of the file.
+        """List the arrays of an object, named as in files.
 
         Raises:
             ValueError: two arrays have one name.
@@ -80,7 +80,7 @@ class Registry:
 
 
 def flat_arrays(value: Any) -> list[tuple[str, Any]]:
-    """Return the arrays of a model with their dotted paths, in the order of `jax.tree.leaves`."""
+    """List dotted paths and arrays, in the order of `jax.tree.leaves`."""
     if not isinstance(value, nnx.Module):
         return [(dotted(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(value)]
     found = jax.tree_util.tree_leaves_with_path(nnx.split(value)[1])
@@ -88,7 +88,7 @@ def flat_arrays(value: Any) -> list[tuple[str, Any]]:
 
 
 def _without_variable(path: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Leave out the step from a Variable of Flax to its value."""
+    """Leave out the step from a Variable to its value."""
     step = jax.tree_util.GetAttrKey("value")
     at = path.index(step) if step in path else len(path)
     return path[:at] + path[at + 1 :]

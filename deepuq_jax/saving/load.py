@@ -16,7 +16,9 @@ from deepuq_jax.saving._strict_json import loads
 
 
 def load(path: str | os.PathLike[str], *, like: Any = None) -> Any:
-    """Load a model that `save` has written, in this package or in `deepuq_torch`.
+    """Load a model from a file.
+
+    `deepuq_jax.save` or `deepuq_torch.save` has written it.
 
     Outputs, KL and draws are those of the saved model, to the bit for a file of this package on the same device, and
     programs that were compiled for it run without compiling anew.
@@ -32,6 +34,17 @@ def load(path: str | os.PathLike[str], *, like: Any = None) -> Any:
             differs from `like`: the message lists all differences.
         TypeError: `like` is not a model.
         OSError: the file cannot be opened.
+
+    >>> import tempfile
+    >>> import jax.numpy as jnp
+    >>> from deepuq_jax import bayesianize, save
+    >>> def build(start):
+    ...     return bayesianize((lambda w, x: x @ w, jnp.full((2, 1), start)))
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save(f"{directory}/net.safetensors", build(1.0))
+    ...     model = load(f"{directory}/net.safetensors", like=build(0.0))
+    >>> model(jnp.ones((1, 2)))
+    Array([[2.]], dtype=float32)
     """
     if like is not None:
         check_model(like)

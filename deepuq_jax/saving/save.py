@@ -22,7 +22,7 @@ from deepuq_jax.saving._strict_json import dumps
 
 
 def save(path: str | os.PathLike[str], model: Any, *, metadata: Mapping[str, Any] | None = None) -> None:
-    """Save a model to a file, whole or not at all.
+    """Save a model to a file.
 
     The file holds the architecture, posteriors, priors, likelihood, estimators, masks, mode and carried state.
     `deepuq_jax.load` reads it, and so does `deepuq_torch.load` if that package has the classes. If saving fails, a
@@ -82,7 +82,7 @@ def _check_loads(model: Any, node: Any, arrays: dict[str, np.ndarray], found: di
 
 
 def _static_differences(fresh: Any, model: Any) -> list[str]:
-    """List the attributes of modules that are neither arrays nor described."""
+    """List attributes that are neither arrays nor described."""
     built = dict(nnx.iter_modules(fresh))
     lines = []
     for path, module in nnx.iter_modules(model):
