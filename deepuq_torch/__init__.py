@@ -6,6 +6,7 @@ The method is Bayes by Backprop, https://arxiv.org/abs/1505.05424.
 from . import functional, methods
 from ._checkpoint import to_later_layout
 from ._natural_gradient import NaturalGradient
+from ._saving import load, read_metadata, save
 from .methods.vi import (
     BayesByBackpropMLP,
     BayesByBackpropRegressor,
@@ -41,9 +42,12 @@ __all__ = [
     "NaturalGradient",
     "UQResult",
     "functional",
+    "load",
     "methods",
     "negative_elbo",
     "predict_vi_uq",
+    "read_metadata",
+    "save",
     "to_later_layout",
     "vi_elbo_step",
 ]

@@ -13,6 +13,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
 }
 ACTIVATION_TYPES = frozenset(_ACTIVATIONS.values())
+ACTIVATION_NAMES = {kind: name for name, kind in _ACTIVATIONS.items()}
 
 
 def activation_module(name: str) -> nn.Module:

@@ -15,6 +15,7 @@ from ._likelihood import (
     LogLikelihood,
     categorical_log_likelihood,
     gaussian_log_density,
+    gaussian_log_likelihood,
     need_class_indices,
     need_labels_in_range,
 )
@@ -42,25 +43,44 @@ def predicts_noise(model: Any) -> bool:
     return bool(getattr(model, "predicts_noise", False)) or is_heteroscedastic(model)
 
 
+def known_noise(model: Any) -> float | None:
+    """Return the standard deviation of a model's known noise, if it has one.
+
+    It comes from a file; see ``load``.
+    """
+    return getattr(model, "noise_sigma", None)
+
+
 def step_criterion(model: Any, criterion: Criterion | None) -> Criterion:
     """Choose the criterion of ``vi_elbo_step``.
 
-    The model's own ``nll`` comes first, then the caller's criterion, then the default of the task.
+    The model's own ``nll`` comes first, then the caller's criterion, then the density of the model's known noise, then
+    the default of the task.
     """
     if predicts_noise(model) and callable(getattr(model, "nll", None)):
         return model.nll
     if criterion is not None:
         function("criterion", criterion)
         return criterion
+    sigma = known_noise(model)
+    if sigma is not None:
+        return functools.partial(_mean_nll, gaussian_log_likelihood(sigma))
     if getattr(model, "task_type", "classification") == "regression":
         return mean_squared_error
     return mean_cross_entropy
+
+
+def _mean_nll(log_likelihood: LogLikelihood, outputs: Tensor, y: Tensor) -> Tensor:
+    return -log_likelihood(outputs, y).mean()
 
 
 def default_log_likelihood(model: Any) -> LogLikelihood:
     """Choose the log-likelihood of ``negative_elbo``, if the model determines it."""
     if predicts_noise(model):
         return _PredictedNoise(model)
+    sigma = known_noise(model)
+    if sigma is not None:
+        return gaussian_log_likelihood(sigma)
     if getattr(model, "task_type", "classification") == "regression":
         wanted = "for a regression model that does not predict its noise, such as gaussian_log_likelihood(sigma)"
         raise ValueError(fault("log_likelihood", wanted, None))

@@ -108,7 +108,7 @@ class BayesianLinear(BayesianModule):
         check_features(x, self)
         one_source(noise, generator)
         if not sample:
-            _no_noise(noise)
+            refuse_noise(noise)
             return F.linear(x, self.weight_posterior.mu, self.bias_posterior.mu)
         if isinstance(noise, WeightStack):
             return noise(x)
@@ -155,7 +155,7 @@ def run_members(
     """Pass x through the members, with noise per Bayesian layer."""
     one_source(noise, generator)
     if not sample:
-        _no_noise(noise)
+        refuse_noise(noise)
     if noise is not None:
         noise = as_sequence("noise", noise, len(bayesian_layers(members)), "Bayesian layer")
     stacked = noise is not None and isinstance(noise[0], WeightStack)
@@ -204,6 +204,7 @@ def check_features(x: object, layer: BayesianLinear) -> None:
         raise TypeError(fault("x", f"to have the dtype of the parameters, {dtype}", x.dtype, advice))
 
 
-def _no_noise(noise: object) -> None:
+def refuse_noise(noise: object) -> None:
+    """Refuse noise for a pass at the means."""
     if noise is not None:
         raise ValueError(fault("noise", "to be None with sample=False", type(noise).__name__))

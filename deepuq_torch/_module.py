@@ -33,6 +33,8 @@ class BayesianModule(nn.Module):
     # How the objectives and predictions read the outputs; a missing attribute takes nn.Module microseconds to report.
     heteroscedastic = False
     predicts_noise = False
+    # Standard deviation of the noise of the targets, of a model that a file of deepuq_jax says it for.
+    noise_sigma = None
 
     if TYPE_CHECKING:
 

@@ -44,8 +44,8 @@ def negative_elbo(
         num_data: number of examples in the whole training set (not of batches), at least the size of this batch. The
             value of a tensor is not checked.
         log_likelihood: callable ``(outputs, y) -> [batch]``, nats per example. If None, it is the Gaussian density for
-            a model that predicts its noise, and categorical for a classifier. Any other regression model needs a
-            log_likelihood.
+            a model that predicts its noise, or that ``load`` has given a ``noise_sigma``, and categorical for a
+            classifier. Any other regression model needs a log_likelihood.
         kl_weight: factor of the KL, 1 for the ELBO; a number or a 0-d tensor.
         mc_samples: number of passes with fresh weights to average the nll over.
         noise: results of ``model.draw_noise``, with a leading axis of mc_samples draws on every tensor.
@@ -124,7 +124,8 @@ def vi_elbo_step(
         num_batches: optimizer steps per epoch, ``len(train_loader)``.
         n_batches: deprecated name of num_batches.
         criterion: callable ``(outputs, y) -> scalar``; a model that predicts its noise uses its own ``nll`` instead. If
-            None, it is the mean squared error for ``model.task_type == "regression"``, and otherwise the cross-entropy.
+            None, it is the mean squared error for ``model.task_type == "regression"``, or the Gaussian nll if ``load``
+            has given the model a ``noise_sigma``, and otherwise the cross-entropy.
             Torch's elementwise regression losses, such as ``torch.nn.MSELoss()``, need targets of the outputs' shape.
             A function of your own may reshape them, so their shape is not checked.
         kl_weight: factor of ``KL / num_batches``; a number or a 0-d tensor.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ._checks import broadcasts_to, fault, finite_number, positive_count
-from ._criteria import is_heteroscedastic, need_variance_methods, predicts_noise
+from ._criteria import is_heteroscedastic, known_noise, need_variance_methods, predicts_noise
 from ._draws import evaluating, output_chunks
 from ._gaussian import at_least_float32
 from ._module import need_stochastic_pass
@@ -50,7 +50,8 @@ def predict_vi_uq(
         n_samples: number of draws.
         apply_softmax: whether the outputs are logits; always true if ``model.task_type`` is "classification".
         aleatoric_var: variance (not a std) of the noise in regression: a number, or a tensor that broadcasts to the
-            mean. It has no effect in classification, nor on a model that predicts its own noise.
+            mean. It has no effect in classification, nor on a model that predicts its own noise. If None, it is the
+            square of ``model.noise_sigma``, if ``load`` has set it.
         noise: results of ``model.draw_noise``, with a leading axis of n_samples draws on every tensor.
         generator: generator of the noise; torch's default generator if None.
 
@@ -109,6 +110,9 @@ def _predict(
     if own_noise:
         need_variance_methods(model)
     need_stochastic_pass(model)
+    sigma = known_noise(model)
+    if aleatoric_var is None and sigma is not None:
+        aleatoric_var = sigma**2
 
     means, noises, dtype = StreamingMoments(), StreamingMoments(), None
     with torch.no_grad(), evaluating(passes):

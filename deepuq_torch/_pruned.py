@@ -1,0 +1,99 @@
+"""Bayesian affine layer some of whose weights are pruned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._kl import gaussian_kl
+from ._layers import BayesianLinear, check_features, refuse_noise
+from ._noise import LayerNoise, as_sequence, one_source
+from ._posterior import script_draw
+
+
+class PruneMask(nn.Module):
+    """Booleans like weight ``[out, in]`` and bias ``[out]``, False for pruned weights."""
+
+    if TYPE_CHECKING:
+        weight: Tensor
+        bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+
+class PrunedLinear(BayesianLinear):
+    """``BayesianLinear`` with pruned weights.
+
+    A pruned weight is 0 in every draw and at the means, adds nothing to the KL, and has no gradient. ``load`` makes
+    such layers of the layers that ``deepuq_jax.prune`` has pruned. All weights are kept at first.
+
+    Args:
+        in_features, out_features, prior_sigma, prior_mu, device, dtype: as in ``BayesianLinear``.
+
+    Example:
+        >>> layer = PrunedLinear(3, 2)
+        >>> torch.equal(layer.kl(), BayesianLinear(3, 2).kl())
+        True
+        >>> layer.prune_mask.weight[:] = False
+        >>> torch.equal(layer(torch.ones(4, 3), sample=False), layer(torch.zeros(4, 3), sample=False))
+        True
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        prior_sigma: float = 0.1,
+        prior_mu: float = 0.0,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__(in_features, out_features, prior_sigma, prior_mu, device=device, dtype=dtype)
+        weight, bias = self.weight_posterior.mu, self.bias_posterior.mu
+        self.prune_mask = PruneMask(torch.ones_like(weight, dtype=torch.bool), torch.ones_like(bias, dtype=torch.bool))
+
+    def forward(
+        self,
+        x: Tensor,
+        sample: bool = True,
+        *,
+        noise: LayerNoise | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Run a pass with drawn weights, or at their means, as in ``BayesianLinear``."""
+        check_features(x, self)
+        one_source(noise, generator)
+        if not sample:
+            refuse_noise(noise)
+            return self._kept(x, self.weight_posterior.mu, self.bias_posterior.mu)
+        weight_noise, bias_noise = (None, None) if noise is None else as_sequence("noise", noise, 2, "tensor")
+        # Weight before bias: the documented order of draws.
+        weight = self.weight_posterior.sample(noise=weight_noise, generator=generator)
+        return self._kept(x, weight, self.bias_posterior.sample(noise=bias_noise, generator=generator))
+
+    def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
+        weight, bias = self.weight_posterior, self.bias_posterior
+        if sample:
+            w = script_draw(weight.mu, weight.rho)
+            return self._kept(x, w, script_draw(bias.mu, bias.rho))
+        return self._kept(x, weight.mu, bias.mu)
+
+    def _kept(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        kept = self.prune_mask
+        return F.linear(x, torch.where(kept.weight, weight, 0.0), torch.where(kept.bias, bias, 0.0))
+
+    def kl(self) -> Tensor:
+        """KL(q || p) of the weights that are kept: a scalar, in nats."""
+        pairs = ((self.weight_posterior, self.prune_mask.weight), (self.bias_posterior, self.prune_mask.bias))
+        parts = [
+            torch.where(kept, gaussian_kl(posterior.mu, posterior.rho, self.prior.mu, self.prior.sigma), 0.0).sum()
+            for posterior, kept in pairs
+        ]
+        return parts[0] + parts[1]
