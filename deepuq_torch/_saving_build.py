@@ -91,10 +91,8 @@ def _parts_of_network(node: Node, path: Path) -> tuple[Settings, list[BayesianLi
         raise ValueError(fault(f"the layers of {dotted(path)!r}", f"to be {len(hidden) + 1}", len(nodes)))
     paths = [(*path, "layers", str(i)) for i in range(len(nodes))]
     layers = [_build_layer(as_node(n, p, ("BayesianLinear",)), p) for n, p in zip(nodes, paths, strict=True)]
-    activation = (
-        settings.one_of("activation", *ACTIVATION_NAMES.values()) if hidden else settings.one_of("activation", None)
-    )
-    return settings, layers, activation
+    known = ACTIVATION_NAMES.values() if hidden else (None,)
+    return settings, layers, settings.one_of("activation", *known)
 
 
 def _fitting(layers: list[BayesianLinear], wanted: list[BayesianLinear], path: Path) -> list[BayesianLinear]:
@@ -106,17 +104,8 @@ def _fitting(layers: list[BayesianLinear], wanted: list[BayesianLinear], path: P
 
 
 def _build_last_layer(node: Node, path: Path) -> LastLayerVariationalInference:
-    names = (
-        "feature_dim",
-        "output_dim",
-        "task",
-        "heteroscedastic",
-        "frozen",
-        "likelihood",
-        "feature_extractor",
-        "head",
-    )
-    settings = Settings(node, path, *names)
+    names = ("feature_dim", "output_dim", "task", "heteroscedastic", "frozen", "likelihood")
+    settings = Settings(node, path, *names, "feature_extractor", "head")
     task = settings.one_of("task", "regression", "classification")
     heteroscedastic = settings.one_of("heteroscedastic", False, *([True] if task == "regression" else []))
     extractor = build(node["feature_extractor"], (*path, "feature_extractor"))

@@ -56,7 +56,7 @@ def names_own_parts(node: Any) -> bool:
     return isinstance(node, dict) and (node.get(CLASS) == OWN or any(map(names_own_parts, node.values())))
 
 
-def _describe_known(module: nn.Module, training: bool) -> Node | None:
+def _describe_known(module: Any, training: bool) -> Node | None:
     kind = type(module)
     if kind is LastLayerVariationalInference:
         return _describe_last_layer(module, training)

@@ -86,7 +86,20 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
         ValueError: the file is not as ``docs/file-format.md`` says.
         OSError: the file cannot be read.
     """
-    content = _read_bytes(path)
+    with open(path, "rb") as file:
+        content = bytearray(os.fstat(file.fileno()).st_size)
+        count = file.readinto(content)
+    if count < len(content):
+        raise ValueError(fault("the file", f"to have its {len(content)} bytes", count))
+    return parse(content)
+
+
+def parse(content: bytearray) -> Contents:
+    """Check the bytes of a file, and return views of them.
+
+    Raises:
+        ValueError: they are not as ``docs/file-format.md`` says.
+    """
     body = _PREFIX + int.from_bytes(content[:_PREFIX], "little")
     if len(content) < _PREFIX or body > len(content) or body > _PREFIX + _LARGEST_HEADER:
         wanted = f"to fit into the {len(content)} bytes of the file, and to have at most {_LARGEST_HEADER}"
@@ -94,38 +107,23 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
     digest = _checked_digest(content, body)
     header = from_json("the header", bytes(content[_PREFIX:body]))
     metadata = header.pop(_METADATA, None) if isinstance(header, dict) else None
-    keys = {"format", "model", "sha256"}
-    if (
-        not isinstance(metadata, dict)
-        or metadata.keys() != keys
-        or not all(isinstance(v, str) for v in metadata.values())
-    ):
-        raise ValueError(fault(_METADATA, f"to hold the strings {', '.join(sorted(keys))}", "others"))
+    if not isinstance(metadata, dict) or metadata.keys() != {"format", "model", "sha256"}:
+        raise ValueError(fault("the header", f"to hold format, model and sha256 in {_METADATA}", repr(metadata)[:80]))
     if metadata["format"] != _FORMAT or metadata["sha256"] != digest:
         raise ValueError(fault("the format", f"to be {_FORMAT!r}", repr(metadata["format"])))
+    if not isinstance(metadata["model"], str):
+        raise ValueError(fault("the description of the model", "to be a string", type(metadata["model"]).__name__))
     return Contents(metadata["model"], _tensors(header, content, body))
-
-
-def _read_bytes(path: str | os.PathLike[str]) -> bytearray:
-    """Read a whole file into memory that tensors may share."""
-    with open(path, "rb") as file:
-        content = bytearray(os.fstat(file.fileno()).st_size)
-        count = file.readinto(content)
-    if count < len(content):
-        raise ValueError(fault("the file", f"to have its {len(content)} bytes", count))
-    return content
 
 
 def _need_storable(name: str, tensor: Any) -> None:
     if not isinstance(tensor, Tensor):
-        raise ValueError(
-            fault(f"the state {name!r}", "to be a tensor, since a file holds numbers alone", type(tensor).__name__)
-        )
+        wanted = "to be a tensor, because a file holds only numbers"
+        raise ValueError(fault(f"the state {name!r}", wanted, type(tensor).__name__))
     if tensor.dtype not in _NAMES or tensor.layout is not torch.strided or tensor.is_meta:
+        wanted = f"to be dense, with values, and of a dtype among {', '.join(_NAMES.values())}"
         got = f"{tensor.dtype}, {tensor.layout}, on {tensor.device.type}"
-        raise ValueError(
-            fault(f"the tensor {name!r}", f"to be dense and of a dtype among {', '.join(_NAMES.values())}", got)
-        )
+        raise ValueError(fault(f"the tensor {name!r}", wanted, got))
 
 
 def _start_of_file(description: str, tensors: Mapping[str, Tensor]) -> bytes:
@@ -143,10 +141,10 @@ def _start_of_file(description: str, tensors: Mapping[str, Tensor]) -> bytes:
     return len(header).to_bytes(_PREFIX, "little") + header
 
 
-def _bytes_of(tensor: Tensor) -> memoryview:
-    """Return a tensor's numbers, row by row and little-endian."""
+def _bytes_of(tensor: Tensor) -> Any:
+    """Return a tensor's numbers, row by row, as an array of bytes."""
     flat = tensor.detach().cpu().resolve_neg().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy()
 
 
 def _checked_digest(content: bytearray, body: int) -> str:
@@ -154,9 +152,8 @@ def _checked_digest(content: bytearray, body: int) -> str:
     whole = memoryview(content)
     found = list(_CHECKSUM.finditer(content, _PREFIX, body))
     if len(found) != 1 or content.count(_FIELD, _PREFIX, body) != 1:
-        raise ValueError(
-            fault("the header", "to hold one checksum, sha256 in lower-case digits", f"{len(found)} of them")
-        )
+        wanted = "to hold one checksum, sha256 in lower-case digits"
+        raise ValueError(fault("the header", wanted, f"{len(found)} of them"))
     start, end = found[0].span(1)
     digest = hashlib.sha256(whole[:start])
     digest.update(_NO_DIGEST.encode())

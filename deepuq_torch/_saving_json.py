@@ -52,11 +52,8 @@ def from_json(name: str, text: str | bytes) -> Any:
 
 def _reads_back(read: Any, written: Any) -> bool:
     if isinstance(written, dict):
-        return (
-            isinstance(read, dict)
-            and list(read) == list(written)
-            and all(_reads_back(read[k], written[k]) for k in read)
-        )
+        alike = isinstance(read, dict) and list(read) == list(written)
+        return alike and all(_reads_back(read[key], written[key]) for key in read)
     if isinstance(written, list):
         return isinstance(read, list) and all(map(_reads_back, read, written))
     return read == written and isinstance(written, (str, int, float, type(None)))
