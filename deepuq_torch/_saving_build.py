@@ -14,7 +14,7 @@ from ._layers import BayesianLinear
 from ._mlp import BayesByBackpropMLP
 from ._posterior import GaussianPrior
 from ._pruned import PrunedLinear
-from ._saving_describe import REGRESSORS
+from ._saving_describe import PARTS, REGRESSORS
 from ._saving_likelihood import take_likelihood
 from ._saving_node import CLASS, OWN, Node, Path, Settings, as_node, dotted
 
@@ -108,7 +108,7 @@ def _build_last_layer(node: Node, path: Path) -> LastLayerVariationalInference:
     settings = Settings(node, path, *names, "feature_extractor", "head")
     task = settings.one_of("task", "regression", "classification")
     heteroscedastic = settings.one_of("heteroscedastic", False, *([True] if task == "regression" else []))
-    extractor = build(node["feature_extractor"], (*path, "feature_extractor"))
+    extractor = build(settings.node_at("feature_extractor", *PARTS), (*path, "feature_extractor"))
     if settings.flag("frozen"):
         extractor.requires_grad_(False)
     head = _build_layer(settings.node_at("head", "BayesianLinear"), (*path, "head"))
@@ -121,8 +121,11 @@ def _build_last_layer(node: Node, path: Path) -> LastLayerVariationalInference:
 
 
 def _build_stack(node: Node, path: Path) -> nn.Sequential:
-    members = Settings(node, path, "members").nodes("members")
-    return nn.Sequential(*(build(member, (*path, str(i))) for i, member in enumerate(members)))
+    members = [
+        build(as_node(member, (*path, str(i)), PARTS), (*path, str(i)))
+        for i, member in enumerate(Settings(node, path, "members").nodes("members"))
+    ]
+    return nn.Sequential(*members)
 
 
 def _build_linear(node: Node, path: Path) -> nn.Linear:

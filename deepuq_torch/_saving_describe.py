@@ -12,6 +12,7 @@ from ._homoscedastic import HomoscedasticBayesByBackpropRegressor
 from ._last_layer import LastLayerVariationalInference
 from ._layers import BayesianLinear
 from ._mlp import BayesByBackpropMLP
+from ._module import BayesianModule
 from ._posterior import GaussianPosterior, GaussianPrior
 from ._pruned import PrunedLinear
 from ._regressors import (
@@ -33,6 +34,8 @@ REGRESSORS: dict[str, type[BayesianRegressor]] = {
         HomoscedasticBayesByBackpropRegressor,
     )
 }
+# Classes of the deterministic parts of a model.
+PARTS = frozenset({"Activation", "Linear", "Stack", OWN, "function"})
 
 
 def describe(module: nn.Module, training: bool) -> Node:
@@ -47,6 +50,15 @@ def describe(module: nn.Module, training: bool) -> Node:
     """
     node = _describe_known(module, training)
     return describe_own(module, training) if node is None else node
+
+
+def _describe_part(module: Any, training: bool) -> Node:
+    """Describe a part that is called as ``part(x)``, which draws nothing.
+
+    ``nnx.Sequential`` calls Bayesian layers at their means, and ``nn.Sequential`` draws, so such a part is own.
+    """
+    node = describe(module, training)
+    return node if node[CLASS] in PARTS else describe_own(module, training)
 
 
 def names_own_parts(node: Any) -> bool:
@@ -128,7 +140,7 @@ def _describe_last_layer(model: LastLayerVariationalInference, training: bool) -
         "heteroscedastic": model.heteroscedastic,
         "frozen": _is_frozen(model.feature_extractor),
         "likelihood": describe_likelihood(model),
-        "feature_extractor": describe(model.feature_extractor, training),
+        "feature_extractor": _describe_part(model.feature_extractor, training),
         "head": head,
     }
 
@@ -142,7 +154,9 @@ def _is_frozen(module: Any) -> bool:
 def _describe_stack(stack: nn.Sequential, training: bool) -> Node | None:
     if _has_more_than(stack, {str(i) for i in range(len(stack))}):
         return None
-    return {CLASS: "Stack", "members": [describe(member, training) for member in stack]}
+    if any(isinstance(module, BayesianModule) for module in stack.modules()):
+        return None
+    return {CLASS: "Stack", "members": [_describe_part(member, training) for member in stack]}
 
 
 def _has_more_than(module: nn.Module, children: set[str]) -> bool:

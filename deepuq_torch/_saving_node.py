@@ -100,7 +100,7 @@ def as_node(value: Any, path: Path, known: tuple[str, ...] | frozenset[str]) -> 
     if not isinstance(value, dict) or not isinstance(value.get(CLASS), str):
         raise ValueError(fault(f"{dotted(path)!r}", "to be an object with a class", repr(value)[:80]))
     if value[CLASS] not in known:
-        wanted = f"to be {' or '.join(sorted(known))}, which deepuq_torch has"
+        wanted = f"to be in deepuq_torch, which has {', '.join(sorted(known))} here"
         raise ValueError(fault(f"the class of {dotted(path)!r}", wanted, value[CLASS]))
     return value
 
