@@ -17,8 +17,8 @@ from flax import nnx
 
 import deepuq_jax as dj
 import deepuq_torch as dt
-from parity_tests import bridge
 from parity_tests import reference as ref
+from parity_tests import transfer
 from parity_tests.harness import Arrays
 
 # Activations in 60 digits, by the names that both packages accept.
@@ -138,7 +138,7 @@ def torch_noise(spec: Spec, inputs: dict[str, Any]) -> tuple[Any, ...]:
 
 def jax_noise(spec: Spec, inputs: dict[str, Any]) -> Any:
     """Return the noise among the inputs as JAX expects it."""
-    return bridge.noise_to_jax(torch_noise(spec, inputs))
+    return transfer.noise_to_jax(torch_noise(spec, inputs))
 
 
 def jax_model(spec: Spec, inputs: dict[str, Any]) -> Any:
@@ -148,7 +148,7 @@ def jax_model(spec: Spec, inputs: dict[str, Any]) -> Any:
     options: dict[str, Any] = dict(prior=prior, param_dtype=dtype, rngs=nnx.Rngs(0))
     model = _jax_last_layer(spec, inputs, options) if spec.features else _jax_network(spec, options)
     names = (*spec.posterior_names, _NOISE_NAME) if spec.is_homoscedastic else spec.posterior_names
-    return bridge.torch_to_jax({name: inputs[name] for name in names}, model)
+    return transfer.with_weights(model, {name: inputs[name] for name in names})
 
 
 def _jax_last_layer(spec: Spec, inputs: dict[str, Any], options: dict[str, Any]) -> dj.LastLayerVariationalInference:
@@ -215,7 +215,7 @@ def put_parameters(model: torch.nn.Module, spec: Spec, inputs: dict[str, Any]) -
 
     They are not copied, so that they have gradients.
     """
-    for i, layer in enumerate(bridge.torch_layers(model)):
+    for i, layer in enumerate(transfer.torch_layers(model)):
         for posterior in ("weight", "bias"):
             for part in ("mu", "rho"):
                 parameter = _as_parameter(inputs[f"layers.{2 * i}.{posterior}_posterior.{part}"])

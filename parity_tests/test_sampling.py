@@ -12,8 +12,8 @@ from scipy import stats
 
 import deepuq_jax as dj
 import deepuq_torch as dt
-from parity_tests.bridge import torch_to_jax
 from parity_tests.tolerances import KS_PROBABILITY, STANDARD_ERRORS
+from parity_tests.transfer import with_weights
 
 _DRAWS = 20_000
 _MU, _RHO = 0.75, -1.0
@@ -41,7 +41,7 @@ def _layer() -> dt.BayesianLinear:
 
 
 def _jax_layer() -> np.ndarray:
-    layer = torch_to_jax(_layer().state_dict(), dj.BayesianLinear(3, 1, rngs=nnx.Rngs(0)))
+    layer = with_weights(dj.BayesianLinear(3, 1, rngs=nnx.Rngs(0)), _layer().state_dict())
     keys = jax.random.split(jax.random.key(12), _DRAWS)
     outputs = jax.jit(jax.vmap(lambda key: layer(jnp.asarray(_X), key=key)))(keys)
     return np.asarray(outputs, np.float64).ravel()

@@ -83,6 +83,14 @@ TRAJECTORY = Tolerance(
     "that a rounding in it moves a parameter by a part of a step: float32 is allowed 1000 ulp (measured: 62)",
 )
 
+SAVED = Tolerance(
+    1e-6,
+    1e-12,
+    False,
+    0.0,
+    "the same weights from a file: only the order of the sums differs, in layers of a few units (measured: 2.3e-7 "
+    "and 5e-16)",
+)
 BFLOAT16 = Tolerance(
     1e-5,
     1e-10,

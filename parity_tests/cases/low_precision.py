@@ -16,7 +16,7 @@ import torch
 
 import deepuq_jax as dj
 import deepuq_torch as dt
-from parity_tests import bridge, models, rounding
+from parity_tests import models, rounding, transfer
 from parity_tests import reference as ref
 from parity_tests.cases.objectives import draw_inputs
 from parity_tests.harness import LOW, Arrays, Case, torch_device
@@ -41,7 +41,7 @@ class _Computation(torch.nn.Module):
 
 def _jax_model(spec: Spec, i: dict[str, Any]) -> Any:
     model = models.jax_model(spec, i)
-    for _, layer in bridge.jax_layers(model):
+    for layer in transfer.jax_layers(model):
         layer.dtype = jnp.bfloat16
     return model
 
