@@ -7,6 +7,7 @@ from . import functional, methods
 from ._checkpoint import to_later_layout
 from ._natural_gradient import NaturalGradient
 from ._saving import load, read_metadata, save
+from ._version import __version__ as __version__
 from .methods.vi import (
     BayesByBackpropMLP,
     BayesByBackpropRegressor,
@@ -23,10 +24,6 @@ from .methods.vi import (
     vi_elbo_step,
 )
 from .types import UQResult
-
-# The number of the whole distribution, which deepuq_jax/_version.py holds too; a test compares them. It is written here
-# because importing deepuq_jax would import JAX, and the metadata of an editable install may be out of date.
-__version__ = "0.2.0.dev0"
 
 __all__ = [
     "BayesByBackpropMLP",

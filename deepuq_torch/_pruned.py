@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._checks import fault
 from ._kl import gaussian_kl
 from ._layers import BayesianLinear, check_features, refuse_noise
 from ._noise import LayerNoise, as_sequence, one_source
-from ._posterior import script_draw
 
 
 class PruneMask(nn.Module):
@@ -78,12 +78,9 @@ class PrunedLinear(BayesianLinear):
         weight = self.weight_posterior.sample(noise=weight_noise, generator=generator)
         return self._kept(x, weight, self.bias_posterior.sample(noise=bias_noise, generator=generator))
 
-    def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
-        weight, bias = self.weight_posterior, self.bias_posterior
-        if sample:
-            w = script_draw(weight.mu, weight.rho)
-            return self._kept(x, w, script_draw(bias.mu, bias.rho))
-        return self._kept(x, weight.mu, bias.mu)
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Refuse to be scripted: TorchScript does not count this class as a ``BayesianLinear``, and would draw."""
+        raise TypeError(fault("the model", "to have no pruned layers in torch.jit.script", type(self).__name__))
 
     def _kept(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         kept = self.prune_mask

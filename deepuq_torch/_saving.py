@@ -17,6 +17,7 @@ from ._saving_describe import describe, describe_own, names_own_parts
 from ._saving_file import read_file, write_file
 from ._saving_json import from_json, to_json
 from ._saving_node import CLASS, OWN, Node, differences
+from ._version import __version__
 from ._wrappers import unwrapped
 
 _VERSION = 1
@@ -58,9 +59,10 @@ def save(path: str | os.PathLike[str], model: nn.Module, *, metadata: Mapping[st
     model = _need_module("model", unwrapped(model))
     if not isinstance(metadata, (Mapping, type(None))):
         raise TypeError(fault("metadata", "to be a dict", type(metadata).__name__))
+    versions = {"deepuq_torch": __version__, "torch": str(torch.__version__)}
     description = {
         "format_version": _VERSION,
-        "writer": {"package": "deepuq_torch", "versions": _versions()},
+        "writer": {"package": "deepuq_torch", "versions": versions},
         "mode": "train" if model.training else "eval",
         "model": _description_of(model),
         "keys": {},
@@ -104,6 +106,9 @@ def load(
         content = read_file(path)
         description = _read_description(content.description)
         empty = _matching(description["model"], content.tensors, like)
+        if description["keys"]:
+            wanted = "to have no keys of JAX, which deepuq_torch does not have"
+            raise ValueError(fault("the model", wanted, ", ".join(description["keys"])))
     model = _filled(empty, content.tensors, device) if like is None else _copied(empty, content.tensors, device)
     model.train(description["mode"] != "eval")
     _set_own_modes(description["model"], model)
@@ -127,12 +132,6 @@ def _need_module(name: str, model: Any) -> nn.Module:
     return model
 
 
-def _versions() -> dict[str, str]:
-    from . import __version__  # the package imports this module before it has a version
-
-    return {"deepuq_torch": __version__, "torch": str(torch.__version__)}
-
-
 def _description_of(model: nn.Module) -> Node:
     """Describe a model, as own if its description would not give it back."""
     node = describe(model, model.training)
@@ -154,7 +153,10 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"{error} The file is {os.fspath(path)!r}.") from error
+        message = str(error)
+        if not message.startswith("Expected "):  # of torch or Python, about a size that is too large, say
+            message = fault("the file", "to hold a model that can be built", message.partition("\n")[0])
+        raise ValueError(f"{message} The file is {os.fspath(path)!r}.") from error
 
 
 def _read_description(text: str) -> Node:
@@ -174,8 +176,8 @@ def _read_description(text: str) -> Node:
         raise ValueError(fault("writer", "to hold package and versions", writer))
     if mode is not None and mode not in _MODES:
         raise ValueError(fault("mode", "to be 'train', 'eval' or null", repr(mode)))
-    if keys != {} or not isinstance(description["metadata"], dict):
-        raise ValueError(fault("keys and metadata", "to be objects, and keys to be empty in deepuq_torch", keys))
+    if not isinstance(keys, dict) or not isinstance(description["metadata"], dict):
+        raise ValueError(fault("keys and metadata", "to be objects", keys))
     return description
 
 

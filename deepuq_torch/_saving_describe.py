@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from torch import nn
@@ -113,9 +114,12 @@ def _describe_regressor(model: BayesianRegressor) -> Node | None:
 
 
 def _describe_network(model: Any, layers: list[Any], activations: list[nn.Module]) -> Node | None:
-    nodes = [_describe_layer(layer) if type(layer) in (BayesianLinear, PrunedLinear) else None for layer in layers]
+    sizes = [model.input_dim, *model.hidden_dims, _outputs_of(model)]
+    nodes = [_describe_layer_of_size(layer, size) for layer, size in zip(layers, pairwise(sizes), strict=False)]
     activation = {CLASS: "Activation", "name": model.activation_name.lower()}
-    if None in nodes or any(_describe_known(member, True) != activation for member in activations):
+    if len(layers) != len(sizes) - 1 or None in nodes:
+        return None
+    if any(_describe_known(member, True) != activation for member in activations):
         return None
     return {
         CLASS: type(model).__name__,
@@ -128,9 +132,20 @@ def _describe_network(model: Any, layers: list[Any], activations: list[nn.Module
     }
 
 
+def _outputs_of(model: Any) -> int:
+    """Return the size of the last layer's outputs."""
+    return model.output_dim * (2 if model.heteroscedastic else 1)
+
+
+def _describe_layer_of_size(layer: Any, size: tuple[int, int]) -> Node | None:
+    if type(layer) not in (BayesianLinear, PrunedLinear) or (layer.in_features, layer.out_features) != size:
+        return None
+    return _describe_layer(layer)
+
+
 def _describe_last_layer(model: LastLayerVariationalInference, training: bool) -> Node | None:
-    head = _describe_known(model.head, training)
-    if head is None or head[CLASS] != "BayesianLinear" or _has_more_than(model, {"feature_extractor", "head"}):
+    head = _describe_layer_of_size(model.head, (model.feature_dim, _outputs_of(model)))
+    if head is None or _has_more_than(model, {"feature_extractor", "head"}):
         return None
     return {
         CLASS: type(model).__name__,

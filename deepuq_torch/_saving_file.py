@@ -143,7 +143,9 @@ def _start_of_file(description: str, tensors: Mapping[str, Tensor]) -> bytes:
 
 def _bytes_of(tensor: Tensor) -> Any:
     """Return a tensor's numbers, row by row, as an array of bytes."""
-    flat = tensor.detach().cpu().resolve_neg().contiguous().reshape(-1)
+    flat = tensor.detach().cpu().resolve_neg().reshape(-1)
+    if flat.stride(0) != 1:  # also for one number, whose stride torch ignores
+        flat = flat.clone(memory_format=torch.contiguous_format)
     return flat.view(torch.uint8).numpy()
 
 
