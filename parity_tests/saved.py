@@ -119,14 +119,15 @@ def agree(ours: Any, theirs: Any, x: np.ndarray, dtype: str) -> None:
     noise = theirs.draw_noise(generator=torch.Generator().manual_seed(1))
     inputs = torch.tensor(x)
     expected = theirs(inputs, noise=noise), theirs(inputs, sample=False), theirs.kl()
-    found = _quantities(ours, jnp.asarray(x), noise_to_jax(noise))
+    found = quantities(ours, jnp.asarray(x), noise_to_jax(noise))
     for name, one, other in zip(("draw", "means", "KL"), found, expected, strict=True):
         error = error_of(np.asarray(one), other.detach().numpy(), dtype, SAVED)
         assert error.share <= 1.0, f"{name}: {error}"
 
 
 @jax.jit
-def _quantities(model: Any, x: jax.Array, noise: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+def quantities(model: Any, x: jax.Array, noise: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Compute outputs at a draw and at the means, and the KL."""
     return model(x, noise=noise), model(x), model.kl()
 
 

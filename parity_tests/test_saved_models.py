@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from safetensors.numpy import load_file
 import deepuq_jax as dj
 import deepuq_torch as dt
 from deepuq_jax.tests.profiles import small_profile
+from deepuq_torch.tests.golden import write
 from parity_tests import saved
 from parity_tests.harness import error_of, precisely
 from parity_tests.tolerances import SAVED
@@ -111,6 +114,22 @@ def test_a_frozen_extractor_stays_frozen(tmp_path):
     back = saved.through_torch(tmp_path, twin)
     flags = {name: parameter.requires_grad for name, parameter in back.named_parameters()}
     assert [name for name, flag in flags.items() if not flag] == ["feature_extractor.weight", "feature_extractor.bias"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", small_profile(write.MODELS, ["pruned", "last-layer"]))
+def test_golden_files_of_torch_compute_the_same_in_jax(name):
+    path = write.path_of(name, version=1)
+    expected, model = json.loads(path.with_suffix(".json").read_text()), dt.load(path)
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    x, noise = write.inputs(model)
+    with precisely(dtype):
+        twin = dj.load(path)
+        found = saved.quantities(twin, jnp.asarray(x.numpy()), noise_to_jax(noise))
+        for quantity, value in zip(("draw", "means", "kl"), found, strict=True):
+            error = error_of(np.asarray(value), np.array(expected[quantity], dtype), dtype, SAVED)
+            assert error.share <= 1.0, f"{quantity}: {error}"
+    assert dj.saving.read_metadata(path) == dt.read_metadata(path) == write.METADATA
 
 
 def _jax_layer(**options):
