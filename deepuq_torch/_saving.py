@@ -21,6 +21,7 @@ from ._version import __version__
 from ._wrappers import unwrapped
 
 _VERSION = 1
+_PACKAGE = "deepuq_torch"
 _MODES = ("train", "eval")
 _KEYS = {"format_version", "writer", "mode", "model", "keys", "metadata"}
 
@@ -59,10 +60,10 @@ def save(path: str | os.PathLike[str], model: nn.Module, *, metadata: Mapping[st
     model = _need_module("model", unwrapped(model))
     if not isinstance(metadata, (Mapping, type(None))):
         raise TypeError(fault("metadata", "to be a dict", type(metadata).__name__))
-    versions = {"deepuq_torch": __version__, "torch": str(torch.__version__)}
+    versions = {_PACKAGE: __version__, "torch": str(torch.__version__)}
     description = {
         "format_version": _VERSION,
-        "writer": {"package": "deepuq_torch", "versions": versions},
+        "writer": {"package": _PACKAGE, "versions": versions},
         "mode": "train" if model.training else "eval",
         "model": _description_of(model),
         "keys": {},
@@ -105,10 +106,7 @@ def load(
     with _naming(path):
         content = read_file(path)
         description = _read_description(content.description)
-        empty = _matching(description["model"], content.tensors, like)
-        if description["keys"]:
-            wanted = "to have no keys of JAX, which deepuq_torch does not have"
-            raise ValueError(fault("the model", wanted, ", ".join(description["keys"])))
+        empty = _matching(description, content.tensors, like)
     model = _filled(empty, content.tensors, device) if like is None else _copied(empty, content.tensors, device)
     model.train(description["mode"] != "eval")
     _set_own_modes(description["model"], model)
@@ -181,12 +179,18 @@ def _read_description(text: str) -> Node:
     return description
 
 
-def _matching(node: Any, tensors: dict[str, Tensor], like: nn.Module | None) -> nn.Module:
+def _matching(description: Node, tensors: dict[str, Tensor], like: nn.Module | None) -> nn.Module:
     """Return the module for the tensors of a file: a new one, without values, or ``like``."""
+    node, writer = description["model"], description["writer"]["package"]
     model = build(node) if like is None else like
     different = [] if like is None else list(differences(node, _description_of(like)))
     if different:
         raise ValueError(fault("like", "to have the architecture of the file", "; ".join(different)))
+    if names_own_parts(node) and writer != _PACKAGE:  # its arrays may have other layouts under the same names
+        raise ValueError(fault("parts of own classes", f"to be written by {_PACKAGE}", repr(writer)))
+    if description["keys"]:
+        wanted = "to have no random keys, which only deepuq_jax has"
+        raise ValueError(fault("the model", wanted, ", ".join(description["keys"])))
     state = model.state_dict()
     if like is not None and any(tensor.is_meta for tensor in state.values()):
         raise ValueError(fault("like", "to have tensors with values", "tensors on the device meta"))

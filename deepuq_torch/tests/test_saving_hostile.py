@@ -122,7 +122,7 @@ DESCRIPTIONS = {
     "another key": (_set("more", 1), "keys.*more"),
     "no writer": (_set("writer", {"package": "deepuq_torch"}), "writer"),
     "mode": (_set("mode", "test"), "mode"),
-    "JAX keys": (_set("keys", {"key": "threefry2x32"}), "keys of JAX"),
+    "JAX keys": (_set("keys", {"key": "threefry2x32"}), "random keys"),
     "metadata": (_set("metadata", []), "metadata"),
     "unknown class": (_set("model", "class", "Transformer"), "Transformer"),
     "no class": (_without("model", "class"), "class"),
@@ -245,6 +245,14 @@ def test_headers_that_cannot_be_right(name, tmp_path):
     change, named = HEADERS[name]
     header, arrays = change(*split(content_of(tmp_path, dt.BayesianLinear(2, 1))))
     refuses_file(tmp_path / "model", joined(header, arrays), named)
+
+
+def test_own_parts_of_another_package_are_refused(tmp_path):
+    """Its arrays may have other layouts under the same names."""
+    model = nn.Sequential(dt.BayesianLinear(1, 1))
+    content = content_of(tmp_path, model)
+    (tmp_path / "model").write_bytes(with_description(content, _set("writer", "package", "deepuq_jax")))
+    refuses(ValueError, "own classes.*deepuq_torch.*deepuq_jax", lambda: dt.load(tmp_path / "model", like=model))
 
 
 def test_booleans_are_zero_or_one(tmp_path):
