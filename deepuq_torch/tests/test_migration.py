@@ -58,3 +58,7 @@ def test_the_programs_run():
     assert scope["torch_result"].total_var.shape == scope["result"].total_var.shape == (64, 1)
     assert abs(scope["result"].mean - scope["y"]).mean() < 0.3
     assert abs(scope["natural_result"].mean - scope["targets"]).mean() < 0.1
+    # Each prediction in the other package is as good as at home: the draws differ.
+    assert abs(scope["twin_result"].mean - scope["torch_result"].mean.numpy()).mean() < 0.1
+    assert abs(scope["back_result"].mean.numpy() - scope["result"].mean).mean() < 0.1
+    assert scope["back_result"].aleatoric_var.item() == pytest.approx(0.01)
