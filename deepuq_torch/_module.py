@@ -33,10 +33,11 @@ class BayesianModule(nn.Module):
     # How the objectives and predictions read the outputs; a missing attribute takes nn.Module microseconds to report.
     heteroscedastic = False
     predicts_noise = False
-    # Standard deviation of the noise of the targets, of a model that a file of deepuq_jax says it for.
+    # Standard deviation of the targets' noise, if a file of deepuq_jax has told it; see `load`.
     noise_sigma = None
 
     if TYPE_CHECKING:
+        noise_sigma: float | None
 
         def __call__(
             self, x: Any, sample: bool = True, *, noise: Any = None, generator: torch.Generator | None = None

@@ -15,7 +15,7 @@ from ._noise import LayerNoise, as_sequence, one_source
 
 
 class PruneMask(nn.Module):
-    """Booleans like weight ``[out, in]`` and bias ``[out]``, False for pruned weights."""
+    """Booleans for a weight and a bias, False if pruned."""
 
     if TYPE_CHECKING:
         weight: Tensor
@@ -67,7 +67,7 @@ class PrunedLinear(BayesianLinear):
         noise: LayerNoise | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Run a pass with drawn weights, or at their means, as in ``BayesianLinear``."""
+        """Run a pass, as in ``BayesianLinear``."""
         check_features(x, self)
         one_source(noise, generator)
         if not sample:
@@ -79,7 +79,10 @@ class PrunedLinear(BayesianLinear):
         return self._kept(x, weight, self.bias_posterior.sample(noise=bias_noise, generator=generator))
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """Refuse to be scripted: TorchScript does not count this class as a ``BayesianLinear``, and would draw."""
+        """Refuse to be scripted.
+
+        TorchScript does not count this class as a ``BayesianLinear``: an MLP would draw with ``sample=False``, too.
+        """
         raise TypeError(fault("the model", "to have no pruned layers in torch.jit.script", type(self).__name__))
 
     def _kept(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ class PrunedLinear(BayesianLinear):
         return F.linear(x, torch.where(kept.weight, weight, 0.0), torch.where(kept.bias, bias, 0.0))
 
     def kl(self) -> Tensor:
-        """KL(q || p) of the weights that are kept: a scalar, in nats."""
+        """KL(q || p) of the kept weights: a scalar, in nats."""
         pairs = ((self.weight_posterior, self.prune_mask.weight), (self.bias_posterior, self.prune_mask.bias))
         parts = [
             torch.where(kept, gaussian_kl(posterior.mu, posterior.rho, self.prior.mu, self.prior.sigma), 0.0).sum()

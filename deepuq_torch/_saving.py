@@ -79,7 +79,7 @@ def load(
     like: nn.Module | None = None,
     device: torch.device | str | None = None,
 ) -> Any:
-    """Read a model from a file of ``save`` or of ``deepuq_jax.save``.
+    """Read a model that either package has saved.
 
     No code comes from the file. A JAX model with the likelihood ``Gaussian(sigma)`` gets ``model.noise_sigma``, which
     ``negative_elbo``, ``vi_elbo_step`` and ``predict_vi_uq`` use unless told otherwise; with ``Categorical()``, its
@@ -131,7 +131,7 @@ def _need_module(name: str, model: Any) -> nn.Module:
 
 
 def _description_of(model: nn.Module) -> Node:
-    """Describe a model, as own if its description would not give it back."""
+    """Describe a model, as own if it cannot be rebuilt."""
     node = describe(model, model.training)
     if names_own_parts(node):
         return node
@@ -147,7 +147,7 @@ def _layout(tensors: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], t
 
 @contextlib.contextmanager
 def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Name the file in an error, which becomes a ValueError whatever it was."""
+    """Turn errors into ValueErrors that name the file."""
     try:
         yield
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
@@ -180,7 +180,10 @@ def _read_description(text: str) -> Node:
 
 
 def _matching(description: Node, tensors: dict[str, Tensor], like: nn.Module | None) -> nn.Module:
-    """Return the module for the tensors of a file: a new one, without values, or ``like``."""
+    """Return the module that takes the tensors of a file.
+
+    It is a new module without values, or ``like``.
+    """
     node, writer = description["model"], description["writer"]["package"]
     model = build(node) if like is None else like
     different = [] if like is None else list(differences(node, _description_of(like)))

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file that gets its name only once it is written.
+    """Open a file that gets its name when written.
 
     The bytes go to a temporary file beside the target, which is flushed to the disk and renamed. If anything fails, the
     target is as it was, and the temporary file is gone.
@@ -42,7 +42,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def _flush_directory(directory: str) -> None:
-    """Flush a rename to the disk, if the system can open a directory."""
+    """Flush a rename to the disk, if the system can."""
     if os.name == "nt":
         return
     descriptor = os.open(directory, os.O_RDONLY)

@@ -82,7 +82,7 @@ def _build_regressor(node: Node, path: Path) -> nn.Module:
 
 
 def _parts_of_network(node: Node, path: Path) -> tuple[Settings, list[BayesianLinear], str | None]:
-    """Return settings, layers, and the name of the activation if there is one."""
+    """Return the settings, layers and activation of a network."""
     names = ("input_dim", "output_dim", "hidden_dims", "activation", "likelihood", "layers")
     settings = Settings(node, path, *names)
     hidden = settings.sizes("hidden_dims")

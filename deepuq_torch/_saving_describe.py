@@ -1,4 +1,4 @@
-"""Descriptions of models: their classes and settings, as ``docs/file-format.md`` lists them."""
+"""Descriptions of models, as ``docs/file-format.md`` lists them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def describe(module: nn.Module, training: bool) -> Node:
 
 
 def _describe_part(module: Any, training: bool) -> Node:
-    """Describe a part that is called as ``part(x)``, which draws nothing.
+    """Describe a part that draws nothing.
 
     ``nnx.Sequential`` calls Bayesian layers at their means, and ``nn.Sequential`` draws, so such a part is own.
     """
@@ -63,7 +63,7 @@ def _describe_part(module: Any, training: bool) -> Node:
 
 
 def names_own_parts(node: Any) -> bool:
-    """Return whether the code of the caller is needed to build a node."""
+    """Return whether a node needs the caller's code."""
     if isinstance(node, list):
         return any(map(names_own_parts, node))
     return isinstance(node, dict) and (node.get(CLASS) == OWN or any(map(names_own_parts, node.values())))
@@ -79,7 +79,10 @@ def _describe_known(module: Any, training: bool) -> Node | None:
 
 
 def describe_own(module: Any, training: bool) -> Node:
-    """Name a class, and the modules in evaluation mode if they are not in the model's mode."""
+    """Name the class of a part, and its modes.
+
+    The modes are the names of its modules in evaluation mode, or None if all are in the model's mode.
+    """
     members = list(module.named_modules()) if isinstance(module, nn.Module) else []
     mixed = any(member.training != training for _, member in members)
     mode = [name for name, member in members if not member.training] if mixed else None
@@ -161,7 +164,7 @@ def _describe_last_layer(model: LastLayerVariationalInference, training: bool) -
 
 
 def _is_frozen(module: Any) -> bool:
-    """Return whether a module has parameters, none of which is trained."""
+    """Return whether parameters exist and none is trained."""
     flags = [parameter.requires_grad for parameter in module.parameters()] if isinstance(module, nn.Module) else []
     return bool(flags) and not any(flags)
 
@@ -175,7 +178,7 @@ def _describe_stack(stack: nn.Sequential, training: bool) -> Node | None:
 
 
 def _has_more_than(module: nn.Module, children: set[str]) -> bool:
-    """Return whether a module has other state than that of these children."""
+    """Return whether a module holds more than these children."""
     return bool(module._parameters or module._buffers or set(module._modules) - children)
 
 

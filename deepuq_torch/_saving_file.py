@@ -1,6 +1,6 @@
-"""Tensors and a description in a safetensors file, with a checksum over every byte.
+"""Tensors and a description in a safetensors file.
 
-``docs/file-format.md`` describes the file, which ``deepuq_jax`` reads and writes, too.
+A checksum covers every byte. ``docs/file-format.md`` describes the file, which ``deepuq_jax`` reads and writes, too.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
 
 
 def parse(content: bytearray) -> Contents:
-    """Check the bytes of a file, and return views of them.
+    """Check the bytes of a file, and view them.
 
     Raises:
         ValueError: they are not as ``docs/file-format.md`` says.
@@ -127,7 +127,7 @@ def _need_storable(name: str, tensor: Any) -> None:
 
 
 def _start_of_file(description: str, tensors: Mapping[str, Tensor]) -> bytes:
-    """Return the header and its length, with zeros for the checksum."""
+    """Return length and header, with a checksum of zeros."""
     entries: dict[str, Any] = {_METADATA: {"format": _FORMAT, "model": description, "sha256": _NO_DIGEST}}
     offset = 0
     for name, tensor in tensors.items():
@@ -142,7 +142,7 @@ def _start_of_file(description: str, tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def _bytes_of(tensor: Tensor) -> Any:
-    """Return a tensor's numbers, row by row, as an array of bytes."""
+    """Return a tensor's numbers, row by row, as bytes."""
     flat = tensor.detach().cpu().resolve_neg().reshape(-1)
     if flat.stride(0) != 1:  # also for one number, whose stride torch ignores
         flat = flat.clone(memory_format=torch.contiguous_format)
@@ -182,7 +182,7 @@ def _tensors(header: Mapping[str, Any], content: bytearray, body: int) -> dict[s
 
 
 def _span(name: str, entry: Any) -> tuple[int, int]:
-    """Return the first byte of an array, and the byte after its last."""
+    """Return an array's first byte, and the byte after it."""
     wanted = "to have a known dtype, a shape and data_offsets that fit each other"
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(fault(f"the array {name!r}", wanted, entry))

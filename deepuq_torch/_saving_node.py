@@ -1,4 +1,4 @@
-"""Nodes: JSON objects that describe a part of a model by its class and settings."""
+"""Nodes, the JSON objects that describe parts of a model."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _DTYPE_NAMES = {dtype: name for name, dtype in _PARAM_DTYPES.items()}
 
 
 def dtype_name(tensors: list[torch.Tensor]) -> str | None:
-    """Name the floating dtype that all tensors have, if there is one."""
+    """Name the floating dtype that all tensors share, if any."""
     dtypes = {tensor.dtype for tensor in tensors}
     return _DTYPE_NAMES.get(dtypes.pop()) if len(dtypes) == 1 else None
 
 
 class Settings:
-    """The settings of a node, which are read by name and checked.
+    """Settings of a node, read by name and checked.
 
     Args:
         node: JSON value that should be a node.
@@ -38,7 +38,7 @@ class Settings:
         names: of all settings that its class has.
 
     Raises:
-        ValueError: a setting is missing, or not one of these.
+        ValueError: a setting is missing or unknown.
     """
 
     def __init__(self, node: Node, path: Path, *names: str):
@@ -82,7 +82,7 @@ class Settings:
         return _PARAM_DTYPES[self.one_of(name, *_PARAM_DTYPES)]
 
     def node_at(self, name: str, *known: str) -> Node:
-        """Return a node of one of these classes."""
+        """Return a node of a known class."""
         return as_node(self.node[name], (*self.path, name), known)
 
     def nodes(self, name: str) -> list[Any]:
@@ -96,7 +96,7 @@ class Settings:
 
 
 def as_node(value: Any, path: Path, known: tuple[str, ...] | frozenset[str]) -> Node:
-    """Require a node of one of these classes."""
+    """Require a node of a known class."""
     if not isinstance(value, dict) or not isinstance(value.get(CLASS), str):
         raise ValueError(fault(f"{dotted(path)!r}", "to be an object with a class", repr(value)[:80]))
     if value[CLASS] not in known:
@@ -106,7 +106,7 @@ def as_node(value: Any, path: Path, known: tuple[str, ...] | frozenset[str]) -> 
 
 
 def dotted(path: Path) -> str:
-    """Join the parts of a path; the root is called ``model``."""
+    """Join a path by dots; the root is ``model``."""
     return ".".join(path) or "model"
 
 
@@ -127,10 +127,10 @@ def differences(file: Any, like: Any, path: Path = ()) -> Iterator[str]:
 
 
 def _comparable(node: Node) -> Node:
-    """Leave out modes, which come from the file, and name equal classes alike."""
+    """Leave out modes, and name equal classes alike."""
     settings = dict(node)
     if settings.get(CLASS) == "function":
         settings[CLASS] = "Activation"
-    if settings.get(CLASS) == OWN and _MODE in settings:
+    if settings.get(CLASS) == OWN and isinstance(settings.get(_MODE), list):
         settings[_MODE] = None
     return settings

@@ -1,4 +1,4 @@
-"""Models of random shapes to save in one package and to load in the other."""
+"""Models of random shapes that cross in a file."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _is_classifier(model: Any) -> bool:
 
 
 def trained_in_torch(kind: str, seed: int, dtype: str) -> nn.Module:
-    """Build a model with sizes of 1 to 6, and train it for a few steps."""
+    """Build a model of random sizes, and train it briefly."""
     sizes = np.random.default_rng(seed).integers(1, 7, size=4).tolist()
     model = KINDS[kind](sizes, getattr(torch, dtype))
     x, y = map(torch.tensor, data(model, dtype))
@@ -115,7 +115,7 @@ def trained_in_jax(model: Any, x: np.ndarray, y: np.ndarray) -> Any:
 
 
 def agree(ours: Any, theirs: Any, x: np.ndarray, dtype: str) -> None:
-    """Compare outputs at a draw and at the means, and the KL, on the same noise."""
+    """Compare outputs and KL on the same noise."""
     noise = theirs.draw_noise(generator=torch.Generator().manual_seed(1))
     inputs = torch.tensor(x)
     expected = theirs(inputs, noise=noise), theirs(inputs, sample=False), theirs.kl()
@@ -127,7 +127,7 @@ def agree(ours: Any, theirs: Any, x: np.ndarray, dtype: str) -> None:
 
 @jax.jit
 def quantities(model: Any, x: jax.Array, noise: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Compute outputs at a draw and at the means, and the KL."""
+    """Compute outputs, drawn and mean, and the KL."""
     return model(x, noise=noise), model(x), model.kl()
 
 

@@ -1,4 +1,4 @@
-"""One file for both packages: trained in one, used in the other."""
+"""A model trained in either package works in the other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EACH_ONCE = [f"{kind} {('float32', 'float64')[i % 2]}" for i, kind in enumerate
 
 
 def same_arrays(one, other):
-    """Whether two files hold the same bytes under the same names."""
+    """Whether two files hold the same arrays."""
     left, right = load_file(one), load_file(other)
     return left.keys() == right.keys() and all(
         left[name].dtype == right[name].dtype and left[name].tobytes() == right[name].tobytes() for name in left
@@ -65,7 +65,7 @@ def test_trained_on_in_jax_it_predicts_in_torch(run, tmp_path):
 
 @pytest.mark.slow
 def test_known_noise_crosses(tmp_path):
-    """A JAX model with the likelihood Gaussian scores and predicts alike in torch."""
+    """A JAX model with known noise scores and predicts alike."""
     model = dj.BayesByBackpropMLP(2, (3,), 1, likelihood=dj.Gaussian(0.3), rngs=nnx.Rngs(0))
     twin = saved.through_torch(tmp_path, model)
     x, y = np.array([[0.5, -1.0], [2.0, 0.1]], np.float32), np.array([[1.0], [-0.5]], np.float32)
@@ -173,7 +173,7 @@ def test_jax_refuses_by_name_what_it_does_not_have(model, named, tmp_path):
 
 @pytest.mark.parametrize("is_later", [False, True])
 def test_checkpoints_of_the_original_reach_jax(is_later, tmp_path):
-    """A state dict of 0.1.10 or 0.2.1 goes through a torch model and a file."""
+    """State dicts go through a torch model and a file."""
     original = dt.BayesByBackpropMLP(3, (4, 5), 2)
     for parameter in original.parameters():
         torch.nn.init.normal_(parameter)

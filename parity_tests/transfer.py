@@ -1,4 +1,4 @@
-"""Weights and noise of one package in the layout of the other, in memory.
+"""Weights and noise in the layout of the other package.
 
 The cases differentiate by the weights, so these go from model to model as arrays and not through a file. Weights are
 ``[out, in]`` in torch, and kernels ``[in, out]`` in JAX.

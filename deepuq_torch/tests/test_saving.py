@@ -1,4 +1,4 @@
-"""Saved models come back: every class, its settings, its mode, and parts of a class of one's own."""
+"""Saved models come back with settings, modes and own parts."""
 
 import copy
 
@@ -15,7 +15,7 @@ from deepuq_torch.tests.refusals import refuses
 
 
 class OwnNet(nn.Module):
-    """An extractor of a class that the format does not know."""
+    """An extractor that the format does not know."""
 
     def __init__(self, features=4):
         super().__init__()
@@ -155,7 +155,7 @@ def test_own_parts_come_back_with_like(tmp_path):
 
 
 def test_any_module_comes_back_with_like(tmp_path):
-    """Also a network of a user's own, and a stack that draws."""
+    """So does a stack that draws."""
 
     def network():
         return nn.Sequential(dt.BayesianLinear(3, 4), nn.ReLU(), dt.BayesianLinear(4, 2))
@@ -168,7 +168,7 @@ def test_any_module_comes_back_with_like(tmp_path):
 
 
 def test_a_model_that_was_changed_by_hand_is_an_own_one(tmp_path):
-    """A file that would come back as another model needs `like`."""
+    """Its file needs `like`."""
 
     def changed(change):
         model = dt.BayesByBackpropMLP(3, (4,), 2)
@@ -348,7 +348,7 @@ def test_transposed_empty_and_scalar_tensors(tmp_path):
 
 
 def test_checkpoints_of_both_layouts_become_files(tmp_path):
-    """State dicts of 0.1.10 and 0.2.1 load as ever, without unpickling code; then the model is saved."""
+    """State dicts of 0.1.10 and 0.2.1 load without unpickling code."""
     source = randomized(dt.BayesByBackpropMLP(3, (4, 5), 2))
     for state in (source.state_dict(), dt.to_later_layout(source.state_dict())):
         torch.save(state, tmp_path / "original.pt")

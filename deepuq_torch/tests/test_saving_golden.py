@@ -1,4 +1,4 @@
-"""Files of earlier releases load for ever, and compute what they did."""
+"""Files of earlier releases load and compute as before."""
 
 import json
 

@@ -24,13 +24,13 @@ def content_of(tmp_path, model):
 
 
 def split(content):
-    """Split a file into its header, as an object, and its arrays."""
+    """Split a file into its header and its arrays."""
     end = 8 + int.from_bytes(content[:8], "little")
     return json.loads(content[8:end]), content[end:]
 
 
 def joined(header, arrays, start=None):
-    """Join a header, an object or bytes, and arrays to a file, whose checksum is right."""
+    """Join a header and arrays, with the right checksum."""
     if not isinstance(header, bytes):
         header["__metadata__"]["sha256"] = "0" * 64
         header = json.dumps(header, separators=(",", ":")).encode()

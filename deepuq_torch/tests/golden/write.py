@@ -1,4 +1,4 @@
-"""Write the golden files of a format: models, and what they compute.
+"""Write the golden files of a format.
 
 Run it once per format, from the root of the repository:
 
@@ -22,13 +22,13 @@ METADATA = {"data": "none", "epochs": 3, "rate": 0.1}
 
 
 def numbers(*shape, dtype=torch.float32):
-    """Return numbers between -1 and 1 that are the same in every release of torch."""
+    """Return numbers that every release of torch computes alike."""
     count = torch.Size(shape).numel()
     return torch.cos(torch.arange(1.0, count + 1.0, dtype=torch.float64)).reshape(shape).to(dtype)
 
 
 def filled(model):
-    """Give every parameter such numbers, and every rho a typical size."""
+    """Fill parameters, rho at its typical size."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             values = numbers(*parameter.shape, dtype=parameter.dtype)
@@ -85,7 +85,7 @@ def inputs(model):
 
 
 def outcome(model):
-    """Compute the outputs at a draw and at the means, and the KL."""
+    """Compute outputs, drawn and mean, and the KL."""
     x, noise = inputs(model)
     with torch.no_grad():
         found = {"draw": model(x, noise=noise), "means": model(x, sample=False), "kl": model.kl()}
