@@ -48,8 +48,8 @@ class Plan:
         prior_sigmas: to choose from.
     """
 
-    epochs: int = 20
-    choice_epochs: int = 10
+    epochs: int = 15
+    choice_epochs: int = 3
     draws: int = 50
     members: int = 5
     prior_sigmas: tuple[float, ...] = (1.0, 0.3)

@@ -11,6 +11,7 @@ from flax import nnx
 import deepuq_jax as dq
 from deepuq_jax import priors
 from deepuq_jax.functional.natural_gradient import mean_step, precision_step
+from deepuq_jax.model.variables import VariableTree
 from deepuq_jax.tests import test_linear_regression as linear
 from deepuq_jax.training._scale import ScaleWarning
 
@@ -285,23 +286,25 @@ def test_what_is_stored_is_less_than_for_adam_on_a_deterministic_network():
     assert size((state.params, state.opt_state)) <= 1.05 * size((means, optax.adam(1e-3).init(means)))
 
 
-def test_the_initial_precision_is_set_by_the_state_and_by_fit(key):
-    """S = N * initial_precision, so sigma is 1 / sqrt(24 * 0.5)."""
+def test_no_posterior_starts_wider_than_the_initial_precision(key):
+    """S = N * initial_precision at least, so sigma is at most 1 / sqrt(24 * 600) = 1 / 120."""
     x, y = data()
-    model, optimizer = layer(), dq.natural_gradient(num_data=N, initial_precision=0.5)
+    model, optimizer = layer(), dq.natural_gradient(num_data=N, initial_precision=600.0)
+    narrow = jnp.full(1, dq.functional.rho_from_sigma(1e-3))
+    model.bias_posterior = VariableTree(dq.GaussianPosterior(model.bias_posterior.mu[...], narrow), nnx.Param)
     started = dq.TrainState.create(model, optimizer).model
-    np.testing.assert_allclose(started.kernel_posterior.sigma, 12**-0.5, rtol=1e-6)
+    np.testing.assert_allclose(started.kernel_posterior.sigma, 1 / 120, rtol=1e-6)
+    np.testing.assert_allclose(started.bias_posterior.sigma, 1e-3, rtol=1e-6)
     np.testing.assert_array_equal(started.kernel_posterior.mu, model.kernel_posterior.mu)
-    assert not np.allclose(model.kernel_posterior.sigma, 12**-0.5)
     with pytest.raises(ValueError, match=r"Expected initial_precision to be set by TrainState\.create"):
         dq.TrainState.create(model, optax.chain(optimizer))
     dq.TrainState.create(started, optax.chain(optimizer))
-    open_size = dq.natural_gradient(initial_precision=0.5)
+    open_size = dq.natural_gradient(initial_precision=600.0)
     with pytest.raises(ValueError, match="Expected num_data with initial_precision"):
         dq.TrainState.create(model, open_size)
     options = dict(key=key, objective=dq.ELBO(log_likelihood=NOISE), epochs=1)
     after = dq.fit(model, x, y, optimizer=open_size, **options).model
-    np.testing.assert_allclose(after.kernel_posterior.sigma, 12**-0.5, rtol=0.1)
+    np.testing.assert_allclose(after.kernel_posterior.sigma, 1 / 120, rtol=0.1)
 
 
 def test_a_start_that_is_far_too_wide_is_warned_of():

@@ -77,7 +77,7 @@ class Rule:
         return replace(self, **filled)
 
     def start(self, params: Any) -> Any:
-        """Return the parameters with `initial_precision`; without one, warn of a start that is far too wide."""
+        """Return the parameters, none wider than `initial_precision`; without one, warn of a far too wide start."""
         if self.initial_precision is None:
             self._warn_of_start(params)
             return params
@@ -87,7 +87,7 @@ class Rule:
         leaves, treedef = jax.tree.flatten(params)
         for _, rho in _posteriors(params).values():
             sigma = jnp.asarray(self.num_data * self.initial_precision, leaves[rho].dtype) ** -0.5
-            leaves[rho] = jnp.full_like(leaves[rho], rho_from_sigma(sigma))
+            leaves[rho] = jnp.minimum(leaves[rho], rho_from_sigma(sigma))
         return treedef.unflatten(leaves)
 
     def _warn_of_start(self, params: Any) -> None:
@@ -111,8 +111,10 @@ class Rule:
         started = leaves if self.initial_precision is None else jax.tree.leaves(self.start(params))
         for before, after in zip(leaves, started, strict=True):
             if before is not after and is_concrete(before) and not bool(jnp.all(before == after)):
-                what = "to be set by TrainState.create; in a chain or your own loop, create the model with that sigma"
-                raise ValueError(expected("initial_precision", what, "a model with another sigma"))
+                what = (
+                    "to be set by TrainState.create; in a chain or your own loop, create the model with a smaller sigma"
+                )
+                raise ValueError(expected("initial_precision", what, "a model with a larger sigma"))
         momentum = {name: jnp.zeros_like(leaves[mu]) for name, (mu, _) in posteriors.items()}
         rest = self.rest.init(_others(leaves, posteriors))
         return NaturalGradientState(jnp.zeros((), jnp.int32), momentum, rest)

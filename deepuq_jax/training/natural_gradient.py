@@ -72,8 +72,9 @@ def natural_gradient(
             1 - 4 / steps; elsewhere it is 0.9995. A smaller decay forgets the start sooner, and is noisier.
         mean_limit: the longest step of a mean, in standard deviations; infinity for none.
         precision_limit: the largest |a|; infinity for none.
-        initial_precision: the precision of all posteriors at the start, per example: S = N * initial_precision, as
-            `hess_init` of IVON. `TrainState.create`, and so `fit`, sets it. If it is None, the model's own sigma stays.
+        initial_precision: the least precision at the start, per example. `TrainState.create`, and so `fit`, narrows
+            wider posteriors to S = N * initial_precision, which is `hess_init` of IVON. If it is None, the model's own
+            sigma stays.
         rest: the optimizer of all other parameters, Adam at 1e-3 by default.
     Returns:
         An optax optimizer with extra arguments.

@@ -64,7 +64,7 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     assert saved["sizes"] == {"train": 240, "test": 60, "validation": 40}
     # The recipe with the better validation score, at its final length, and `fit` with nothing set but the optimizer.
     assert [row.get("recipe", {}).get("kl_weight") for row in saved["final"]] == [1.0, TINY.kl_weight, None, None]
-    assert [row["name"] for row in saved["final"][2:]] == ["fit, defaults", "fit, natural gradients"]
+    assert [row["name"] for row in saved["final"][2:]] == list(mnist.FITS)
     assert [row["recipe"]["epochs"] for row in saved["final"][:2]] == [6, 6]
     twin, bayesian = saved["final"][:2]
     assert "pruning" not in twin
