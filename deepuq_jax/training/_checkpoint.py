@@ -98,7 +98,8 @@ class Checkpoints(Saver):
         if isinstance(error, SaveError):
             return
         try:
-            can_go_on = progress.begun.is_resumable and progress.begun.terms and int(progress.state.bad_step) < 0
+            begun, has_trained = progress.begun, bool(progress.rows or progress.begun.terms)
+            can_go_on = has_trained and begun.is_resumable and int(progress.state.bad_step) < 0
             packed = pack(progress) if can_go_on else self._unsaved
             if packed is not None:
                 self._save(packed)

@@ -64,14 +64,15 @@ def _summary(array: Any) -> list[float]:
     """Compute the root mean square of the entries and their projection, both of the scale of an entry."""
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         array = jax.random.key_data(array)
-    entries = np.asarray(array).reshape(-1)
+    entries: Any = np.asarray(array).reshape(-1)
     if entries.dtype.kind in "OSU" or not entries.size:
         return []
     if np.iscomplexobj(entries):
         entries = np.stack([entries.real, entries.imag], axis=1).reshape(-1)
     square, projection = 0.0, 0.0
     for start in range(0, entries.size, _CHUNK):
-        part = entries[start : start + _CHUNK].astype(np.float64)
+        # What is not finite, such as the best score before the first epoch, counts as a number.
+        part = np.nan_to_num(entries[start : start + _CHUNK].astype(np.float64), nan=1.0, posinf=2.0, neginf=-2.0)
         square += float(part @ part)
         projection += float(part @ np.cos(np.arange(start, start + part.size, dtype=np.float64)))
     return [(square / entries.size) ** 0.5, projection / entries.size**0.5]
@@ -175,14 +176,20 @@ def differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
     elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
         for i, (old, new) in enumerate(zip(there, here, strict=True)):
             yield from differences(old, new, f"{name}.{i}")
-    elif json.dumps(there) != json.dumps(here):  # As text, NaN equals NaN.
+    elif not _is_same(there, here):
         yield f"{name} was {_short(there)} and is {_short(here)}"
+
+
+def _is_same(there: Any, here: Any) -> bool:
+    numbers = [value for value in (there, here) if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    # Optax replaces some integers by floats when it first needs them. As text, NaN equals NaN.
+    return json.dumps(there) == json.dumps(here) or (len(numbers) == 2 and there == here)
 
 
 def _differences_of_values(there: list[float], here: list[float] | None, name: str) -> Iterator[str]:
     if here is None or len(there) != len(here):
         return  # Another dtype or shape, which is named already.
-    if there and not np.allclose(there, here, rtol=0.0, atol=_ROUNDING * abs(there[0]), equal_nan=True):
+    if any(abs(old - new) > _ROUNDING * there[0] for old, new in zip(there, here, strict=True)):
         yield f"{name} has other values"
 
 

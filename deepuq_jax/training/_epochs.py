@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,13 @@ class Begun:
 
 
 class Epochs(ABC):
-    """Passes over the data, with an objective and an optimizer."""
+    """Passes over the data, with an objective and an optimizer.
+
+    Attributes:
+        is_one_call: whether `run` is a single compiled call, which cannot be left before its end.
+    """
+
+    is_one_call: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
@@ -96,6 +102,8 @@ class _OverArrays(Epochs):
 
 class InALoop(_OverArrays):
     """Epochs over arrays, several per call of a compiled program."""
+
+    is_one_call = True
 
     def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
         """Run `per_call` epochs, or fewer at the end."""
@@ -143,13 +151,14 @@ class OverBatches(Epochs):
     def __init__(
         self, batches: Iterable[Any], objective: VariationalObjective, optimizer: optax.GradientTransformation
     ):
-        self.batches, self.objective, self.optimizer = batches, objective, optimizer
+        self.batches: Any = batches
+        self.objective, self.optimizer = objective, optimizer
         self._position: Any = None
 
     def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
         """Run an epoch, or what is left of it."""
         key, source = draw_key(key, first), self._start()
-        tells = self.batches if tells_position(self.batches) else source
+        tells: Any = self.batches if tells_position(self.batches) else source
         begun.is_resumable = tells_position(tells)
         for batch in source:
             # A loader that fetches ahead has moved on when the step is done, so it is asked before.
@@ -178,7 +187,7 @@ class OverBatches(Epochs):
         """Start an epoch at the position, which then is used up."""
         position, self._position = self._position, None
         if position is not None and tells_position(self.batches):
-            self.batches.set_state(position)  # type: ignore[attr-defined]
+            self.batches.set_state(position)
             return iter(self.batches)
         source: Any = iter(self.batches)
         if position is not None:

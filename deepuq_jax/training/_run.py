@@ -5,6 +5,7 @@ It trains and scores the model, and keeps the best one.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -126,12 +127,14 @@ class Run:
             is_over = self._is_over()
             while not is_over:
                 before = self._done
-                self._run_epochs(train_key, score_key, saver)
+                # A call that cannot be left anyway is followed by its bookkeeping, so that none of its epochs is lost.
+                with deferred_interrupt() if self._passes.is_one_call else contextlib.nullcontext():
+                    self._run_epochs(train_key, score_key, saver)
+                    is_over = self._is_over()
+                    saver.save_after(self.progress, is_over)
                 bar.update(self._done - before)
                 if self._shows_progress:
                     bar.set_postfix({name: f"{values[-1]:.4g}" for name, values in self._rows[-1].items()})
-                is_over = self._is_over()
-                saver.save_after(self.progress, is_over)
 
     def _run_epochs(self, train_key: Array, score_key: Array, saver: Saver) -> None:
         last = min(self._epochs, saver.next_save(self._done))
