@@ -6,6 +6,7 @@ Orbax writes a checkpoint into a temporary folder and renames it when it is comp
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import zlib
@@ -23,8 +24,8 @@ from deepuq_jax.training._interrupt import deferred_interrupt
 from deepuq_jax.training._lock import locked
 from deepuq_jax.training._packed import FORMAT, Packed, Progress, pack, unpack
 
-# The most differences that an error message lists.
-_LISTED = 3
+# The most differences that an error message lists, and the most characters that it takes from another error.
+_LISTED, _SHOWN = 3, 160
 # The defaults of `fit`: checkpoints after each epoch, of which the last two are kept.
 _SAVE_EVERY, _KEEP_LAST = 1, 2
 
@@ -112,8 +113,9 @@ class Checkpoints(Saver):
 
         if packed.step in self._manager.all_steps():
             return
-        about = ocp.args.JsonSave({**packed.about, "run": self._run})
-        items = ocp.args.Composite(arrays=ocp.args.StandardSave(packed.arrays), about=about)
+        about = {**packed.about, "run": self._run}
+        about["own crc32"] = _crc32(about)
+        items = ocp.args.Composite(arrays=ocp.args.StandardSave(packed.arrays), about=ocp.args.JsonSave(about))
         with deferred_interrupt():
             try:
                 self._manager.save(packed.step, args=items, metrics=packed.scores, force=True)
@@ -123,9 +125,8 @@ class Checkpoints(Saver):
     def _save_error(self, step: int, error: Exception) -> SaveError:
         last = max((found for found in self._manager.all_steps(read=True) if found != step), default=None)
         kept = "There is none before it" if last is None else f"The last one, of step {last}, is as it was"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         folder = self._manager.directory
-        return SaveError(f"Expected to save a checkpoint of step {step} in {folder}; got {reason} {kept}.")
+        return SaveError(f"Expected to save a checkpoint of step {step} in {folder}; got {_first_words(error)}. {kept}.")
 
     def restore(self, start: Progress) -> Progress | None:
         """Read the last checkpoint, if there is one."""
@@ -135,11 +136,13 @@ class Checkpoints(Saver):
         if step is None:
             return None
         about = self._read(step, "about", ocp.args.JsonRestore())
+        if about.pop("own crc32", None) != _crc32(about):
+            raise ValueError(self._unreadable(step, "a description that is not as it was written"))
         self._refuse_others(about, step)
         arrays = self._read(step, "arrays", ocp.args.StandardRestore())
         for name, crc32 in about["crc32"].items():
             if name not in arrays or zlib.crc32(np.asarray(arrays[name]).tobytes()) != crc32:
-                raise ValueError(self._unreadable(step, f"{name} is not as it was written"))
+                raise ValueError(self._unreadable(step, f"an array {name} that is not as it was written"))
         return unpack({name: np.asarray(values) for name, values in arrays.items()}, about, start)
 
     def _read(self, step: int, item: str, args: Any) -> Any:
@@ -148,7 +151,7 @@ class Checkpoints(Saver):
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item]
         except Exception as error:
-            raise ValueError(self._unreadable(step, f"{type(error).__name__}")) from error
+            raise ValueError(self._unreadable(step, _first_words(error))) from error
 
     def _unreadable(self, step: int, reason: str) -> str:
         folder = self._manager.directory
@@ -166,6 +169,16 @@ class Checkpoints(Saver):
             advice = "Pass the arguments of that run, or another folder."
             listed = ", ".join([*found[:_LISTED], *more])
             raise ValueError(f"{expected(name, 'to be of this run', f'another run: {listed}')} {advice}")
+
+
+def _crc32(about: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(about, sort_keys=True).encode())
+
+
+def _first_words(error: Exception) -> str:
+    """Shorten the errors of tensorstore, which are pages long."""
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0][:_SHOWN].rstrip(".")
 
 
 class Saving(NamedTuple):
