@@ -16,7 +16,7 @@ Y = X**2 + X / 3
 # Tests that share the optimizer, these options, the data and the model share a compiled program.
 ADAM = optax.adam(1e-2)
 # Three batches of six, and one of two.
-SMALL = {"key": KEY, "batch_size": 6}
+SMALL = {"key": KEY, "batch_size": 6, "objective": dq.ELBO()}
 
 
 def with_square(x):

@@ -123,10 +123,13 @@ class Checkpoints(Saver):
                 raise self._save_error(packed.step, error) from error
 
     def _save_error(self, step: int, error: Exception) -> SaveError:
-        last = max((found for found in self._manager.all_steps(read=True) if found != step), default=None)
+        self._manager.reload()
+        last = self._manager.latest_step()
         kept = "There is none before it" if last is None else f"The last one, of step {last}, is as it was"
         folder = self._manager.directory
-        return SaveError(f"Expected to save a checkpoint of step {step} in {folder}; got {_first_words(error)}. {kept}.")
+        return SaveError(
+            f"Expected to save a checkpoint of step {step} in {folder}; got {_first_words(error)}. {kept}."
+        )
 
     def restore(self, start: Progress) -> Progress | None:
         """Read the last checkpoint, if there is one."""
