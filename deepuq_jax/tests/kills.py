@@ -96,14 +96,14 @@ def survive(kills, folder, *, epochs=EPOCHS, seed=0):
         run = Path(folder) / f"run {runs}"
         while left and is_killed(run, epochs, moments):
             left -= 1
-            torn += any("tmp" in path.name for path in run.iterdir())
+            torn += any("tmp" in path.name for path in run.glob("*"))
         # If the process has ended, this returns its outcome; if it was killed for the last time, it ends the run.
         found = outcome(epochs, checkpoint=run)
         assert set(found) == set(expected)
         for name, values in expected.items():
             assert found[name].dtype == values.dtype
             np.testing.assert_array_equal(found[name], values, err_msg=name)
-        assert not [path for path in run.iterdir() if "tmp" in path.name]
+        assert not [path for path in run.glob("*") if "tmp" in path.name]
         shutil.rmtree(run)
         runs += 1
     return runs, torn

@@ -118,7 +118,13 @@ def test_a_step_per_call_goes_on_within_an_epoch(tmp_path, monkeypatch):
         dq.fit(parabola(), X, Y, **options, checkpoint=tmp_path)
     assert int(caught.value.result.state.step) == 6
     assert steps_in(tmp_path) == [4, 6]
+    shutil.copytree(tmp_path, tmp_path / "copy")
     assert_same(dq.fit(parabola(), X, Y, **options, checkpoint=tmp_path), whole)
+    # On a device where a call runs whole epochs, the rest of this one goes on step by step.
+    monkeypatch.setattr(_data, "is_slow_in_a_loop", lambda model, x: False)
+    other = dq.fit(parabola(), X, Y, **options, checkpoint=tmp_path / "copy")
+    assert int(other.state.step) == 8
+    np.testing.assert_allclose(other.history["loss"], whole.history["loss"], rtol=1e-5)
 
 
 def test_a_finished_run_returns_its_outcome_and_trains_nothing(tmp_path, monkeypatch):

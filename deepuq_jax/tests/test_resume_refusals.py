@@ -271,4 +271,4 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_process_survives_two_kills(tmp_path):
     """`python -m deepuq_jax.tests.kills` kills it more often."""
-    survive(2, tmp_path, epochs=6)
+    survive(2, tmp_path, epochs=12)

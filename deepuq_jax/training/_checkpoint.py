@@ -139,8 +139,6 @@ class Checkpoints(Saver):
         if step is None:
             return None
         about = self._read(step, "about", ocp.args.JsonRestore())
-        if about.pop("own crc32", None) != _crc32(about):
-            raise ValueError(self._unreadable(step, "a description that is not as it was written"))
         self._refuse_others(about, step)
         arrays = self._read(step, "arrays", ocp.args.StandardRestore())
         for name, crc32 in about["crc32"].items():
@@ -166,6 +164,8 @@ class Checkpoints(Saver):
         name = f"the checkpoint {self._manager.directory / str(step)}"
         if about.get("format") != FORMAT:
             raise ValueError(expected(name, f"to be of format {FORMAT}", f"format {about.get('format')}"))
+        if about.pop("own crc32", None) != _crc32(about):
+            raise ValueError(self._unreadable(step, "a description that is not as it was written"))
         found = list(differences(about["run"], self._run))
         if found:
             more = ["and more"] if len(found) > _LISTED else []

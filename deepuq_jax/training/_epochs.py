@@ -107,6 +107,9 @@ class InALoop(_OverArrays):
 
     def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
         """Run `per_call` epochs, or fewer at the end."""
+        if begun.terms:  # Steps of this epoch ran on a device on which each step is a call.
+            rest = OneStepPerCall(self.x, self.y, self.batch_size, 1, self.objective, self.optimizer)
+            return rest.run(state, key, first, last, keep, begun)
         begun.is_resumable = False
         with deferred_interrupt():
             state, count, means = _run_in_a_loop(

@@ -49,7 +49,7 @@ class Packed(NamedTuple):
         step: number of training steps so far, which is the name of the checkpoint.
         arrays: NumPy arrays by path.
         about: what else is known of them, as JSON.
-        scores: the scores after the last epoch, by which the best checkpoint is kept.
+        scores: the history at the last epoch, if it ends here; by its scores the best checkpoint is kept.
     """
 
     step: int
@@ -76,7 +76,7 @@ def pack(progress: Progress) -> Packed:
     arrays |= {f"history.{name}": values for name, values in history.items()}
     arrays |= _packed_terms(progress.begun)
     arrays = {name: values for name, values in arrays.items() if values.size}  # Orbax refuses arrays without entries.
-    scores = {name: float(values[-1]) for name, values in history.items() if values.size and np.isfinite(values[-1])}
+    last = {} if progress.begun.terms else {name: values[-1] for name, values in history.items() if values.size}
     about = {
         "format": FORMAT,
         "epochs": progress.epochs,
@@ -84,6 +84,7 @@ def pack(progress: Progress) -> Packed:
         "weak": [name for name, leaf in leaves.items() if not _is_key(leaf) and leaf.weak_type],
         "crc32": {name: zlib.crc32(values.tobytes()) for name, values in arrays.items()},
     }
+    scores = {name: float(value) for name, value in last.items() if np.isfinite(value)}
     return Packed(int(progress.state.step), arrays, about, scores)
 
 

@@ -124,36 +124,38 @@ def fit(
     plan = make_plan(data, objective, optimizer, epochs, has_patience=patience is not None, earlier=earlier)
     if isinstance(data, Arrays) and not isinstance(model, Standardized):
         warn_of_scale(data.x, data.y, plan.objective.likelihood_for(model))
-    score = None if validation_data is None else _validation_score(model, plan.objective, validation_data)
+    held_out = None if validation_data is None else _checked_pair(validation_data)
+    score = None if held_out is None else _validation_score(model, plan.objective, held_out)
     passes = data.epochs(model, plan.objective, plan.optimizer, one_by_one=progress or score is not None)
     # The epochs donate their buffers, so training starts from a copy and the caller's arrays survive.
     state = copied(start_of(model, plan.optimizer, earlier))
     run = Run(state, passes, score, epochs=plan.epochs, patience=patience, progress=progress)
     if saving is None:
         return run.run(key, Saver())
-    about = {"model": model, **plan._asdict(), **data.about(), "validation_data": validation_data, "patience": patience}
+    about = {"model": model, **plan._asdict(), **data.about(), "validation_data": held_out, "patience": patience}
     about |= {"key": key, "start": named_leaves(run.progress.state, run.progress.best)}
     del about["epochs"]  # More epochs are fine, unless the objective or the optimizer depends on their number.
     with open_checkpoints(saving, describe(about), is_scored=score is not None) as saver:
         return run.run(key, saver)
 
 
+def _checked_pair(data: Any) -> tuple[Any, Any]:
+    """Return validation data as arrays."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise TypeError(expected("validation_data", "to be a pair (x, y)", data))
+    x, y = (as_arrays(f"validation_data[{i}]", part) for i, part in enumerate(data))
+    check_batch(x, y)
+    return x, y
+
+
 def _validation_score(model: Any, objective: VariationalObjective, data: tuple[Any, Any]) -> Score:
-    """Check validation data and return their score function."""
+    """Check validation targets and return the score function."""
     likelihood = objective.likelihood_for(model)
     if likelihood is None:
         what = "with validation_data: give the model one, as in likelihood=Categorical()"
         raise ValueError(expected("likelihood", what, "none"))
-    _check_pair(data)
-    data = tuple(as_arrays(f"validation_data[{i}]", part) for i, part in enumerate(data))
-    check_batch(*data)
     check_targets(model, *data, mean_nll(likelihood))
     return partial(_score, data=jax.tree.map(jnp.asarray, data), likelihood=likelihood)
-
-
-def _check_pair(data: Any) -> None:
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise TypeError(expected("validation_data", "to be a pair (x, y)", data))
 
 
 def _score(model: Any, *, key: Array, data: tuple[Any, Any], likelihood: Likelihood) -> Array:
