@@ -44,7 +44,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize(
     "name",
-    small_profile(OPTIMIZERS, ["natural gradients", "hyperparameters"]),
+    small_profile(OPTIMIZERS, ["hyperparameters"]),
 )
 def test_every_kind_of_optimizer_goes_on(name, tmp_path):
     optimizer = OPTIMIZERS[name]()
