@@ -96,7 +96,7 @@ def run_program(code):
 @pytest.mark.slow
 def test_import_without_torch_and_optional_packages():
     blocked = ["torch", "deepuq_torch", "sklearn", "matplotlib", "tqdm", "scipy.stats", "equinox"]
-    blocked += ["arviz_stats", "scoringrules"]
+    blocked += ["arviz_stats", "scoringrules", "orbax.checkpoint"]
     code = f"import sys\nfor name in {blocked}: sys.modules[name] = None\nimport deepuq_jax"
     result = run_program(code)
     assert result.returncode == 0, result.stderr

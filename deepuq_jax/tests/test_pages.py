@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["docs/training.md", "docs/trust.md", "docs/likelihoods.md", "docs/natural-gradients.md", "docs/saving.md"]
+PAGES = [
+    "docs/training.md",
+    "docs/resuming.md",
+    "docs/trust.md",
+    "docs/likelihoods.md",
+    "docs/natural-gradients.md",
+    "docs/saving.md",
+]
 
 
 def programs(page):
@@ -35,6 +42,9 @@ def test_every_program_of_a_page_runs(name, capsys):
         assert float(names["nll"]) < 0.0
         assert float(names["auroc"]) > 0.9
         assert "k-hat" in capsys.readouterr().out
+    elif name == "docs/resuming.md":
+        assert "batch_size was 96 and is 32" in capsys.readouterr().out
+        assert int(names["second"].state.step) == 20
     elif name == "docs/likelihoods.md":
         assert float(names["coverage"]) > 0.85
         assert abs(float(names["waiting"]) - 0.9) < 0.1

@@ -36,6 +36,10 @@ class Data(ABC):
         del epochs
 
     @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """Return what identifies the data in a description of a run."""
+
+    @abstractmethod
     def epochs(
         self, model: Any, objective: VariationalObjective, optimizer: optax.GradientTransformation, *, one_by_one: bool
     ) -> Epochs:
@@ -58,6 +62,10 @@ class Arrays(Data):
         wanted = default.BATCH_SIZE if batch_size is None else check_count("batch_size", batch_size)
         self.batch_size = min(wanted, self.size)
         self.steps: int = -(-self.size // self.batch_size)
+
+    def about(self) -> dict[str, Any]:
+        """Return the arrays and the size of a batch."""
+        return {"x": self.x, "y": self.y, "batch_size": self.batch_size}
 
     def epochs(
         self, model: Any, objective: VariationalObjective, optimizer: optax.GradientTransformation, *, one_by_one: bool
@@ -97,6 +105,10 @@ class Batches(Data):
         if epochs > 1 and iter(self.batches) is self.batches:
             what = "to start anew each epoch (a list, a DataLoader, an object with __iter__), or epochs=1"
             raise ValueError(expected("the iterable of batches", what, f"an iterator and {epochs} epochs"))
+
+    def about(self) -> dict[str, Any]:
+        """Return the number of batches, which alone is known beforehand."""
+        return {"batches": self.steps}
 
     def epochs(
         self, model: Any, objective: VariationalObjective, optimizer: optax.GradientTransformation, *, one_by_one: bool

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from deepuq_jax._checks import check_batch
+from deepuq_jax._checks import check_batch, expected
 from deepuq_jax._inputs import as_arrays
 from deepuq_jax.noise import draw_key
 from deepuq_jax.objectives.objective import VariationalObjective
@@ -34,22 +34,53 @@ class EpochsRun(NamedTuple):
     Attributes:
         count: number of epochs that ran.
         means: arrays by name, averaged over the examples of each epoch; entries from index `count` on are meaningless.
+        position: what `go_to` takes at the start of the next epoch, or None.
     """
 
     count: Any
     means: dict[str, Array]
+    position: Any = None
+
+
+@dataclass
+class Begun:
+    """The steps of an epoch that have run.
+
+    Attributes:
+        terms, sizes: the terms and the number of examples of each step.
+        position: where the batches stand after the last step, as their `get_state` returned it, or None.
+        is_tracked: whether to ask the batches for their position.
+        is_resumable: whether the epoch can go on from here in another process.
+    """
+
+    terms: list[ELBOTerms] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    position: Any = None
+    is_tracked: bool = False
+    is_resumable: bool = True
 
 
 class Epochs(ABC):
-    """Passes over the data, with an objective and an optimizer."""
+    """Passes over the data, with an objective and an optimizer.
+
+    Attributes:
+        is_one_call: whether `run` is a single compiled call, which cannot be left before its end.
+    """
+
+    is_one_call: ClassVar[bool] = False
 
     @abstractmethod
-    def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep) -> EpochsRun:
+    def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
         """Run at least one epoch, from number `first` on.
 
         The run stops before epoch `last` at the latest, and earlier after a step that is not finite. The buffers of
         `state` may be donated; `keep` gets the state after each compiled call, and Ctrl-C does not come in between.
+        `begun` holds the steps of epoch `first` that have run already, and gets those that run.
         """
+
+    def go_to(self, position: Any) -> None:
+        """Let the next epoch start at a position that `Begun` held; arrays need none."""
+        del position
 
 
 def check_against(model: Any, x: Any, y: Any, objective: VariationalObjective) -> None:
@@ -72,8 +103,14 @@ class _OverArrays(Epochs):
 class InALoop(_OverArrays):
     """Epochs over arrays, several per call of a compiled program."""
 
-    def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep) -> EpochsRun:
+    is_one_call = True
+
+    def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
         """Run `per_call` epochs, or fewer at the end."""
+        if begun.terms:  # Steps of this epoch ran on a device on which each step is a call.
+            rest = OneStepPerCall(self.x, self.y, self.batch_size, 1, self.objective, self.optimizer)
+            return rest.run(state, key, first, last, keep, begun)
+        begun.is_resumable = False
         with deferred_interrupt():
             state, count, means = _run_in_a_loop(
                 state,
@@ -94,44 +131,79 @@ class InALoop(_OverArrays):
 class OneStepPerCall(_OverArrays):
     """Epochs over arrays, with a call per step of `train_epoch`."""
 
-    def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep) -> EpochsRun:
-        """Run an epoch."""
+    def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
+        """Run an epoch, or what is left of it."""
         sizes = _sizes(self.x, self.batch_size)
         batches, remainder, keys = _batches_of_epoch(draw_key(key, first), sum(sizes), self.batch_size)
         rows = [*batches, remainder] if remainder.size else [*batches]
-        terms = []
-        for row, step_key in zip(rows, keys, strict=False):
+        done = len(begun.terms)
+        for row, step_key, size in zip(rows[done:], keys[done:], sizes[done:], strict=False):
             with deferred_interrupt():
                 state, step_terms = _step_on_rows(
                     state, self.x, self.y, row, step_key, self.objective, optimizer=self.optimizer
                 )
                 keep(state)
-            terms.append(step_terms)
-        return EpochsRun(1, _means_of_one_epoch(terms, sizes, self.objective.measures))
+                begun.terms.append(step_terms)
+                begun.sizes.append(size)
+        return EpochsRun(1, _means_of_one_epoch(begun.terms, begun.sizes, self.objective.measures))
 
 
-@dataclass(frozen=True)
 class OverBatches(Epochs):
     """Epochs over an iterable of batches."""
 
-    batches: Iterable[Any]
-    objective: VariationalObjective
-    optimizer: optax.GradientTransformation
+    def __init__(
+        self, batches: Iterable[Any], objective: VariationalObjective, optimizer: optax.GradientTransformation
+    ):
+        self.batches: Any = batches
+        self.objective, self.optimizer = objective, optimizer
+        self._position: Any = None
 
-    def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep) -> EpochsRun:
-        """Run an epoch."""
-        key, terms, sizes = draw_key(key, first), [], []
-        for i, batch in enumerate(self.batches):
+    def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
+        """Run an epoch, or what is left of it."""
+        key, source = draw_key(key, first), self._start()
+        tells: Any = self.batches if tells_position(self.batches) else source
+        begun.is_resumable = tells_position(tells)
+        for batch in source:
+            # A loader that fetches ahead has moved on when the step is done, so it is asked before.
+            position = tells.get_state() if begun.is_tracked and begun.is_resumable else None
             x, y = _pair(batch)
-            sizes.append(check_batch(x, y))
+            size = check_batch(x, y)
             check_against(state.model, x, y, self.objective)
             with deferred_interrupt():
-                state, step_terms = _step(state, x, y, draw_key(key, i), self.objective, optimizer=self.optimizer)
+                step_key = draw_key(key, len(begun.terms))
+                state, step_terms = _step(state, x, y, step_key, self.objective, optimizer=self.optimizer)
                 keep(state)
-            terms.append(step_terms)
-        if not terms:
+                begun.terms.append(step_terms)
+                begun.sizes.append(size)
+                begun.position = position
+        if not begun.terms:
             raise ValueError("Expected an iterable that starts anew each epoch; got one without a batch.")
-        return EpochsRun(1, _means_of_one_epoch(terms, sizes, self.objective.measures))
+        means = _means_of_one_epoch(begun.terms, begun.sizes, self.objective.measures)
+        # An iterator starts anew each epoch. Batches that are asked themselves may differ from epoch to epoch.
+        return EpochsRun(1, means, tells.get_state() if begun.is_tracked and tells is self.batches else None)
+
+    def go_to(self, position: Any) -> None:
+        """Let the next epoch start at a position that the batches told."""
+        self._position = position
+
+    def _start(self) -> Any:
+        """Start an epoch at the position, which then is used up."""
+        position, self._position = self._position, None
+        if position is not None and tells_position(self.batches):
+            self.batches.set_state(position)
+            return iter(self.batches)
+        source: Any = iter(self.batches)
+        if position is not None:
+            if not tells_position(source):
+                what = "to have get_state and set_state, as those that the checkpoint is of"
+                raise ValueError(expected("the batches", what, type(source).__name__))
+            source.set_state(position)
+        return source
+
+
+def tells_position(batches: Any) -> bool:
+    """Whether batches tell where they stand and can be put there, as the iterators of grain."""
+    return hasattr(batches, "get_state") and hasattr(batches, "set_state")
 
 
 def _pair(batch: Any) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ It trains and scores the model, and keeps the best one.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,10 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from deepuq_jax._checks import expected
 from deepuq_jax.model.structure import Rest, combine
 from deepuq_jax.model.variables import copied
-from deepuq_jax.training._epochs import Epochs
+from deepuq_jax.training._checkpoint import Saver
+from deepuq_jax.training._epochs import Begun, Epochs
 from deepuq_jax.training._interrupt import deferred_interrupt
+from deepuq_jax.training._packed import Progress, joined
 from deepuq_jax.training._progress import progress_bar
 from deepuq_jax.training.result import FitResult, NonFiniteError
 from deepuq_jax.training.state import TrainState
@@ -61,26 +65,35 @@ class Run:
         progress: bool,
     ):
         self._state, self._passes, self._score = state, passes, score
-        self._epochs, self._patience, self._progress = epochs, patience, progress
+        self._epochs, self._patience, self._shows_progress = epochs, patience, progress
         self._rows: list[dict[str, np.ndarray]] = []
+        self._done = 0
+        self._begun = Begun()
         self._best: _Best | None = None
         if patience is not None:
             start = copied(state.params), copied(state.carried)
             self._best = _Best(*start, jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32))
 
-    def run(self, key: Array) -> FitResult:
-        """Train to the end.
+    @property
+    def progress(self) -> Progress:
+        """How far the run is."""
+        return Progress(self._state, self._best, self._rows, self._done, self._begun)
+
+    def run(self, key: Array, saver: Saver) -> FitResult:
+        """Train to the end, from where the last checkpoint left off.
 
         Raises:
             NonFiniteError: a step is not finite.
             BaseException: any error, including Ctrl-C, gets an attribute `result`.
         """
         train_key, score_key = jax.random.split(key)
+        self._go_on(saver)
         try:
-            self._run(train_key, score_key)
+            self._run(train_key, score_key, saver)
         except NonFiniteError:
             raise
         except BaseException as error:
+            saver.save_before(error, self.progress)
             error.result = self.result()  # type: ignore[attr-defined]
             error.add_note("The model so far and its history are in the attribute `result` of this exception.")
             raise
@@ -94,28 +107,54 @@ class Run:
         best, state = self._best, self._state
         is_scored = best is not None and bool(self._rows)
         model = combine(best.params, Rest(best.carried, state.structure)) if best and is_scored else state.model
-        names = self._rows[0] if self._rows else ()
-        history = {name: np.concatenate([row[name] for row in self._rows]) for name in names}
-        return FitResult(model, history, state)
+        return FitResult(model, joined(self._rows), state)
 
-    def _run(self, train_key: Array, score_key: Array) -> None:
-        done = 0
-        with progress_bar(self._epochs, self._progress) as bar:
-            while done < self._epochs:
-                count, means = self._passes.run(self._state, train_key, done, self._epochs, self._keep_state)
-                if self._score is not None:
-                    # The key is the same after each epoch, so that the scores differ by the model alone.
-                    means["val_nll"] = self._score(self._state.model, key=score_key)[None]
-                count = int(count)
-                self._rows.append({name: np.asarray(values)[:count] for name, values in means.items()})
-                if int(self._state.bad_step) >= 0:
-                    raise NonFiniteError(int(self._state.bad_step), self._last_good())
-                done += count
-                bar.update(count)
-                if self._progress:
+    def _go_on(self, saver: Saver) -> None:
+        """Start from the last checkpoint, if there is one."""
+        self._begun = saver.begin()
+        found = saver.restore(self.progress)
+        if found is None:
+            return
+        self._state, self._best, self._rows, self._done, self._begun = found
+        if self._done > self._epochs:
+            what = f"to be at least the {self._done} that the checkpoint has"
+            raise ValueError(expected("epochs", what, f"{self._epochs}"))
+        self._passes.go_to(self._begun.position)
+
+    def _run(self, train_key: Array, score_key: Array, saver: Saver) -> None:
+        with progress_bar(self._epochs, self._shows_progress) as bar:
+            bar.update(self._done)
+            is_over = self._is_over()
+            while not is_over:
+                before = self._done
+                # A call that cannot be left anyway is followed by its bookkeeping, so that none of its epochs is lost.
+                with deferred_interrupt() if self._passes.is_one_call else contextlib.nullcontext():
+                    self._run_epochs(train_key, score_key, saver)
+                    is_over = self._is_over()
+                    saver.save_after(self.progress, is_over)
+                bar.update(self._done - before)
+                if self._shows_progress:
                     bar.set_postfix({name: f"{values[-1]:.4g}" for name, values in self._rows[-1].items()})
-                if self._is_over(means):
-                    break
+
+    def _run_epochs(self, train_key: Array, score_key: Array, saver: Saver) -> None:
+        last = min(self._epochs, saver.next_save(self._done))
+        ran = self._passes.run(self._state, train_key, self._done, last, self._keep_state, self._begun)
+        means = ran.means
+        if self._score is not None:
+            # The key is the same after each epoch, so that the scores differ by the model alone.
+            means["val_nll"] = self._score(self._state.model, key=score_key)[None]
+        count = int(ran.count)
+        row = {name: np.asarray(values)[:count] for name, values in means.items()}
+        is_good = int(self._state.bad_step) < 0
+        # The state, the history and the number of epochs change together, so that a checkpoint never mixes epochs.
+        with deferred_interrupt():
+            self._rows.append(row)
+            if is_good:
+                self._done += count
+                self._begun = saver.begin(ran.position)
+                self._keep_best(means)
+        if not is_good:
+            raise NonFiniteError(int(self._state.bad_step), self._last_good())
 
     def _keep_state(self, state: TrainState) -> None:
         self._state = state
@@ -123,14 +162,15 @@ class Run:
     def _last_good(self) -> FitResult:
         return self.result()._replace(model=self._state.model)
 
-    def _is_over(self, means: dict[str, Array]) -> bool:
-        """Keep the best model; return whether patience has run out."""
-        if self._best is None or self._patience is None:
-            return False
-        with deferred_interrupt():
-            best = _keep_best(self._best, self._state.params, self._state.carried, means["val_nll"][0])
-            self._best = best
-        return int(best.stale) >= self._patience
+    def _keep_best(self, means: dict[str, Array]) -> None:
+        if self._best is not None:
+            self._best = _keep_best(self._best, self._state.params, self._state.carried, means["val_nll"][0])
+
+    def _is_over(self) -> bool:
+        """Whether all epochs are done, or patience has run out."""
+        if self._done >= self._epochs:
+            return True
+        return self._best is not None and self._patience is not None and int(self._best.stale) >= self._patience
 
 
 @partial(jax.jit, donate_argnums=0)

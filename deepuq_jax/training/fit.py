@@ -7,6 +7,7 @@ and whether to stop, after each program of epochs; where each step is a call of 
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Any
 
@@ -15,21 +16,23 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from deepuq_jax._checks import check_batch, check_count, check_key, check_optimizer, expected
+from deepuq_jax._checks import check_batch, check_count, check_key, expected
 from deepuq_jax._inputs import as_arrays
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.own import check_model
 from deepuq_jax.model.variables import copied
 from deepuq_jax.objectives.elbo import mean_nll
-from deepuq_jax.objectives.objective import Objective, VariationalObjective, as_objective
+from deepuq_jax.objectives.objective import Objective, VariationalObjective
 from deepuq_jax.objectives.targets import check_targets
 from deepuq_jax.prediction.density import log_predictive_density
 from deepuq_jax.standardized import Standardized
-from deepuq_jax.training import _defaults as default
+from deepuq_jax.training._checkpoint import Saver, checked_saving, open_checkpoints
 from deepuq_jax.training._data import Arrays, Batches
+from deepuq_jax.training._describe import describe
+from deepuq_jax.training._packed import named_leaves
+from deepuq_jax.training._plan import make_plan, start_of
 from deepuq_jax.training._run import Run, Score
 from deepuq_jax.training._scale import warn_of_scale
-from deepuq_jax.training.natural_gradient import NaturalGradient
 from deepuq_jax.training.result import FitResult
 from deepuq_jax.training.state import TrainState
 
@@ -49,12 +52,17 @@ def fit(
     batch_size: int | None = None,
     validation_data: tuple[Any, Any] | None = None,
     patience: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    save_every: int | None = None,
+    keep_last: int | None = None,
     progress: bool = False,
 ) -> FitResult:
     """Train a Bayesian model on an objective.
 
     Args:
-        model: a Bayesian model; `fit` does not modify it.
+        model: a Bayesian model, or the `state` of an earlier `FitResult`, with which training continues: its optimizer
+            state and its number of steps go on. `fit` modifies neither. A state needs the optimizer that it was trained
+            with, with a learning rate that has not fallen to 0; its default objective has the KL weight 1.
         x, y: the data, arrays with a leading axis (or lists, data frames, torch tensors). For data that do not fit into
             memory, pass as `x` an iterable of batches (x, y) that starts anew each epoch (a DataLoader, a list),
             without `y` and with an objective that knows the size of the data, such as `ELBO(num_data=N)`.
@@ -74,6 +82,13 @@ def fit(
             objective, or of the model if the objective has none.
         patience: stop after this number of epochs without a better score, and return the best model. This needs
             `validation_data`.
+        checkpoint: a folder for checkpoints. The same call again, with the same arguments, goes on from the last
+            complete checkpoint there, and its outcome is that of a run that was never stopped, bit for bit on the same
+            kind of device. After the end of the run, it returns the outcome and trains nothing. More `epochs` than
+            before are possible if neither objective nor optimizer depends on their number, as the defaults do.
+        save_every: number of epochs from checkpoint to checkpoint, 1 by default.
+        keep_last: number of last checkpoints to keep, 2 by default. With `validation_data`, the checkpoint of the
+            lowest score is kept too.
         progress: show a tqdm bar over epochs.
     Returns:
         FitResult(model, history, state).
@@ -83,6 +98,8 @@ def fit(
     Raises:
         ValueError, TypeError: an argument is invalid, or the data hold NaN or infinity, labels out of range, no
             examples or unequal numbers of examples.
+        ValueError: the checkpoint is of another run, and the message says what differs; or it cannot be read.
+        OSError: a checkpoint cannot be written, or another process trains in the folder; earlier checkpoints survive.
         NonFiniteError: a step is not finite; the error carries the step and the last good model.
         Any exception that ends training early, KeyboardInterrupt included, carries the `FitResult` so far as `result`.
 
@@ -94,57 +111,51 @@ def fit(
     >>> bool(result.history["loss"][-1] < result.history["loss"][0])
     True
     """
+    earlier = model if isinstance(model, TrainState) else None
+    model = model if earlier is None else earlier.model
     check_model(model)
     check_key(key)
-    if optimizer is not None:
-        check_optimizer("optimizer", optimizer)
-    if epochs is not None:
-        check_count("epochs", epochs)
     if patience is not None:
         check_count("patience", patience)
         if validation_data is None:
             raise ValueError("Expected validation_data with patience; got None.")
-    given = None if objective is None else as_objective(objective)
+    saving = checked_saving(checkpoint, save_every, keep_last)
     data = Batches(x, batch_size) if y is None else Arrays(as_arrays("x", x), as_arrays("y", y), batch_size)
-    epochs = default.epochs_for(data.steps) if epochs is None else epochs
-    data.check_epochs(epochs)
-    steps = data.steps * epochs if data.steps else None
-    # Early stopping leaves the number of steps open, and natural gradients need no warm-up.
-    warms_up = patience is None and not isinstance(optimizer, NaturalGradient)
-    used = default.objective_for(steps if warms_up else None) if given is None else given
-    if y is None and given is None:
-        what = "to be set for an iterable of batches, as in ELBO(num_data=N)"
-        raise ValueError(expected("objective", what, "None"))
-    if isinstance(data, Arrays):
-        used = used.for_data(data.size)
-    if isinstance(optimizer, NaturalGradient):
-        optimizer = optimizer.for_training(steps, getattr(used, "num_data", None))
-    optimizer = default.optimizer_for(steps) if optimizer is None else optimizer
+    plan = make_plan(data, objective, optimizer, epochs, has_patience=patience is not None, earlier=earlier)
     if isinstance(data, Arrays) and not isinstance(model, Standardized):
-        warn_of_scale(data.x, data.y, used.likelihood_for(model))
-    score = None if validation_data is None else _validation_score(model, used, validation_data)
-    passes = data.epochs(model, used, optimizer, one_by_one=progress or score is not None)
+        warn_of_scale(data.x, data.y, plan.objective.likelihood_for(model))
+    held_out = None if validation_data is None else _checked_pair(validation_data)
+    score = None if held_out is None else _validation_score(model, plan.objective, held_out)
+    passes = data.epochs(model, plan.objective, plan.optimizer, one_by_one=progress or score is not None)
     # The epochs donate their buffers, so training starts from a copy and the caller's arrays survive.
-    state = copied(TrainState.create(model, optimizer))
-    return Run(state, passes, score, epochs=epochs, patience=patience, progress=progress).run(key)
+    state = copied(start_of(model, plan.optimizer, earlier))
+    run = Run(state, passes, score, epochs=plan.epochs, patience=patience, progress=progress)
+    if saving is None:
+        return run.run(key, Saver())
+    about = {"model": model, **plan._asdict(), **data.about(), "validation_data": held_out, "patience": patience}
+    about |= {"key": key, "start": named_leaves(run.progress.state, run.progress.best)}
+    del about["epochs"]  # More epochs are fine, unless the objective or the optimizer depends on their number.
+    with open_checkpoints(saving, describe(about), is_scored=score is not None) as saver:
+        return run.run(key, saver)
+
+
+def _checked_pair(data: Any) -> tuple[Any, Any]:
+    """Return validation data as arrays."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise TypeError(expected("validation_data", "to be a pair (x, y)", data))
+    x, y = (as_arrays(f"validation_data[{i}]", part) for i, part in enumerate(data))
+    check_batch(x, y)
+    return x, y
 
 
 def _validation_score(model: Any, objective: VariationalObjective, data: tuple[Any, Any]) -> Score:
-    """Check validation data and return their score function."""
+    """Check validation targets and return the score function."""
     likelihood = objective.likelihood_for(model)
     if likelihood is None:
         what = "with validation_data: give the model one, as in likelihood=Categorical()"
         raise ValueError(expected("likelihood", what, "none"))
-    _check_pair(data)
-    data = tuple(as_arrays(f"validation_data[{i}]", part) for i, part in enumerate(data))
-    check_batch(*data)
     check_targets(model, *data, mean_nll(likelihood))
     return partial(_score, data=jax.tree.map(jnp.asarray, data), likelihood=likelihood)
-
-
-def _check_pair(data: Any) -> None:
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise TypeError(expected("validation_data", "to be a pair (x, y)", data))
 
 
 def _score(model: Any, *, key: Array, data: tuple[Any, Any], likelihood: Likelihood) -> Array:

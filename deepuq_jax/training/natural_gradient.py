@@ -32,6 +32,17 @@ class NaturalGradient(optax.GradientTransformationExtraArgs):
         """Fill in settings that are not set from the number of steps and of examples; either may be unknown."""
         return _optimizer(self._rule.for_training(steps, num_data))
 
+    def for_continuing(self, done: int, steps: int | None, num_data: Any) -> NaturalGradient:
+        """Fill in settings that are not set, for `steps` more steps after `done` steps.
+
+        Raises:
+            ValueError: the learning rate is not set.
+        """
+        if self._rule.learning_rate is None:
+            what = "to be set with a TrainState, as in natural_gradient(0.05), since its default has fallen to 0"
+            raise ValueError(expected("learning_rate", what, "None"))
+        return self.for_training(None if steps is None else done + steps, num_data)
+
     @property
     def _rule(self) -> Rule:
         return cast(Init, self.init).rule

@@ -1,0 +1,53 @@
+"""A run that is spread over several devices goes on over fewer or more of them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# In a process of four devices, meshes of one, two and four of them.
+PROGRAM = """
+import sys
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import deepuq_jax as dq
+from deepuq_jax.tests.resuming import ADAM, SMALL, X, Y, assert_same, parabola
+
+def spread(count):
+    mesh = Mesh(np.array(jax.devices()[:count]), ("data",))
+    x, y = (jax.device_put(array, NamedSharding(mesh, PartitionSpec("data"))) for array in (X, Y))
+    return jax.device_put(parabola(), NamedSharding(mesh, PartitionSpec())), x, y
+
+folder, *counts = sys.argv[1:]
+assert len(jax.devices()) == 4
+options = {**SMALL, "optimizer": ADAM}
+for epochs, count in enumerate(map(int, counts), start=1):
+    result = dq.fit(*spread(count), **options, epochs=epochs, checkpoint=folder)
+    assert len(jax.tree.leaves(result.state)[0].devices()) == count
+whole = dq.fit(*spread(int(counts[0])), **options, epochs=len(counts))
+for name, values in whole.history.items():
+    np.testing.assert_allclose(result.history[name], values, rtol=1e-5, err_msg=name)
+for one, other in zip(jax.tree.leaves(result.state), jax.tree.leaves(whole.state), strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+if len(set(counts)) == 1:
+    assert_same(result, whole)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [4, 2],
+        pytest.param([4, 4], marks=pytest.mark.long),
+        pytest.param([1, 4, 2, 1], marks=pytest.mark.long),
+    ],
+    ids=str,
+)
+def test_another_number_of_devices_goes_on_to_rounding(counts, tmp_path):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), *map(str, counts)]
+    process = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "XLA_FLAGS": flags})
+    assert process.returncode == 0, process.stderr

@@ -1,0 +1,200 @@
+"""A run in words that another process can compare.
+
+A checkpoint holds the description of its run. Hashes and identities differ from process to process, so a description
+holds names, numbers, and for arrays two numbers that follow from their values.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from deepuq_jax._checks import describe as kind_of
+
+# The two numbers of an array differ at the rounding of another kind of device by less than this, times their scale.
+_ROUNDING = 1e-5
+_CHUNK = 1 << 18
+# The name of the two numbers in the description of an array.
+_VALUES = "values"
+
+
+def describe(value: Any) -> Any:
+    """Describe a value as JSON that does not depend on the process.
+
+    A function is described by its name, the numbers in its code, and what it encloses, so `optax.adam(1e-2)` differs
+    from `optax.adam(1e-3)`. An array is described by its dtype, its shape, its root mean square, and its projection on
+    a fixed direction, which almost every change of an entry or of the order changes. Objects of other classes are
+    described by their attributes, except for lists, dicts and sets, in which they may count or cache.
+
+    >>> describe((1, jnp.float32(2.0)))
+    [1, {'is': 'float32[]', 'values': [2.0, 2.0]}]
+    """
+    return json.loads(json.dumps(_described(value, ())))
+
+
+def _described(value: Any, above: tuple[int, ...]) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if id(value) in above:
+        return "one of those that hold it"
+    above = (*above, id(value))
+    for kind, rule in _RULES:
+        if isinstance(value, kind):
+            return rule(value, above)
+    if hasattr(value, "__wrapped__"):  # A function that is compiled or cached.
+        return _described(value.__wrapped__, above)
+    return _of_object(value, above)
+
+
+def _of_array(value: Any, above: tuple[int, ...]) -> Any:
+    del above
+    return {"is": kind_of(value), _VALUES: _summary(value)}
+
+
+def _summary(array: Any) -> list[float]:
+    """Compute the root mean square of the entries and their projection, both of the scale of an entry."""
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        array = jax.random.key_data(array)
+    entries: Any = np.asarray(array).reshape(-1)
+    if entries.dtype.kind in "OSU" or not entries.size:
+        return []
+    if np.iscomplexobj(entries):
+        entries = np.stack([entries.real, entries.imag], axis=1).reshape(-1)
+    square, projection = 0.0, 0.0
+    for start in range(0, entries.size, _CHUNK):
+        # What is not finite, such as the best score before the first epoch, counts as a number.
+        part = np.nan_to_num(entries[start : start + _CHUNK].astype(np.float64), nan=1.0, posinf=2.0, neginf=-2.0)
+        square += float(part @ part)
+        projection += float(part @ np.cos(np.arange(start, start + part.size, dtype=np.float64)))
+    return [(square / entries.size) ** 0.5, projection / entries.size**0.5]
+
+
+def _of_mapping(value: Any, above: tuple[int, ...]) -> Any:
+    return {str(name): _described(item, above) for name, item in value.items()}
+
+
+def _of_sequence(value: Any, above: tuple[int, ...]) -> Any:
+    items = [_described(item, above) for item in value]
+    if not hasattr(value, "_fields"):
+        return items
+    return _named(value, dict(zip(value._fields, items, strict=True)))
+
+
+def _of_set(value: Any, above: tuple[int, ...]) -> Any:
+    return sorted(json.dumps(_described(item, above), sort_keys=True) for item in value)
+
+
+def _of_class(value: Any, above: tuple[int, ...]) -> Any:
+    del above
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+def _of_partial(value: Any, above: tuple[int, ...]) -> Any:
+    return _described((value.func, value.args, value.keywords), above)
+
+
+def _of_method(value: Any, above: tuple[int, ...]) -> Any:
+    return _described((value.__func__, value.__self__), above)
+
+
+def _of_function(value: Any, above: tuple[int, ...]) -> Any:
+    code, enclosed = value.__code__, {}
+    for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=True):
+        enclosed[name] = _described(_contents(cell), above)
+    numbers = [constant for constant in code.co_consts if isinstance(constant, float)]
+    defaults = _described([value.__defaults__, value.__kwdefaults__], above)
+    return {"is": _of_class(value, above), "numbers": numbers, "defaults": defaults, **enclosed}
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # The variable is not assigned yet.
+        return None
+
+
+def _of_variable(value: Any, above: tuple[int, ...]) -> Any:
+    return _named(value, {"value": _described(value.get_raw_value(), above)})
+
+
+def _of_module(value: Any, above: tuple[int, ...]) -> Any:
+    # Flax keeps its own notes in attributes of this prefix.
+    own = {name: item for name, item in vars(value).items() if not str(name).startswith("_pytree__")}
+    return _named(value, _of_mapping(own, above))
+
+
+def _of_object(value: Any, above: tuple[int, ...]) -> Any:
+    if is_dataclass(value):
+        return _named(value, {field.name: _described(getattr(value, field.name), above) for field in fields(value)})
+    shown = repr(value)
+    if " at 0x" not in shown:
+        return shown
+    own = vars(value) if hasattr(value, "__dict__") else {}
+    kept = {name: item for name, item in own.items() if not isinstance(item, (list, dict, set))}
+    return _named(value, _of_mapping(kept, above))
+
+
+def _named(value: Any, parts: dict[str, Any]) -> dict[str, Any]:
+    return {"is": _of_class(type(value), ()), **parts}
+
+
+_RULES: tuple[tuple[Any, Callable[[Any, tuple[int, ...]], Any]], ...] = (
+    ((jax.Array, np.ndarray, np.generic), _of_array),
+    (nnx.Variable, _of_variable),
+    (nnx.Module, _of_module),
+    (Mapping, _of_mapping),
+    ((tuple, list), _of_sequence),
+    ((set, frozenset), _of_set),
+    (type, _of_class),
+    (functools.partial, _of_partial),
+    (types.MethodType, _of_method),
+    (types.FunctionType, _of_function),
+)
+
+
+def differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
+    """Say where two descriptions differ, each difference in a few words.
+
+    >>> list(differences(describe({"size": 3, "x": 0.5}), describe({"size": 4, "x": 0.5})))
+    ['size was 3 and is 4']
+    """
+    if isinstance(there, dict) and isinstance(here, dict) and there.get("is") == here.get("is"):
+        for key in [*there, *(key for key in here if key not in there)]:
+            if key == _VALUES:
+                yield from _differences_of_values(there[key], here.get(key), name)
+            else:
+                yield from differences(there.get(key), here.get(key), f"{name}.{key}".removeprefix("."))
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for i, (old, new) in enumerate(zip(there, here, strict=True)):
+            yield from differences(old, new, f"{name}.{i}")
+    elif not _is_same(there, here):
+        yield f"{name} was {_short(there)} and is {_short(here)}"
+
+
+def _is_same(there: Any, here: Any) -> bool:
+    numbers = [value for value in (there, here) if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    # Optax replaces some integers by floats when it first needs them. As text, NaN equals NaN.
+    return json.dumps(there) == json.dumps(here) or (len(numbers) == 2 and there == here)
+
+
+def _differences_of_values(there: list[float], here: list[float] | None, name: str) -> Iterator[str]:
+    if here is None or len(there) != len(here):
+        return  # Another dtype or shape, which is named already.
+    if any(abs(old - new) > _ROUNDING * there[0] for old, new in zip(there, here, strict=True)):
+        yield f"{name} has other values"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("is", "something else"))
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

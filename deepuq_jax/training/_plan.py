@@ -1,0 +1,93 @@
+"""What `fit` trains with: its arguments, with the defaults filled in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from deepuq_jax._checks import check_count, check_optimizer, expected
+from deepuq_jax.objectives.objective import Objective, VariationalObjective, as_objective
+from deepuq_jax.training import _defaults as default
+from deepuq_jax.training._data import Arrays, Data
+from deepuq_jax.training.natural_gradient import NaturalGradient
+from deepuq_jax.training.state import TrainState, check_opt_state
+
+
+class Plan(NamedTuple):
+    """Checked settings of a run.
+
+    Attributes:
+        objective: knows the size of the data.
+        optimizer: knows the number of steps, if it depends on it.
+        epochs: number of passes over the data.
+    """
+
+    objective: VariationalObjective
+    optimizer: optax.GradientTransformation
+    epochs: int
+
+
+def make_plan(
+    data: Data,
+    objective: Objective | None,
+    optimizer: optax.GradientTransformation | None,
+    epochs: int | None,
+    *,
+    has_patience: bool,
+    earlier: TrainState | None,
+) -> Plan:
+    """Fill in the defaults of `fit`.
+
+    Args:
+        data: the training data.
+        objective, optimizer, epochs: arguments of `fit`.
+        has_patience: whether `fit` stops early.
+        earlier: the state that `fit` continues with, or None for a new run.
+    Raises:
+        ValueError, TypeError: an argument is invalid, or has no default for these data or an earlier state.
+    """
+    if optimizer is not None:
+        check_optimizer("optimizer", optimizer)
+    if epochs is not None:
+        check_count("epochs", epochs)
+    given = None if objective is None else as_objective(objective)
+    epochs = default.epochs_for(data.steps) if epochs is None else epochs
+    data.check_epochs(epochs)
+    steps = data.steps * epochs if data.steps else None
+    # Early stopping leaves the number of steps open; natural gradients need no warm-up, and an earlier state had one.
+    warms_up = not has_patience and earlier is None and not isinstance(optimizer, NaturalGradient)
+    used = default.objective_for(steps if warms_up else None) if given is None else given
+    if isinstance(data, Arrays):
+        used = used.for_data(data.size)
+    elif given is None:
+        what = "to be set for an iterable of batches, as in ELBO(num_data=N)"
+        raise ValueError(expected("objective", what, "None"))
+    if earlier is not None:
+        return Plan(used, _to_continue(earlier, optimizer, steps, getattr(used, "num_data", None)), epochs)
+    if isinstance(optimizer, NaturalGradient):
+        optimizer = optimizer.for_training(steps, getattr(used, "num_data", None))
+    return Plan(used, default.optimizer_for(steps) if optimizer is None else optimizer, epochs)
+
+
+def _to_continue(
+    earlier: TrainState, optimizer: optax.GradientTransformation | None, steps: int | None, num_data: Any
+) -> optax.GradientTransformation:
+    """Return the optimizer of a run that continues with an earlier state."""
+    if optimizer is None:
+        what = "to be given with a TrainState, since the default's learning rate has fallen to 0 by its end"
+        raise ValueError(expected("optimizer", what, "None"))
+    if isinstance(optimizer, NaturalGradient):
+        optimizer = optimizer.for_continuing(int(earlier.step), steps, num_data)
+    check_opt_state(optimizer, earlier.params, earlier.opt_state)
+    return optimizer
+
+
+def start_of(model: Any, optimizer: optax.GradientTransformation, earlier: TrainState | None) -> TrainState:
+    """Return the state before the first step; it may share the caller's arrays."""
+    if earlier is None:
+        return TrainState.create(model, optimizer)
+    # An earlier run may have ended at a step that was not finite; this one may fare better.
+    return replace(earlier, bad_step=jnp.full((), -1, jnp.int32))
