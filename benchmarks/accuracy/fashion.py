@@ -48,7 +48,7 @@ class Plan:
         prior_sigmas: to choose from.
     """
 
-    epochs: int = 15
+    epochs: int = 10
     choice_epochs: int = 3
     draws: int = 50
     members: int = 5
