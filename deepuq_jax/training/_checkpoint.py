@@ -28,7 +28,7 @@ from deepuq_jax.training._packed import FORMAT, Packed, Progress, pack, unpack
 
 # The most differences that an error message lists, and the most characters that it takes from another error.
 _LISTED, _SHOWN = 3, 160
-# Orbax writes a checkpoint into a folder of such a name. When a save fails, its other threads are still writing for some
+# Orbax writes a checkpoint into a folder of such a name. When a save fails, its other threads still write for some
 # milliseconds, so the folder is watched, with pauses of this length in seconds.
 _TEMPORARY, _PAUSE = "*.orbax-checkpoint-tmp*", 0.3
 # The defaults of `fit`: checkpoints after each epoch, of which the last two are kept.
