@@ -8,7 +8,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 from typing import NamedTuple
 
 import jax
@@ -234,14 +233,8 @@ def test_a_folder_that_cannot_be_written_to_is_refused(finished, monkeypatch):
     assert steps_in(finished) == [4, 8]
 
 
-def wait_for_writers(folder):
-    """Wait for the threads that orbax leaves behind when a save fails."""
-    before = None
-    while before != (now := sorted(folder.rglob("*"))):
-        before = now
-        time.sleep(0.3)
-
-
+# Threads of orbax that fail after the first one has ended the save find its event loop closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     """A limit on the size of files stands for the disk."""
@@ -263,9 +256,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
             dq.fit(parabola(), X, Y, **options, checkpoint=tmp_path)
     assert len(caught.value.result.history["loss"]) == 3
     assert steps_in(tmp_path) == [4, 8]
-    wait_for_writers(tmp_path)
-    assert_same(dq.fit(parabola(), X, Y, **options, checkpoint=tmp_path), whole)
     assert not [path for path in tmp_path.iterdir() if "tmp" in path.name]
+    assert_same(dq.fit(parabola(), X, Y, **options, checkpoint=tmp_path), whole)
 
 
 @pytest.mark.slow

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
+import time
 import zlib
 from collections.abc import Generator
 from pathlib import Path
@@ -26,6 +28,9 @@ from deepuq_jax.training._packed import FORMAT, Packed, Progress, pack, unpack
 
 # The most differences that an error message lists, and the most characters that it takes from another error.
 _LISTED, _SHOWN = 3, 160
+# Orbax writes a checkpoint into a folder of such a name. When a save fails, its other threads still write for some
+# milliseconds, so the folder is watched, with pauses of this length in seconds.
+_TEMPORARY, _PAUSE = "*.orbax-checkpoint-tmp*", 0.3
 # The defaults of `fit`: checkpoints after each epoch, of which the last two are kept.
 _SAVE_EVERY, _KEEP_LAST = 1, 2
 
@@ -123,6 +128,7 @@ class Checkpoints(Saver):
                 raise self._save_error(packed.step, error) from error
 
     def _save_error(self, step: int, error: Exception) -> SaveError:
+        self._remove_what_failed()
         self._manager.reload()
         last = self._manager.latest_step()
         kept = "There is none before it" if last is None else f"The last one, of step {last}, is as it was"
@@ -130,6 +136,15 @@ class Checkpoints(Saver):
         return SaveError(
             f"Expected to save a checkpoint of step {step} in {folder}; got {_first_words(error)}. {kept}."
         )
+
+    def _remove_what_failed(self) -> None:
+        """Give back the disk that a failed save has used, once its threads have ended."""
+        folder, before, now = Path(self._manager.directory), None, []
+        while before != now:
+            before, now = now, sorted(path for left in folder.glob(_TEMPORARY) for path in left.rglob("*"))
+            time.sleep(_PAUSE)
+        for path in folder.glob(_TEMPORARY):
+            shutil.rmtree(path, ignore_errors=True)
 
     def restore(self, start: Progress) -> Progress | None:
         """Read the last checkpoint, if there is one."""
