@@ -36,16 +36,8 @@ if len(set(counts)) == 1:
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "counts",
-    [
-        [4, 2],
-        pytest.param([4, 4], marks=pytest.mark.long),
-        pytest.param([1, 4, 2, 1], marks=pytest.mark.long),
-    ],
-    ids=str,
-)
+@pytest.mark.long
+@pytest.mark.parametrize("counts", [[4, 2], [4, 4], [1, 4, 2, 1]], ids=str)
 def test_another_number_of_devices_goes_on_to_rounding(counts, tmp_path):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), *map(str, counts)]
