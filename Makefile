@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
+# A Python that the newest versions support.
+NEWEST_PYTHON ?= python3.13
 PEERS_VENV ?= .venv-bench
 PEERS_STAMP = $(PEERS_VENV)/.installed
 # Two workers, each of which compiles its own programs. A worker that is done takes tests over from the other.
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test check fast test-all lint bench dist clean
+.PHONY: demo test check fast test-all test-oldest test-newest mutants lint bench dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +37,25 @@ fast: $(STAMP)
 test-all: $(STAMP)
 	$(PYTEST) -m ''
 
+# The fast tests with the oldest and with the newest versions, in environments of their own. The newest jax needs Python
+# 3.12. PyPI's torch for Linux is built for CUDA, so each environment takes some gigabytes.
+test-oldest: $(VENV)-oldest/.installed
+	$(VENV)-oldest/bin/python -m pytest -n 2 --dist worksteal -m 'not slow and not long'
+
+test-newest: PYTHON = $(NEWEST_PYTHON)
+test-newest: $(VENV)-newest/.installed
+	$(VENV)-newest/bin/python -m pytest -n 2 --dist worksteal -m 'not slow and not long'
+
+$(VENV)-%/.installed: pyproject.toml constraints-%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	$(@D)/bin/python -m pip install --quiet --constraint constraints-$*.txt --editable '.[dev]'
+	touch $@
+
+# How many small faults in the mathematics the tests find. It takes hours, and goes on where it was interrupted.
+mutants: $(STAMP)
+	$(BIN)/python -m benchmarks mutants
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,4 +78,4 @@ dist: $(STAMP)
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(PEERS_VENV) .jax-cache build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(PEERS_VENV) .jax-cache .mutants build dist *.egg-info

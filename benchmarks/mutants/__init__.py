@@ -1,0 +1,1 @@
+"""How many small faults in the mathematics the tests find."""

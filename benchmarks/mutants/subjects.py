@@ -1,0 +1,63 @@
+"""The files that are mutated, and the tests that must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A group of source files with their tests.
+
+    Attributes:
+        name: heads the group's row in the report.
+        sources: glob patterns of files, from the root of the checkout.
+        quick: test files that find most mutants; a mutated file's own doctests run before them.
+        thorough: test files for the mutants that `quick` does not find; their slow tests run, too.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    quick: tuple[str, ...]
+    thorough: tuple[str, ...]
+
+    def files(self, root: Path) -> list[str]:
+        """Return the source files, as paths from `root` with forward slashes, in alphabetical order."""
+        found = {path.relative_to(root).as_posix() for pattern in self.sources for path in root.glob(pattern)}
+        return sorted(found)
+
+
+def _tests(package: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{package}/tests/test_{name}.py" for name in names)
+
+
+def _jax(folder: str, quick: tuple[str, ...], thorough: tuple[str, ...]) -> Subject:
+    name = f"deepuq_jax/{folder}"
+    return Subject(name, (f"{name}/*.py",), _tests("deepuq_jax", *quick), _tests("deepuq_jax", *thorough))
+
+
+SUBJECTS = (
+    Subject(
+        "deepuq_torch",
+        tuple(f"deepuq_torch/{name}.py" for name in ("_kl", "_gaussian", "_objective", "_prediction", "_moments")),
+        _tests("deepuq_torch", "gaussian", "kl_derivatives", "objective", "prediction", "errors", "refused_arguments"),
+        ("deepuq_torch", "parity_tests/test_cases.py", "parity_tests/test_low_precision.py"),
+    ),
+    _jax(
+        "functional",
+        ("scale", "gaussian", "functional", "subnormals", "propagation"),
+        ("natural_gradient", "likelihoods", "second_derivatives", "likelihood_contracts", "messages", "prediction"),
+    ),
+    _jax("noise", ("noise", "estimators"), ("contracts", "objective", "prediction")),
+    _jax("likelihoods", (), ("likelihoods", "likelihood_contracts", "prediction", "regressors", "messages", "saving")),
+    _jax("priors", ("priors", "gaussian"), ("prior_contracts", "posterior", "messages", "objective", "saving")),
+    _jax("estimators", ("estimators", "layers"), ("contracts", "conv", "objective", "saving")),
+    _jax("metrics", ("metrics",), ("diagnostics", "demo", "standardized", "messages")),
+    _jax(
+        "objectives",
+        ("objective",),
+        ("objective_contracts", "sticking_the_landing", "training", "fit", "messages", "traps", "any_model"),
+    ),
+    _jax("prediction", ("prediction",), ("propagation", "modes", "likelihoods", "messages", "traps", "last_layer")),
+)
