@@ -79,9 +79,7 @@ def draw(root: Path, subjects: Sequence[Subject], size: int, seed: int) -> Sampl
 
 def _ranked(root: Path, subject: Subject, seed: int) -> list[tuple[str, Position]]:
     found = [
-        (file, place)
-        for file in subject.files(root)
-        for place in positions((root / file).read_text(encoding="utf-8"))
+        (file, place) for file in subject.files(root) for place in positions((root / file).read_text(encoding="utf-8"))
     ]
     return sorted(found, key=lambda pair: _digest(seed, pair[0], *pair[1].name))
 
