@@ -40,7 +40,7 @@ def test_an_unknown_or_a_missing_command_is_refused(program, argv, capsys):
     assert all(name in printed for name in known) or not argv
 
 
-@pytest.mark.parametrize("argv", [["speed"], ["accuracy", "uci"], ["accuracy", "mnist"], ["profile"]])
+@pytest.mark.parametrize("argv", [["speed"], ["accuracy", "uci"], ["accuracy", "mnist"], ["profile"], ["mutants"]])
 def test_a_command_explains_its_options(argv, capsys):
     with pytest.raises(SystemExit) as ended:
         commands.main([*argv, "--help"])
