@@ -42,11 +42,7 @@ SUBJECTS = (
         "deepuq_torch",
         tuple(f"deepuq_torch/{name}.py" for name in ("_kl", "_gaussian", "_objective", "_prediction", "_moments")),
         _tests("deepuq_torch", "gaussian", "kl_derivatives", "errors", "refused_arguments", "prediction", "objective"),
-        (
-            *_tests("deepuq_torch", "layers", "messages", "scripting", "step_cost", "torch_citizen", "later_models"),
-            "parity_tests/test_cases.py",
-            "parity_tests/test_low_precision.py",
-        ),
+        _tests("deepuq_torch", "layers", "messages", "scripting", "step_cost", "torch_citizen", "later_models"),
     ),
     _jax(
         "functional",
