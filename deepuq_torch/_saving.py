@@ -203,7 +203,8 @@ def _matching(description: Node, tensors: dict[str, Tensor], like: nn.Module | N
 
 def _filled(model: nn.Module, tensors: dict[str, Tensor], device: torch.device | str | None) -> nn.Module:
     """Give a new model its values."""
-    where = torch.get_default_device() if device is None else torch.device(device)
+    # torch.get_default_device() of torch 2.6 does not know `with torch.device(...)`.
+    where = torch.empty(0).device if device is None else torch.device(device)
     model.load_state_dict({name: tensor.to(where, copy=True) for name, tensor in tensors.items()}, assign=True)
     return model
 

@@ -56,6 +56,7 @@ def test_the_gradient_written_out_is_that_of_the_formula(dtype, prior_sigma, len
         torch.testing.assert_close(got, expected, rtol=CLOSED_FORM[dtype], atol=slack)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.vmap:FutureWarning")  # from inside torch 2.6
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # from inside torch
 @pytest.mark.parametrize("shapes", SHAPES[:2], ids=str)
 def test_every_mode_of_the_written_out_derivatives(shapes):
