@@ -6,6 +6,7 @@ A run goes on where the last one stopped: mutants with a result are not tried ag
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +35,11 @@ def main(argv: list[str]) -> None:
     sample = draw(ROOT, SUBJECTS, arguments.size, arguments.seed)
     done = results.read(arguments.results)
     if not arguments.redraw:
-        _try(_open(sample, done, arguments), arguments)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            _try(_open(sample, done, arguments), arguments)
+        except KeyboardInterrupt:
+            print("Stopped. The same command goes on from here.")
         done = results.read(arguments.results)
     reasons = explanations()
     arguments.results.with_suffix(".md").write_text(markdown(sample, done, reasons), encoding="utf-8")

@@ -22,6 +22,7 @@ def workshop(root, tmp_path):
     return Workshop(root, tmp_path / "folder")
 
 
+@pytest.mark.slow
 def test_a_broken_function_is_killed_and_an_untested_one_survives(root, workshop):
     trials = Trials(workshop, {subject.name: subject for subject in SUBJECTS})
     broken = trials.outcome(mutant(root, "if a is None:", "if not a is None:"))
@@ -33,10 +34,12 @@ def test_a_broken_function_is_killed_and_an_untested_one_survives(root, workshop
     assert (workshop.root / "shapes" / "area.py").read_text(encoding="utf-8") == AREA
 
 
+@pytest.mark.slow
 def test_tests_that_do_not_end_are_stopped(workshop):
     assert workshop.test(["test_slow.py"], QUICK, 2.0).verdict == "timeout"
 
 
+@pytest.mark.slow
 def test_tests_that_fail_without_a_mutant_are_refused(root, tmp_path):
     (root / "test_shapes.py").write_text("def test_fails():\n    assert False\n", encoding="utf-8")
     trials = Trials(Workshop(root, tmp_path / "other"), {"shapes": SUBJECTS[0]})
