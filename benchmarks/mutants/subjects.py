@@ -13,7 +13,7 @@ class Subject:
     Attributes:
         name: heads the group's row in the report.
         sources: glob patterns of files, from the root of the checkout.
-        quick: test files that find most mutants; a mutated file's own doctests run before them.
+        quick: test files that find most mutants.
         thorough: test files for the mutants that `quick` does not find; their slow tests run, too.
     """
 
@@ -26,6 +26,13 @@ class Subject:
         """Return the source files, as paths from `root` with forward slashes, in alphabetical order."""
         found = {path.relative_to(root).as_posix() for pattern in self.sources for path in root.glob(pattern)}
         return sorted(found)
+
+    def first(self, root: Path, file: str) -> tuple[str, ...]:
+        """Return the tests of a file that run first: those named after it, if there are any, and the quick ones."""
+        path = Path(file)
+        own = (path.parents[-2] / "tests" / f"test_{path.stem.lstrip('_')}.py").as_posix()
+        named = (own,) if (root / own).exists() else ()
+        return tuple(dict.fromkeys((*named, *self.quick)))
 
 
 def _tests(package: str, *names: str) -> tuple[str, ...]:
@@ -47,7 +54,7 @@ SUBJECTS = (
     _jax(
         "functional",
         ("scale", "gaussian", "functional", "subnormals", "propagation"),
-        ("natural_gradient", "likelihoods", "second_derivatives", "likelihood_contracts"),
+        ("likelihoods", "second_derivatives", "likelihood_contracts"),
     ),
     _jax("noise", ("noise",), ("estimators", "objective", "contracts")),
     _jax("likelihoods", (), ("likelihoods", "likelihood_contracts", "messages", "regressors")),

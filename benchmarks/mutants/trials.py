@@ -33,11 +33,12 @@ class Trials:
         self._limits: dict[tuple[str, str], float] = {}
 
     def outcome(self, mutant: Mutant) -> Outcome:
-        """Run a mutant's quick tests, and the thorough ones if these all pass."""
+        """Run the doctests of a mutant's file and its quick tests, and the thorough ones if these all pass."""
         subject = self._subjects[mutant.subject]
-        quick_limit = self._limit(subject.quick, QUICK) if subject.quick else _SHORTEST_LIMIT_S
+        first = subject.first(self._workshop.root, mutant.file)
+        quick_limit = self._limit(first, QUICK) if first else _SHORTEST_LIMIT_S
         with self._workshop.mutated(mutant.file, mutant.source):
-            quick = self._workshop.test((mutant.file, *subject.quick), QUICK, quick_limit)
+            quick = self._workshop.test((mutant.file, *first), QUICK, quick_limit)
         if quick.verdict not in ("survived", "untested"):
             return quick
         thorough_limit = self._limit(subject.thorough, THOROUGH)
@@ -46,10 +47,10 @@ class Trials:
         return Outcome(thorough.verdict, thorough.by, quick.seconds + thorough.seconds)
 
     def _limit(self, paths: tuple[str, ...], marks: str) -> float:
-        key = (" ".join(paths), marks)
+        key = (" ".join(sorted(paths)), marks)
         if key not in self._limits:
             unchanged = self._workshop.test(paths, marks, _LONGEST_BASELINE_S)
-            if unchanged.verdict != "survived":
+            if unchanged.verdict not in ("survived", "untested"):
                 raise RuntimeError(
                     f"Expected the tests in {', '.join(paths)} to pass without a mutant; got {unchanged.verdict} "
                     f"{unchanged.by}. Mend them first."
