@@ -10,6 +10,7 @@ from scipy import stats
 
 import deepuq_jax as dq
 from deepuq_jax import functional
+from deepuq_jax.functional.counts import poisson_log_prob
 from deepuq_jax.tests import tolerances
 
 
@@ -106,6 +107,12 @@ def stream(values):
 
 def padded(values):
     return jnp.asarray(np.pad(values, [(0, 40 - len(values)), (0, 0)]))
+
+
+def test_under_jit_what_is_no_count_gives_nan():
+    y = jnp.array([0.0, 3.0, -1.0, -0.5, 0.5])
+    log_prob = np.asarray(jax.jit(poisson_log_prob)(jnp.zeros(5), y))
+    np.testing.assert_array_equal(np.isnan(log_prob), [False, False, True, True, True])
 
 
 @pytest.mark.slow
