@@ -22,7 +22,12 @@ def _compare(operation):
     return lambda a, b, **_: operation(a, b)
 
 
+def _slice(a, *, start_indices, limit_indices, strides):
+    return a[tuple(map(slice, start_indices, limit_indices, strides or [1] * a.ndim))]
+
+
 _OPERATIONS = {
+    "slice": _slice,
     "add": _compare(np.add),
     "add_any": _compare(np.add),
     "sub": _compare(np.subtract),

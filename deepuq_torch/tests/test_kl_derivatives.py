@@ -57,7 +57,7 @@ def test_the_gradient_written_out_is_that_of_the_formula(dtype, prior_sigma, len
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.vmap:FutureWarning")  # from inside torch 2.6
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # from inside torch
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # from inside torch
 @pytest.mark.parametrize("shapes", SHAPES[:2], ids=str)
 def test_every_mode_of_the_written_out_derivatives(shapes):
     """Finding 3: forward mode, reverse over reverse, forward over reverse, and batches of each."""
@@ -121,7 +121,7 @@ def test_second_derivatives_of_a_models_kl():
                 assert near(got.flatten()[index].item(), expected, SUMS[torch.float64]), at
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # from inside torch
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # from inside torch
 @pytest.mark.parametrize("moved", [slice(None), slice(1)], ids=["all", "one"])
 def test_forward_derivatives_of_parameters(moved):
     """Finding 3: a tangent that is written into a Parameter counts, also if others have none."""

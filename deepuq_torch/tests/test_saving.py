@@ -299,7 +299,7 @@ def test_pruned_weights_are_zero_and_have_no_gradient(tmp_path):
     assert torch.equal(one.mean, other.mean)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
 def test_pruned_models_are_not_scripted():
     for model in (pruned(), pruned().layers[0]):
         refuses(TypeError, "no pruned layers", lambda model=model: torch.jit.script(model))

@@ -9,7 +9,7 @@ from torch import nn
 import deepuq_torch as dq
 from deepuq_torch.tests.tolerances import DROP_IN, max_relative
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
 
 def models(**how):
