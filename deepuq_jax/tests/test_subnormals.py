@@ -26,8 +26,17 @@ def _slice(a, *, start_indices, limit_indices, strides):
     return a[tuple(map(slice, start_indices, limit_indices, strides or [1] * a.ndim))]
 
 
+def _polynomial(x, *coefficients, **_):
+    """Horner's scheme for jax 0.12's primitive; the constant comes first."""
+    result = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        result = result * x + coefficient
+    return result
+
+
 _OPERATIONS = {
     "slice": _slice,
+    "polynomial": _polynomial,
     "add": _compare(np.add),
     "add_any": _compare(np.add),
     "sub": _compare(np.subtract),
