@@ -92,8 +92,16 @@ def log_sigma(rho: Tensor) -> Tensor:
     """
     rho = at_least_float32(rho)
     # The clamp keeps the branch that is not taken finite, so that its gradient times zero is zero and not NaN.
-    body = torch.log(sigma_from_rho(rho.clamp_min(RHO_TAIL)))
+    body = torch.log(sigma_from_rho(at_least(rho, RHO_TAIL)))
     return torch.where(rho < RHO_TAIL, rho, body)
+
+
+def at_least(values: Tensor, bound: float) -> Tensor:
+    """Clamp from below; the gradient at the bound is 1.
+
+    That of ``clamp_min`` is 1 there up to torch 2.14, and 0 from 2.15 on.
+    """
+    return torch.where(values < bound, bound, values)
 
 
 def gaussian_log_prob(w: Tensor, mu: Tensor, rho: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ._gaussian import RHO_TAIL, SIGMA_TAIL, at_least_float32, sigma_from_rho
+from ._gaussian import RHO_TAIL, SIGMA_TAIL, at_least, at_least_float32, sigma_from_rho
 
 # (mu, rho, prior_mu, prior_sigma)
 Term: TypeAlias = "tuple[Tensor, Tensor, float | Tensor, float | Tensor]"
@@ -51,7 +51,7 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: 
     sigma = sigma_from_rho(rho)
     beyond = sigma / prior_sigma - 1.0
     # In the tail log sigma equals rho to rounding, even if sigma underflows.
-    log_ratio = torch.log(sigma.clamp_min(SIGMA_TAIL) / prior_sigma) - torch.relu(RHO_TAIL - rho)
+    log_ratio = torch.log(at_least(sigma, SIGMA_TAIL) / prior_sigma) - torch.relu(RHO_TAIL - rho)
     # Rounding may make the difference negative; a KL is never negative.
     spread = (beyond + 0.5 * beyond.square() - log_ratio).clamp_min(0.0)
     return spread + 0.5 * ((mu - prior_mu) / prior_sigma).square()
@@ -152,5 +152,5 @@ def _slopes(parameters: Sequence[Tensor], prior_mu: float, prior_sigma: float) -
     for mu, rho in zip(parameters[::2], parameters[1::2], strict=True):
         yield (mu - prior_mu) / prior_sigma**2
         beyond = sigma_from_rho(rho) / prior_sigma - 1.0
-        body = rho.clamp_min(RHO_TAIL)
+        body = at_least(rho, RHO_TAIL)
         yield beyond * (beyond + 2.0) * (torch.sigmoid(body) / sigma_from_rho(body))
