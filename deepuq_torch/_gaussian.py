@@ -99,7 +99,7 @@ def log_sigma(rho: Tensor) -> Tensor:
 def at_least(values: Tensor, bound: float) -> Tensor:
     """Clamp from below; the gradient at the bound is 1.
 
-    That of ``clamp_min`` is 1 there up to torch 2.14, and 0 from 2.15 on.
+    That of ``clamp_min`` is 1 there in torch 2.13, and 0 in 2.15.
     """
     return torch.where(values < bound, bound, values)
 
