@@ -13,6 +13,14 @@ from jax import Array
 from jax.core import Tracer
 
 
+# The longest value that a message shows in full.
+_SHOWN = 80
+# Probabilities of 16-bit floats may add up to as much above 1.
+_ROUNDING = 1e-2
+# The largest count and the longest axis: what JAX counts in 32 bits.
+_LARGEST = 2**31 - 1
+
+
 def is_concrete(value: Any) -> bool:
     """Whether `value` is an array with values, not a tracer."""
     return isinstance(value, (jax.Array, np.ndarray)) and not isinstance(value, Tracer)
@@ -28,7 +36,15 @@ def describe(value: Any) -> str:
     """Describe `value` briefly for an error message."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
-    return f"{type(value).__name__} {value!r}"
+    return f"{type(value).__name__} {_short(value)}"
+
+
+def _short(value: Any) -> str:
+    """Show a value by at most 80 characters; Python refuses to print an integer of thousands of digits."""
+    if isinstance(value, int) and abs(value).bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
 def expected(name: str, what: str, value: Any) -> str:
@@ -42,9 +58,16 @@ def check_count(name: str, value: Any) -> int:
     Raises:
         ValueError: `value` is anything else, a float or a bool included.
     """
-    if not _is_integer(value) or value <= 0:
-        raise ValueError(expected(name, "to be a positive int", f"{value!r}"))
+    if not _is_integer(value) or not 0 < value <= _LARGEST:
+        raise ValueError(expected(name, "to be a positive int below 2^31", _short(value)))
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(expected(name, "to be True or False", value))
+    return bool(value)
 
 
 def check_size(name: str, value: Any) -> int:
@@ -62,15 +85,50 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_))
 
 
+def check_real(name: str, value: Any) -> Any:
+    """Return a real number, an array of real numbers or a tracer unchanged.
+
+    Booleans count as 0 and 1. What JAX cannot hold is refused here, because its own conversion would fail in its own
+    words, drop the mask of a masked array, or end the process (a long double).
+
+    Raises:
+        TypeError: `value` is something else, such as a list, a complex number or a masked array. ValueError: it is an
+            integer that has too many bits.
+    """
+    if isinstance(value, (np.ndarray, np.generic)):
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(expected(name, "to be an array without a mask", value))
+        is_real = is_real_dtype(value.dtype)
+    elif isinstance(value, int):
+        limits = jnp.iinfo(jnp.result_type(int))
+        if not limits.min <= value <= limits.max:
+            raise ValueError(expected(name, f"to be an integer of at most {limits.bits} bits, or a float", _short(value)))
+        return value
+    elif isinstance(value, jax.Array):
+        is_real = is_real_dtype(value.dtype)
+    else:
+        is_real = isinstance(value, float) or hasattr(value, "__jax_array__")
+    if not is_real:
+        raise TypeError(expected(name, "to be a real number or an array of real numbers", describe(value)))
+    return value
+
+
+def is_real_dtype(dtype: Any) -> bool:
+    """Whether JAX has this dtype, and it is one of real numbers or booleans."""
+    if isinstance(dtype, np.dtype) and (not dtype.isnative or dtype.itemsize > 8):
+        return False
+    return dtype == bool or jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
+
+
 def check_number(name: str, value: Any) -> Any:
     """Return a number, an array or a tracer unchanged.
 
     Raises:
-        TypeError: `value` is anything else, a bool included.
+        TypeError: `value` is anything else, a bool included. ValueError: it is an integer that has too many bits.
     """
-    if isinstance(value, (bool, str)) or not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
+    if isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == bool:
         raise TypeError(expected(name, "to be a number", value))
-    return value
+    return check_real(name, value)
 
 
 def check_positive(name: str, value: Any) -> None:
@@ -102,6 +160,45 @@ def check_sizes(name: str, sizes: Any) -> tuple[int, ...]:
     if isinstance(sizes, str) or not isinstance(sizes, Iterable):
         raise TypeError(expected(name, "to be a sequence of positive ints", sizes))
     return tuple(check_size(f"{name}[{i}]", size) for i, size in enumerate(sizes))
+
+
+def check_lengths(name: str, shape: Any) -> tuple[int, ...]:
+    """Return a shape, whose axes may have length 0."""
+    if isinstance(shape, str) or not isinstance(shape, Iterable):
+        raise TypeError(expected(name, "to be a sequence of ints", shape))
+    if getattr(shape, "ndim", 1) != 1:
+        raise TypeError(expected(name, "to be a sequence of ints", shape))
+    lengths = tuple(shape)
+    for length in lengths:
+        if not _is_integer(length):
+            raise TypeError(expected(name, "to hold ints", length))
+        if not 0 <= length <= _LARGEST:
+            raise ValueError(expected(name, "to hold lengths of axes, from 0 to 2^31 - 1", length))
+    return tuple(int(length) for length in lengths)
+
+
+def check_dtype(name: str, dtype: Any) -> Any:
+    """Return a dtype of real numbers, as narrow as JAX is set to have it."""
+    is_dtype = isinstance(dtype, (np.dtype, str)) or hasattr(dtype, "dtype") or isinstance(dtype, type)
+    try:
+        found = np.dtype(dtype) if is_dtype and not hasattr(dtype, "shape") else None
+    except TypeError:
+        found = None
+    if found is None or not is_real_dtype(found):
+        raise TypeError(expected(name, "to be a dtype of real numbers", f"{_short(dtype)}"))
+    return jax.dtypes.canonicalize_dtype(found)
+
+
+def check_some_axes(name: str, value: Any) -> None:
+    """Refuse a scalar in the place of an array with a last axis."""
+    if np.ndim(value) < 1:
+        raise ValueError(expected(name, "to have at least one axis", value))
+
+
+def check_some(name: str, value: Any) -> None:
+    """Refuse an array without entries, whose mean is NaN."""
+    if value.size == 0:
+        raise ValueError(expected(name, "to hold at least one example", value))
 
 
 def check_param_dtype(param_dtype: Any) -> None:
@@ -189,6 +286,21 @@ def check_range(name: str, what: str, values: Any, size: int) -> None:
         low, high = int(np.asarray(values).min()), int(np.asarray(values).max())
         if low < 0 or high >= size:
             raise ValueError(expected(name, f"to be {what} from 0 to {size - 1}", f"{low} to {high}"))
+
+
+def check_at_least_zero(name: str, values: Any) -> None:
+    """Require concrete numbers, such as variances, not to be negative; NaN passes."""
+    if is_concrete(values) and values.size and (lowest := np.asarray(values).min()) < 0:
+        raise ValueError(expected(name, "to be at least 0", f"{lowest} among its entries"))
+
+
+def check_probabilities(name: str, values: Any) -> None:
+    """Require concrete probabilities to be from 0 to 1, up to rounding; NaN passes."""
+    if is_concrete(values) and values.size:
+        low, high = np.asarray(values).min(), np.asarray(values).max()
+        if low < 0 or high > 1 + _ROUNDING:
+            message = expected(name, "to hold probabilities, from 0 to 1", f"{low} to {high}")
+            raise ValueError(f"{message} The probabilities of logits are jax.nn.softmax(logits).")
 
 
 def nan_outside(values: Any, size: int, result: Array) -> Array:

@@ -69,7 +69,7 @@ def reliability(prediction: Any, y: Any, *, bins: int = 15, binning: str = "widt
     probs = class_probs(prediction)
     labels = class_labels(y, probs)
     bins = check_count("bins", bins)
-    if binning not in BINNINGS:
+    if not isinstance(binning, str) or binning not in BINNINGS:
         raise ValueError(expected("binning", "to be 'width' or 'mass'", f"{binning!r}"))
     confidence = probs.max(axis=1)
     is_right = (probs.argmax(axis=1) == labels).astype(confidence.dtype)
