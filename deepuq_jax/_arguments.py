@@ -15,7 +15,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def real_arrays(*names: str, broadcast: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def real_arrays(*names: str, broadcast: bool = True, min_axes: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Require real numbers or arrays as arguments of a function.
 
     The decorated function raises an error in this library's words where JAX would raise one in its own. The checks read
@@ -24,6 +24,7 @@ def real_arrays(*names: str, broadcast: bool = True) -> Callable[[Callable[P, R]
     Args:
         names: names of the arguments. One whose default is None may be None.
         broadcast: whether their shapes must broadcast.
+        min_axes: the number of axes that each must have.
 
     >>> @real_arrays("a", "b")
     ... def add(a, b):
@@ -49,6 +50,7 @@ def real_arrays(*names: str, broadcast: bool = True) -> Callable[[Callable[P, R]
                 value: Any = args[place] if place < len(args) else kwargs[name]
                 if value is not None or name not in optional:
                     shapes.append(np.shape(check_real(name, value)))
+                    check_axes(name, value, min_axes)
             if broadcast:
                 check_broadcast(", ".join(names), shapes)
             return function(*args, **kwargs)
@@ -56,6 +58,12 @@ def real_arrays(*names: str, broadcast: bool = True) -> Callable[[Callable[P, R]
         return checked
 
     return decorate
+
+
+def check_axes(name: str, value: Any, count: int) -> None:
+    """Require at least so many axes."""
+    if np.ndim(value) < count:
+        raise ValueError(expected(name, f"to have at least {'one axis' if count == 1 else f'{count} axes'}", value))
 
 
 def check_broadcast(names: str, shapes: list[tuple[int, ...]]) -> None:

@@ -131,6 +131,13 @@ def check_number(name: str, value: Any) -> Any:
     return check_real(name, value)
 
 
+def check_scalar(name: str, value: Any) -> Any:
+    """Return a number or an array without axes."""
+    if np.shape(check_number(name, value)) != ():
+        raise ValueError(expected(name, "to be a number or a 0-d array", value))
+    return value
+
+
 def check_positive(name: str, value: Any) -> None:
     """Require a finite, positive number or array.
 
@@ -162,6 +169,14 @@ def check_sizes(name: str, sizes: Any) -> tuple[int, ...]:
     return tuple(check_size(f"{name}[{i}]", size) for i, size in enumerate(sizes))
 
 
+def check_axis(name: str, axis: Any) -> tuple[int, ...]:
+    """Return one axis or several as a tuple of ints."""
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    if not all(_is_integer(one) for one in axes):
+        raise TypeError(expected(name, "to be an int or a sequence of ints", axis))
+    return tuple(int(one) for one in axes)
+
+
 def check_lengths(name: str, shape: Any) -> tuple[int, ...]:
     """Return a shape, whose axes may have length 0."""
     if isinstance(shape, str) or not isinstance(shape, Iterable):
@@ -187,12 +202,6 @@ def check_dtype(name: str, dtype: Any) -> Any:
     if found is None or not is_real_dtype(found):
         raise TypeError(expected(name, "to be a dtype of real numbers", f"{_short(dtype)}"))
     return jax.dtypes.canonicalize_dtype(found)
-
-
-def check_some_axes(name: str, value: Any) -> None:
-    """Refuse a scalar in the place of an array with a last axis."""
-    if np.ndim(value) < 1:
-        raise ValueError(expected(name, "to have at least one axis", value))
 
 
 def check_some(name: str, value: Any) -> None:
@@ -324,6 +333,5 @@ def check_optimizer(name: str, optimizer: Any) -> None:
 
 def check_num_data(num_data: Any) -> None:
     """Require a positive number of examples; a 0-d tracer passes."""
-    if np.shape(check_number("num_data", num_data)) != ():
-        raise ValueError(expected("num_data", "to be a number or a 0-d array", num_data))
+    check_scalar("num_data", num_data)
     check_positive("num_data", num_data)

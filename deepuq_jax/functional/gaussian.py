@@ -113,7 +113,7 @@ def total(values: Array) -> Array:
     >>> float(total(jnp.ones((3, 2))))
     6.0
     """
-    if values.ndim < 2:
+    if values.ndim < 2 or values.size == 0:
         return jnp.sum(values)
     rows = values.reshape(values.shape[0], -1)
     return jnp.sum(jnp.dot(rows, jnp.ones(rows.shape[1], rows.dtype), precision="highest"))

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from deepuq_jax._arguments import broadcasts_to, real_arrays
-from deepuq_jax._checks import check_range, check_some, expected, is_concrete, nan_outside
+from deepuq_jax._checks import check_range, check_real, check_some, expected, is_concrete, nan_outside
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32, sigma_from_rho
 
 # The documented lower bound of a learned variance, which is softplus(v) + 1e-6.
@@ -44,6 +44,13 @@ def check_sigma_shape(sigma: Any, shape: tuple[int, ...]) -> None:
     """Require a sigma that broadcasts to the outputs, not beyond."""
     if not broadcasts_to(np.shape(sigma), shape):
         raise ValueError(expected("sigma", f"to broadcast to the outputs, [{', '.join(map(str, shape))}]", sigma))
+
+
+def points_of(name: str, values: Any, like: Array) -> Array:
+    """Broadcast points or probabilities to the shape of an array, in its dtype."""
+    if not broadcasts_to(np.shape(check_real(name, values)), like.shape):
+        raise ValueError(expected(name, f"to broadcast to the targets, {list(like.shape)}", values))
+    return jnp.broadcast_to(jnp.asarray(values, like.dtype), like.shape)
 
 
 def categorical_log_likelihood(outputs: Array, y: Array) -> Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._arguments import real_arrays
-from deepuq_jax._checks import check_dtype, check_lengths, check_real, check_some_axes, expected
+from deepuq_jax._checks import check_dtype, check_lengths, check_real, expected
 from deepuq_jax.functional.gaussian import at_least_float32
 
 
@@ -107,7 +107,7 @@ def variance(moments: Moments) -> Array:
     return moments.m2 / jnp.maximum(moments.count, 1.0)
 
 
-@real_arrays("log_probs")
+@real_arrays("log_probs", min_axes=1)
 def entropy(log_probs: Array) -> Array:
     """Shannon entropy of categorical distributions in nats.
 
@@ -121,13 +121,12 @@ def entropy(log_probs: Array) -> Array:
     >>> float(entropy(jnp.log(jnp.array([0.5, 0.5]))))
     0.693...
     """
-    check_some_axes("log_probs", log_probs)
     log_probs = at_least_float32(log_probs)
     probs = jnp.exp(log_probs)
     return -jnp.sum(probs * jnp.where(probs > 0, log_probs, 0.0), axis=-1)
 
 
-@real_arrays("probs")
+@real_arrays("probs", min_axes=1)
 def entropy_of_probs(probs: Array) -> Array:
     """Shannon entropy in nats, from probabilities.
 
@@ -141,5 +140,4 @@ def entropy_of_probs(probs: Array) -> Array:
     >>> float(entropy_of_probs(jnp.array([1.0, 0.0])))
     0.0
     """
-    check_some_axes("probs", probs)
     return jnp.sum(jax.scipy.special.entr(at_least_float32(probs)), axis=-1)

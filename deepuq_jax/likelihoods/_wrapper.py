@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import expected
+from deepuq_jax._checks import check_real, expected
 from deepuq_jax.functional.likelihood import sum_per_example
 from deepuq_jax.likelihoods.base import Likelihood, as_likelihood
 
@@ -82,4 +82,6 @@ class PairedLikelihood(Likelihood):
 def _pair(y: Any) -> tuple[Any, Any]:
     if not isinstance(y, (tuple, list)) or len(y) != 2:
         raise ValueError(expected("y", "to be a pair (targets, mask or weights)", y))
+    for name, part in zip(("the targets in y", "the mask or weights in y"), y, strict=True):
+        check_real(name, part)
     return y[0], y[1]

@@ -12,7 +12,7 @@ from typing import Any
 from jax import Array
 from jax.typing import ArrayLike
 
-from deepuq_jax._checks import check_positive, expected
+from deepuq_jax._checks import check_axis, check_positive, expected
 from deepuq_jax._paths import path_matches
 from deepuq_jax.priors.base import PriorRule, is_prior
 from deepuq_jax.priors.gaussian import GaussianPrior
@@ -38,9 +38,13 @@ def by_path(priors: Mapping[str, Any]) -> PriorRule:
     >>> rule("layers.0.bias", jnp.zeros(8)).sigma, rule("layers.0.kernel", jnp.zeros((16, 8))).sigma
     (1.0, 0.5)
     """
+    if not isinstance(priors, Mapping):
+        raise TypeError(expected("priors", "to be a mapping of patterns to priors", priors))
     for pattern, prior in priors.items():
+        if not isinstance(pattern, str):
+            raise TypeError(expected("a pattern of priors", "to be a string", pattern))
         if not is_prior(prior) and not callable(prior):
-            raise TypeError(expected(f"the prior of {pattern!r}", "to have a method log_prob(w) or be a rule", prior))
+            raise TypeError(expected(f"priors[{pattern!r}]", "to have a method log_prob(w) or be a rule", prior))
 
     def rule(path: str, leaf: Array) -> Any:
         for pattern, prior in priors.items():
@@ -72,7 +76,7 @@ def fan_in_gaussian(gain: ArrayLike = 1.0, *, out_axis: int | Sequence[int] = -1
     GaussianPrior(mu=0.0, sigma=0.16666666666666666)
     """
     check_positive("gain", gain)
-    axes = (out_axis,) if isinstance(out_axis, int) else tuple(out_axis)
+    axes = check_axis("out_axis", out_axis)
 
     def rule(path: str, leaf: Array) -> GaussianPrior:
         # A tensor with fewer axes than `out_axis` names, such as a bias, has only axes of outputs.
