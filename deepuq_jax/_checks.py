@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -58,8 +57,10 @@ def check_count(name: str, value: Any) -> int:
     Raises:
         ValueError: `value` is anything else, a float or a bool included.
     """
-    if not _is_integer(value) or not 0 < value <= _LARGEST:
-        raise ValueError(expected(name, "to be a positive int below 2^31", _short(value)))
+    if not _is_integer(value) or value <= 0:
+        raise ValueError(expected(name, "to be a positive int", _short(value)))
+    if value > _LARGEST:
+        raise ValueError(expected(name, "to be an int below 2^31", _short(value)))
     return int(value)
 
 
@@ -164,7 +165,7 @@ def check_finite_number(name: str, value: Any) -> None:
 
 def check_sizes(name: str, sizes: Any) -> tuple[int, ...]:
     """Return `sizes` as a tuple of positive ints."""
-    if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+    if isinstance(sizes, str) or not np.iterable(sizes):
         raise TypeError(expected(name, "to be a sequence of positive ints", sizes))
     return tuple(check_size(f"{name}[{i}]", size) for i, size in enumerate(sizes))
 
@@ -179,9 +180,7 @@ def check_axis(name: str, axis: Any) -> tuple[int, ...]:
 
 def check_lengths(name: str, shape: Any) -> tuple[int, ...]:
     """Return a shape, whose axes may have length 0."""
-    if isinstance(shape, str) or not isinstance(shape, Iterable):
-        raise TypeError(expected(name, "to be a sequence of ints", shape))
-    if getattr(shape, "ndim", 1) != 1:
+    if isinstance(shape, str) or not np.iterable(shape):
         raise TypeError(expected(name, "to be a sequence of ints", shape))
     lengths = tuple(shape)
     for length in lengths:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_one_of, check_param_dtype, check_positive, check_rngs
+from deepuq_jax._checks import check_flag, check_one_of, check_param_dtype, check_positive, check_rngs, check_scalar, describe, expected
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.estimators.base import Estimator, add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma
@@ -53,7 +53,11 @@ class AffineLayer(BaseModel, nnx.Module):
         rngs: nnx.Rngs,
     ):
         check_rngs(rngs)
-        check_positive("sigma_init", sigma_init)
+        check_positive("sigma_init", check_scalar("sigma_init", sigma_init))
+        check_flag("use_bias", use_bias)
+        if not isinstance(estimator, Estimator):
+            what = "to be one of deepuq_jax.estimators, or an instance of an Estimator"
+            raise TypeError(expected("estimator", what, describe(estimator)))
         check_param_dtype(param_dtype)
         rho = rho_from_sigma(jnp.asarray(sigma_init, param_dtype))
         mu = kernel_init(rngs.params(), shape, param_dtype)

@@ -82,7 +82,7 @@ MADE = {
     ),
     "bayesianize": Entry(
         dq.bayesianize,
-        {"net": Made(network), "where": all, "rest": "trained", "sigma": 0.1, "prior": dq.GaussianPrior(), "centred": False},
+        {"net": Made(network), "where": "all", "rest": "trained", "sigma": 0.1, "prior": dq.GaussianPrior(), "centred": False},
         {"prior": "prior|rule", "net": "net|model|network"},
     ),
     "relative": Entry(lambda factor, floor: dq.relative(factor, floor=floor)("kernel", X), {"factor": 0.1, "floor": 1e-3}),

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from deepuq_jax.tests.hostile.values import OwnError
+
 WORDING = re.compile(r"^Expected .+", re.DOTALL)
 
 
@@ -52,6 +54,8 @@ def failure(entry: Entry, replaced: dict[str, Any]) -> str | None:
         # NumPy warns of a float64 beyond float32. As an error, raised inside of JAX, the warning ends the process.
         with np.errstate(over="ignore"):
             outcome = jax.block_until_ready(entry.call(**arguments))
+    except OwnError:
+        return None
     except (TypeError, ValueError) as error:
         return _fault_of_message(entry, error)
     except Exception as error:
