@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import numbers
 from typing import Any
 
@@ -114,6 +115,13 @@ def check_real(name: str, value: Any) -> Any:
     return value
 
 
+def check_array(name: str, value: Any) -> Any:
+    """Return a number or an array that JAX can hold, also a complex one."""
+    if isinstance(value, jax.Array) or (isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.complexfloating)):
+        return value
+    return check_real(name, value)
+
+
 def is_real_dtype(dtype: Any) -> bool:
     """Whether JAX has this dtype, and it is one of real numbers or booleans."""
     if isinstance(dtype, np.dtype) and (not dtype.isnative or dtype.itemsize > 8):
@@ -147,7 +155,9 @@ def check_positive(name: str, value: Any) -> None:
     if isinstance(check_number(name, value), Tracer):
         return
     values = np.asarray(value, dtype=np.float64)
-    if not (np.isfinite(values) & (values > 0)).all():
+    limits = jnp.finfo(jnp.result_type(float))
+    # What has no normal number in the widest dtype of JAX would turn into 0 or infinity.
+    if not ((values >= float(limits.tiny)) & (values <= float(limits.max))).all():
         shown = f"{value!r}" if values.ndim == 0 else f"{values.min()} among its entries"
         raise ValueError(expected(name, "to be finite and above zero", shown))
 
@@ -159,8 +169,8 @@ def check_finite_number(name: str, value: Any) -> None:
     """
     if isinstance(check_number(name, value), Tracer):
         return
-    if not np.isfinite(np.asarray(value, dtype=np.float64)).all():
-        raise ValueError(expected(name, "to be finite", f"{value!r}"))
+    if not (np.abs(np.asarray(value, dtype=np.float64)) <= float(jnp.finfo(jnp.result_type(float)).max)).all():
+        raise ValueError(expected(name, "to be finite", _short(value)))
 
 
 def check_sizes(name: str, sizes: Any) -> tuple[int, ...]:
@@ -193,11 +203,12 @@ def check_lengths(name: str, shape: Any) -> tuple[int, ...]:
 
 def check_dtype(name: str, dtype: Any) -> Any:
     """Return a dtype of real numbers, as narrow as JAX is set to have it."""
-    is_dtype = isinstance(dtype, (np.dtype, str)) or hasattr(dtype, "dtype") or isinstance(dtype, type)
-    try:
-        found = np.dtype(dtype) if is_dtype and not hasattr(dtype, "shape") else None
-    except TypeError:
-        found = None
+    # jnp.float32 and its like are objects with a dtype, but no arrays.
+    is_scalar_type = hasattr(dtype, "dtype") and not hasattr(dtype, "shape")
+    found = None
+    if isinstance(dtype, (np.dtype, str, type)) or is_scalar_type:
+        with contextlib.suppress(TypeError):
+            found = np.dtype(dtype)
     if found is None or not is_real_dtype(found):
         raise TypeError(expected(name, "to be a dtype of real numbers", f"{_short(dtype)}"))
     return jax.dtypes.canonicalize_dtype(found)
@@ -248,6 +259,7 @@ def check_last_axis(name: str, x: Any, size: int) -> None:
         raise TypeError(expected(name, f"to be an array [..., {size}]", x))
     if x.ndim < 1 or x.shape[-1] != size:
         raise ValueError(expected(name, f"to have shape [..., {size}]", x))
+    check_real(name, x)
 
 
 def check_batch(x: Any, y: Any, *, finite: bool = True) -> int:

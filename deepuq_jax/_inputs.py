@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from deepuq_jax._checks import check_real, expected
+from deepuq_jax._checks import check_array, check_real, expected
 
 
 def as_arrays(name: str, tree: Any) -> Any:
@@ -34,12 +34,12 @@ def _as_array(name: str, leaf: Any) -> Any:
     if _is_torch(leaf):
         return leaf.detach().cpu().numpy()
     if not _stands_for_an_array(leaf):
-        return leaf
+        return check_array(name, leaf)
     values = leaf.to_numpy() if hasattr(leaf, "to_numpy") else _from_rows(name, leaf)
     if values.dtype == object or values.dtype.kind in "US":
         entry = next((entry for entry in values.flat if isinstance(entry, str)), values.flat[0])
         raise TypeError(expected(name, "to hold numbers", f"entries such as {entry!r}"))
-    return values
+    return check_array(name, values)
 
 
 def _from_rows(name: str, rows: Any) -> Any:

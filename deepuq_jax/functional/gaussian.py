@@ -190,7 +190,7 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
     Args:
         mu, rho: parameters of q, of the same shape.
         prior_mu, prior_sigma: mean and standard deviation of p, of any shapes that broadcast. A standard deviation that
-            is not a positive normal number gives an infinity or NaN.
+            is not a positive normal number, or a ratio to it that overflows, gives an infinity or NaN.
     Returns:
         KL in nats, never negative, of the broadcast shape, in at least float32.
     Source: Blundell et al. 2015, arXiv 1505.05424.

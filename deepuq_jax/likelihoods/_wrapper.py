@@ -40,6 +40,9 @@ class PairedLikelihood(Likelihood):
         """Compute the log-probability with the factor applied, [batch]."""
         targets, factor = _pair(y)
         if jnp.ndim(factor) == 1 and jnp.ndim(targets) != 1:
+            if jnp.shape(factor) != jnp.shape(targets)[:1]:
+                what = f"to hold one entry per example, [{', '.join(map(str, jnp.shape(targets)[:1]))}]"
+                raise ValueError(expected("the mask or weights in y", what, factor))
             return self.apply(self.likelihood.log_prob(outputs, self.fill(targets, factor)), factor)
         return sum_per_example(self.log_prob_per_target(outputs, y))
 

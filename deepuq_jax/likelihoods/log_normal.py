@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from deepuq_jax._arguments import real_arrays
-from deepuq_jax._checks import check_key, expected, is_concrete
+from deepuq_jax._checks import check_key, check_real, expected, is_concrete
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32
 from deepuq_jax.functional.likelihood import check_target_shape, points_of, split_unless_known
 from deepuq_jax.likelihoods.base import FactorizedLikelihood
@@ -87,7 +87,8 @@ class LogNormal(FactorizedLikelihood):
 
 def _positive(y: Any) -> Array:
     """Return targets; concrete ones must be positive."""
-    if is_concrete(y) and not (np.asarray(y) > 0).all():
+    check_real("y", y)
+    if is_concrete(y) and not (np.asarray(y) >= np.finfo(np.float32).tiny).all():
         message = expected("y", "to be positive for LogNormal", f"{np.asarray(y).min()} among its entries")
         raise ValueError(message)
     return at_least_float32(y)

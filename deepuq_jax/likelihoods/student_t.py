@@ -27,7 +27,7 @@ class StudentT(FactorizedLikelihood):
 
     The targets are [batch, d]. The outputs are [batch, 3 d]: d locations m, d raw squared scales, d raw degrees of
     freedom, as `LearnedStudentTNoise` appends them to the locations. More than two degrees of freedom keep the variance
-    finite; the noise is nearly Gaussian from about 30 on.
+    finite; the noise is nearly Gaussian from about 30 on. A deviation whose square overflows gives an infinity or NaN.
 
     >>> mean, var = StudentT().moments(jnp.zeros((4, 6)))
     >>> mean.shape, var.shape

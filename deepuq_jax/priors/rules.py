@@ -44,7 +44,7 @@ def by_path(priors: Mapping[str, Any]) -> PriorRule:
         if not isinstance(pattern, str):
             raise TypeError(expected("a pattern of priors", "to be a string", pattern))
         if not is_prior(prior) and not callable(prior):
-            raise TypeError(expected(f"priors[{pattern!r}]", "to have a method log_prob(w) or be a rule", prior))
+            raise TypeError(expected(f"the prior of {pattern!r}", "to have a method log_prob(w) or be a rule", prior))
 
     def rule(path: str, leaf: Array) -> Any:
         for pattern, prior in priors.items():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import deepuq_jax as dq
-from deepuq_jax.tests.hostile.entry import Entry, Made
+from deepuq_jax.tests.hostile.entry import Entry, Made, is_large
 
 KEY = jax.random.key(0)
 OUTPUTS = np.asarray([[0.5, -1.0], [2.0, 0.25]], np.float32)
@@ -55,15 +55,15 @@ def _log_prob(likelihood):
 def _methods(name):
     likelihood, outputs, y = LIKELIHOODS[name]
     factor = {"Masked": {"factor": MASK}, "Weighted": {"factor": POSITIVE[:, 0]}}.get(name, {})
-    words = {"factor": "the mask|the weights|the second part"}
-    yield "log_prob", Entry(_log_prob(likelihood), {"outputs": outputs, "y": y, **factor}, words)
+    words = {"factor": "the mask|the weights|the second part", "outputs": "outputs|class_weights"}
+    yield "log_prob", Entry(_log_prob(likelihood), {"outputs": outputs, "y": y, **factor}, words, may_be_nan=is_large)
     yield "moments", Entry(likelihood.moments, {"outputs": outputs})
     yield "sample", Entry(likelihood.sample, {"outputs": outputs, "key": KEY})
     if likelihood.task == "regression":
         points = np.asarray(likelihood.of_targets().moments(outputs)[0])
         yield "cdf", Entry(likelihood.cdf, {"outputs": outputs, "t": points})
         if not likelihood.is_discrete:  # The special functions of counts take minutes for hostile numbers.
-            yield "interval", Entry(likelihood.interval, {"outputs": outputs, "level": 0.5})
+            yield "interval", Entry(likelihood.interval, {"outputs": outputs, "level": 0.5}, {"level": "level|p"})
 
 
 def _density(kind, arguments):
@@ -71,7 +71,7 @@ def _density(kind, arguments):
         prior = kind(**options).resolve(OUTPUTS, OUTPUTS)
         return prior.log_prob(w), prior.kl(w, w) if prior.has_closed_form_kl else None
 
-    return Entry(call, {"w": OUTPUTS, **arguments})
+    return Entry(call, {"w": OUTPUTS, **arguments}, may_be_nan=is_large)
 
 
 ENTRIES = {
@@ -83,7 +83,7 @@ ENTRIES = {
     "by_path": Entry(
         lambda priors: dq.by_path(priors)("kernel", jnp.zeros((2, 2))),
         {"priors": Made(lambda: {"*": dq.GaussianPrior()})},
-        {"priors": "priors|by_path"},
+        {"priors": "priors|prior of|pattern|by_path"},
     ),
     "fan_in_gaussian": Entry(
         lambda gain, out_axis: dq.fan_in_gaussian(gain, out_axis=out_axis)("kernel", jnp.zeros((2, 2))),

@@ -23,7 +23,6 @@ class Entry:
         words: per argument, a pattern of what a message calls it; the default is its own name.
         fixed: arguments that stay as they are.
         may_be_nan: whether these arguments, though finite, are documented to give NaN.
-        refusals: the classes of error that are allowed.
     """
 
     call: Callable[..., Any]
@@ -31,7 +30,6 @@ class Entry:
     words: Mapping[str, str] = field(default_factory=dict)
     fixed: tuple[str, ...] = ()
     may_be_nan: Callable[[dict[str, Any]], bool] | None = None
-    exact: Callable[..., Any] | None = None
 
     @property
     def hostile(self):
@@ -44,6 +42,11 @@ class Made:
     """A valid argument that each call makes anew."""
 
     make: Callable[[], Any]
+
+
+def is_large(arguments: dict[str, Any]) -> bool:
+    """Whether the square of an argument overflows in float32."""
+    return any(np.abs(values).max(initial=0) > 1e18 for values in _numbers(arguments))
 
 
 def failure(entry: Entry, replaced: dict[str, Any]) -> str | None:
