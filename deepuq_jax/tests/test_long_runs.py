@@ -63,9 +63,9 @@ def check_steps(steps, compilations):
     state = run_steps(step, dq.TrainState.create(model(), SGD), 0, warm)
     before, programs = resident(), len(compilations)
     state = run_steps(step, state, warm, steps - warm)
-    assert int(state.step) == steps
-    assert bool(jnp.isfinite(state.params["layers"][0]["kernel_posterior"]["mu"]).all()) or state.bad_step < 0
     assert len(compilations) == programs
+    assert int(state.step) == steps
+    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(state.params))
     # The allocator may take a few arenas more; a leak of a single weight per step would be larger in the long run.
     assert resident() - before < 4 * 2**20
 
@@ -73,7 +73,7 @@ def check_steps(steps, compilations):
 @pytest.mark.slow
 @pytest.mark.skipif(not STATM.exists(), reason="the resident memory is read from /proc")
 def test_thousands_of_steps_compile_nothing_and_keep_their_memory(compilations):
-    check_steps(3_000, compilations)
+    check_steps(2_000, compilations)
 
 
 @pytest.mark.long
@@ -135,6 +135,14 @@ MODES = {
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_a_strict_mode_finds_nothing_in_an_objective(mode):
+    with MODES[mode]():
+        loss, _ = dq.negative_elbo(model(), X, Y, key=KEY, num_data=8)
+        assert np.isfinite(loss)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 def test_strict_modes_of_jax_find_nothing(mode):
     """Ranks are strict in every test of the package, by a fixture."""
