@@ -139,6 +139,8 @@ def floating_tensor(name: str, value: object) -> torch.Tensor:
         raise TypeError(fault(name, "to be a torch.Tensor", type(value).__name__))
     if not value.is_floating_point():
         raise TypeError(fault(name, "to have a floating dtype", value.dtype))
+    if value.layout != torch.strided:
+        raise TypeError(fault(name, "to be a dense tensor", value.layout, f"Use {name}.to_dense()."))
     return value
 
 
