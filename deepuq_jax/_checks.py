@@ -12,7 +12,6 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-
 # The longest value that a message shows in full.
 _SHOWN = 80
 # Probabilities of 16-bit floats may add up to as much above 1.
@@ -104,7 +103,9 @@ def check_real(name: str, value: Any) -> Any:
     elif isinstance(value, int):
         limits = jnp.iinfo(jnp.result_type(int))
         if not limits.min <= value <= limits.max:
-            raise ValueError(expected(name, f"to be an integer of at most {limits.bits} bits, or a float", _short(value)))
+            raise ValueError(
+                expected(name, f"to be an integer of at most {limits.bits} bits, or a float", _short(value))
+            )
         return value
     elif isinstance(value, jax.Array):
         is_real = is_real_dtype(value.dtype)
@@ -117,7 +118,9 @@ def check_real(name: str, value: Any) -> Any:
 
 def check_array(name: str, value: Any) -> Any:
     """Return a number or an array that JAX can hold, also a complex one."""
-    if isinstance(value, jax.Array) or (isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.complexfloating)):
+    if isinstance(value, jax.Array) or (
+        isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.complexfloating)
+    ):
         return value
     return check_real(name, value)
 
@@ -126,7 +129,7 @@ def is_real_dtype(dtype: Any) -> bool:
     """Whether JAX has this dtype, and it is one of real numbers or booleans."""
     if isinstance(dtype, np.dtype) and (not dtype.isnative or dtype.itemsize > 8):
         return False
-    return dtype == bool or jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
+    return jnp.issubdtype(dtype, np.bool_) or jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
 
 
 def check_number(name: str, value: Any) -> Any:
@@ -135,7 +138,8 @@ def check_number(name: str, value: Any) -> Any:
     Raises:
         TypeError: `value` is anything else, a bool included. ValueError: it is an integer that has too many bits.
     """
-    if isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == bool:
+    is_array = isinstance(value, (np.ndarray, jax.Array))
+    if isinstance(value, (bool, np.bool_)) or (is_array and jnp.issubdtype(value.dtype, np.bool_)):
         raise TypeError(expected(name, "to be a number", value))
     return check_real(name, value)
 

@@ -71,7 +71,11 @@ def gaussian_log_likelihood(sigma: float | Tensor) -> LogLikelihood:
         >>> gaussian_log_likelihood(0.1)(torch.zeros(2, 1), torch.zeros(2, 1))
         tensor([1.3836, 1.3836])
     """
-    known = real_tensor("sigma", floating_tensor("sigma", sigma)) if isinstance(sigma, Tensor) else positive_number("sigma", sigma)
+    known = (
+        real_tensor("sigma", floating_tensor("sigma", sigma))
+        if isinstance(sigma, Tensor)
+        else positive_number("sigma", sigma)
+    )
     return functools.partial(_known_noise, sigma=known)  # a partial can be pickled, a closure cannot
 
 

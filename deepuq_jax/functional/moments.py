@@ -55,7 +55,9 @@ def check_moments(name: str, moments: Any) -> None:
     if jnp.shape(moments.count) != ():
         raise ValueError(expected(f"{name}.count", "to be a scalar", moments.count))
     if jnp.shape(moments.m2) != jnp.shape(moments.mean):
-        raise ValueError(expected(f"{name}.m2", f"of the shape of the mean, {list(jnp.shape(moments.mean))}", moments.m2))
+        raise ValueError(
+            expected(f"{name}.m2", f"of the shape of the mean, {list(jnp.shape(moments.mean))}", moments.m2)
+        )
 
 
 def update_moments(moments: Moments, value: Array) -> Moments:

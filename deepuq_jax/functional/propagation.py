@@ -15,7 +15,6 @@ from jax import Array
 from deepuq_jax._arguments import real_arrays
 from deepuq_jax.functional.gaussian import at_least_float32
 
-
 # Beyond so many standard deviations from 0, the smaller side has no probability in float64 either.
 _ENDS = 40.0
 

@@ -14,7 +14,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_flag, check_one_of, check_param_dtype, check_positive, check_rngs, check_scalar, describe, expected
+from deepuq_jax._checks import (
+    check_flag,
+    check_one_of,
+    check_param_dtype,
+    check_positive,
+    check_rngs,
+    check_scalar,
+    describe,
+    expected,
+)
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.estimators.base import Estimator, add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma

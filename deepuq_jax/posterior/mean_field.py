@@ -293,5 +293,8 @@ class GaussianPosterior(MeanField):
         if self.mu.shape != self.rho.shape:
             raise ValueError(expected("rho", f"of the shape of mu, {list(np.shape(self.mu))}", self.rho))
         for name, value in (("mu", self.mu), ("rho", self.rho)):
+            if value.dtype != jax.dtypes.float0:
+                check_real(name, value)
+        for name, value in (("mu", self.mu), ("rho", self.rho)):
             if not jnp.issubdtype(value.dtype, jnp.floating) and value.dtype != jax.dtypes.float0:
                 raise TypeError(expected(name, "to be a floating array", value))

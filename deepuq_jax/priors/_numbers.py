@@ -39,7 +39,9 @@ class Numbers:
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if not is_plain(value) and not broadcasts_to(np.shape(value), np.shape(w)):
-                raise ValueError(expected(f"prior {field.name}", f"to broadcast to the weights w, {list(np.shape(w))}", value))
+                raise ValueError(
+                    expected(f"prior {field.name}", f"to broadcast to the weights w, {list(np.shape(w))}", value)
+                )
 
     def tree_flatten_with_keys(self):
         """Flatten into arrays (children) and plain numbers (static)."""

@@ -91,7 +91,7 @@ def below(prior: Any, prefix: str) -> Any:
 
     If `prior` is a rule, the result is a rule that puts `prefix` before the paths of the part.
     """
-    if is_prior(prior) or not callable(prior):
+    if is_prior(prior) or isinstance(prior, type) or not callable(prior):
         return prior
 
     def rule(path: str, leaf: Array) -> Any:

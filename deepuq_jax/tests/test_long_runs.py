@@ -114,9 +114,9 @@ def test_eight_threads_predict_as_one_does():
 
 USES = {
     "fit": lambda: dq.fit(model(), X, Y, key=KEY, optimizer=SGD, epochs=1, batch_size=4).history["loss"],
-    "train_step": lambda: dq.train_step(
-        dq.TrainState.create(model(), SGD), X, Y, key=KEY, objective=dq.ELBO(8), optimizer=SGD
-    )[1].loss,
+    "train_step": lambda: (
+        dq.train_step(dq.TrainState.create(model(), SGD), X, Y, key=KEY, objective=dq.ELBO(8), optimizer=SGD)[1].loss
+    ),
     "predict_vi_uq": lambda: dq.predict_vi_uq(model(), X, key=KEY, n_samples=2).total_var,
     "log_predictive_density": lambda: dq.log_predictive_density(model(), X, Y, key=KEY, n_samples=2),
     "negative_elbo": lambda: dq.negative_elbo(model(), X, Y, key=KEY, num_data=8)[0],

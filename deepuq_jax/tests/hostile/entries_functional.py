@@ -50,12 +50,17 @@ FUNCTIONAL = {
     "heteroscedastic_nll": Entry(fn.heteroscedastic_nll, {"outputs": MU, "y": MU[:, :1]}),
     "log_sigma": Entry(fn.log_sigma, {"rho": MU}),
     "mean_squared_error": Entry(fn.mean_squared_error, {"outputs": MU, "y": MU}),
-    "mean_step": Entry(fn.mean_step, {"gradient": MU, "sigma": SIGMA, "learning_rate": 0.1, "limit": 0.5}, may_be_nan=is_large),
+    "mean_step": Entry(
+        fn.mean_step, {"gradient": MU, "sigma": SIGMA, "learning_rate": 0.1, "limit": 0.5}, may_be_nan=is_large
+    ),
     "merge_moments": Entry(
         lambda mean, m2: fn.merge_moments(_moments(mean, m2), _moments(MU, SIGMA)),
         {"mean": MU, "m2": SIGMA},
+        {"mean": "a|b"},
     ),
-    "precision_step": Entry(fn.precision_step, {"rho": MU, "gradient": MU, "rate": 0.1, "limit": 0.5}, may_be_nan=is_large),
+    "precision_step": Entry(
+        fn.precision_step, {"rho": MU, "gradient": MU, "rate": 0.1, "limit": 0.5}, may_be_nan=is_large
+    ),
     "relu_moments": Entry(fn.relu_moments, {"mean": MU, "var": SIGMA}),
     "reparameterize": Entry(fn.reparameterize, {"mu": MU, "sigma": SIGMA, "noise": MU}),
     "rho_from_sigma": Entry(fn.rho_from_sigma, {"sigma": SIGMA}, may_be_nan=_not_positive("sigma")),
@@ -85,7 +90,8 @@ METRICS = {
     "crps_from_draws": Entry(metrics.crps_from_draws, {"draws": MU, "y": SCORES, "fair": True}),
     # It is documented to be NaN if all predictions are right, or all are wrong.
     "error_auroc": Entry(
-        metrics.error_auroc, {"prediction": PROBS, "y": np.zeros(2, np.int32), "scores": SCORES},
+        metrics.error_auroc,
+        {"prediction": PROBS, "y": np.zeros(2, np.int32), "scores": SCORES},
         may_be_nan=lambda arguments: True,
     ),
     "expected_calibration_error": Entry(
@@ -99,9 +105,7 @@ METRICS = {
         lambda prediction, level: metrics.interval_width(prediction, level=level),
         {"prediction": (MU, SIGMA), "level": 0.5},
     ),
-    "negative_log_likelihood": Entry(
-        metrics.negative_log_likelihood, {"prediction": PROBS, "y": LABELS}
-    ),
+    "negative_log_likelihood": Entry(metrics.negative_log_likelihood, {"prediction": PROBS, "y": LABELS}),
     "ood_auroc": Entry(metrics.ood_auroc, {"seen": SCORES, "unseen": SCORES}, may_be_nan=lambda arguments: True),
     "reliability": Entry(
         lambda prediction, y, bins: metrics.reliability(prediction, y, bins=bins).count,

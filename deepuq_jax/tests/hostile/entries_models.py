@@ -57,7 +57,14 @@ SIZES = {"hidden_dims": (2,), "rngs": RNGS}
 MADE = {
     "BayesByBackpropMLP": Entry(
         dq.BayesByBackpropMLP,
-        {"input_dim": 2, **SIZES, "output_dim": 1, "prior": dq.GaussianPrior(), "activation": "relu", "sigma_init": 0.1},
+        {
+            "input_dim": 2,
+            **SIZES,
+            "output_dim": 1,
+            "prior": dq.GaussianPrior(),
+            "activation": "relu",
+            "sigma_init": 0.1,
+        },
         {"prior": "prior|rule", "activation": "activation"},
     ),
     "BayesianLinear": Entry(
@@ -77,17 +84,51 @@ MADE = {
         dq.BayesianConv, {"in_features": 2, "out_features": 1, "kernel_size": (2,), "strides": 1, "rngs": RNGS}
     ),
     "BayesianEmbed": Entry(dq.BayesianEmbed, {"num_embeddings": 2, "features": 1, "rngs": RNGS}),
-    "Gaussian mean field": Entry(
-        lambda mu, rho: dq.GaussianPosterior(mu, rho).kl(dq.GaussianPrior()), {"mu": X, "rho": X}, may_be_nan=is_large
+    **{
+        name: Entry(
+            getattr(dq, name),
+            {"input_dim": 2, "hidden_dims": (2,), "output_dim": 1, "prior": dq.GaussianPrior(), "rngs": RNGS},
+            {"prior": "prior|rule"},
+        )
+        for name in (
+            "BayesByBackpropRegressor",
+            "HeteroscedasticBayesByBackpropRegressor",
+            "HeteroscedasticMultiOutputBayesByBackpropRegressor",
+            "HomoscedasticBayesByBackpropRegressor",
+            "MultiOutputBayesByBackpropRegressor",
+        )
+    },
+    "LastLayerVariationalInference": Entry(
+        lambda **options: dq.LastLayerVariationalInference(network(), **options),
+        {"feature_dim": 1, "output_dim": 1, "task": "regression", "heteroscedastic": False, "rngs": RNGS},
+    ),
+    "LearnedNoise": Entry(dq.LearnedNoise, {"output_dim": 1}),
+    "LearnedStudentTNoise": Entry(dq.LearnedStudentTNoise, {"output_dim": 1}),
+    "Sequential": Entry(
+        lambda *layers, likelihood: dq.Sequential(regressor(), likelihood=likelihood), {"likelihood": None}
+    ),
+    "MeanField": Entry(
+        lambda mu, rho: dq.MeanField(mu, rho).kl(dq.GaussianPrior()), {"mu": X, "rho": X}, may_be_nan=is_large
     ),
     "bayesianize": Entry(
         dq.bayesianize,
-        {"net": Made(network), "where": "all", "rest": "trained", "sigma": 0.1, "prior": dq.GaussianPrior(), "centred": False},
+        {
+            "net": Made(network),
+            "where": "all",
+            "rest": "trained",
+            "sigma": 0.1,
+            "prior": dq.GaussianPrior(),
+            "centred": False,
+        },
         {"prior": "prior|rule", "net": "net|model|network"},
     ),
-    "relative": Entry(lambda factor, floor: dq.relative(factor, floor=floor)("kernel", X), {"factor": 0.1, "floor": 1e-3}),
+    "relative": Entry(
+        lambda factor, floor: dq.relative(factor, floor=floor)("kernel", X), {"factor": 0.1, "floor": 1e-3}
+    ),
     "moped": Entry(dq.moped, {"net": Made(network), "delta": 0.1, "floor": 1e-3}, {"net": "net|model|network"}),
-    "ELBO": Entry(dq.ELBO, {"num_data": 2, "kl_weight": 1.0, "log_likelihood": gaussian(), "mc_samples": 1, "antithetic": False}),
+    "ELBO": Entry(
+        dq.ELBO, {"num_data": 2, "kl_weight": 1.0, "log_likelihood": gaussian(), "mc_samples": 1, "antithetic": False}
+    ),
     "DocumentedELBO": Entry(
         dq.DocumentedELBO, {"num_batches": 2, "kl_weight": 1.0, "criterion": gaussian().criterion, "mc_samples": 1}
     ),
@@ -98,7 +139,9 @@ MADE = {
     "schedules.linear": Entry(schedules.linear, {"steps": 2, "temperature": 1.0}),
 }
 CALLED = {
-    "BayesianLinear.call": Entry(lambda model, x, key: model(x, key=key), {"model": MODEL, "x": X, "key": KEY}, fixed=("model",)),
+    "BayesianLinear.call": Entry(
+        lambda model, x, key: model(x, key=key), {"model": MODEL, "x": X, "key": KEY}, fixed=("model",)
+    ),
     "draw": Entry(dq.draw, {"model": MODEL, "key": KEY}),
     "kl_divergence": Entry(dq.kl_divergence, {"model": MODEL, "key": KEY}),
     "partition": Entry(dq.partition, {"model": MODEL}),
@@ -112,7 +155,15 @@ CALLED = {
     "vi_elbo_step": Entry(dq.vi_elbo_step, {**DATA, "num_batches": 2, "kl_weight": 1.0}, {"model": MODEL_WORDS}),
     "predict_vi_uq": Entry(
         dq.predict_vi_uq,
-        {"model": MODEL, "x": X, "key": KEY, "n_samples": 2, "apply_softmax": False, "aleatoric_var": 0.5, "batch_size": 2},
+        {
+            "model": MODEL,
+            "x": X,
+            "key": KEY,
+            "n_samples": 2,
+            "apply_softmax": False,
+            "aleatoric_var": 0.5,
+            "batch_size": 2,
+        },
         {"model": MODEL_WORDS},
     ),
     "log_predictive_density": Entry(
@@ -122,9 +173,7 @@ CALLED = {
     ),
     "save": Entry(_save, {"model": MODEL, "metadata": {"a": 1}}, {"model": MODEL_WORDS}),
     "TrainState": Entry(dq.TrainState.create, {"model": MODEL, "optimizer": ADAM}, {"model": MODEL_WORDS}),
-    "Standardized": Entry(
-        dq.Standardized, {"model": Made(with_noise), "x": X, "y": Y}, {"model": MODEL_WORDS}
-    ),
+    "Standardized": Entry(dq.Standardized, {"model": Made(with_noise), "x": X, "y": Y}, {"model": MODEL_WORDS}),
 }
 TRAINED = {
     "train_step": Entry(_step, {"x": X, "y": Y, "key": KEY, "optimizer": ADAM}),

@@ -79,7 +79,9 @@ ENTRIES = {
     **{name: Entry(kind, arguments) for name, (kind, arguments) in NUMBERS.items()},
     **{name: Entry(kind, arguments) for name, (kind, arguments) in PRIORS.items()},
     **{f"{name}.log_prob": _density(kind, arguments) for name, (kind, arguments) in PRIORS.items()},
-    "UnknownNoise": Entry(lambda outputs, y: dq.UnknownNoise().criterion(outputs, y), {"outputs": OUTPUTS, "y": OUTPUTS}),
+    "UnknownNoise": Entry(
+        lambda outputs, y: dq.UnknownNoise().criterion(outputs, y), {"outputs": OUTPUTS, "y": OUTPUTS}
+    ),
     "by_path": Entry(
         lambda priors: dq.by_path(priors)("kernel", jnp.zeros((2, 2))),
         {"priors": Made(lambda: {"*": dq.GaussianPrior()})},
