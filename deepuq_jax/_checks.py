@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import numbers
 from typing import Any
 
@@ -14,10 +13,8 @@ from jax.core import Tracer
 
 # The longest value that a message shows in full.
 _SHOWN = 80
-# Probabilities of 16-bit floats may add up to as much above 1.
-_ROUNDING = 1e-2
 # The largest count and the longest axis: what JAX counts in 32 bits.
-_LARGEST = 2**31 - 1
+LARGEST = 2**31 - 1
 
 
 def is_concrete(value: Any) -> bool:
@@ -35,10 +32,10 @@ def describe(value: Any) -> str:
     """Describe `value` briefly for an error message."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
-    return f"{type(value).__name__} {_short(value)}"
+    return f"{type(value).__name__} {short(value)}"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """Show a value by at most 80 characters; Python refuses to print an integer of thousands of digits."""
     if isinstance(value, int) and abs(value).bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
@@ -57,10 +54,10 @@ def check_count(name: str, value: Any) -> int:
     Raises:
         ValueError: `value` is anything else, a float or a bool included.
     """
-    if not _is_integer(value) or value <= 0:
-        raise ValueError(expected(name, "to be a positive int", _short(value)))
-    if value > _LARGEST:
-        raise ValueError(expected(name, "to be an int below 2^31", _short(value)))
+    if not is_integer(value) or value <= 0:
+        raise ValueError(expected(name, "to be a positive int", short(value)))
+    if value > LARGEST:
+        raise ValueError(expected(name, "to be an int below 2^31", short(value)))
     return int(value)
 
 
@@ -77,12 +74,12 @@ def check_size(name: str, value: Any) -> int:
     Raises:
         TypeError: `value` is not an integer; floats and bools are not. ValueError: it is not positive.
     """
-    if not _is_integer(value):
+    if not is_integer(value):
         raise TypeError(expected(name, "to be an integer", f"{value!r}"))
     return check_count(name, value)
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_))
 
 
@@ -104,7 +101,7 @@ def check_real(name: str, value: Any) -> Any:
         limits = jnp.iinfo(jnp.result_type(int))
         if not limits.min <= value <= limits.max:
             raise ValueError(
-                expected(name, f"to be an integer of at most {limits.bits} bits, or a float", _short(value))
+                expected(name, f"to be an integer of at most {limits.bits} bits, or a float", short(value))
             )
         return value
     elif isinstance(value, jax.Array):
@@ -174,7 +171,7 @@ def check_finite_number(name: str, value: Any) -> None:
     if isinstance(check_number(name, value), Tracer):
         return
     if not (np.abs(np.asarray(value, dtype=np.float64)) <= float(jnp.finfo(jnp.result_type(float)).max)).all():
-        raise ValueError(expected(name, "to be finite", _short(value)))
+        raise ValueError(expected(name, "to be finite", short(value)))
 
 
 def check_sizes(name: str, sizes: Any) -> tuple[int, ...]:
@@ -182,40 +179,6 @@ def check_sizes(name: str, sizes: Any) -> tuple[int, ...]:
     if isinstance(sizes, str) or not np.iterable(sizes):
         raise TypeError(expected(name, "to be a sequence of positive ints", sizes))
     return tuple(check_size(f"{name}[{i}]", size) for i, size in enumerate(sizes))
-
-
-def check_axis(name: str, axis: Any) -> tuple[int, ...]:
-    """Return one axis or several as a tuple of ints."""
-    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
-    if not all(_is_integer(one) for one in axes):
-        raise TypeError(expected(name, "to be an int or a sequence of ints", axis))
-    return tuple(int(one) for one in axes)
-
-
-def check_lengths(name: str, shape: Any) -> tuple[int, ...]:
-    """Return a shape, whose axes may have length 0."""
-    if isinstance(shape, str) or not np.iterable(shape):
-        raise TypeError(expected(name, "to be a sequence of ints", shape))
-    lengths = tuple(shape)
-    for length in lengths:
-        if not _is_integer(length):
-            raise TypeError(expected(name, "to hold ints", length))
-        if not 0 <= length <= _LARGEST:
-            raise ValueError(expected(name, "to hold lengths of axes, from 0 to 2^31 - 1", length))
-    return tuple(int(length) for length in lengths)
-
-
-def check_dtype(name: str, dtype: Any) -> Any:
-    """Return a dtype of real numbers, as narrow as JAX is set to have it."""
-    # jnp.float32 and its like are objects with a dtype, but no arrays.
-    is_scalar_type = hasattr(dtype, "dtype") and not hasattr(dtype, "shape")
-    found = None
-    if isinstance(dtype, (np.dtype, str, type)) or is_scalar_type:
-        with contextlib.suppress(TypeError):
-            found = np.dtype(dtype)
-    if found is None or not is_real_dtype(found):
-        raise TypeError(expected(name, "to be a dtype of real numbers", f"{_short(dtype)}"))
-    return jax.dtypes.canonicalize_dtype(found)
 
 
 def check_some(name: str, value: Any) -> None:
@@ -310,21 +273,6 @@ def check_range(name: str, what: str, values: Any, size: int) -> None:
         low, high = int(np.asarray(values).min()), int(np.asarray(values).max())
         if low < 0 or high >= size:
             raise ValueError(expected(name, f"to be {what} from 0 to {size - 1}", f"{low} to {high}"))
-
-
-def check_at_least_zero(name: str, values: Any) -> None:
-    """Require concrete numbers, such as variances, not to be negative; NaN passes."""
-    if is_concrete(values) and values.size and (lowest := np.asarray(values).min()) < 0:
-        raise ValueError(expected(name, "to be at least 0", f"{lowest} among its entries"))
-
-
-def check_probabilities(name: str, values: Any) -> None:
-    """Require concrete probabilities to be from 0 to 1, up to rounding; NaN passes."""
-    if is_concrete(values) and values.size:
-        low, high = np.asarray(values).min(), np.asarray(values).max()
-        if low < 0 or high > 1 + _ROUNDING:
-            message = expected(name, "to hold probabilities, from 0 to 1", f"{low} to {high}")
-            raise ValueError(f"{message} The probabilities of logits are jax.nn.softmax(logits).")
 
 
 def nan_outside(values: Any, size: int, result: Array) -> Array:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from deepuq_jax._arguments import check_choice
 from deepuq_jax._checks import check_key, check_positive, check_scalar, expected
 from deepuq_jax._paths import dotted
 from deepuq_jax.adapters import Parts, select, take_apart
@@ -85,8 +86,7 @@ def bayesianize(
     >>> model(jnp.ones((4, 3)), key=jax.random.key(1)).shape, sorted(model.bayesian_paths())
     ((4, 1), ['layers.2.bias', 'layers.2.kernel'])
     """
-    if not isinstance(rest, str) or rest not in _REST:
-        raise ValueError(expected("rest", "to be 'trained' or 'frozen'", f"{rest!r}"))
+    check_choice("rest", rest, _REST)
     if is_bayesian(net) or (isinstance(net, nnx.Module) and bayesian_nodes(net)):
         what = "to be a network without posteriors: this one is a Bayesian model already, or holds one"
         raise TypeError(expected("net", what, type(net).__name__))

@@ -50,7 +50,7 @@ def real_tensors(
                     given[name] = number_or_scalar(name, given[name])
             if broadcast:
                 _need_to_broadcast([*names, *numbers], shapes)
-            return function(**given)
+            return function(**given)  # type: ignore[call-arg]  # the same arguments, by name
 
         return checked
 

@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ def autocasts(device: torch.device) -> bool:
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
-def as_float(name: str, value: Real) -> float:
+def as_float(name: str, value: Any) -> float:
     """Convert a real number to a float, and refuse an integer beyond all floats."""
     try:
         return float(value)
@@ -50,7 +51,7 @@ def positive_count(name: str, value: object) -> int:
     # int comes first: a compiled function holds the count as a symbol, which the abstract class does not know.
     if isinstance(value, bool) or not isinstance(value, (int, Integral)) or value <= 0:
         raise ValueError(fault(name, "to be a positive integer", repr(value)))
-    if value > LARGEST:
+    if value > LARGEST:  # type: ignore[operator]  # Integral
         raise ValueError(fault(name, "to be an integer below 2^31", shown(value)))
     return value if isinstance(value, int) else operator.index(value)
 

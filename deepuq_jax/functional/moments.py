@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._arguments import real_arrays
-from deepuq_jax._checks import check_dtype, check_lengths, check_real, expected
+from deepuq_jax._arguments import check_dtype, check_lengths, real_arrays
+from deepuq_jax._checks import check_real, expected
 from deepuq_jax.functional.gaussian import at_least_float32
 
 

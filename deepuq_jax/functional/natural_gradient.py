@@ -41,7 +41,7 @@ class PrecisionStep(NamedTuple):
     sigma: Array
 
 
-def precision_step(rho: Array, gradient: Array, rate: Any, limit: float = math.inf) -> PrecisionStep:
+def precision_step(rho: Array, gradient: Array, rate: Any, limit: Any = math.inf) -> PrecisionStep:
     """Take a natural-gradient step in the precision S = 1 / sigma^2.
 
     S <- S (1 + a + a^2 / 2),  a = rate * sigma * dL/dsigma, clipped to [-limit, limit],  sigma = softplus(rho)

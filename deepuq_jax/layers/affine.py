@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from deepuq_jax._arguments import check_instance
 from deepuq_jax._checks import (
     check_flag,
     check_one_of,
@@ -21,8 +22,6 @@ from deepuq_jax._checks import (
     check_positive,
     check_rngs,
     check_scalar,
-    describe,
-    expected,
 )
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.estimators.base import Estimator, add_bias
@@ -64,9 +63,7 @@ class AffineLayer(BaseModel, nnx.Module):
         check_rngs(rngs)
         check_positive("sigma_init", check_scalar("sigma_init", sigma_init))
         check_flag("use_bias", use_bias)
-        if not isinstance(estimator, Estimator):
-            what = "to be one of deepuq_jax.estimators, or an instance of an Estimator"
-            raise TypeError(expected("estimator", what, describe(estimator)))
+        check_instance("estimator", estimator, Estimator, "to be one of deepuq_jax.estimators, or an own Estimator")
         check_param_dtype(param_dtype)
         rho = rho_from_sigma(jnp.asarray(sigma_init, param_dtype))
         mu = kernel_init(rngs.params(), shape, param_dtype)

@@ -11,6 +11,7 @@ from typing import Any, Unpack
 from flax import nnx
 from jax import Array
 
+from deepuq_jax._arguments import check_choice
 from deepuq_jax._checks import check_flag, check_size, expected
 from deepuq_jax.adapters import is_foreign, take_apart
 from deepuq_jax.adapters.module import PlainModule
@@ -188,9 +189,8 @@ def _check_extractor(feature_extractor: Any) -> None:
 
 
 def _checked_task(task: str) -> Task:
-    if isinstance(task, str) and (task == "regression" or task == "classification"):
-        return task
-    raise ValueError(expected("task", "to be 'regression' or 'classification'", f"{task!r}"))
+    check_choice("task", task, ("regression", "classification"))
+    return "classification" if task == "classification" else "regression"
 
 
 def _likelihood(task: Task, heteroscedastic: bool, likelihood: Any) -> Likelihood:

@@ -7,14 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import (
-    check_at_least_zero,
-    check_probabilities,
-    check_range,
-    check_real,
-    check_some,
-    expected,
-)
+from deepuq_jax._arguments import check_at_least_zero, check_probabilities
+from deepuq_jax._checks import check_range, check_real, check_some, expected
 from deepuq_jax._inputs import real_array
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.likelihood import sum_per_example

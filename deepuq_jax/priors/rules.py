@@ -12,7 +12,8 @@ from typing import Any
 from jax import Array
 from jax.typing import ArrayLike
 
-from deepuq_jax._checks import check_axis, check_positive, expected
+from deepuq_jax._arguments import check_axis, check_instance
+from deepuq_jax._checks import check_positive, expected
 from deepuq_jax._paths import path_matches
 from deepuq_jax.priors.base import PriorRule, is_prior
 from deepuq_jax.priors.gaussian import GaussianPrior
@@ -38,11 +39,9 @@ def by_path(priors: Mapping[str, Any]) -> PriorRule:
     >>> rule("layers.0.bias", jnp.zeros(8)).sigma, rule("layers.0.kernel", jnp.zeros((16, 8))).sigma
     (1.0, 0.5)
     """
-    if not isinstance(priors, Mapping):
-        raise TypeError(expected("priors", "to be a mapping of patterns to priors", priors))
+    check_instance("priors", priors, Mapping, "to be a mapping of patterns to priors")
     for pattern, prior in priors.items():
-        if not isinstance(pattern, str):
-            raise TypeError(expected("a pattern of priors", "to be a string", pattern))
+        check_instance("a pattern of priors", pattern, str, "to be a string")
         if not is_prior(prior) and not callable(prior):
             raise TypeError(expected(f"the prior of {pattern!r}", "to have a method log_prob(w) or be a rule", prior))
 
