@@ -2,7 +2,9 @@
 
 import decimal
 import fractions
+import os
 import re
+import tempfile
 
 import numpy as np
 import torch
@@ -83,6 +85,17 @@ def mlp():
     return dq.BayesByBackpropMLP(2, (2,), 1)
 
 
+def _save(model, metadata):
+    with tempfile.TemporaryDirectory() as folder:
+        dq.save(os.path.join(folder, "model"), model, metadata=metadata)
+
+
+def _load(like):
+    with tempfile.TemporaryDirectory() as folder:
+        dq.save(os.path.join(folder, "model"), mlp())
+        dq.load(os.path.join(folder, "model"), like=like)
+
+
 def _last_layer(**options):
     return dq.LastLayerVariationalInference(nn.Linear(2, 2), **options)
 
@@ -140,6 +153,9 @@ ENTRIES = {
         lambda **options: dq.predict_vi_uq(mlp(), **options).total_var,
         {"x": X, "n_samples": 2, "apply_softmax": False, "aleatoric_var": 0.5},
     ),
+    # Paths are left alone: an integer would be a file descriptor of the process.
+    "save": (_save, {"model": mlp(), "metadata": {"a": 1}}),
+    "load": (_load, {"like": mlp()}),
     "to_later_layout": (dq.to_later_layout, {"state_dict": {"weight_mu": X}}),
     "vi_elbo_step": (
         lambda **options: dq.vi_elbo_step(mlp(), **options),
