@@ -205,6 +205,8 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
 def gaussian_kl_at_scale(mu: Array, scale: Scale, rho: Array, prior_mu: ArrayLike, prior_sigma: ArrayLike) -> Array:
     """`gaussian_kl` for a caller who already has `scale_from_rho(rho)`."""
 
+    rho = jnp.asarray(rho)
+
     def as_wide(value: ArrayLike) -> Array:
         return jnp.asarray(value, jnp.promote_types(rho.dtype, jnp.result_type(value)))
 

@@ -8,7 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from deepuq_jax import NonFiniteError
 from deepuq_jax.tests.hostile.values import OwnError
+from deepuq_jax.training._scale import ScaleWarning
 
 WORDING = re.compile(r"^Expected .+", re.DOTALL)
 
@@ -57,7 +59,7 @@ def failure(entry: Entry, replaced: dict[str, Any]) -> str | None:
         # NumPy warns of a float64 beyond float32. As an error, raised inside of JAX, the warning ends the process.
         with np.errstate(over="ignore"):
             outcome = jax.block_until_ready(entry.call(**arguments))
-    except OwnError:
+    except (OwnError, NonFiniteError, ScaleWarning):  # Documented: `fit` says what is wrong with the data.
         return None
     except (TypeError, ValueError) as error:
         return _fault_of_message(entry, error)
