@@ -36,7 +36,7 @@ def real_arrays(*names: str, broadcast: bool = True, min_axes: int = 0) -> Calla
     >>> add(1.0, "b")
     Traceback (most recent call last):
         ...
-    TypeError: Expected b to be a real number or an array of real numbers; got str 'b'.
+    TypeError: Expected b to be a number or an array of real numbers; got str 'b'.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

@@ -109,7 +109,7 @@ def check_real(name: str, value: Any) -> Any:
     else:
         is_real = isinstance(value, float) or hasattr(value, "__jax_array__")
     if not is_real:
-        raise TypeError(expected(name, "to be a real number or an array of real numbers", describe(value)))
+        raise TypeError(expected(name, "to be a number or an array of real numbers", describe(value)))
     return value
 
 

@@ -61,6 +61,8 @@ class MeanField:
     def __post_init__(self):
         if jax.tree.structure(self.mu) != jax.tree.structure(self.rho):
             raise ValueError(expected("rho", "to be a pytree like mu", self.rho))
+        if not jax.tree.leaves(self.mu):
+            raise ValueError(expected("mu", "to hold at least one array", self.mu))
         for mu, rho in zip(jax.tree.leaves(self.mu), jax.tree.leaves(self.rho), strict=True):
             for name, leaf in (("mu", mu), ("rho", rho)):
                 if not hasattr(leaf, "dtype") or not jnp.issubdtype(check_real(name, leaf).dtype, jnp.floating):
