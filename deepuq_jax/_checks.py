@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -11,6 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
+
+# The longest value that a message shows in full.
+_SHOWN = 80
+# The largest count and the longest axis: what JAX counts in 32 bits.
+LARGEST = 2**31 - 1
 
 
 def is_concrete(value: Any) -> bool:
@@ -28,7 +32,15 @@ def describe(value: Any) -> str:
     """Describe `value` briefly for an error message."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
-    return f"{type(value).__name__} {value!r}"
+    return f"{type(value).__name__} {short(value)}"
+
+
+def short(value: Any) -> str:
+    """Show a value by at most 80 characters; Python refuses to print an integer of thousands of digits."""
+    if isinstance(value, int) and abs(value).bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
 def expected(name: str, what: str, value: Any) -> str:
@@ -42,9 +54,18 @@ def check_count(name: str, value: Any) -> int:
     Raises:
         ValueError: `value` is anything else, a float or a bool included.
     """
-    if not _is_integer(value) or value <= 0:
-        raise ValueError(expected(name, "to be a positive int", f"{value!r}"))
+    if not is_integer(value) or value <= 0:
+        raise ValueError(expected(name, "to be a positive int", short(value)))
+    if value > LARGEST:
+        raise ValueError(expected(name, "to be an int below 2^31", short(value)))
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(expected(name, "to be True or False", value))
+    return bool(value)
 
 
 def check_size(name: str, value: Any) -> int:
@@ -53,23 +74,77 @@ def check_size(name: str, value: Any) -> int:
     Raises:
         TypeError: `value` is not an integer; floats and bools are not. ValueError: it is not positive.
     """
-    if not _is_integer(value):
+    if not is_integer(value):
         raise TypeError(expected(name, "to be an integer", f"{value!r}"))
     return check_count(name, value)
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_))
+
+
+def check_real(name: str, value: Any) -> Any:
+    """Return a real number, an array of real numbers or a tracer unchanged.
+
+    Booleans count as 0 and 1. What JAX cannot hold is refused here, because its own conversion would fail in its own
+    words, drop the mask of a masked array, or end the process (a long double).
+
+    Raises:
+        TypeError: `value` is something else, such as a list, a complex number or a masked array. ValueError: it is an
+            integer that has too many bits.
+    """
+    if isinstance(value, (np.ndarray, np.generic)):
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(expected(name, "to be an array without a mask", value))
+        is_real = is_real_dtype(value.dtype)
+    elif isinstance(value, int):
+        limits = jnp.iinfo(jnp.result_type(int))
+        if not limits.min <= value <= limits.max:
+            raise ValueError(
+                expected(name, f"to be an integer of at most {limits.bits} bits, or a float", short(value))
+            )
+        return value
+    elif isinstance(value, jax.Array):
+        is_real = is_real_dtype(value.dtype)
+    else:
+        is_real = isinstance(value, float) or hasattr(value, "__jax_array__")
+    if not is_real:
+        raise TypeError(expected(name, "to be a number or an array of real numbers", describe(value)))
+    return value
+
+
+def check_array(name: str, value: Any) -> Any:
+    """Return a number or an array that JAX can hold, also a complex one."""
+    if isinstance(value, jax.Array) or (
+        isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.complexfloating)
+    ):
+        return value
+    return check_real(name, value)
+
+
+def is_real_dtype(dtype: Any) -> bool:
+    """Whether JAX has this dtype, and it is one of real numbers or booleans."""
+    if isinstance(dtype, np.dtype) and (not dtype.isnative or dtype.itemsize > 8):
+        return False
+    return jnp.issubdtype(dtype, np.bool_) or jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
 
 
 def check_number(name: str, value: Any) -> Any:
     """Return a number, an array or a tracer unchanged.
 
     Raises:
-        TypeError: `value` is anything else, a bool included.
+        TypeError: `value` is anything else, a bool included. ValueError: it is an integer that has too many bits.
     """
-    if isinstance(value, (bool, str)) or not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
+    is_array = isinstance(value, (np.ndarray, jax.Array))
+    if isinstance(value, (bool, np.bool_)) or (is_array and jnp.issubdtype(value.dtype, np.bool_)):
         raise TypeError(expected(name, "to be a number", value))
+    return check_real(name, value)
+
+
+def check_scalar(name: str, value: Any) -> Any:
+    """Return a number or an array without axes."""
+    if np.shape(check_number(name, value)) != ():
+        raise ValueError(expected(name, "to be a number or a 0-d array", value))
     return value
 
 
@@ -81,7 +156,9 @@ def check_positive(name: str, value: Any) -> None:
     if isinstance(check_number(name, value), Tracer):
         return
     values = np.asarray(value, dtype=np.float64)
-    if not (np.isfinite(values) & (values > 0)).all():
+    limits = jnp.finfo(jnp.result_type(float))
+    # What has no normal number in the widest dtype of JAX would turn into 0 or infinity.
+    if not ((values >= float(limits.tiny)) & (values <= float(limits.max))).all():
         shown = f"{value!r}" if values.ndim == 0 else f"{values.min()} among its entries"
         raise ValueError(expected(name, "to be finite and above zero", shown))
 
@@ -93,15 +170,21 @@ def check_finite_number(name: str, value: Any) -> None:
     """
     if isinstance(check_number(name, value), Tracer):
         return
-    if not np.isfinite(np.asarray(value, dtype=np.float64)).all():
-        raise ValueError(expected(name, "to be finite", f"{value!r}"))
+    if not (np.abs(np.asarray(value, dtype=np.float64)) <= float(jnp.finfo(jnp.result_type(float)).max)).all():
+        raise ValueError(expected(name, "to be finite", short(value)))
 
 
 def check_sizes(name: str, sizes: Any) -> tuple[int, ...]:
     """Return `sizes` as a tuple of positive ints."""
-    if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+    if isinstance(sizes, str) or not np.iterable(sizes):
         raise TypeError(expected(name, "to be a sequence of positive ints", sizes))
     return tuple(check_size(f"{name}[{i}]", size) for i, size in enumerate(sizes))
+
+
+def check_some(name: str, value: Any) -> None:
+    """Refuse an array without entries, whose mean is NaN."""
+    if value.size == 0:
+        raise ValueError(expected(name, "to hold at least one example", value))
 
 
 def check_param_dtype(param_dtype: Any) -> None:
@@ -143,6 +226,7 @@ def check_last_axis(name: str, x: Any, size: int) -> None:
         raise TypeError(expected(name, f"to be an array [..., {size}]", x))
     if x.ndim < 1 or x.shape[-1] != size:
         raise ValueError(expected(name, f"to have shape [..., {size}]", x))
+    check_real(name, x)
 
 
 def check_batch(x: Any, y: Any, *, finite: bool = True) -> int:
@@ -212,6 +296,5 @@ def check_optimizer(name: str, optimizer: Any) -> None:
 
 def check_num_data(num_data: Any) -> None:
     """Require a positive number of examples; a 0-d tracer passes."""
-    if np.shape(check_number("num_data", num_data)) != ():
-        raise ValueError(expected("num_data", "to be a number or a 0-d array", num_data))
+    check_scalar("num_data", num_data)
     check_positive("num_data", num_data)

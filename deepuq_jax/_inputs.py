@@ -6,9 +6,11 @@ import sys
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from deepuq_jax._checks import expected
+from deepuq_jax._checks import check_array, check_real, expected
 
 
 def as_arrays(name: str, tree: Any) -> Any:
@@ -32,12 +34,38 @@ def _as_array(name: str, leaf: Any) -> Any:
     if _is_torch(leaf):
         return leaf.detach().cpu().numpy()
     if not _stands_for_an_array(leaf):
-        return leaf
-    values = leaf.to_numpy() if hasattr(leaf, "to_numpy") else np.asarray(leaf)
+        return check_array(name, leaf)
+    values = leaf.to_numpy() if hasattr(leaf, "to_numpy") else _from_rows(name, leaf)
     if values.dtype == object or values.dtype.kind in "US":
         entry = next((entry for entry in values.flat if isinstance(entry, str)), values.flat[0])
         raise TypeError(expected(name, "to hold numbers", f"entries such as {entry!r}"))
-    return values
+    return check_array(name, values)
+
+
+def _from_rows(name: str, rows: Any) -> Any:
+    try:
+        return np.asarray(rows)
+    except (ValueError, OverflowError) as error:
+        raise TypeError(expected(name, "to hold numbers in rows of one length", f"{error}".splitlines()[0])) from None
+
+
+def real_array(name: str, value: Any) -> Array:
+    """Convert numbers, arrays and what stands for them to a JAX array.
+
+    Args:
+        name: name of the argument in an error message.
+        value: a number, an array, a (nested) list of numbers, a data frame or a torch tensor.
+    Raises:
+        TypeError: it holds something else than real numbers.
+
+    >>> real_array("x", [1.0, 2.0])
+    Array([1., 2.], dtype=float32)
+    """
+    if isinstance(value, (list, tuple)):
+        if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
+            return jnp.asarray(value)
+        value = _from_rows(name, value)
+    return jnp.asarray(check_real(name, as_arrays(name, value)))
 
 
 def _stands_for_an_array(node: Any) -> bool:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_key, check_positive, expected
+from deepuq_jax._arguments import check_choice
+from deepuq_jax._checks import check_key, check_positive, check_scalar, expected
 from deepuq_jax._paths import dotted
 from deepuq_jax.adapters import Parts, select, take_apart
 from deepuq_jax.adapters.module import FixedModule, NetModule
@@ -85,8 +86,7 @@ def bayesianize(
     >>> model(jnp.ones((4, 3)), key=jax.random.key(1)).shape, sorted(model.bayesian_paths())
     ((4, 1), ['layers.2.bias', 'layers.2.kernel'])
     """
-    if rest not in _REST:
-        raise ValueError(expected("rest", "to be 'trained' or 'frozen'", f"{rest!r}"))
+    check_choice("rest", rest, _REST)
     if is_bayesian(net) or (isinstance(net, nnx.Module) and bayesian_nodes(net)):
         what = "to be a network without posteriors: this one is a Bayesian model already, or holds one"
         raise TypeError(expected("net", what, type(net).__name__))
@@ -113,8 +113,8 @@ def relative(factor: float, *, each: bool = False, floor: float = DEFAULT_FLOOR)
     >>> relative(0.1)("kernel", jnp.array([3.0, 4.0]))
     Array(0.353..., dtype=float32)
     """
-    check_positive("factor", factor)
-    check_positive("floor", floor)
+    check_positive("factor", check_scalar("factor", factor))
+    check_positive("floor", check_scalar("floor", floor))
 
     def sigma(path: str, leaf: Array) -> Array:
         size = jnp.abs(at_least_float32(leaf))
@@ -155,6 +155,7 @@ def moped(
     >>> bool((moped(net)(jnp.ones((2, 3))) == net(jnp.ones((2, 3)))).all())
     True
     """
+    check_positive("delta", check_scalar("delta", delta))
     sigma = relative(delta, each=True, floor=floor)
     return bayesianize(net, where=where, rest=rest, sigma=sigma, prior=prior, centred=True, likelihood=likelihood)
 

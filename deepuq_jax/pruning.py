@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_count, check_number, expected
+from deepuq_jax._checks import check_count, check_scalar, expected
 from deepuq_jax.diagnostics.weights import posteriors_of, weight_owners, weight_tensors
 from deepuq_jax.functional.gaussian import sigma_from_rho
 from deepuq_jax.model.state import with_streams
@@ -75,7 +75,7 @@ def prune(model: Any, fraction: float) -> Any:
     >>> int((draw(layer, key=jax.random.key(0)).kernel[...] == 0).sum())  # and both biases, which start at 0
     2
     """
-    if not 0 <= check_number("fraction", fraction) < 1:
+    if not 0 <= check_scalar("fraction", fraction) < 1:
         raise ValueError(expected("fraction", "to be at least 0 and below 1", f"{fraction!r}"))
     weight_tensors(model)  # Refuse a model without a posterior, or with a posterior that is not finite.
     copy = jax.tree.map(_own, model, is_leaf=lambda node: isinstance(node, nnx.Module))

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_batch, expected
+from deepuq_jax._checks import check_batch, check_real, check_some, expected
 from deepuq_jax._inputs import as_arrays
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.likelihoods.rescaled import Rescaled
@@ -55,6 +55,7 @@ class Standardized(Stateful, BaseModel, nnx.Module):
         check_model(model)
         x, y = as_arrays("x", x), as_arrays("y", y)
         check_batch(x, y)
+        check_some("x", x)
         if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.floating):
             found = x.dtype.name if hasattr(x, "dtype") else type(x).__name__
             raise TypeError(expected("x", "to be an array of real numbers, for Standardized", found))
@@ -120,5 +121,6 @@ def _in_units_of(likelihood: Likelihood, y: Any) -> Likelihood:
         return likelihood
     if not hasattr(y, "dtype"):
         raise TypeError(expected("y", "to be an array, for Standardized", type(y).__name__))
+    check_some("y", check_real("y", y))
     mean, std = mean_and_std(y)
     return Rescaled(likelihood, tuple(mean.tolist()), tuple(std.tolist()))

@@ -123,6 +123,11 @@ class UQResult:
             return self.mixture.interval(level)
         if self.probs is not None or self.total_var is None:
             raise ValueError("Expected a regression result with a total_var; got a result without an interval.")
+        try:
+            np.broadcast_shapes(np.shape(level), np.shape(self.mean))
+        except ValueError:
+            what = f"to broadcast to the mean, {list(np.shape(self.mean))}"
+            raise ValueError(expected("level", what, level)) from None
         reach = jax.scipy.special.ndtri(
             0.5 + 0.5 * jnp.asarray(level, jnp.result_type(jnp.asarray(self.mean)))
         ) * jnp.sqrt(self.total_var)

@@ -49,6 +49,8 @@ def to_later_layout(state_dict: Mapping[str, Any]) -> dict[str, Any]:
         >>> list(renamed)[0], list(renamed)[-1]
         ('hidden_layers.0.weight_posterior.mu', 'output_layer.bias_posterior.rho')
     """
+    if not isinstance(state_dict, Mapping) or not all(isinstance(key, str) for key in state_dict):
+        raise TypeError(fault("state_dict", "to be a mapping of names to tensors", type(state_dict).__name__))
     matches = {key: _MLP_KEY.fullmatch(key) for key in state_dict}
     indices = sorted({int(match[1]) for match in matches.values() if match is not None})
     wrong = [key for key, match in matches.items() if match is None]

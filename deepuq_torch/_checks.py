@@ -10,8 +10,12 @@ import math
 import operator
 from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import Any
 
 import torch
+
+# The largest count and the longest axis.
+LARGEST = 2**31 - 1
 
 
 def fault(name: str, wanted: str, got: object, advice: str = "") -> str:
@@ -24,6 +28,21 @@ def autocasts(device: torch.device) -> bool:
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
+def as_float(name: str, value: Any) -> float:
+    """Convert a real number to a float, and refuse an integer beyond all floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(fault(name, "to be a number that a float can hold", shown(value))) from None
+
+
+def shown(value: object) -> str:
+    """Show a value; Python refuses to print an integer of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
+
+
 def positive_count(name: str, value: object) -> int:
     """Require a number of draws or batches; return an int.
 
@@ -32,6 +51,8 @@ def positive_count(name: str, value: object) -> int:
     # int comes first: a compiled function holds the count as a symbol, which the abstract class does not know.
     if isinstance(value, bool) or not isinstance(value, (int, Integral)) or value <= 0:
         raise ValueError(fault(name, "to be a positive integer", repr(value)))
+    if value > LARGEST:  # type: ignore[operator]  # Integral
+        raise ValueError(fault(name, "to be an integer below 2^31", shown(value)))
     return value if isinstance(value, int) else operator.index(value)
 
 
@@ -42,12 +63,14 @@ def positive_size(name: str, value: object) -> int:
     size = operator.index(value)
     if size <= 0:
         raise ValueError(fault(name, "to be a positive integer", repr(value)))
+    if size > LARGEST:
+        raise ValueError(fault(name, "to be an integer below 2^31", shown(value)))
     return size
 
 
 def positive_sizes(name: str, values: object) -> tuple[int, ...]:
     """Require the sizes of several axes; return ints."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if isinstance(values, str) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
         raise TypeError(fault(name, "to be a sequence of integers", repr(values)))
     return tuple(positive_size(name, size) for size in values)
 
@@ -63,7 +86,7 @@ def finite_number(name: str, value: object) -> float:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(fault(name, "to be a real number", repr(value)))
-    number = float(value)
+    number = as_float(name, value)
     # math.isfinite would break the graph of a compiled function that takes the number as an argument; a comparison does
     # not.
     if not -math.inf < number < math.inf:
@@ -83,9 +106,10 @@ def above_zero(name: str, value: object) -> float:
     """Require a number above zero, infinity included; return a float."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(fault(name, "to be a real number", repr(value)))
-    if not float(value) > 0.0:
+    number = as_float(name, value)
+    if not number > 0.0:
         raise ValueError(fault(name, "to be above zero", repr(value)))
-    return float(value)
+    return number
 
 
 def decay(name: str, value: object) -> float:
@@ -104,9 +128,10 @@ def number_or_scalar(name: str, value: object) -> float | torch.Tensor:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         raise TypeError(fault(name, "to be a number or a 0-d tensor", repr(value)))
-    if not -math.inf < float(value) < math.inf:  # by comparison, as in finite_number
+    number = as_float(name, value)
+    if not -math.inf < number < math.inf:  # by comparison, as in finite_number
         raise ValueError(fault(name, "to be finite", repr(value)))
-    return value  # type: ignore[return-value]  # Real: numpy's scalars
+    return value if isinstance(value, (int, float)) else number  # Real: numpy's scalars, fractions
 
 
 def floating_tensor(name: str, value: object) -> torch.Tensor:
@@ -115,6 +140,19 @@ def floating_tensor(name: str, value: object) -> torch.Tensor:
         raise TypeError(fault(name, "to be a torch.Tensor", type(value).__name__))
     if not value.is_floating_point():
         raise TypeError(fault(name, "to have a floating dtype", value.dtype))
+    if value.layout != torch.strided:
+        raise TypeError(fault(name, "to be a dense tensor", value.layout, f"Use {name}.to_dense()."))
+    return value
+
+
+def real_tensor(name: str, value: object) -> torch.Tensor:
+    """Require a dense tensor of real numbers, floating or integer."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(fault(name, "to be a torch.Tensor", type(value).__name__))
+    if value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(fault(name, "to hold real numbers", value.dtype))
+    if value.layout != torch.strided:
+        raise TypeError(fault(name, "to be a dense tensor", value.layout, f"Use {name}.to_dense()."))
     return value
 
 
@@ -125,6 +163,13 @@ def some_examples(name: str, value: object) -> None:
     """
     if isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == 0:
         raise ValueError(fault(name, "to hold at least one example", f"shape {tuple(value.shape)}"))
+
+
+def flag(name: str, value: object) -> bool:
+    """Require True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(fault(name, "to be True or False", repr(value)))
+    return value
 
 
 def function(name: str, value: object) -> None:

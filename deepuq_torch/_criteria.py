@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checks import fault, function, same_shape
+from ._checks import fault, function, real_tensor, same_shape
 from ._gaussian import at_least_float32
 from ._likelihood import (
     LogLikelihood,
@@ -118,7 +118,7 @@ def mean_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     class_axis = 1 if outputs.ndim > 1 else 0
     indices = outputs.shape[:class_axis] + outputs.shape[class_axis + 1 :]
     # Floats shaped like indices are labels of a wrong dtype, not probabilities of a wrong shape.
-    if y.is_floating_point() and y.shape != indices:
+    if real_tensor("y", y).is_floating_point() and y.shape != indices:
         same_shape("y", y, outputs.shape, "the model's outputs")
         if outputs.shape[class_axis] == 1:
             wanted = "for a single output, whose cross-entropy is 0 whatever the targets"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ._checks import fault, finite_number, positive_number, positive_size
+from ._checks import fault, finite_number, flag, positive_number, positive_size
 from ._heteroscedastic import HeteroscedasticOutputs
 from ._layers import BayesianLinear
 from ._module import BayesianModule
@@ -61,13 +61,13 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, BayesianModule):
         super().__init__()
         if not callable(feature_extractor):
             raise TypeError(fault("feature_extractor", "to be callable", type(feature_extractor).__name__))
-        if task not in _TASKS:
+        if not isinstance(task, str) or task not in _TASKS:
             raise ValueError(fault("task", "to be 'regression' or 'classification'", repr(task)))
         self.feature_extractor = feature_extractor
         self.feature_dim = positive_size("feature_dim", feature_dim)
         self.output_dim = positive_size("output_dim", output_dim)
         self.task_type = task
-        self.heteroscedastic = bool(heteroscedastic) and task == "regression"
+        self.heteroscedastic = flag("heteroscedastic", heteroscedastic) and task == "regression"
         self.prior_mu = finite_number("prior_mu", prior_mu)
         self.prior_sigma = positive_number("prior_sigma", prior_sigma)
         raw_output_dim = self.output_dim * (2 if self.heteroscedastic else 1)

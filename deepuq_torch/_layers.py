@@ -194,6 +194,8 @@ def check_features(x: object, layer: BayesianLinear) -> None:
     """Require a tensor of the layer's number of features and dtype."""
     if not isinstance(x, Tensor):
         raise TypeError(fault("x", "to be a torch.Tensor", type(x).__name__))
+    if x.is_sparse:
+        raise TypeError(fault("x", "to be a dense tensor", x.layout, "Use x.to_dense()."))
     if x.ndim == 0 or x.shape[-1] != layer.in_features:
         raise ValueError(fault("x", f"to have a last axis of {layer.in_features} features", f"shape {tuple(x.shape)}"))
     dtype = layer.weight_posterior.mu.dtype

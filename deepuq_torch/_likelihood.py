@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ._checks import broadcasts_to, fault, floating_tensor, positive_number, same_shape
+from ._checks import broadcasts_to, fault, floating_tensor, positive_number, real_tensor, same_shape
 from ._gaussian import at_least_float32, normal_log_prob
 from ._heteroscedastic import split_raw, variance_from_raw
 
@@ -71,7 +71,11 @@ def gaussian_log_likelihood(sigma: float | Tensor) -> LogLikelihood:
         >>> gaussian_log_likelihood(0.1)(torch.zeros(2, 1), torch.zeros(2, 1))
         tensor([1.3836, 1.3836])
     """
-    known = floating_tensor("sigma", sigma) if isinstance(sigma, Tensor) else positive_number("sigma", sigma)
+    known = (
+        real_tensor("sigma", floating_tensor("sigma", sigma))
+        if isinstance(sigma, Tensor)
+        else positive_number("sigma", sigma)
+    )
     return functools.partial(_known_noise, sigma=known)  # a partial can be pickled, a closure cannot
 
 
@@ -108,7 +112,7 @@ def gaussian_log_density(mean: Tensor, var: Tensor, y: Tensor) -> Tensor:
 
 
 def _known_noise(outputs: Tensor, y: Tensor, *, sigma: float | Tensor) -> Tensor:
-    same_shape("y", y, outputs.shape, "outputs")
+    same_shape("y", real_tensor("y", y), real_tensor("outputs", outputs).shape, "outputs")
     if isinstance(sigma, Tensor):
         broadcasts_to("sigma", sigma, outputs.shape, "outputs")
     return _per_example(normal_log_prob(y, at_least_float32(outputs), sigma))

@@ -58,18 +58,24 @@ def stack_noise(draws: Sequence[Noise]) -> Noise:
         axis of draws on every tensor.
 
     Raises:
-        ValueError: there are no draws.
+        ValueError: there are no draws, or their shapes differ. TypeError: they are no noises.
 
     Example:
         >>> pair = (torch.zeros(2, 3), torch.zeros(2))
         >>> [tuple(eps.shape) for eps in stack_noise([pair, pair, pair])]
         [(3, 2, 3), (3, 2)]
     """
+    if not isinstance(draws, (tuple, list)):
+        raise TypeError(fault("draws", "to be a sequence of noises", type(draws).__name__))
     if len(draws) == 0:
         raise ValueError(fault("draws", "to hold the noise of at least one draw", 0))
     first = draws[0]
     if isinstance(first, Tensor):
+        if not all(isinstance(draw, Tensor) and draw.shape == first.shape for draw in draws):
+            raise ValueError(fault("draws", "to hold tensors of one shape", "others beside a tensor"))
         return torch.stack(list(draws))  # type: ignore[arg-type]
+    if not all(isinstance(draw, (tuple, list)) and len(draw) == len(first) for draw in draws):
+        raise TypeError(fault("draws", "to hold tensors, or tuples of one length", type(first).__name__))
     return tuple(stack_noise([draw[i] for draw in draws]) for i in range(len(first)))
 
 

@@ -72,10 +72,10 @@ def negative_elbo(
         True
         >>> loss.backward()
     """
-    number_or_scalar("num_data", num_data)
+    num_data = number_or_scalar("num_data", num_data)
     if not isinstance(num_data, Tensor):  # a tensor's value is not read
         positive_number("num_data", num_data)
-    number_or_scalar("kl_weight", kl_weight)
+    kl_weight = number_or_scalar("kl_weight", kl_weight)
     mc_samples = positive_count("mc_samples", mc_samples)
     some_examples("x", x)
     inner = unwrapped(model)
@@ -162,7 +162,7 @@ def vi_elbo_step(
         message = "'n_batches' is deprecated and will go; pass 'num_batches'."
         warnings.warn(message, DeprecationWarning, stacklevel=2)
     count = _one_count(num_batches, n_batches)
-    number_or_scalar("kl_weight", kl_weight)
+    kl_weight = number_or_scalar("kl_weight", kl_weight)
     mc_samples = positive_count("mc_samples", mc_samples)
     inner = unwrapped(model)
     score = step_criterion(inner, criterion)

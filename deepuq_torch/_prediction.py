@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._checks import broadcasts_to, fault, finite_number, positive_count
+from ._checks import broadcasts_to, fault, finite_number, flag, positive_count, real_tensor
 from ._criteria import is_heteroscedastic, known_noise, need_variance_methods, predicts_noise
 from ._draws import evaluating, output_chunks
 from ._gaussian import at_least_float32
@@ -100,6 +100,7 @@ def _predict(
     generator: torch.Generator | None,
 ) -> UQResult:
     n_samples = positive_count("n_samples", n_samples)
+    flag("apply_softmax", apply_softmax)
     one_source(noise, generator)
     if noise is not None:
         check_draws(noise, n_samples, "n_samples")
@@ -183,7 +184,7 @@ def _given_variance(aleatoric_var: Tensor | float, mean: Tensor) -> Tensor:
         if finite_number("aleatoric_var", aleatoric_var) < 0.0:
             raise ValueError(fault("aleatoric_var", "to be a variance, not negative", repr(aleatoric_var)))
         aleatoric_var = torch.tensor(float(aleatoric_var), dtype=mean.dtype, device=mean.device)
-    given = aleatoric_var.detach().to(mean.device, mean.dtype)
+    given = real_tensor("aleatoric_var", aleatoric_var).detach().to(mean.device, mean.dtype)
     broadcasts_to("aleatoric_var", given, mean.shape, "the predicted mean")
     # A prediction may read a tensor, which a training step does not: it waits for the device once, not in every step.
     if not given.is_meta and not (given >= 0.0).all():

@@ -4,21 +4,22 @@ They cover elementwise Gaussians (``sigma`` is a standard deviation, ``rho`` its
 (``(outputs, y) -> [batch]``, in nats) and noise as data.
 """
 
-from ._gaussian import (
-    gaussian_log_prob,
-    log_sigma,
-    normal_log_prob,
-    reparameterize,
-    rho_from_sigma,
-    sigma_from_rho,
-)
-from ._kl import gaussian_kl
-from ._likelihood import (
-    categorical_log_likelihood,
-    gaussian_log_likelihood,
-    heteroscedastic_gaussian_log_likelihood,
-)
+from . import _gaussian, _kl, _likelihood
+from ._arguments import real_tensors
+from ._likelihood import gaussian_log_likelihood
 from ._noise import stack_noise
+
+categorical_log_likelihood = real_tensors("outputs", "y", broadcast=False)(_likelihood.categorical_log_likelihood)
+gaussian_kl = real_tensors("mu", "rho", numbers=("prior_mu", "prior_sigma"))(_kl.gaussian_kl)
+gaussian_log_prob = real_tensors("w", "mu", "rho")(_gaussian.gaussian_log_prob)
+heteroscedastic_gaussian_log_likelihood = real_tensors("outputs", "y", broadcast=False)(
+    _likelihood.heteroscedastic_gaussian_log_likelihood
+)
+log_sigma = real_tensors("rho")(_gaussian.log_sigma)
+normal_log_prob = real_tensors("w", numbers=("mu", "sigma"))(_gaussian.normal_log_prob)
+reparameterize = real_tensors("mu", "rho", "noise")(_gaussian.reparameterize)
+rho_from_sigma = real_tensors("sigma")(_gaussian.rho_from_sigma)
+sigma_from_rho = real_tensors("rho")(_gaussian.sigma_from_rho)
 
 __all__ = [
     "categorical_log_likelihood",

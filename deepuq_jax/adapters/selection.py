@@ -35,18 +35,8 @@ def select(where: Any, parts: Parts) -> Any:
 
 
 def _chooser(where: Any, parts: Parts) -> Callable[[str, Any], object]:
-    if where == "all":
-        return lambda path, leaf: True
-    if where == "kernels":
-        return _is_kernel
-    if where == "last_layer":
-        if not parts.in_order:
-            what = "to name the layer, as in 'head.*', since these parameters have no lasting order"
-            raise ValueError(expected("where", what, "'last_layer'"))
-        layer = parts.in_order[-1].rpartition(".")[0]
-        return lambda path, leaf: path.rpartition(".")[0] == layer
     if isinstance(where, str):
-        return lambda path, leaf: path_matches(where, path)
+        return _by_word(where, parts)
     if _is_types(where):
         if parts.of_type is None:
             raise ValueError(expected("where", "to choose by path, since these layers have no types", f"{where!r}"))
@@ -56,6 +46,20 @@ def _chooser(where: Any, parts: Parts) -> Callable[[str, Any], object]:
         return lambda path, leaf: bool(where(path, leaf))
     words = ", ".join(map(repr, WORDS))
     raise TypeError(expected("where", f"to be {words}, a pattern, layer types or a function of (path, leaf)", where))
+
+
+def _by_word(where: str, parts: Parts) -> Callable[[str, Any], object]:
+    if where == "all":
+        return lambda path, leaf: True
+    if where == "kernels":
+        return _is_kernel
+    if where != "last_layer":
+        return lambda path, leaf: path_matches(where, path)
+    if not parts.in_order:
+        what = "to name the layer, as in 'head.*', since these parameters have no lasting order"
+        raise ValueError(expected("where", what, "'last_layer'"))
+    layer = parts.in_order[-1].rpartition(".")[0]
+    return lambda path, leaf: path.rpartition(".")[0] == layer
 
 
 def _is_types(where: Any) -> bool:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from deepuq_jax._arguments import broadcasts_to, real_arrays
 from deepuq_jax._checks import expected
 from deepuq_jax.functional.scale import Scale, kl_at_scale, logistic, one_program, scale_from_rho, softplus
 
@@ -42,6 +43,7 @@ def _softplus_jvp(primals: Any, tangents: Any) -> Any:
     return _softplus(primals[0]), tangents[0] / denominator * numerator
 
 
+@real_arrays("rho")
 def sigma_from_rho(rho: ArrayLike) -> Array:
     """Standard deviation of a posterior.
 
@@ -60,6 +62,7 @@ def sigma_from_rho(rho: ArrayLike) -> Array:
     return _softplus(at_least_float32(rho))
 
 
+@real_arrays("sigma")
 @one_program
 def rho_from_sigma(sigma: ArrayLike) -> Array:
     """The rho whose softplus is `sigma`.
@@ -67,7 +70,7 @@ def rho_from_sigma(sigma: ArrayLike) -> Array:
     rho = log(exp(sigma) - 1), evaluated as sigma + log(-expm1(-sigma)), which neither overflows nor loses small values.
 
     Args:
-        sigma: positive standard deviations, any shape.
+        sigma: positive standard deviations, any shape. Zero gives -inf, a negative number NaN.
     Returns:
         rho, of the shape of `sigma`, in at least float32.
 
@@ -78,6 +81,7 @@ def rho_from_sigma(sigma: ArrayLike) -> Array:
     return sigma + jnp.log(-jnp.expm1(-sigma))
 
 
+@real_arrays("rho")
 @one_program
 def log_sigma(rho: ArrayLike) -> Array:
     """Logarithm of the standard deviation, accurate even if sigma underflows.
@@ -109,12 +113,13 @@ def total(values: Array) -> Array:
     >>> float(total(jnp.ones((3, 2))))
     6.0
     """
-    if values.ndim < 2:
+    if values.ndim < 2 or values.size == 0:
         return jnp.sum(values)
     rows = values.reshape(values.shape[0], -1)
     return jnp.sum(jnp.dot(rows, jnp.ones(rows.shape[1], rows.dtype), precision="highest"))
 
 
+@real_arrays("mu", "sigma", "noise")
 def reparameterize(mu: ArrayLike, sigma: ArrayLike, noise: ArrayLike) -> Array:
     """Draw weights as a differentiable function of their parameters.
 
@@ -134,6 +139,8 @@ def reparameterize(mu: ArrayLike, sigma: ArrayLike, noise: ArrayLike) -> Array:
     """
     check_noise_shape(mu, noise)
     shape = jnp.shape(noise)
+    if not broadcasts_to(jnp.shape(sigma), shape):
+        raise ValueError(expected("sigma", f"to broadcast to the noise, {list(shape)}", jnp.asarray(sigma)))
     return jnp.broadcast_to(mu, shape) + jnp.broadcast_to(sigma, shape) * noise
 
 
@@ -141,9 +148,11 @@ def check_noise_shape(mu: ArrayLike, noise: ArrayLike) -> None:
     """Require noise shaped like `mu`, apart from leading axes."""
     shape = jnp.shape(noise)
     if shape[max(len(shape) - jnp.ndim(mu), 0) :] != jnp.shape(mu):
-        raise ValueError(expected("noise", f"of shape [..., {', '.join(map(str, jnp.shape(mu)))}]", jnp.asarray(noise)))
+        message = f"of the shape of mu, [..., {', '.join(map(str, jnp.shape(mu)))}]"
+        raise ValueError(expected("noise", message, jnp.asarray(noise)))
 
 
+@real_arrays("x", "mu", "sigma", "log_sigma")
 @one_program
 def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: ArrayLike | None = None) -> Array:
     """Log density of a Gaussian, element by element.
@@ -152,7 +161,7 @@ def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: 
 
     Args:
         x, mu: arrays of any shapes that broadcast.
-        sigma: standard deviation.
+        sigma: standard deviation. One that is not a positive normal number gives an infinity or NaN.
         log_sigma: logarithm of `sigma`, for a caller who knows it more accurately than log(sigma).
     Returns:
         log density in nats, of the broadcast shape, in at least float32.
@@ -168,6 +177,7 @@ def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: 
     return -0.5 * jnp.square(z) - log_sigma - HALF_LOG_2PI
 
 
+@real_arrays("mu", "rho", "prior_mu", "prior_sigma")
 def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma: ArrayLike) -> Array:
     """KL divergence between Gaussians, element by element.
 
@@ -179,7 +189,8 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
 
     Args:
         mu, rho: parameters of q, of the same shape.
-        prior_mu, prior_sigma: mean and standard deviation of p, of any shapes that broadcast.
+        prior_mu, prior_sigma: mean and standard deviation of p, of any shapes that broadcast. A standard deviation that
+            is not a positive normal number, or a ratio to it that overflows, gives an infinity or NaN.
     Returns:
         KL in nats, never negative, of the broadcast shape, in at least float32.
     Source: Blundell et al. 2015, arXiv 1505.05424.
@@ -193,6 +204,8 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
 
 def gaussian_kl_at_scale(mu: Array, scale: Scale, rho: Array, prior_mu: ArrayLike, prior_sigma: ArrayLike) -> Array:
     """`gaussian_kl` for a caller who already has `scale_from_rho(rho)`."""
+
+    rho = jnp.asarray(rho)
 
     def as_wide(value: ArrayLike) -> Array:
         return jnp.asarray(value, jnp.promote_types(rho.dtype, jnp.result_type(value)))

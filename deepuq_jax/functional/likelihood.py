@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from deepuq_jax._checks import check_range, expected, is_concrete, nan_outside
+from deepuq_jax._arguments import broadcasts_to, real_arrays
+from deepuq_jax._checks import check_range, check_real, check_some, expected, is_concrete, nan_outside
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32, sigma_from_rho
 
 # The documented lower bound of a learned variance, which is softplus(v) + 1e-6.
@@ -39,6 +40,19 @@ def check_target_shape(y: Array, shape: tuple[int, ...]) -> None:
         raise ValueError(message)
 
 
+def check_sigma_shape(sigma: Any, shape: tuple[int, ...]) -> None:
+    """Require a sigma that broadcasts to the outputs, not beyond."""
+    if not broadcasts_to(np.shape(sigma), shape):
+        raise ValueError(expected("sigma", f"to broadcast to the outputs, [{', '.join(map(str, shape))}]", sigma))
+
+
+def points_of(name: str, values: Any, like: Array) -> Array:
+    """Broadcast points or probabilities to the shape of an array, in its dtype."""
+    if not broadcasts_to(np.shape(check_real(name, values)), like.shape):
+        raise ValueError(expected(name, f"to broadcast to the targets, {list(like.shape)}", values))
+    return jnp.broadcast_to(jnp.asarray(values, like.dtype), like.shape)
+
+
 def categorical_log_likelihood(outputs: Array, y: Array) -> Array:
     """Log probability of integer labels given logits.
 
@@ -59,6 +73,7 @@ def categorical_log_likelihood(outputs: Array, y: Array) -> Array:
     return sum_per_example(categorical_log_probs(outputs, y))
 
 
+@real_arrays("outputs", "y", broadcast=False)
 def categorical_log_probs(outputs: Array, y: Array, shares: Any = None) -> Array:
     """Log probability of each label, before the sum per example.
 
@@ -71,7 +86,7 @@ def categorical_log_probs(outputs: Array, y: Array, shares: Any = None) -> Array
     >>> categorical_log_probs(jnp.zeros((1, 2)), jnp.array([1]), 3.0 * jnp.eye(2))
     Array([-2.0794...], dtype=float32)
     """
-    y = y if is_concrete(y) else jnp.asarray(y)
+    outputs, y = jnp.asarray(outputs), y if is_concrete(y) else jnp.asarray(y)
     if y.dtype == bool:
         y = y.astype(np.int32)
     if not jnp.issubdtype(y.dtype, jnp.integer):
@@ -110,7 +125,8 @@ def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> A
 
     Args:
         outputs, y: arrays of the same shape, [batch] or [batch, ...].
-        sigma: standard deviation of the noise, in units of `y`.
+        sigma: standard deviation of the noise, in units of `y`. One that is not a positive normal number gives an
+            infinity or NaN.
     Returns:
         log density in nats, [batch].
     Raises:
@@ -122,18 +138,22 @@ def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> A
     return sum_per_example(gaussian_log_densities(outputs, y, sigma))
 
 
+@real_arrays("outputs", "y", "sigma", broadcast=False)
 def gaussian_log_densities(outputs: Array, y: Array, sigma: Array | float) -> Array:
     """Log density of each target, before the sum of `gaussian_log_likelihood`.
 
     >>> gaussian_log_densities(jnp.zeros((1, 2)), jnp.zeros((1, 2)), 1.0)
     Array([[-0.9189..., -0.9189...]], dtype=float32)
     """
+    outputs = jnp.asarray(outputs)
     check_target_shape(y, outputs.shape)
+    check_sigma_shape(sigma, outputs.shape)
     sigma = jnp.asarray(sigma, dtype=at_least_float32(outputs).dtype)
     z = (at_least_float32(y) - at_least_float32(outputs)) / sigma
     return -0.5 * jnp.square(z) - jnp.log(sigma) - HALF_LOG_2PI
 
 
+@real_arrays("outputs", "y", broadcast=False)
 def mean_squared_error(outputs: Array, y: Array) -> Array:
     """Mean squared error between arrays of the same shape.
 
@@ -149,10 +169,13 @@ def mean_squared_error(outputs: Array, y: Array) -> Array:
     >>> mean_squared_error(jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1)))
     Array(5., dtype=float32)
     """
+    outputs = jnp.asarray(outputs)
     check_target_shape(y, outputs.shape)
+    check_some("outputs", outputs)
     return jnp.mean(jnp.square(at_least_float32(y) - at_least_float32(outputs)))
 
 
+@real_arrays("raw_var")
 def variance_from_raw(raw_var: Array) -> Array:
     """Variance (not a std) from a raw output.
 
@@ -164,6 +187,7 @@ def variance_from_raw(raw_var: Array) -> Array:
     return sigma_from_rho(at_least_float32(raw_var)) + MIN_VARIANCE
 
 
+@real_arrays("outputs")
 def split_mean_variance(outputs: Array) -> tuple[Array, Array]:
     """Split outputs into means and variances.
 
@@ -180,6 +204,7 @@ def split_mean_variance(outputs: Array) -> tuple[Array, Array]:
     >>> float(mean[0, 0]), float(var[0, 0])
     (3.0, 0.6931...)
     """
+    outputs = jnp.asarray(outputs)
     if outputs.ndim < 1 or outputs.shape[-1] % 2 or outputs.shape[-1] == 0:
         raise ValueError(expected("outputs", "to have shape [..., 2 d]: d means, then d raw variances", outputs))
     mean, raw = jnp.split(at_least_float32(outputs), 2, axis=-1)
@@ -249,9 +274,12 @@ def heteroscedastic_nll(outputs: Array, y: Array) -> Array:
     >>> heteroscedastic_nll(jnp.zeros((1, 2)), jnp.zeros((1, 1)))
     Array(-0.1832..., dtype=float32)
     """
-    return jnp.mean(_heteroscedastic_nll(outputs, y).sum(axis=-1))
+    values = _heteroscedastic_nll(outputs, y)
+    check_some("outputs", values)
+    return jnp.mean(values.sum(axis=-1))
 
 
+@real_arrays("outputs", "y", broadcast=False)
 def _heteroscedastic_nll(outputs: Array, y: Array) -> Array:
     """Score each target without the constant, [..., d]."""
     mean, var = split_mean_variance(outputs)

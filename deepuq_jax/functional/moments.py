@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from deepuq_jax._arguments import check_dtype, check_lengths, real_arrays
+from deepuq_jax._checks import check_real, expected
 from deepuq_jax.functional.gaussian import at_least_float32
 
 
@@ -39,8 +41,23 @@ def empty_moments(shape: tuple[int, ...], dtype: Any) -> Moments:
     >>> empty_moments((2,), jnp.float32).count
     Array(0., dtype=float32)
     """
-    zeros = at_least_float32(jnp.zeros(shape, dtype))
+    shape = check_lengths("shape", shape)
+    zeros = at_least_float32(jnp.zeros(shape, check_dtype("dtype", dtype)))
     return Moments(jnp.zeros((), zeros.dtype), zeros, zeros)
+
+
+def check_moments(name: str, moments: Any) -> None:
+    """Require moments of a scalar count, and a mean and m2 of one shape."""
+    if not isinstance(moments, Moments):
+        raise TypeError(expected(name, "to be Moments, as of empty_moments", moments))
+    for part, value in zip(("count", "mean", "m2"), moments, strict=True):
+        check_real(f"{name}.{part}", value)
+    if jnp.shape(moments.count) != ():
+        raise ValueError(expected(f"{name}.count", "to be a scalar", moments.count))
+    if jnp.shape(moments.m2) != jnp.shape(moments.mean):
+        raise ValueError(
+            expected(f"{name}.m2", f"of the shape of the mean, {list(jnp.shape(moments.mean))}", moments.m2)
+        )
 
 
 def update_moments(moments: Moments, value: Array) -> Moments:
@@ -52,7 +69,10 @@ def update_moments(moments: Moments, value: Array) -> Moments:
     >>> float(m.mean), float(variance(m))
     (2.0, 1.0)
     """
-    value = at_least_float32(value)
+    check_moments("moments", moments)
+    value = at_least_float32(check_real("value", value))
+    if value.shape != jnp.shape(moments.mean):
+        raise ValueError(expected("value", f"of the shape of the moments, {list(jnp.shape(moments.mean))}", value))
     count = moments.count + 1.0
     delta = value - moments.mean
     mean = moments.mean + delta / count
@@ -69,6 +89,10 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
     >>> float(variance(merge_moments(one, three)))
     1.0
     """
+    check_moments("a", a)
+    check_moments("b", b)
+    if jnp.shape(a.mean) != jnp.shape(b.mean):
+        raise ValueError(expected("b", f"of the shape of a, {list(jnp.shape(a.mean))}", b.mean))
     count = a.count + b.count
     share = b.count / jnp.maximum(count, 1.0)
     delta = b.mean - a.mean
@@ -81,9 +105,11 @@ def variance(moments: Moments) -> Array:
     >>> float(variance(empty_moments((), jnp.float32)))
     0.0
     """
+    check_moments("moments", moments)
     return moments.m2 / jnp.maximum(moments.count, 1.0)
 
 
+@real_arrays("log_probs", min_axes=1)
 def entropy(log_probs: Array) -> Array:
     """Shannon entropy of categorical distributions in nats.
 
@@ -102,6 +128,7 @@ def entropy(log_probs: Array) -> Array:
     return -jnp.sum(probs * jnp.where(probs > 0, log_probs, 0.0), axis=-1)
 
 
+@real_arrays("probs", min_axes=1)
 def entropy_of_probs(probs: Array) -> Array:
     """Shannon entropy in nats, from probabilities.
 

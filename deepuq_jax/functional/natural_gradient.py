@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from deepuq_jax._arguments import real_arrays
+from deepuq_jax._checks import check_real, describe, expected
 from deepuq_jax.functional.gaussian import at_least_float32, sigma_from_rho
 from deepuq_jax.functional.scale import one_program
 
@@ -39,8 +41,7 @@ class PrecisionStep(NamedTuple):
     sigma: Array
 
 
-@partial(jax.jit, static_argnames="limit", inline=True)
-def precision_step(rho: Array, gradient: Array, rate: Any, limit: float = math.inf) -> PrecisionStep:
+def precision_step(rho: Array, gradient: Array, rate: Any, limit: Any = math.inf) -> PrecisionStep:
     """Take a natural-gradient step in the precision S = 1 / sigma^2.
 
     S <- S (1 + a + a^2 / 2),  a = rate * sigma * dL/dsigma, clipped to [-limit, limit],  sigma = softplus(rho)
@@ -51,13 +52,26 @@ def precision_step(rho: Array, gradient: Array, rate: Any, limit: float = math.i
         rho: parameter of the posterior, any shape.
         gradient: dL/drho, of the shape of `rho`, with L in nats of the whole data set.
         rate: the share of the old precision that the step replaces.
-        limit: the largest |a|, a Python float.
+        limit: the largest |a|, a positive Python float.
+    Returns:
+        The step. Where rate * sigma * dL/dsigma is not finite it is NaN, so that training stops.
+    Raises:
+        TypeError: `limit` is not a positive float, or another argument is not real. ValueError: the shapes differ.
     Source: Lin, Schmidt & Khan 2020, arXiv 2002.10060.
 
     >>> step = precision_step(jnp.zeros(()), jnp.ones(()), 0.1)
     >>> bool(jnp.isclose(sigma_from_rho(step.rho), step.sigma))
     True
     """
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0.0 < limit <= math.inf:
+        raise TypeError(expected("limit", "to be a Python float above zero", describe(limit)))
+    check_real("limit", limit)
+    return _precision_step(rho, gradient, rate, float(limit))
+
+
+@real_arrays("rho", "gradient", "rate")
+@partial(jax.jit, static_argnames="limit", inline=True)
+def _precision_step(rho: Array, gradient: Array, rate: Any, limit: float) -> PrecisionStep:
     rho = at_least_float32(rho)
     sigma = sigma_from_rho(rho)
     # Below rho = -40, sigma is exp(rho) to all digits, and nothing here depends on rho any more.
@@ -80,7 +94,7 @@ def clipped(values: Array, limit: Any) -> Array:
 
     An infinite gradient must not pass for a long step.
     """
-    return jnp.where(jnp.isfinite(values), jnp.clip(values, -limit, limit), jnp.nan)
+    return jnp.where(jnp.isfinite(values), jnp.clip(values, 0.0 - limit, limit), jnp.nan)
 
 
 def _expm1(x: Array, limit: Any) -> Array:
@@ -95,6 +109,7 @@ def _expm1(x: Array, limit: Any) -> Array:
     return jnp.expm1(jnp.minimum(x, 80.0))
 
 
+@real_arrays("gradient", "sigma", "learning_rate", "limit")
 @one_program
 def mean_step(gradient: Array, sigma: Array, learning_rate: Any, limit: Any = jnp.inf) -> Array:
     """Compute the change of mu for a natural-gradient step.
@@ -106,8 +121,10 @@ def mean_step(gradient: Array, sigma: Array, learning_rate: Any, limit: Any = jn
         sigma: the standard deviations of the posterior, of the same shape.
         learning_rate: 1 is Newton's step for a quadratic loss.
         limit: the largest step in standard deviations.
+    Returns:
+        The change. Where learning_rate * sigma * dL/dmu is not finite it is NaN, so that training stops.
 
     >>> mean_step(jnp.array([1.0, 1000.0]), jnp.array([0.1, 0.1]), 0.1, limit=0.3)
     Array([-0.001, -0.03 ], dtype=float32)
     """
-    return -sigma * clipped(learning_rate * sigma * gradient, limit)
+    return -(sigma * clipped(learning_rate * sigma * gradient, limit))

@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from deepuq_jax._arguments import real_arrays
+from deepuq_jax.functional.gaussian import at_least_float32
 
+# Beyond so many standard deviations from 0, the smaller side has no probability in float64 either.
+_ENDS = 40.0
+
+
+@real_arrays("mean", "var")
 def relu_moments(mean: Array, var: Array) -> tuple[Array, Array]:
     """Mean and variance of max(h, 0), element by element.
 
@@ -24,7 +31,8 @@ def relu_moments(mean: Array, var: Array) -> tuple[Array, Array]:
 
     Args:
         mean: means, any shape.
-        var: variances (not stds), of the shape of `mean`; a variance of 0 gives (max(mean, 0), 0).
+        var: variances (not stds), of the shape of `mean`; a variance of 0 (or below the smallest normal
+            number) gives (max(mean, 0), 0).
     Returns:
         (mean, variance), each of the shape of `mean`.
 
@@ -32,9 +40,12 @@ def relu_moments(mean: Array, var: Array) -> tuple[Array, Array]:
     >>> round(float(mean), 4), round(float(var), 4)  # 1 / sqrt(2 pi), 1/2 - 1 / (2 pi)
     (0.3989, 0.3408)
     """
-    is_random = var > 0.0
+    mean, var = at_least_float32(mean), at_least_float32(var)
+    mean, var = jnp.broadcast_arrays(mean, var)
+    is_random = var >= jnp.finfo(var.dtype).tiny
     std = jnp.sqrt(jnp.where(is_random, var, 1.0))
-    a = mean / std
+    # At the ends the variance is 0 or `var` to all digits, and a^2 would overflow beyond them.
+    a = jnp.clip(mean / std, -_ENDS, _ENDS)
     below, above = jax.scipy.special.ndtr(-a), jax.scipy.special.ndtr(a)
     density = jax.scipy.stats.norm.pdf(a)
     share = above + a * a * above * below + a * density * (below - above) - density * density

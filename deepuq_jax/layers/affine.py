@@ -14,7 +14,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_one_of, check_param_dtype, check_positive, check_rngs
+from deepuq_jax._arguments import check_instance
+from deepuq_jax._checks import (
+    check_flag,
+    check_one_of,
+    check_param_dtype,
+    check_positive,
+    check_rngs,
+    check_scalar,
+)
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.estimators.base import Estimator, add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma
@@ -53,7 +61,9 @@ class AffineLayer(BaseModel, nnx.Module):
         rngs: nnx.Rngs,
     ):
         check_rngs(rngs)
-        check_positive("sigma_init", sigma_init)
+        check_positive("sigma_init", check_scalar("sigma_init", sigma_init))
+        check_flag("use_bias", use_bias)
+        check_instance("estimator", estimator, Estimator, "to be one of deepuq_jax.estimators, or an own Estimator")
         check_param_dtype(param_dtype)
         rho = rho_from_sigma(jnp.asarray(sigma_init, param_dtype))
         mu = kernel_init(rngs.params(), shape, param_dtype)

@@ -11,7 +11,8 @@ from typing import Any, Unpack
 from flax import nnx
 from jax import Array
 
-from deepuq_jax._checks import check_size, expected
+from deepuq_jax._arguments import check_choice
+from deepuq_jax._checks import check_flag, check_size, expected
 from deepuq_jax.adapters import is_foreign, take_apart
 from deepuq_jax.adapters.module import PlainModule
 from deepuq_jax.layers.frozen import FixedNet, Frozen
@@ -76,6 +77,7 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):
+        check_flag("heteroscedastic", heteroscedastic)
         named_likelihood = _likelihood(_checked_task(task), heteroscedastic, likelihood)
         if is_foreign(feature_extractor):
             feature_extractor = PlainModule(take_apart(feature_extractor))
@@ -187,9 +189,8 @@ def _check_extractor(feature_extractor: Any) -> None:
 
 
 def _checked_task(task: str) -> Task:
-    if task == "regression" or task == "classification":
-        return task
-    raise ValueError(expected("task", "to be 'regression' or 'classification'", f"{task!r}"))
+    check_choice("task", task, ("regression", "classification"))
+    return "classification" if task == "classification" else "regression"
 
 
 def _likelihood(task: Task, heteroscedastic: bool, likelihood: Any) -> Likelihood:

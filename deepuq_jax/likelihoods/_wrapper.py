@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import expected
+from deepuq_jax._checks import check_real, expected
 from deepuq_jax.functional.likelihood import sum_per_example
 from deepuq_jax.likelihoods.base import Likelihood, as_likelihood
 
@@ -40,6 +40,9 @@ class PairedLikelihood(Likelihood):
         """Compute the log-probability with the factor applied, [batch]."""
         targets, factor = _pair(y)
         if jnp.ndim(factor) == 1 and jnp.ndim(targets) != 1:
+            if jnp.shape(factor) != jnp.shape(targets)[:1]:
+                what = f"to hold one entry per example, [{', '.join(map(str, jnp.shape(targets)[:1]))}]"
+                raise ValueError(expected("the mask or weights in y", what, factor))
             return self.apply(self.likelihood.log_prob(outputs, self.fill(targets, factor)), factor)
         return sum_per_example(self.log_prob_per_target(outputs, y))
 
@@ -82,4 +85,6 @@ class PairedLikelihood(Likelihood):
 def _pair(y: Any) -> tuple[Any, Any]:
     if not isinstance(y, (tuple, list)) or len(y) != 2:
         raise ValueError(expected("y", "to be a pair (targets, mask or weights)", y))
+    for name, part in zip(("the targets in y", "the mask or weights in y"), y, strict=True):
+        check_real(name, part)
     return y[0], y[1]

@@ -13,7 +13,7 @@ from jax import Array
 
 from deepuq_jax._checks import check_key, expected
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.functional.likelihood import sum_per_example
+from deepuq_jax.functional.likelihood import points_of, sum_per_example
 from deepuq_jax.functional.quantiles import invert_cdf
 from deepuq_jax.types import check_level
 
@@ -110,7 +110,7 @@ class Likelihood(ABC):
         It is the smallest t with P(y <= t | outputs) >= p. The default inverts `cdf` by bisection.
         """
         mean = at_least_float32(self.moments(outputs)[0])
-        return invert_cdf(lambda t: self.cdf(outputs, t), jnp.broadcast_to(p, mean.shape), mean.dtype, self.is_discrete)
+        return invert_cdf(lambda t: self.cdf(outputs, t), points_of("p", p, mean), mean.dtype, self.is_discrete)
 
     @final
     def interval(self, outputs: Any, level: Any = 0.95) -> tuple[Array, Array]:

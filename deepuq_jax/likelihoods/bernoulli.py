@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from deepuq_jax._arguments import real_arrays
 from deepuq_jax._checks import check_range, expected, is_concrete, nan_outside
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.likelihood import check_target_shape
@@ -34,6 +35,7 @@ class Bernoulli(FactorizedLikelihood):
     task = "classification"
     is_discrete = True
 
+    @real_arrays("outputs", "y", broadcast=False, min_axes=1)
     def log_prob_per_target(self, outputs: Array, y: Any) -> Array:
         """Log probability of each label in nats, of the shape of `y`."""
         logits = _logits(outputs)
@@ -46,6 +48,7 @@ class Bernoulli(FactorizedLikelihood):
         # Inside `jit` the range cannot be checked, and any label above 0 would count as 1.
         return nan_outside(y, 2, found)
 
+    @real_arrays("outputs", min_axes=1)
     def moments(self, outputs: Array) -> tuple[Array, None]:
         """Probabilities of the labels 0 and 1 in a last axis, and None for a variance."""
         logits = _logits(outputs)

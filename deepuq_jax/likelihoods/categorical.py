@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from jax import Array
 
-from deepuq_jax._checks import check_finite_number, expected
+from deepuq_jax._arguments import real_arrays
+from deepuq_jax._checks import check_finite_number, check_scalar, expected
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.likelihood import categorical_log_probs, check_logits
 from deepuq_jax.likelihoods.base import FactorizedLikelihood
@@ -43,14 +44,15 @@ class Categorical(FactorizedLikelihood):
 
     def __post_init__(self):
         if self.class_weights is not None:
-            if isinstance(self.class_weights, jax.Array) or not hasattr(self.class_weights, "__iter__"):
+            if isinstance(self.class_weights, jax.Array) or not np.iterable(self.class_weights):
                 raise TypeError(expected("class_weights", "to be a tuple of numbers", self.class_weights))
             weights = tuple(positive_number(f"class_weights[{i}]", w) for i, w in enumerate(self.class_weights))
             object.__setattr__(self, "class_weights", weights)
-        check_finite_number("label_smoothing", self.label_smoothing)
+        check_finite_number("label_smoothing", check_scalar("label_smoothing", self.label_smoothing))
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ValueError(expected("label_smoothing", "to be from 0 to below 1", f"{self.label_smoothing}"))
 
+    @real_arrays("outputs", "y", broadcast=False, min_axes=1)
     def log_prob_per_target(self, outputs: Array, y: Array) -> Array:
         """Log probability of each label in nats, of the shape of `y`."""
         return categorical_log_probs(outputs, y, self._shares(outputs))
@@ -68,6 +70,7 @@ class Categorical(FactorizedLikelihood):
         smooth = (1.0 - self.label_smoothing) * np.eye(classes) + self.label_smoothing / classes
         return smooth * np.asarray(weights)
 
+    @real_arrays("outputs", min_axes=1)
     def moments(self, outputs: Array) -> tuple[Array, None]:
         """Class probabilities [batch, classes], and None for a variance."""
         check_logits(outputs)

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from deepuq_jax._arguments import real_arrays
 from deepuq_jax._checks import check_key, check_positive, expected
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.functional.likelihood import gaussian_log_densities
+from deepuq_jax.functional.likelihood import gaussian_log_densities, points_of
 from deepuq_jax.likelihoods.base import FactorizedLikelihood
 
 
@@ -21,21 +22,24 @@ class GaussianLikelihood(FactorizedLikelihood):
 
     keeps_draws = False
 
+    @real_arrays("outputs", min_axes=1)
     def sample(self, outputs: Any, *, key: Array) -> Array:
         """Draw targets, one per output."""
         check_key(key)
         mean, std = self._mean_std(outputs)
         return mean + std * jax.random.normal(key, mean.shape, mean.dtype)
 
+    @real_arrays("outputs", min_axes=1)
     def cdf(self, outputs: Any, t: Any) -> Array:
         """Compute P(y <= t | outputs) per target."""
         mean, std = self._mean_std(outputs)
-        return jax.scipy.special.ndtr((at_least_float32(t) - mean) / std)
+        return jax.scipy.special.ndtr((points_of("t", t, mean) - mean) / std)
 
+    @real_arrays("outputs", min_axes=1)
     def quantile(self, outputs: Any, p: Any) -> Array:
         """Compute the quantile per target, in closed form."""
         mean, std = self._mean_std(outputs)
-        return mean + std * jax.scipy.special.ndtri(jnp.broadcast_to(jnp.asarray(p, mean.dtype), mean.shape))
+        return mean + std * jax.scipy.special.ndtri(points_of("p", p, mean))
 
     def _mean_std(self, outputs: Any) -> tuple[Array, Array]:
         mean, var = self.moments(outputs)
@@ -66,10 +70,12 @@ class Gaussian(GaussianLikelihood):
     def __post_init__(self):
         object.__setattr__(self, "sigma", positive_number("sigma", self.sigma))
 
+    @real_arrays("outputs", "y", broadcast=False, min_axes=1)
     def log_prob_per_target(self, outputs: Array, y: Array) -> Array:
         """Log density of each target in nats, of the shape of `y`."""
         return gaussian_log_densities(outputs, y, self.sigma)
 
+    @real_arrays("outputs", min_axes=1)
     def moments(self, outputs: Array) -> tuple[Array, Array]:
         """The outputs as means, and sigma^2 as their variances."""
         return outputs, jnp.full_like(at_least_float32(outputs), math.pow(self.sigma, 2))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from jax import Array
 
+from deepuq_jax._arguments import real_arrays
 from deepuq_jax.functional.likelihood import heteroscedastic_log_densities, heteroscedastic_nll, split_mean_variance
 from deepuq_jax.likelihoods.gaussian import GaussianLikelihood
 
@@ -20,10 +21,12 @@ class LearnedNoiseGaussian(GaussianLikelihood):
 
     predicts_noise = True
 
+    @real_arrays("outputs", "y", broadcast=False, min_axes=1)
     def log_prob_per_target(self, outputs: Array, y: Array) -> Array:
         """Log density of each target in nats, of the shape of `y`."""
         return heteroscedastic_log_densities(outputs, y)
 
+    @real_arrays("outputs", min_axes=1)
     def moments(self, outputs: Array) -> tuple[Array, Array]:
         """Means and variances, each [batch, d]."""
         return split_mean_variance(outputs)

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from deepuq_jax._arguments import real_arrays
 from deepuq_jax._checks import check_key
 from deepuq_jax.functional.counts import negative_binomial_cdf, negative_binomial_log_prob
-from deepuq_jax.functional.likelihood import check_target_shape, split_unless_known
+from deepuq_jax.functional.likelihood import check_target_shape, points_of, split_unless_known
 from deepuq_jax.likelihoods.base import FactorizedLikelihood
 from deepuq_jax.likelihoods.gaussian import positive_number
 
@@ -44,18 +45,21 @@ class NegativeBinomial(FactorizedLikelihood):
         if self.dispersion is not None:
             object.__setattr__(self, "dispersion", positive_number("dispersion", self.dispersion))
 
+    @real_arrays("outputs", "y", broadcast=False, min_axes=1)
     def log_prob_per_target(self, outputs: Array, y: Array) -> Array:
         """Log probability of each count in nats, of the shape of `y`."""
         log_mean, dispersion = self._parts(outputs)
         check_target_shape(y, log_mean.shape)
         return negative_binomial_log_prob(log_mean, dispersion, y)
 
+    @real_arrays("outputs", min_axes=1)
     def moments(self, outputs: Array) -> tuple[Array, Array]:
         """Means m and variances m + dispersion m^2."""
         log_mean, dispersion = self._parts(outputs)
         mean = jnp.exp(log_mean)
         return mean, mean * (1.0 + dispersion * mean)
 
+    @real_arrays("outputs", min_axes=1)
     def sample(self, outputs: Array, *, key: Array) -> Array:
         """Draw counts, one per mean, as Poisson counts with a Gamma rate."""
         check_key(key)
@@ -64,9 +68,11 @@ class NegativeBinomial(FactorizedLikelihood):
         rate = jax.random.gamma(rate_key, 1.0 / dispersion, log_mean.shape, log_mean.dtype)
         return jax.random.poisson(count_key, rate * dispersion * jnp.exp(log_mean))
 
+    @real_arrays("outputs", min_axes=1)
     def cdf(self, outputs: Array, t: Array) -> Array:
         """Compute P(y <= t | outputs) per target."""
-        return negative_binomial_cdf(*self._parts(outputs), t)
+        log_mean, dispersion = self._parts(outputs)
+        return negative_binomial_cdf(log_mean, dispersion, points_of("t", t, log_mean))
 
     def _parts(self, outputs: Array) -> tuple[Array, Array]:
         """Return log means and dispersions."""

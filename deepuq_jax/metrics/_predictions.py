@@ -7,7 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import check_range, expected
+from deepuq_jax._arguments import check_at_least_zero, check_probabilities
+from deepuq_jax._checks import check_range, check_real, check_some, expected
+from deepuq_jax._inputs import real_array
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.likelihood import sum_per_example
 from deepuq_jax.functional.moments import entropy_of_probs
@@ -32,14 +34,17 @@ def class_probs(prediction: Any) -> Array:
     """
     probs: Any = prediction.probs if isinstance(prediction, UQResult) else prediction
     if probs is None:
-        raise ValueError("Expected a classification result, with probs; got one without.")
+        raise ValueError("Expected prediction to be a classification result, with probs; got one without.")
     if not hasattr(probs, "shape"):
         raise TypeError(expected("prediction", "to be a UQResult or probabilities [batch, classes]", prediction))
+    probs = real_array("prediction", probs)
     if probs.ndim != 2:
         raise ValueError(expected("prediction", "to be probabilities [batch, classes]", probs))
     if probs.shape[1] < 2:
         raise ValueError(expected("prediction", "to hold probabilities of at least two classes", probs))
-    return at_least_float32(jnp.asarray(probs))
+    check_some("prediction", probs)
+    check_probabilities("prediction", probs)
+    return at_least_float32(probs)
 
 
 def class_labels(y: Any, probs: Array) -> Array:
@@ -49,7 +54,7 @@ def class_labels(y: Any, probs: Array) -> Array:
     if y.shape != probs.shape[:1]:
         raise ValueError(expected("y", f"to have shape [{probs.shape[0]}], one label per prediction", y))
     check_range("y", "labels", y, probs.shape[1])
-    return jnp.asarray(y)
+    return jnp.asarray(check_real("y", y))
 
 
 def gaussian_moments(prediction: Any) -> tuple[Array, Array]:
@@ -69,9 +74,10 @@ def gaussian_moments(prediction: Any) -> tuple[Array, Array]:
         pair = prediction
     if not isinstance(pair, tuple) or len(pair) != 2:
         raise TypeError(expected("prediction", "to be a UQResult or a pair (mean, var)", prediction))
-    mean, var = (at_least_float32(jnp.asarray(part)) for part in pair)
+    mean, var = (at_least_float32(real_array(name, part)) for name, part in zip(("mean", "var"), pair, strict=True))
     if mean.shape != var.shape:
         raise ValueError(expected("var", f"of the shape of the mean, {list(mean.shape)}", var))
+    check_at_least_zero("var", var)
     return mean, var
 
 
@@ -80,13 +86,14 @@ def real_targets(y: Any, mean: Array) -> Array:
 
     Without this check, targets [B] and a mean [B, 1] would silently broadcast to [B, B].
     """
-    if jnp.shape(y) != mean.shape:
-        message = expected("y", f"of the shape of the mean, {list(mean.shape)}", jnp.asarray(y))
-        raise ValueError(f"{message} Use y[..., None]." if (*jnp.shape(y), 1) == mean.shape else message)
-    return at_least_float32(jnp.asarray(y)).astype(mean.dtype)
+    y = real_array("y", y)
+    if y.shape != mean.shape:
+        message = expected("y", f"of the shape of the mean, {list(mean.shape)}", y)
+        raise ValueError(f"{message} Use y[..., None]." if (*y.shape, 1) == mean.shape else message)
+    return at_least_float32(y).astype(mean.dtype)
 
 
-def uncertainty(prediction: Any) -> Array:
+def uncertainty(prediction: Any, name: str = "scores") -> Array:
     """Extract an uncertainty score per example, [batch].
 
     Scores are higher for examples of which the model is less sure. The score of a `UQResult` is the predictive entropy
@@ -94,9 +101,9 @@ def uncertainty(prediction: Any) -> Array:
     away from the data. Plain scores are returned as they are.
     """
     if not isinstance(prediction, UQResult):
-        scores = at_least_float32(jnp.asarray(prediction))
+        scores = at_least_float32(real_array(name, prediction))
         if scores.ndim != 1:
-            raise ValueError(expected("scores", "to be a UQResult or to have shape [batch]", scores))
+            raise ValueError(expected(name, "to be a UQResult or to have shape [batch]", scores))
         return scores
     if prediction.predictive_entropy is not None:
         return jnp.asarray(prediction.predictive_entropy)

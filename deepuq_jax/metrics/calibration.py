@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import check_count, expected
+from deepuq_jax._arguments import check_choice
+from deepuq_jax._checks import check_count
 from deepuq_jax.metrics._predictions import class_labels, class_probs
 
 BINNINGS = ("width", "mass")
@@ -69,8 +70,7 @@ def reliability(prediction: Any, y: Any, *, bins: int = 15, binning: str = "widt
     probs = class_probs(prediction)
     labels = class_labels(y, probs)
     bins = check_count("bins", bins)
-    if binning not in BINNINGS:
-        raise ValueError(expected("binning", "to be 'width' or 'mass'", f"{binning!r}"))
+    check_choice("binning", binning, BINNINGS)
     confidence = probs.max(axis=1)
     is_right = (probs.argmax(axis=1) == labels).astype(confidence.dtype)
     edges = jnp.arange(bins + 1, dtype=confidence.dtype) / bins

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from deepuq_jax._checks import check_some
 from deepuq_jax.metrics._predictions import gaussian_moments, real_targets
 from deepuq_jax.types import UQResult
 
@@ -16,6 +17,7 @@ def _interval(prediction: Any, level: Any) -> tuple[Array, Array, Array]:
     if isinstance(prediction, UQResult) and prediction.mixture is not None:
         return prediction.mean, *prediction.interval(level)
     mean, var = gaussian_moments(prediction)
+    check_some("prediction", mean)
     return mean, *UQResult(mean=mean, total_var=var).interval(level)
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import expected
+from deepuq_jax._inputs import real_array
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.moments import entropy_of_probs
 from deepuq_jax.metrics._predictions import class_labels, class_probs, uncertainty
@@ -34,7 +35,7 @@ def auroc(scores: Any, is_positive: Any) -> Array:
     >>> auroc(jnp.array([0.1, 0.4, 0.4, 0.8]), jnp.array([False, False, True, True]))
     Array(0.875, dtype=float32)
     """
-    scores, is_positive = uncertainty(scores), jnp.asarray(is_positive)
+    scores, is_positive = uncertainty(scores), real_array("is_positive", is_positive)
     if is_positive.dtype != bool:
         raise TypeError(expected("is_positive", "to be bools [batch]", is_positive))
     if is_positive.shape != scores.shape:
@@ -56,13 +57,13 @@ def ood_auroc(seen: Any, unseen: Any) -> Array:
         seen: `UQResult` or scores [batch] for inputs like the training data.
         unseen: `UQResult` or scores [batch] for other inputs, which should have higher scores.
     Returns:
-        A scalar from 0 to 1; 0.5 is chance.
+        A scalar from 0 to 1; 0.5 is chance. NaN if there is no `seen` or no `unseen`.
     Source: Hendrycks & Gimpel 2017, arXiv 1610.02136.
 
     >>> ood_auroc(jnp.array([0.1, 0.2]), jnp.array([0.15, 0.6]))
     Array(0.75, dtype=float32)
     """
-    seen, unseen = uncertainty(seen), uncertainty(unseen)
+    seen, unseen = uncertainty(seen, "seen"), uncertainty(unseen, "unseen")
     is_unseen = jnp.arange(seen.size + unseen.size) >= seen.size
     return auroc(jnp.concatenate([seen, unseen]), is_unseen)
 
@@ -128,7 +129,7 @@ def risk_coverage(scores: Any, losses: Any) -> RiskCoverage:
     >>> curve.risk.tolist(), float(curve.area)
     ([0.0, 0.25, 0.5], 0.25)
     """
-    scores, losses = uncertainty(scores), jnp.asarray(losses)
+    scores, losses = uncertainty(scores), real_array("losses", losses)
     if losses.shape != scores.shape:
         raise ValueError(expected("losses", f"of the shape of the scores, {list(scores.shape)}", losses))
     losses = at_least_float32(losses)

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import expected
+from deepuq_jax._checks import check_flag, expected
+from deepuq_jax._inputs import real_array
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32
 from deepuq_jax.functional.likelihood import nll_up_to_constant, sum_per_example
 from deepuq_jax.metrics._predictions import class_labels, class_probs, gaussian_moments, is_classification, real_targets
@@ -123,7 +124,7 @@ def crps_from_draws(draws: Any, y: Any, *, fair: bool = False) -> Array:
     >>> crps_from_draws(jnp.array([[1.0], [3.0]]), jnp.array([2.0]))
     Array([0.5], dtype=float32)
     """
-    draws, y = at_least_float32(jnp.asarray(draws)), jnp.asarray(y)
+    draws, y, fair = at_least_float32(real_array("draws", draws)), real_array("y", y), check_flag("fair", fair)
     if draws.ndim < 1 or draws.shape[1:] != y.shape:
         raise ValueError(expected("y", f"of the shape of a draw, {list(draws.shape[1:])}", y))
     size = draws.shape[0]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.core import Tracer
 
-from deepuq_jax._checks import check_batch, check_count, check_finite_number, expected
+from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_flag, expected
 from deepuq_jax._pytree import register
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.own import check_model
@@ -74,7 +74,7 @@ class DocumentedELBO(VariationalObjective):
             raise TypeError(expected("criterion", "to be a callable (outputs, y) -> scalar", self.criterion))
         object.__setattr__(self, "kl_weight", checked_weight(self.kl_weight))
         object.__setattr__(self, "mc_samples", check_count("mc_samples", self.mc_samples))
-        object.__setattr__(self, "antithetic", bool(self.antithetic))
+        object.__setattr__(self, "antithetic", check_flag("antithetic", self.antithetic))
 
     def __call__(
         self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = None

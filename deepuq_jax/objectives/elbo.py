@@ -11,7 +11,7 @@ from typing import Any, Self
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_num_data, expected
+from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_flag, check_num_data, expected
 from deepuq_jax._pytree import as_pytree, register
 from deepuq_jax.likelihoods.base import Likelihood, as_likelihood, per_example
 from deepuq_jax.model.own import as_model, check_model
@@ -83,8 +83,8 @@ class ELBO(VariationalObjective):
             object.__setattr__(self, "log_likelihood", as_likelihood(self.log_likelihood, "log_likelihood"))
         object.__setattr__(self, "kl_weight", checked_weight(self.kl_weight))
         object.__setattr__(self, "mc_samples", check_count("mc_samples", self.mc_samples))
-        object.__setattr__(self, "antithetic", bool(self.antithetic))
-        object.__setattr__(self, "sticking_the_landing", bool(self.sticking_the_landing))
+        object.__setattr__(self, "antithetic", check_flag("antithetic", self.antithetic))
+        object.__setattr__(self, "sticking_the_landing", check_flag("sticking_the_landing", self.sticking_the_landing))
 
     def __call__(
         self, model: Any, x: Any, y: Any, *, key: Array | None = None, noise: Any = None, step: Any = None

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from deepuq_jax._checks import check_one_of, check_positive, expected, is_concrete
+from deepuq_jax._arguments import broadcasts_to
+from deepuq_jax._checks import check_one_of, check_positive, check_real, describe, expected, is_concrete
 from deepuq_jax._pytree import register
 from deepuq_jax.functional.gaussian import (
     at_least_float32,
@@ -57,6 +58,18 @@ class MeanField:
     scale: Any = field(default=None, repr=False)
     kl_rule: KLRule = IN_CLOSED_FORM
 
+    def __post_init__(self):
+        if jax.tree.structure(self.mu) != jax.tree.structure(self.rho):
+            raise ValueError(expected("rho", "to be a pytree like mu", self.rho))
+        if not jax.tree.leaves(self.mu):
+            raise ValueError(expected("mu", "to hold at least one array", self.mu))
+        for mu, rho in zip(jax.tree.leaves(self.mu), jax.tree.leaves(self.rho), strict=True):
+            for name, leaf in (("mu", mu), ("rho", rho)):
+                if not hasattr(leaf, "dtype") or not jnp.issubdtype(check_real(name, leaf).dtype, jnp.floating):
+                    raise TypeError(expected(name, "to hold floating arrays", describe(leaf)))
+            if mu.shape != rho.shape:
+                raise ValueError(expected("rho", f"of the shape of mu, {list(mu.shape)}", rho))
+
     @classmethod
     def init(cls, params: Any, sigma: Any = 0.05) -> Self:
         """Create a posterior centred on given parameters.
@@ -79,6 +92,11 @@ class MeanField:
         sigmas = jax.tree.map(lambda _: sigma, params) if is_one else sigma
         for value in jax.tree.leaves(sigmas):
             check_positive("sigma", value)
+        if jax.tree.structure(sigmas) != jax.tree.structure(params):
+            raise TypeError(expected("sigma", "to be a number, or a pytree like the parameters", sigma))
+        for leaf, value in zip(jax.tree.leaves(params), jax.tree.leaves(sigmas), strict=True):
+            if not broadcasts_to(np.shape(value), leaf.shape):
+                raise ValueError(expected("sigma", f"to broadcast to a parameter, {list(leaf.shape)}", value))
         mu = jax.tree.map(at_least_float32, params)
         rho = jax.tree.map(lambda m, s: jnp.broadcast_to(rho_from_sigma(jnp.asarray(s, m.dtype)), m.shape), mu, sigmas)
         return cls(mu, rho)
@@ -276,6 +294,9 @@ class GaussianPosterior(MeanField):
             return
         if self.mu.shape != self.rho.shape:
             raise ValueError(expected("rho", f"of the shape of mu, {list(np.shape(self.mu))}", self.rho))
+        for name, value in (("mu", self.mu), ("rho", self.rho)):
+            if value.dtype != jax.dtypes.float0:
+                check_real(name, value)
         for name, value in (("mu", self.mu), ("rho", self.rho)):
             if not jnp.issubdtype(value.dtype, jnp.floating) and value.dtype != jax.dtypes.float0:
                 raise TypeError(expected(name, "to be a floating array", value))

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from deepuq_jax._checks import check_batch, check_count, check_number, expected
+from deepuq_jax._checks import check_batch, check_count, check_flag, check_number, expected
 from deepuq_jax._inputs import as_arrays
 from deepuq_jax.functional.moments import (
     Moments,
@@ -114,6 +114,7 @@ def predict_vi_uq(
     """
     check_model(model)
     x = as_arrays("x", x)
+    check_flag("apply_softmax", apply_softmax)
     n_samples = check_count("n_samples", n_samples)
     named = Categorical() if apply_softmax else as_model(model).named_likelihood()
     likelihood = UnknownNoise() if named is None else named.of_targets()

@@ -6,8 +6,10 @@ from dataclasses import fields
 from typing import Any, ClassVar, Self
 
 import jax
+import numpy as np
 
-from deepuq_jax._checks import check_finite_number, check_positive
+from deepuq_jax._arguments import broadcasts_to
+from deepuq_jax._checks import check_finite_number, check_positive, check_real, expected
 
 
 def is_plain(value: Any) -> bool:
@@ -30,6 +32,16 @@ class Numbers:
         for field in fields(self):  # type: ignore[arg-type]
             check = check_positive if field.name in self.SCALES else check_finite_number
             check(f"prior {field.name}", getattr(self, field.name))
+
+    def check_fits(self, w: Any) -> None:
+        """Require weights to which the arrays of the prior broadcast."""
+        check_real("w", w)
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if not is_plain(value) and not broadcasts_to(np.shape(value), np.shape(w)):
+                raise ValueError(
+                    expected(f"prior {field.name}", f"to broadcast to the weights w, {list(np.shape(w))}", value)
+                )
 
     def tree_flatten_with_keys(self):
         """Flatten into arrays (children) and plain numbers (static)."""

@@ -66,6 +66,7 @@ class EmpiricalGaussianPrior(Numbers, Prior):
         Returns:
             The Gaussian prior that minimises KL(q || p) over its scale.
         """
+        self.check_fits(mu)
         mu, rho = jax.lax.stop_gradient((mu, rho))
         distance = jnp.hypot(sigma_from_rho(rho), at_least_float32(mu) - self.mu)
         count = distance.size

@@ -51,6 +51,7 @@ class GaussianPrior(Numbers, Prior):
 
     def log_prob(self, w: Array) -> Array:
         """Compute log p(w) in nats, summed over the tensor."""
+        self.check_fits(w)
         return jnp.sum(gaussian_log_prob(w, self.mu, jnp.asarray(self.sigma, _dtype(w))))
 
     def kl(self, mu: Array, rho: Array) -> Array:
@@ -64,6 +65,7 @@ class GaussianPrior(Numbers, Prior):
         Returns:
             KL in nats, summed over the tensor to a scalar.
         """
+        self.check_fits(mu)
         return total(gaussian_kl(mu, rho, self.mu, self.sigma))
 
     def kl_at_scale(self, mu: Array, scale: Scale, rho: Array) -> Array:

@@ -56,6 +56,7 @@ class LaplacePrior(Numbers, Prior):
 
     def log_prob(self, w: Array) -> Array:
         """Compute log p(w) in nats, summed over the tensor."""
+        self.check_fits(w)
         distance = jnp.abs(at_least_float32(jnp.subtract(w, self.mu)))
         scale = jnp.asarray(self.scale, distance.dtype)
         return -jnp.sum(distance / scale + jnp.log(scale) + _LOG_2)
@@ -72,6 +73,7 @@ class LaplacePrior(Numbers, Prior):
         Returns:
             KL in nats, summed over the tensor to a scalar.
         """
+        self.check_fits(mu)
         mu, rho = at_least_float32(mu), at_least_float32(rho)
         scale = jnp.asarray(self.scale, jnp.promote_types(rho.dtype, jnp.result_type(self.scale)))
         distance = _mean_distance(mu - self.mu, sigma_from_rho(rho)) / scale

@@ -12,6 +12,7 @@ from typing import Any
 from jax import Array
 from jax.typing import ArrayLike
 
+from deepuq_jax._arguments import check_axis, check_instance
 from deepuq_jax._checks import check_positive, expected
 from deepuq_jax._paths import path_matches
 from deepuq_jax.priors.base import PriorRule, is_prior
@@ -38,7 +39,9 @@ def by_path(priors: Mapping[str, Any]) -> PriorRule:
     >>> rule("layers.0.bias", jnp.zeros(8)).sigma, rule("layers.0.kernel", jnp.zeros((16, 8))).sigma
     (1.0, 0.5)
     """
+    check_instance("priors", priors, Mapping, "to be a mapping of patterns to priors")
     for pattern, prior in priors.items():
+        check_instance("a pattern of priors", pattern, str, "to be a string")
         if not is_prior(prior) and not callable(prior):
             raise TypeError(expected(f"the prior of {pattern!r}", "to have a method log_prob(w) or be a rule", prior))
 
@@ -72,7 +75,7 @@ def fan_in_gaussian(gain: ArrayLike = 1.0, *, out_axis: int | Sequence[int] = -1
     GaussianPrior(mu=0.0, sigma=0.16666666666666666)
     """
     check_positive("gain", gain)
-    axes = (out_axis,) if isinstance(out_axis, int) else tuple(out_axis)
+    axes = check_axis("out_axis", out_axis)
 
     def rule(path: str, leaf: Array) -> GaussianPrior:
         # A tensor with fewer axes than `out_axis` names, such as a bias, has only axes of outputs.
@@ -87,7 +90,7 @@ def below(prior: Any, prefix: str) -> Any:
 
     If `prior` is a rule, the result is a rule that puts `prefix` before the paths of the part.
     """
-    if is_prior(prior) or not callable(prior):
+    if is_prior(prior) or isinstance(prior, type) or not callable(prior):
         return prior
 
     def rule(path: str, leaf: Array) -> Any:

@@ -63,6 +63,7 @@ class ScaleMixturePrior(Numbers, Prior):
 
     def log_prob(self, w: Array) -> Array:
         """Compute log p(w) in nats, summed over the tensor."""
+        self.check_fits(w)
         w = at_least_float32(w)
         pi, sigma1, sigma2 = (jnp.asarray(value, w.dtype) for value in (self.pi, self.sigma1, self.sigma2))
         first = jnp.log(pi) + gaussian_log_prob(w, 0.0, sigma1)

@@ -56,6 +56,7 @@ class StudentTPrior(Numbers, Prior):
 
     def log_prob(self, w: Array) -> Array:
         """Compute log p(w) in nats, summed over the tensor."""
+        self.check_fits(w)
         deviation = at_least_float32(jnp.subtract(w, self.mu))
         df, scale = (jnp.asarray(value, deviation.dtype) for value in (self.df, self.scale))
         body = -0.5 * (df + 1.0) * jnp.log1p(jnp.square(deviation / scale) / df)

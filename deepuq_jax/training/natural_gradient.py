@@ -11,7 +11,7 @@ from typing import Any, cast
 import optax
 from jax.core import Tracer
 
-from deepuq_jax._checks import check_num_data, check_number, check_optimizer, check_positive, expected
+from deepuq_jax._checks import check_num_data, check_optimizer, check_positive, check_scalar, expected
 from deepuq_jax.training._natural import Init, Rule, Update
 
 # The optimizer of all other parameters, if none is given.
@@ -136,10 +136,10 @@ def _optimizer(rule: Rule) -> NaturalGradient:
 
 
 def _check_above_zero(name: str, value: Any) -> None:
-    if not isinstance(check_number(name, value), Tracer) and not value > 0:
+    if not isinstance(check_scalar(name, value), Tracer) and not value > 0:
         raise ValueError(expected(name, "to be above zero", f"{value!r}"))
 
 
 def _check_decay(name: str, value: Any) -> None:
-    if not isinstance(check_number(name, value), Tracer) and not 0 <= value < 1:
+    if not isinstance(check_scalar(name, value), Tracer) and not 0 <= value < 1:
         raise ValueError(expected(name, "to be at least 0 and below 1", f"{value!r}"))
