@@ -29,7 +29,7 @@ REFUSED = {
     "complex numbers": (lambda: functional.entropy(Y + 1j), "log_probs to be a number"),
     "a huge integer": (lambda: dq.GaussianPrior(sigma=10**400), "an integer of 1329 bits"),
     "a sigma that is 0 in float32": (lambda: dq.GaussianPrior(sigma=1e-45), "finite and above zero"),
-    "shapes that do not broadcast": (lambda: functional.gaussian_log_prob(Y, np.zeros(3), 1.0), "that broadcast"),
+    "shapes that do not broadcast": (lambda: functional.gaussian_log_prob(Y, np.zeros((3, 1)), 1.0), "that broadcast"),
     "a mean of nothing": (lambda: functional.mean_squared_error(Y[:0], Y[:0]), "at least one example"),
     "a list as an estimator": (
         lambda: dq.BayesianLinear(1, 1, estimator=[], rngs=nnx.Rngs(0)),
