@@ -110,13 +110,14 @@ def digits(record: dict[str, Any]) -> Any:
 def images(record: dict[str, Any], published: dict[str, tuple[float, float]]) -> Any:
     """Accuracy against NLL, a point per method, and the published ones hollow."""
     figure, (ax,) = _figure(1, 1, (6.0, 4.0))
-    for (name, row), colour in zip(record["final"].items(), COLOURS, strict=False):
+    colours = [colour for colour in COLOURS if colour != GREY]  # Grey is for the published scores.
+    for (name, row), colour in zip(record["final"].items(), colours, strict=False):
         ax.plot(row["nll"], row["accuracy"], "o", color=colour)
         ax.annotate(name, (row["nll"], row["accuracy"]), xytext=(6, -3), textcoords="offset points", fontsize=SMALL)
     for name, (accuracy, nll) in published.items():
         ax.plot(nll, accuracy, "o", color=GREY, fillstyle="none")
         ax.annotate(name, (nll, accuracy), xytext=(6, -3), textcoords="offset points", fontsize=SMALL, color=GREY)
     ax.set(xlabel="test NLL, nats", ylabel="test accuracy, %")
-    ax.margins(x=0.3, y=0.1)
+    ax.margins(x=0.45, y=0.1)
     ax.spines[["top", "right"]].set_visible(False)
     return figure
