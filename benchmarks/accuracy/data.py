@@ -141,6 +141,17 @@ def load_mnist(folder: Path | None, name: str = "mnist") -> Mnist:
     return Mnist(images("train"), labels("train"), images("t10k"), labels("t10k"))
 
 
+def hold_out(images: tuple[np.ndarray, np.ndarray], most: int) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """Set the last of the training images and labels aside for validation, at most a sixth of them.
+
+    >>> fitted, held = hold_out((np.zeros((12, 4)), np.arange(12)), 10)
+    >>> fitted[1].size, held[1].tolist()
+    (10, [10, 11])
+    """
+    held = min(most, len(images[1]) // 6)
+    return tuple(part[:-held] for part in images), tuple(part[-held:] for part in images)
+
+
 def read_idx(path: Path) -> np.ndarray:
     """Read a gzipped IDX file of bytes.
 

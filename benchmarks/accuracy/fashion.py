@@ -19,14 +19,14 @@ import optax
 from flax import nnx
 
 import deepuq_jax as dq
-from benchmarks.accuracy import lenet, plot, report
-from benchmarks.accuracy.data import data_dir, load_mnist
-from benchmarks.accuracy.networks import PointNetwork
+from benchmarks.accuracy import lenet, mnist_score, plot, report
+from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
+from benchmarks.accuracy.mnist_score import predict
+from deepuq_jax.priors.defaults import DEFAULT_PRIOR
 
 POINT, ENSEMBLE, ADAM, NATURAL = "deterministic", "ensemble", "fit, defaults", "fit, natural gradients"
 METHODS = (POINT, ENSEMBLE, ADAM, NATURAL)
 VALIDATION = 10_000
-BATCH = 1000
 # Accuracy in % and NLL in nats: uncertainty-baselines, baselines/mnist, LeNet-5 on Fashion-MNIST.
 PUBLISHED = {
     "published: deterministic": (91.0, 0.321),
@@ -56,26 +56,23 @@ class Plan:
 
 
 QUICK = Plan(epochs=1, choice_epochs=1, draws=5, members=2)
-Images = tuple[np.ndarray, np.ndarray]
 
 
 class Run:
     """The standardised images, and the trainings on them."""
 
-    def __init__(self, train: Images, test: Images, plan: Plan, *, seed: int):
-        mean, std = train[0].mean(), train[0].std()
-        self.train, self.test = ((_as_images(x, mean, std), y) for x, y in (train, test))
+    def __init__(self, data: Mnist, plan: Plan, *, seed: int):
+        mean, std = data.train_x.mean(), data.train_x.std()
+        self.train = _as_images(data.train_x, mean, std), data.train_y
+        self.test = _as_images(data.test_x, mean, std), data.test_y
+        self.fitted, self.held = hold_out(self.train, VALIDATION)
         self.plan, self.seed = plan, seed
-        # The last of the training images, at most a sixth of them.
-        held = min(VALIDATION, len(train[1]) // 6)
-        self.fitted = tuple(part[:-held] for part in self.train)
-        self.held = tuple(part[-held:] for part in self.train)
 
-    def probs(self, model: Any, x: np.ndarray) -> jax.Array:
-        """Predict class probabilities [n, classes]; a network without a posterior needs a single pass."""
-        draws = 1 if isinstance(model, PointNetwork) else self.plan.draws
-        result = dq.predict_vi_uq(model, x, key=jax.random.key(self.seed), n_samples=draws, batch_size=BATCH)
-        return jnp.asarray(result.probs)
+    def _predict(self, model: Any, data: Any) -> dq.UQResult:
+        return predict(model, data[0], seed=self.seed, draws=self.plan.draws)
+
+    def _scores(self, model: Any, data: Any) -> dict[str, float]:
+        return scores(self._predict(model, data), data[1])
 
     def _fit(self, model: Any, data: Any, epochs: int, seed: int, optimizer: Any = None) -> Any:
         return dq.fit(model, *data, key=jax.random.key(seed), epochs=epochs, optimizer=optimizer).model
@@ -89,43 +86,42 @@ class Run:
         rows = []
         for sigma in self.plan.prior_sigmas:
             model = self._natural(sigma, self.fitted, self.plan.choice_epochs)
-            rows.append({"prior_sigma": sigma, **scores(self.probs(model, self.held[0]), self.held[1])})
+            rows.append({"prior_sigma": sigma, **self._scores(model, self.held)})
         return rows
 
     def natural_gradients(self, prior_sigma: float) -> dict[str, Any]:
         """Score `fit` with natural gradients and a prior."""
         model = self._natural(prior_sigma, self.train, self.plan.epochs)
-        return {"prior_sigma": prior_sigma, **scores(self.probs(model, self.test[0]), self.test[1])}
+        return {"prior_sigma": prior_sigma, **self._scores(model, self.test)}
 
     def defaults(self) -> dict[str, Any]:
         """Score `fit` with nothing set but the number of epochs: Bayes by Backprop with Adam."""
-        model = lenet.bayesian(dq.GaussianPrior(sigma=1.0), rngs=nnx.Rngs(self.seed))
-        return scores(self.probs(self._fit(model, self.train, self.plan.epochs, self.seed), self.test[0]), self.test[1])
+        model = lenet.bayesian(DEFAULT_PRIOR, rngs=nnx.Rngs(self.seed))
+        return self._scores(self._fit(model, self.train, self.plan.epochs, self.seed), self.test)
 
     def deterministic(self) -> dict[str, dict[str, Any]]:
         """Score the first network without a posterior alone, and all members of the ensemble."""
         steps = self.plan.epochs * -(-len(self.train[1]) // 128)
         optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
-        probs = []
+        members = []
         for i in range(self.plan.members):
             seed = 1000 * self.seed + i
             model = lenet.deterministic(rngs=nnx.Rngs(seed))
-            probs.append(self.probs(self._fit(model, self.train, self.plan.epochs, seed, optimizer), self.test[0]))
-        both = {POINT: probs[0], ENSEMBLE: jnp.mean(jnp.stack(probs), axis=0)}
-        return {name: scores(found, self.test[1]) for name, found in both.items()}
+            model = self._fit(model, self.train, self.plan.epochs, seed, optimizer)
+            members.append(jnp.asarray(self._predict(model, self.test).probs))
+        mean = jnp.mean(jnp.stack(members), axis=0)
+        found = {POINT: members[0], ENSEMBLE: mean}
+        return {name: scores(dq.UQResult(mean=probs, probs=probs), self.test[1]) for name, probs in found.items()}
 
 
 def _as_images(x: np.ndarray, mean: float, std: float) -> np.ndarray:
     return ((x.reshape(-1, lenet.SIDE, lenet.SIDE, 1) - mean) / std).astype(np.float32)
 
 
-def scores(probs: jax.Array, y: np.ndarray) -> dict[str, float]:
+def scores(result: dq.UQResult, y: np.ndarray) -> dict[str, float]:
     """Accuracy in %, NLL in nats, and ECE in % (15 bins)."""
-    return {
-        "accuracy": 100 * float(jnp.mean(probs.argmax(axis=1) == y)),
-        "nll": float(dq.metrics.negative_log_likelihood(probs, y).mean()),
-        "ece": 100 * float(dq.metrics.expected_calibration_error(probs, y)),
-    }
+    found = mnist_score.scores(result, y)
+    return {"accuracy": 100 - found["error"], "nll": found["nll"], "ece": found["ece"]}
 
 
 def measure(run: Run, parts: report.Parts) -> dict[str, Any]:
@@ -175,7 +171,7 @@ def main(argv: list[str]) -> dict[str, Any]:
         return report.redraw(args, as_markdown, draw)
     plan = QUICK if args.quick else Plan()
     data = load_mnist(data_dir(args.data_dir), "fashion-mnist")
-    run = Run((data.train_x, data.train_y), (data.test_x, data.test_y), plan, seed=args.seed)
+    run = Run(data, plan, seed=args.seed)
     parts = report.Parts(args.cache, "fashion", args.seed, asdict(plan))
     record = {"seed": args.seed, "quick": args.quick, "plan": asdict(plan), **measure(run, parts)}
     markdown = as_markdown(record)

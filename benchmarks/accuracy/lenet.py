@@ -31,7 +31,7 @@ def _members(conv: Any, linear: Any) -> list[Any]:
     return [*members, linear(_FEATURES, 84), nnx.relu, linear(84, CLASSES)]
 
 
-def bayesian(prior: dq.Prior, *, rngs: nnx.Rngs) -> dq.Sequential:
+def bayesian(prior: Any, *, rngs: nnx.Rngs) -> dq.Sequential:
     """Make the network with a posterior over every weight."""
     conv = partial(dq.BayesianConv, kernel_size=(5, 5), padding="SAME", prior=prior, rngs=rngs)
     linear = partial(dq.BayesianLinear, prior=prior, rngs=rngs)

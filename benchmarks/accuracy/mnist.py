@@ -21,9 +21,10 @@ from flax import nnx
 
 import deepuq_jax as dq
 from benchmarks.accuracy import plot, report
-from benchmarks.accuracy.data import Mnist, data_dir, load_mnist
+from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
 from benchmarks.accuracy.mnist_recipe import CLASSES, ESTIMATORS, PIXEL_SCALE, Recipe, train
 from benchmarks.accuracy.mnist_score import elsewhere, predict, pruning_curve, scores
+from deepuq_jax.priors.defaults import DEFAULT_PRIOR
 
 VALIDATION = 10_000
 ANGLE = 3  # the place of 90 degrees in `ANGLES`
@@ -42,13 +43,13 @@ PUBLISHED = (
 class Fit(NamedTuple):
     """The prior of a model, and the optimizer of `fit`; None is the default."""
 
-    prior: dq.Prior
+    prior: Any
     optimizer: optax.GradientTransformation | None = None
 
 
 # The prior of natural gradients was chosen on validation images, among sigma 1, 0.32 and 4 / sqrt(fan_in).
 FITS = {
-    "fit, defaults": Fit(dq.GaussianPrior(sigma=1.0)),
+    "fit, defaults": Fit(DEFAULT_PRIOR),
     "fit, natural gradients, gaussian prior 0.32": Fit(
         dq.GaussianPrior(sigma=0.32), dq.natural_gradient(initial_precision=1.0)
     ),
@@ -89,10 +90,7 @@ class Run:
     def __init__(self, data: Mnist, plan: Plan, *, seed: int, cache: Path | None):
         self.train = _scaled(data.train_x), data.train_y
         self.test = _scaled(data.test_x), data.test_y
-        # The last of the training images, at most a sixth of them.
-        held = min(VALIDATION, len(data.train_y) // 6)
-        self.fitted = tuple(part[:-held] for part in self.train)
-        self.held = tuple(part[-held:] for part in self.train)
+        self.fitted, self.held = hold_out(self.train, VALIDATION)
         self.plan, self.seed, self.cache = plan, seed, cache
 
     def compare(self, space: Sequence[Recipe], *, hidden: int, epochs: int) -> list[dict[str, Any]]:
