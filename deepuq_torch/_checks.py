@@ -135,25 +135,31 @@ def number_or_scalar(name: str, value: object) -> float | torch.Tensor:
 
 
 def floating_tensor(name: str, value: object) -> torch.Tensor:
-    """Require a tensor of a real floating dtype."""
-    if not isinstance(value, torch.Tensor):
-        raise TypeError(fault(name, "to be a torch.Tensor", type(value).__name__))
-    if not value.is_floating_point():
-        raise TypeError(fault(name, "to have a floating dtype", value.dtype))
-    if value.layout != torch.strided:
-        raise TypeError(fault(name, "to be a dense tensor", value.layout, f"Use {name}.to_dense()."))
-    return value
+    """Require a dense tensor of a real floating dtype."""
+    tensor = _tensor(name, value)
+    if not tensor.is_floating_point():
+        raise TypeError(fault(name, "to have a floating dtype", tensor.dtype))
+    return _dense(name, tensor)
 
 
 def real_tensor(name: str, value: object) -> torch.Tensor:
     """Require a dense tensor of real numbers, floating or integer."""
+    tensor = _tensor(name, value)
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(fault(name, "to hold real numbers", tensor.dtype))
+    return _dense(name, tensor)
+
+
+def _tensor(name: str, value: object) -> torch.Tensor:
     if not isinstance(value, torch.Tensor):
         raise TypeError(fault(name, "to be a torch.Tensor", type(value).__name__))
-    if value.is_complex() or value.dtype == torch.bool:
-        raise TypeError(fault(name, "to hold real numbers", value.dtype))
-    if value.layout != torch.strided:
-        raise TypeError(fault(name, "to be a dense tensor", value.layout, f"Use {name}.to_dense()."))
     return value
+
+
+def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.layout != torch.strided:
+        raise TypeError(fault(name, "to be a dense tensor", tensor.layout, f"Use {name}.to_dense()."))
+    return tensor
 
 
 def some_examples(name: str, value: object) -> None:

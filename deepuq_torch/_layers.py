@@ -109,13 +109,17 @@ class BayesianLinear(BayesianModule):
         one_source(noise, generator)
         if not sample:
             refuse_noise(noise)
-            return F.linear(x, self.weight_posterior.mu, self.bias_posterior.mu)
+            return self._affine(x, self.weight_posterior.mu, self.bias_posterior.mu)
         if isinstance(noise, WeightStack):
             return noise(x)
         weight_noise, bias_noise = (None, None) if noise is None else as_sequence("noise", noise, 2, "tensor")
         # Weight before bias: the documented order of draws.
         weight = self.weight_posterior.sample(noise=weight_noise, generator=generator)
         bias = self.bias_posterior.sample(noise=bias_noise, generator=generator)
+        return self._affine(x, weight, bias)
+
+    def _affine(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Apply weights that are drawn or at their means; a subclass may change them first."""
         return F.linear(x, weight, bias)
 
     def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:

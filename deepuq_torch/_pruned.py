@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._checks import fault
 from ._kl import gaussian_kl
-from ._layers import BayesianLinear, check_features, refuse_noise
-from ._noise import LayerNoise, as_sequence, one_source
+from ._layers import BayesianLinear
 
 
 class PruneMask(nn.Module):
@@ -59,25 +57,6 @@ class PrunedLinear(BayesianLinear):
         weight, bias = self.weight_posterior.mu, self.bias_posterior.mu
         self.prune_mask = PruneMask(torch.ones_like(weight, dtype=torch.bool), torch.ones_like(bias, dtype=torch.bool))
 
-    def forward(
-        self,
-        x: Tensor,
-        sample: bool = True,
-        *,
-        noise: LayerNoise | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Run a pass, as in ``BayesianLinear``."""
-        check_features(x, self)
-        one_source(noise, generator)
-        if not sample:
-            refuse_noise(noise)
-            return self._kept(x, self.weight_posterior.mu, self.bias_posterior.mu)
-        weight_noise, bias_noise = (None, None) if noise is None else as_sequence("noise", noise, 2, "tensor")
-        # Weight before bias: the documented order of draws.
-        weight = self.weight_posterior.sample(noise=weight_noise, generator=generator)
-        return self._kept(x, weight, self.bias_posterior.sample(noise=bias_noise, generator=generator))
-
     def __prepare_scriptable__(self) -> nn.Module:
         """Refuse to be scripted.
 
@@ -85,9 +64,9 @@ class PrunedLinear(BayesianLinear):
         """
         raise TypeError(fault("the model", "to have no pruned layers in torch.jit.script", type(self).__name__))
 
-    def _kept(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def _affine(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         kept = self.prune_mask
-        return F.linear(x, torch.where(kept.weight, weight, 0.0), torch.where(kept.bias, bias, 0.0))
+        return super()._affine(x, torch.where(kept.weight, weight, 0.0), torch.where(kept.bias, bias, 0.0))
 
     def kl(self) -> Tensor:
         """KL(q || p) of the kept weights: a scalar, in nats."""
