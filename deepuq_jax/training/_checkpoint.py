@@ -118,7 +118,8 @@ class Checkpoints(Saver):
 
         if packed.step in self._manager.all_steps():
             return
-        about = {**packed.about, "run": self._run}
+        checksums = {name: zlib.crc32(values.tobytes()) for name, values in packed.arrays.items()}
+        about = {**packed.about, "run": self._run, "crc32": checksums}
         about["own crc32"] = _crc32(about)
         items = ocp.args.Composite(arrays=ocp.args.StandardSave(packed.arrays), about=ocp.args.JsonSave(about))
         with deferred_interrupt():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import zlib
 from typing import Any, NamedTuple
 
 import jax
@@ -82,7 +81,6 @@ def pack(progress: Progress) -> Packed:
         "epochs": progress.epochs,
         "position": _as_json(progress.begun.position),
         "weak": [name for name, leaf in leaves.items() if not _is_key(leaf) and leaf.weak_type],
-        "crc32": {name: zlib.crc32(values.tobytes()) for name, values in arrays.items()},
     }
     scores = {name: float(value) for name, value in last.items() if np.isfinite(value)}
     return Packed(int(progress.state.step), arrays, about, scores)
