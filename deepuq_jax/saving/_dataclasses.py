@@ -20,11 +20,11 @@ class DataclassCodec(Codec):
     """
 
     def __init__(self, kind: type, name: str):
-        self.kind = kind
+        self.kind: Any = kind
         self.name = name
 
     def _fields(self) -> list[str]:
-        return [field.name for field in fields(self.kind) if field.init]  # type: ignore[arg-type]
+        return [field.name for field in fields(self.kind) if field.init]
 
     def describe(self, value: Any, path: str, describe: Describe) -> dict[str, Any]:
         """Describe the fields."""

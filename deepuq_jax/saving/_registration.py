@@ -101,9 +101,8 @@ def _no_settings(settings: Any, what: str) -> None:
 def _check_name(name: str, kind: Callable[..., Any]) -> None:
     if name in _BUILT_IN or name == CLASS:
         raise ValueError(expected("name", "to differ from the names of the library", f"{name!r}"))
-    known = REGISTRY.functions.get(name)
-    if name in REGISTRY.by_name:
-        known = REGISTRY.by_name[name].kind  # type: ignore[attr-defined]
+    codec = REGISTRY.by_name.get(name)
+    known = codec.kind if isinstance(codec, (ModuleCodec, DataclassCodec)) else REGISTRY.functions.get(name)
     is_redefined = known is None or (known.__module__, known.__qualname__) == (kind.__module__, kind.__qualname__)
     if not is_redefined:
         raise ValueError(expected("name", "that no other class or function has", f"{name!r}"))
