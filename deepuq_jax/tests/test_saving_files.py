@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import resource
 import tracemalloc
 
 import jax.numpy as jnp
@@ -12,8 +11,8 @@ import pytest
 from flax import nnx
 
 import deepuq_jax as dq
-from deepuq_jax.saving import _atomic, _container
-from deepuq_jax.tests.saved_models import flax_stack, linear
+from deepuq_jax.saving import _container
+from deepuq_jax.tests.saved_models import linear
 
 CHECKSUM = "0" * 64
 
@@ -254,76 +253,6 @@ def test_paths_that_hold_no_file_raise_the_errors_of_the_system(tmp_path):
         dq.save(tmp_path / "none" / "model", linear())
     with pytest.raises(ValueError, match="to be a regular file"):
         dq.load(os.devnull)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
-def test_a_read_only_directory_is_left_alone(file):
-    before = file.read_bytes()
-    file.parent.chmod(0o555)
-    try:
-        with pytest.raises(PermissionError):
-            dq.save(file, linear())
-    finally:
-        file.parent.chmod(0o755)
-    assert file.read_bytes() == before
-
-
-def fail(*args, **kwargs):
-    raise OSError("no space left")
-
-
-@pytest.mark.parametrize("name", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_file(name, file, monkeypatch):
-    before = file.read_bytes()
-    monkeypatch.setattr(_atomic.os, name, fail)
-    with pytest.raises(OSError, match="no space left"):
-        dq.save(file, linear())
-    monkeypatch.undo()
-    assert file.read_bytes() == before
-    assert os.listdir(file.parent) == [file.name]
-
-
-def test_a_full_disk_leaves_the_old_file(file):
-    """A limit on the size of files stands for a full disk: the write itself fails."""
-    before, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
-    model = flax_stack()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            dq.save(file, model)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert file.read_bytes() == before
-    assert os.listdir(file.parent) == [file.name]
-
-
-def test_an_interrupt_leaves_the_old_file(file):
-    before = file.read_bytes()
-
-    def chunks():
-        yield b"part"
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        _atomic.write_file(file, chunks())
-    assert file.read_bytes() == before
-    assert os.listdir(file.parent) == [file.name]
-
-
-def test_the_file_and_its_directory_are_flushed_before_and_after_the_rename(file, monkeypatch):
-    calls, real = [], {name: getattr(os, name) for name in ("fsync", "replace")}
-    for name, function in real.items():
-        monkeypatch.setattr(_atomic.os, name, lambda *args, n=name, f=function: (calls.append(n), f(*args)))
-    dq.save(file, linear())
-    assert calls == ["fsync", "replace", "fsync"]
-
-
-def test_a_link_goes_on_pointing_at_its_file(file, tmp_path):
-    link = tmp_path / "link"
-    link.symlink_to(file)
-    dq.save(link, linear())
-    assert link.is_symlink()
-    assert dq.load(file).in_features == 4
 
 
 def test_loading_takes_less_than_three_times_the_memory_of_the_file(tmp_path):
