@@ -28,7 +28,7 @@ from deepuq_jax.model.structure import bayesian_nodes, is_bayesian, join
 from deepuq_jax.model.variables import FrozenWeight, VariableTree, copied, hold_prior, posterior_of, unwrap
 from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors.base import Prior, PriorRule
-from deepuq_jax.priors.defaults import DEFAULT_PRIOR
+from deepuq_jax.priors.defaults import NETWORK_PRIOR
 
 _REST = ("trained", "frozen")
 # The smallest standard deviation that `relative` returns: a weight of 0 has no scale of its own.
@@ -41,7 +41,7 @@ def bayesianize(
     where: Any = "all",
     rest: str = "trained",
     sigma: Any = 0.05,
-    prior: Prior | PriorRule = DEFAULT_PRIOR,
+    prior: Prior | PriorRule = NETWORK_PRIOR,
     centred: bool = False,
     likelihood: Any = None,
 ) -> BayesianModule:
@@ -129,7 +129,7 @@ def moped(
     net: Any,
     *,
     delta: float = 0.1,
-    prior: Prior | PriorRule = DEFAULT_PRIOR,
+    prior: Prior | PriorRule = NETWORK_PRIOR,
     floor: float = DEFAULT_FLOOR,
     where: Any = "all",
     rest: str = "trained",

@@ -22,7 +22,7 @@ import deepuq_jax as dq
 from benchmarks.accuracy import lenet, mnist_score, plot, report
 from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
 from benchmarks.accuracy.mnist_score import predict
-from deepuq_jax.priors.defaults import DEFAULT_PRIOR
+from deepuq_jax.priors.defaults import NETWORK_PRIOR
 
 POINT, ENSEMBLE, ADAM, NATURAL = "deterministic", "ensemble", "fit, defaults", "fit, natural gradients"
 METHODS = (POINT, ENSEMBLE, ADAM, NATURAL)
@@ -96,7 +96,7 @@ class Run:
 
     def defaults(self) -> dict[str, Any]:
         """Score `fit` with nothing set but the number of epochs: Bayes by Backprop with Adam."""
-        model = lenet.bayesian(DEFAULT_PRIOR, rngs=nnx.Rngs(self.seed))
+        model = lenet.bayesian(NETWORK_PRIOR, rngs=nnx.Rngs(self.seed))
         return self._scores(self._fit(model, self.train, self.plan.epochs, self.seed), self.test)
 
     def deterministic(self) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ from benchmarks.accuracy import plot, report
 from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
 from benchmarks.accuracy.mnist_recipe import CLASSES, ESTIMATORS, PIXEL_SCALE, Recipe, train
 from benchmarks.accuracy.mnist_score import elsewhere, predict, pruning_curve, scores
-from deepuq_jax.priors.defaults import DEFAULT_PRIOR
+from deepuq_jax.priors.defaults import LAYER_PRIOR
 
 VALIDATION = 10_000
 ANGLE = 3  # the place of 90 degrees in `ANGLES`
@@ -49,7 +49,7 @@ class Fit(NamedTuple):
 
 # The prior of natural gradients was chosen on validation images, among sigma 1, 0.32 and 4 / sqrt(fan_in).
 FITS = {
-    "fit, defaults": Fit(DEFAULT_PRIOR),
+    "fit, defaults": Fit(LAYER_PRIOR),
     "fit, natural gradients, gaussian prior 0.32": Fit(
         dq.GaussianPrior(sigma=0.32), dq.natural_gradient(initial_precision=1.0)
     ),

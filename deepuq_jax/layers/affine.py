@@ -31,7 +31,7 @@ from deepuq_jax.model.noise_use import marked
 from deepuq_jax.model.variables import FixedWeight, VariableTree, hold_prior, posterior_of, unwrap
 from deepuq_jax.posterior import GaussianPosterior
 from deepuq_jax.priors.base import Prior, PriorRule
-from deepuq_jax.priors.defaults import DEFAULT_PRIOR
+from deepuq_jax.priors.defaults import LAYER_PRIOR, LayerDefault
 from deepuq_jax.priors.tree import prior_by_leaf
 
 default_kernel_init = nnx.initializers.lecun_normal()
@@ -52,7 +52,7 @@ class AffineLayer(BaseModel, nnx.Module):
         shape: tuple[int, ...],
         *,
         use_bias: bool = True,
-        prior: Prior | PriorRule = DEFAULT_PRIOR,
+        prior: Prior | PriorRule | LayerDefault = LAYER_PRIOR,
         estimator: Estimator = weight_sampling,
         kernel_init: nnx.Initializer = default_kernel_init,
         sigma_init: float = DEFAULT_SIGMA_INIT,
@@ -71,6 +71,7 @@ class AffineLayer(BaseModel, nnx.Module):
         bias = GaussianPosterior(jnp.zeros(shape[-1:], param_dtype), jnp.full(shape[-1:], rho))
         self.bias_posterior = VariableTree(bias, nnx.Param) if use_bias else None
         self.prune_mask: Any = None
+        prior = prior.of_kernel(shape) if isinstance(prior, LayerDefault) else prior
         self.prior = hold_prior(prior, self._means())
         self.estimator = nnx.static(estimator)
         self.dtype = dtype

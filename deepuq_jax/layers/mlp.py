@@ -13,7 +13,7 @@ from deepuq_jax.layers.activations import activation_function
 from deepuq_jax.layers.linear import BayesianLinear
 from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.layers.sequential import Sequential
-from deepuq_jax.priors.defaults import DEFAULT_PRIOR
+from deepuq_jax.priors.defaults import LAYER_PRIOR
 from deepuq_jax.priors.rules import below
 
 
@@ -59,7 +59,7 @@ class BayesByBackpropMLP(Sequential):
         sizes = (input_dim, *check_sizes("hidden_dims", hidden_dims), output_dim)
         between = activation_function(activation)
         members: list[Callable[..., Any]] = []
-        prior = options.get("prior", DEFAULT_PRIOR)
+        prior = options.get("prior", LAYER_PRIOR)
         for fan_in, fan_out in itertools.pairwise(sizes):
             own = options | LayerOptions(prior=below(prior, f"layers.{len(members)}"))
             members += [BayesianLinear(fan_in, fan_out, rngs=rngs, **own), between]

@@ -8,6 +8,7 @@ from flax import nnx
 
 from deepuq_jax.estimators.base import Estimator
 from deepuq_jax.priors.base import Prior, PriorRule
+from deepuq_jax.priors.defaults import LayerDefault
 
 
 class LayerOptions(TypedDict, total=False):
@@ -16,7 +17,7 @@ class LayerOptions(TypedDict, total=False):
     Meaning and defaults are as in `BayesianLinear`.
     """
 
-    prior: Prior | PriorRule
+    prior: Prior | PriorRule | LayerDefault
     estimator: Estimator
     kernel_init: nnx.Initializer
     sigma_init: float

@@ -91,7 +91,7 @@ class Transcribed:
 def test_two_hundred_steps_equal_a_transcription(limits, x64):
     """The gradients are written out, too: w = mu + sigma * noise, in regression with a Gaussian prior."""
     x, y = (np.asarray(part, np.float64) for part in data())
-    model = layer(use_bias=False, sigma_init=0.2, param_dtype=jnp.float64)
+    model = layer(use_bias=False, sigma_init=0.2, prior=dq.GaussianPrior(sigma=1.0), param_dtype=jnp.float64)
     params, rest = dq.partition(model)
     mu, precision = np.asarray(params["kernel_posterior.mu"]), np.full((2, 1), 0.2**-2)
     optimizer = dq.natural_gradient(0.1, num_data=N, beta2=0.99, mean_limit=limits[0], precision_limit=limits[1])

@@ -143,7 +143,8 @@ def test_registered_classes_come_back_without_like(build, tmp_path):
 
 
 def test_like_is_compared_with_every_difference_in_the_message(tmp_path):
-    dq.save(tmp_path / "model", dq.Sequential(linear(), RegisteredNet(2, rngs=nnx.Rngs(0))))
+    wide = dq.GaussianPrior(sigma=1.0)
+    dq.save(tmp_path / "model", dq.Sequential(linear(prior=wide), RegisteredNet(2, rngs=nnx.Rngs(0))))
     prior = dq.GaussianPrior(sigma=0.1)
     like = dq.Sequential(linear(prior=prior, use_bias=False), RegisteredNet(2, 0.1, rngs=nnx.Rngs(0)))
     like.layers[1].layer = dq.BayesianLinear(2, 3, use_bias=False, rngs=nnx.Rngs(0))

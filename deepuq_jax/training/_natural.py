@@ -177,6 +177,11 @@ class Update:
         return self.rule.update(updates, state, params, **extra)
 
 
+def has_posterior(params: Any) -> bool:
+    """Whether a pytree of parameters holds a posterior."""
+    return bool(_posteriors(params))
+
+
 def _posteriors(params: Any) -> dict[str, tuple[int, int]]:
     """Find the posteriors of a pytree: the positions of mu and rho among its leaves, by the path of mu."""
     # `nnx.Optimizer` passes Variables to `init`, whose paths end in "value", and their arrays to `update`.

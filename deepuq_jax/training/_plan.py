@@ -31,6 +31,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(
+    model: Any,
     data: Data,
     objective: Objective | None,
     optimizer: optax.GradientTransformation | None,
@@ -42,6 +43,7 @@ def make_plan(
     """Fill in the defaults of `fit`.
 
     Args:
+        model: to be trained.
         data: the training data.
         objective, optimizer, epochs: arguments of `fit`.
         has_patience: whether `fit` stops early.
@@ -57,9 +59,9 @@ def make_plan(
     epochs = default.epochs_for(data.steps) if epochs is None else epochs
     data.check_epochs(epochs)
     steps = data.steps * epochs if data.steps else None
-    # Early stopping leaves the number of steps open; natural gradients need no warm-up, and an earlier state had one.
-    warms_up = not has_patience and earlier is None and not isinstance(optimizer, NaturalGradient)
-    used = default.objective_for(steps if warms_up else None) if given is None else given
+    # Early stopping leaves the number of steps open, and an earlier state has had its warm-up.
+    warm_up_steps = None if has_patience or earlier is not None else steps
+    used = default.objective_for(optimizer, warm_up_steps) if given is None else given
     if isinstance(data, Arrays):
         used = used.for_data(data.size)
     elif given is None:
@@ -67,9 +69,11 @@ def make_plan(
         raise ValueError(expected("objective", what, "None"))
     if earlier is not None:
         return Plan(used, _to_continue(earlier, optimizer, steps, getattr(used, "num_data", None)), epochs)
+    if optimizer is None:
+        optimizer = default.optimizer_for(model, used, steps)
     if isinstance(optimizer, NaturalGradient):
         optimizer = optimizer.for_training(steps, getattr(used, "num_data", None))
-    return Plan(used, default.optimizer_for(steps) if optimizer is None else optimizer, epochs)
+    return Plan(used, optimizer, epochs)
 
 
 def _to_continue(

@@ -68,12 +68,15 @@ def fit(
             without `y` and with an objective that knows the size of the data, such as `ELBO(num_data=N)`.
         key: a key of `jax.random.key`, which orders the data and draws the noise.
         objective: `ELBO(...)`, `DocumentedELBO(...)`, or any callable (model, x, y, *, key, step) -> (loss, ELBOTerms).
-            With arrays, an unset `num_data` is the number of examples. The default is the ELBO with a KL weight
-            that rises linearly from 0 to 1 over the first three quarters of the steps; with `patience`, and with
-            `natural_gradient`, it is 1 throughout. To continue with a trained model, pass `ELBO()`, whose weight is 1.
-        optimizer: any optax optimizer. The default is Adam with a learning rate that falls from 5e-3 to 0 as a cosine
-            over the epochs (constant for an iterable without a length). `natural_gradient()` gets its schedule from the
-            number of steps in the same way.
+            With arrays, an unset `num_data` is the number of examples. The default is the ELBO, with a KL weight that
+            rises linearly from 0 to 1 over the first half of the steps, or the first three quarters with another
+            optimizer than `natural_gradient`; with `patience` it is 1 throughout. To continue with a trained model,
+            pass `ELBO()`, whose weight is 1.
+        optimizer: any optax optimizer. The default is `natural_gradient(initial_precision=1.0)`, with Adam for all
+            parameters without a posterior. A model without any posterior, and an objective other than `ELBO`, is
+            trained by Adam alone. Adam's learning rate falls from 5e-3 to 0 as a cosine over the epochs (constant for
+            an iterable without a length). `natural_gradient()` gets its schedule from the number of steps in the same
+            way.
         epochs: number of passes over the data. The default makes about 10,000 steps; it is 100 epochs for an iterable
             without a length.
         batch_size: number of examples per step, 128 by default; all data if they are fewer. It must be None for an
@@ -121,7 +124,7 @@ def fit(
             raise ValueError("Expected validation_data with patience; got None.")
     saving = checked_saving(checkpoint, save_every, keep_last)
     data = Batches(x, batch_size) if y is None else Arrays(as_arrays("x", x), as_arrays("y", y), batch_size)
-    plan = make_plan(data, objective, optimizer, epochs, has_patience=patience is not None, earlier=earlier)
+    plan = make_plan(model, data, objective, optimizer, epochs, has_patience=patience is not None, earlier=earlier)
     if isinstance(data, Arrays) and not isinstance(model, Standardized):
         warn_of_scale(data.x, data.y, plan.objective.likelihood_for(model))
     held_out = None if validation_data is None else _checked_pair(validation_data)
