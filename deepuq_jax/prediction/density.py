@@ -19,6 +19,7 @@ from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
 from deepuq_jax.prediction.draws import (
     check_batch_size,
+    filled,
     in_batches,
     outputs_of_draws,
     over_draws,
@@ -109,8 +110,7 @@ def _log_density(
             return jnp.logaddexp(total, part)
 
         like = jax.eval_shape(density, 0)
-        empty = jnp.full(like.shape, -jnp.inf, like.dtype)
-        total = over_draws(take, empty, density, n_samples=n_samples, at_once=draws_at_once)
+        total = over_draws(take, filled(like, -jnp.inf), density, n_samples=n_samples, at_once=draws_at_once)
         return total - jnp.log(jnp.asarray(n_samples, like.dtype))
 
     return in_batches(of_batch, (x, y), batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -115,16 +116,42 @@ def check_batch_size(batch_size: int | None, noise: Any) -> None:
 def in_batches(function: Callable[[Any], Any], data: Any, batch_size: int | None) -> Any:
     """Apply a function in batches and join the results.
 
-    `lax.map` runs over the full batches, and the remainder follows at its own size.
+    `lax.map` runs over the full batches, and the remainder follows at its own size. A batch takes an equal share from
+    each of as many equal groups of rows as possible. If rows are split over devices whose number divides the batch
+    size, each device therefore computes its own rows, and none are moved.
     """
     size = jax.tree.leaves(data)[0].shape[0]
     if batch_size is None or batch_size >= size:
         return function(data)
-    full = size - size % batch_size
-    batches = jax.tree.map(lambda leaf: leaf[:full].reshape(-1, batch_size, *leaf.shape[1:]), data)
-    parts = jax.lax.map(function, batches)
-    parts = jax.tree.map(lambda leaf: leaf.reshape(full, *leaf.shape[2:]), parts)
-    if full == size:
-        return parts
-    last = function(jax.tree.map(lambda leaf: leaf[full:], data))
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), parts, last)
+    groups = math.gcd(size, batch_size)
+    rows, share = size // groups, batch_size // groups
+    grouped = jax.tree.map(lambda leaf: leaf.reshape(groups, rows, *leaf.shape[1:]), data)
+
+    def of_rows(start: Any, count: int) -> Any:
+        batch = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, count, axis=1), grouped)
+        found = function(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch))
+        return jax.tree.map(lambda leaf: leaf.reshape(groups, count, *leaf.shape[1:]), found)
+
+    full = rows - rows % share
+    parts = jax.lax.map(lambda start: of_rows(start, share), jnp.arange(0, full, share))
+    parts = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(groups, full, *leaf.shape[3:]), parts)
+    if full < rows:
+        last = of_rows(full, rows - full)
+        parts = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), parts, last)
+    return jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), parts)
+
+
+def filled(like: Any, value: float = 0.0) -> Array:
+    """Create an array of one number, of the type of another.
+
+    The type includes the layout over devices: that of explicit sharding, and over which axes of `jax.shard_map` an
+    array varies. The carry of a scan needs it.
+
+    Args:
+        like: what `jax.eval_shape` returns.
+        value: the number.
+    """
+    spec = () if like.sharding is None else like.sharding.spec
+    zeros = jnp.zeros(like.shape, like.dtype, out_sharding=like.sharding if any(spec) else None)
+    varying = () if like.manual_axis_type is None else tuple(like.manual_axis_type.varying)
+    return jax.lax.pcast(zeros + jnp.asarray(value, like.dtype), varying, to="varying")

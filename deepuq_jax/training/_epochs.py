@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.sharding import NamedSharding
 
 from deepuq_jax._checks import check_batch, expected
 from deepuq_jax._inputs import as_arrays
@@ -20,6 +21,7 @@ from deepuq_jax.noise import draw_key
 from deepuq_jax.objectives.objective import VariationalObjective
 from deepuq_jax.objectives.targets import check_targets
 from deepuq_jax.training._interrupt import deferred_interrupt
+from deepuq_jax.training._rows import over_devices, take_rows
 from deepuq_jax.training.epoch import batches_of_epoch, train_epoch
 from deepuq_jax.training.state import TrainState
 from deepuq_jax.training.step import train_step
@@ -98,6 +100,7 @@ class _OverArrays(Epochs):
     per_call: int
     objective: VariationalObjective
     optimizer: optax.GradientTransformation
+    sharding: NamedSharding | None
 
 
 class InALoop(_OverArrays):
@@ -108,7 +111,7 @@ class InALoop(_OverArrays):
     def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
         """Run `per_call` epochs, or fewer at the end."""
         if begun.terms:  # Steps of this epoch ran on a device on which each step is a call.
-            rest = OneStepPerCall(self.x, self.y, self.batch_size, 1, self.objective, self.optimizer)
+            rest = OneStepPerCall(self.x, self.y, self.batch_size, 1, self.objective, self.optimizer, self.sharding)
             return rest.run(state, key, first, last, keep, begun)
         begun.is_resumable = False
         with deferred_interrupt():
@@ -123,6 +126,7 @@ class InALoop(_OverArrays):
                 optimizer=self.optimizer,
                 batch_size=self.batch_size,
                 per_call=self.per_call,
+                sharding=self.sharding,
             )
             keep(state)
         return EpochsRun(count, means)
@@ -140,7 +144,14 @@ class OneStepPerCall(_OverArrays):
         for row, step_key, size in zip(rows[done:], keys[done:], sizes[done:], strict=False):
             with deferred_interrupt():
                 state, step_terms = _step_on_rows(
-                    state, self.x, self.y, row, step_key, self.objective, optimizer=self.optimizer
+                    state,
+                    self.x,
+                    self.y,
+                    row,
+                    step_key,
+                    self.objective,
+                    optimizer=self.optimizer,
+                    sharding=self.sharding,
                 )
                 keep(state)
                 begun.terms.append(step_terms)
@@ -152,10 +163,14 @@ class OverBatches(Epochs):
     """Epochs over an iterable of batches."""
 
     def __init__(
-        self, batches: Iterable[Any], objective: VariationalObjective, optimizer: optax.GradientTransformation
+        self,
+        batches: Iterable[Any],
+        objective: VariationalObjective,
+        optimizer: optax.GradientTransformation,
+        sharding: NamedSharding | None,
     ):
         self.batches: Any = batches
-        self.objective, self.optimizer = objective, optimizer
+        self.objective, self.optimizer, self.sharding = objective, optimizer, sharding
         self._position: Any = None
 
     def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
@@ -169,6 +184,7 @@ class OverBatches(Epochs):
             x, y = _pair(batch)
             size = check_batch(x, y)
             check_against(state.model, x, y, self.objective)
+            x, y = over_devices((x, y), self.sharding)
             with deferred_interrupt():
                 step_key = draw_key(key, len(begun.terms))
                 state, step_terms = _step(state, x, y, step_key, self.objective, optimizer=self.optimizer)
@@ -207,18 +223,19 @@ def tells_position(batches: Any) -> bool:
 
 
 def _pair(batch: Any) -> tuple[Any, Any]:
-    """Return the inputs and targets of a batch as NumPy arrays."""
+    """Return the inputs and targets of a batch, what is not a JAX array as NumPy arrays."""
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         found = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, Sized) else type(batch).__name__
         raise TypeError(f"Expected each batch to be a pair (x, y); got a {found}. Map the batches to pairs first.")
-    return jax.tree.map(np.asarray, (as_arrays("x", batch[0]), as_arrays("y", batch[1])))
+    pair = as_arrays("x", batch[0]), as_arrays("y", batch[1])
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), pair)
 
 
 # The number of epochs so far, the state, and the means of the epochs by name.
 _Carry = tuple[Any, TrainState, dict[str, Array]]
 
 
-@partial(jax.jit, static_argnames=("optimizer", "batch_size", "per_call"), donate_argnums=0)
+@partial(jax.jit, static_argnames=("optimizer", "batch_size", "per_call", "sharding"), donate_argnums=0)
 def _run_in_a_loop(
     state: TrainState,
     x: Any,
@@ -231,6 +248,7 @@ def _run_in_a_loop(
     optimizer: optax.GradientTransformation,
     batch_size: int,
     per_call: int,
+    sharding: NamedSharding | None,
 ) -> tuple[TrainState, Array, dict[str, Array]]:
     """Run epochs, and return (state, number of epochs, means [per_call])."""
     sizes = _sizes(x, batch_size)
@@ -243,7 +261,14 @@ def _run_in_a_loop(
         i, state, rows = carry
         epoch_key = draw_key(key, first + i)
         state, history = train_epoch(
-            state, x, y, key=epoch_key, objective=objective, optimizer=optimizer, batch_size=batch_size
+            state,
+            x,
+            y,
+            key=epoch_key,
+            objective=objective,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            sharding=sharding,
         )
         means = _mean_over_examples(history, sizes, objective.measures)
         return i + 1, state, {name: rows[name].at[i].set(means[name]) for name in rows}
@@ -269,7 +294,7 @@ def _step(
     return train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
 
 
-@partial(jax.jit, static_argnames="optimizer", donate_argnums=0)
+@partial(jax.jit, static_argnames=("optimizer", "sharding"), donate_argnums=0)
 def _step_on_rows(
     state: TrainState,
     x: Any,
@@ -279,8 +304,9 @@ def _step_on_rows(
     objective: VariationalObjective,
     *,
     optimizer: optax.GradientTransformation,
+    sharding: NamedSharding | None,
 ) -> tuple[TrainState, ELBOTerms]:
-    x, y = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), (x, y))
+    x, y = take_rows((x, y), rows, sharding)
     return train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
 
 
