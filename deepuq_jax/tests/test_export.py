@@ -10,6 +10,7 @@ from jax import export
 
 import deepuq_jax as dq
 from deepuq_jax import estimators
+from deepuq_jax.tests.profiles import small_profile
 from deepuq_jax.training.state import TrainState
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -44,7 +45,7 @@ def functions(estimator):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", estimators.__all__)
+@pytest.mark.parametrize("name", small_profile(estimators.__all__, ["flipout", "weight_sampling"]))
 def test_every_function_lowers_for_every_platform(name):
     found, leaves = functions(getattr(estimators, name))
     for function in found:
@@ -59,8 +60,6 @@ def test_an_exported_function_survives_its_file():
     for function in (step, predict):
         written = export.export(jax.jit(function), platforms=PLATFORMS)(leaves, WORDS).serialize()
         read = jax.jit(export.deserialize(bytearray(written)).call)
-        pairs = zip(
-            jax.tree.leaves(read(leaves, WORDS)), jax.tree.leaves(jax.jit(function)(leaves, WORDS)), strict=True
-        )
-        for one, other in pairs:
+        found, expected = (jax.tree.leaves(call(leaves, WORDS)) for call in (read, jax.jit(function)))
+        for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one, other)
