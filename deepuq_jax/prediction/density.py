@@ -11,6 +11,7 @@ from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count
 from deepuq_jax._inputs import as_arrays
+from deepuq_jax._layout import filled
 from deepuq_jax.likelihoods.base import Likelihood, per_example
 from deepuq_jax.model.modes import in_evaluation_mode
 from deepuq_jax.model.own import check_model
@@ -19,7 +20,6 @@ from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
 from deepuq_jax.prediction.draws import (
     check_batch_size,
-    filled,
     in_batches,
     outputs_of_draws,
     over_draws,

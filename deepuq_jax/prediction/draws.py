@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import check_count, expected
+from deepuq_jax._layout import parts_of
 from deepuq_jax.model.independence import refuse_shared_noise
 from deepuq_jax.model.own import as_model
 from deepuq_jax.model.posteriors import with_drawn_weights, with_scales
@@ -124,6 +125,7 @@ def in_batches(function: Callable[[Any], Any], data: Any, batch_size: int | None
     if batch_size is None or batch_size >= size:
         return function(data)
     groups = math.gcd(size, batch_size)
+    _check_explicit(data, groups, batch_size)
     rows, share = size // groups, batch_size // groups
     grouped = jax.tree.map(lambda leaf: leaf.reshape(groups, rows, *leaf.shape[1:]), data)
 
@@ -141,17 +143,14 @@ def in_batches(function: Callable[[Any], Any], data: Any, batch_size: int | None
     return jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), parts)
 
 
-def filled(like: Any, value: float = 0.0) -> Array:
-    """Create an array of one number, of the type of another.
+def _check_explicit(data: Any, groups: int, batch_size: int) -> None:
+    """Refuse batches that have no layout in explicit sharding, where the type of an array states its layout.
 
-    The type includes the layout over devices: that of explicit sharding, and over which axes of `jax.shard_map` an
-    array varies. The carry of a scan needs it.
-
-    Args:
-        like: what `jax.eval_shape` returns.
-        value: the number.
+    Raises:
+        ValueError: the rows are split into parts whose number does not divide the groups.
     """
-    spec = () if like.sharding is None else like.sharding.spec
-    zeros = jnp.zeros(like.shape, like.dtype, out_sharding=like.sharding if any(spec) else None)
-    varying = () if like.manual_axis_type is None else tuple(like.manual_axis_type.varying)
-    return jax.lax.pcast(zeros + jnp.asarray(value, like.dtype), varying, to="varying")
+    for leaf in jax.tree.leaves(data):
+        parts = parts_of(jax.typeof(leaf).sharding)
+        if groups % parts:
+            what = f"to be a multiple of the {parts} parts of x, whose mesh has explicit axes"
+            raise ValueError(expected("batch_size", what, f"{batch_size}"))

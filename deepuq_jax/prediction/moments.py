@@ -17,6 +17,7 @@ from jax.core import Tracer
 
 from deepuq_jax._checks import check_batch, check_count, check_flag, check_number, expected
 from deepuq_jax._inputs import as_arrays
+from deepuq_jax._layout import filled
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.moments import (
     Moments,
@@ -33,7 +34,6 @@ from deepuq_jax.model.structure import flatten_untied
 from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.prediction.draws import (
     check_batch_size,
-    filled,
     in_batches,
     outputs_of_draws,
     over_draws,

@@ -11,6 +11,7 @@ from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
 from deepuq_jax._checks import expected
+from deepuq_jax._layout import parts_of
 
 
 def check_sharding(sharding: Any, batch_size: int | None = None) -> None:
@@ -34,13 +35,6 @@ def check_sharding(sharding: Any, batch_size: int | None = None) -> None:
     if batch_size is not None and batch_size % parts_of(sharding):
         what = f"to be a multiple of the {parts_of(sharding)} parts that sharding makes of a batch"
         raise ValueError(expected("batch_size", what, f"{batch_size}"))
-
-
-def parts_of(sharding: NamedSharding) -> int:
-    """Count the parts that a sharding makes of the leading axis."""
-    axes = sharding.spec[0]
-    names = (axes,) if isinstance(axes, str) else axes
-    return math.prod(sharding.mesh.shape[name] for name in names)
 
 
 def over_devices(batch: Any, sharding: NamedSharding | None) -> Any:
