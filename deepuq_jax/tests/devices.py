@@ -322,21 +322,21 @@ class _Batches:
 
 
 def iterators():
-    from deepuq_jax.training import _epochs
+    from deepuq_jax.training import _batches
 
     options = {"key": KEY, "objective": dq.ELBO(num_data=ROWS), "optimizer": SGD, "epochs": 2}
-    sharding, seen, original = split(mesh_of(4)), [], _epochs._step
+    sharding, seen, original = split(mesh_of(4)), [], _batches._step
 
     def step(state, x, y, *arguments, **named):
         seen.append(len(x.devices()) if isinstance(x, jax.Array) else 0)
         return original(state, x, y, *arguments, **named)
 
-    _epochs._step = step
+    _batches._step = step
     results = [
         dq.fit(classifier(), _Batches(own), **options, sharding=given)
         for own, given in ((None, None), (sharding, None), (None, sharding))
     ]
-    _epochs._step = original
+    _batches._step = original
     return {
         "devices": [seen[0], seen[8], seen[16]],
         "batches that are split": distance(results[1].state.params, results[0].state.params),

@@ -17,7 +17,8 @@ from deepuq_jax._checks import check_batch, check_count, expected
 from deepuq_jax.model.own import as_model
 from deepuq_jax.objectives.objective import VariationalObjective
 from deepuq_jax.training import _defaults as default
-from deepuq_jax.training._epochs import Epochs, InALoop, OneStepPerCall, OverBatches, check_against
+from deepuq_jax.training._batches import OverBatches
+from deepuq_jax.training._epochs import Epochs, InALoop, OneStepPerCall, check_against
 from deepuq_jax.training._rows import check_sharding, mesh_of, on_mesh
 
 # Epochs shorter than this are batched, because dispatching a call costs about 30 steps of a small network.
