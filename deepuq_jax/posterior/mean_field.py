@@ -261,7 +261,7 @@ def _draw(mu: Array, scale: Scale, noise: Array) -> Array:
 def _rho_like(mu: Array, sigma: Any) -> Array:
     """Return the rho of a standard deviation, of the shape of the means and on their devices."""
     rho = rho_from_sigma(jnp.asarray(sigma, mu.dtype))
-    if is_concrete(mu) and isinstance(mu, jax.Array) and mu.committed:
+    if is_concrete(mu) and mu.committed:
         # Only its part is made on each device, if the means lie over several.
         return jnp.zeros_like(mu) + rho
     return jnp.broadcast_to(rho, mu.shape)
