@@ -29,7 +29,7 @@ def filled(like: Any, value: float = 0.0) -> Array:
         like: what `jax.eval_shape` returns.
         value: the number.
 
-    >>> filled(jax.eval_shape(jnp.ones, 2), 3.0)
+    >>> filled(jax.ShapeDtypeStruct((2,), jnp.float32), 3.0)
     Array([3., 3.], dtype=float32)
     """
     spec = () if like.sharding is None else like.sharding.spec
