@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from deepuq_jax.adapters import Parts, select, take_apart
 from deepuq_jax.adapters.module import FixedModule, NetModule
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.likelihoods.base import checked_likelihood
+from deepuq_jax.model.annotations import Annotation
 from deepuq_jax.model.base import BaseModel
 from deepuq_jax.model.noise_use import marked
 from deepuq_jax.model.state import Stateful, with_streams
@@ -196,13 +197,15 @@ class BayesianModule(Stateful, BaseModel, NetModule):
         weights = jax.tree.map(lambda leaf, is_chosen: leaf if is_chosen else None, parts.params, chosen)
         others = jax.tree.map(lambda leaf, is_chosen: None if is_chosen else leaf, parts.params, chosen)
         self._hold(parts.net, parts.carried)
-        self.posterior = VariableTree(MeanField.init(weights, _initial_sigmas(sigma, parts.params, weights)), nnx.Param)
-        self.rest = _hold_rest(others, rest)
+        posterior = MeanField.init(weights, _initial_sigmas(sigma, parts.params, weights))
+        annotations = {f"{name}.{path}": one for path, one in parts.annotations.items() for name in ("mu", "rho")}
+        self.posterior = VariableTree(posterior, nnx.Param, annotations)
+        self.rest = _hold_rest(others, rest, parts.annotations)
         self.dtypes = tuple(leaf.dtype for leaf in jax.tree.leaves(weights))
         mu = unwrap(self.posterior).mu
         self.prior = hold_prior(prior, mu)
         self.prune_mask: Any = None
-        self.centre = VariableTree(copied(mu), PriorCentre) if centred else None
+        self.centre = VariableTree(copied(mu), PriorCentre, parts.annotations) if centred else None
         self.likelihood = nnx.static(checked_likelihood(likelihood))
         if isinstance(self.rest, VariableTree) and rest == "frozen":
             self.eval()
@@ -268,7 +271,7 @@ class BayesianModule(Stateful, BaseModel, NetModule):
         return FixedModule(self.net, self._weights(key, None), carried, key, self.likelihood)
 
 
-def _hold_rest(others: Any, rest: str) -> Any:
+def _hold_rest(others: Any, rest: str, annotations: Mapping[str, Annotation]) -> Any:
     if not jax.tree.leaves(others):
         return None
 
@@ -277,4 +280,4 @@ def _hold_rest(others: Any, rest: str) -> Any:
         is_trained = rest == "trained" and jnp.issubdtype(leaf.dtype, jnp.floating)
         return nnx.Param if is_trained else FrozenWeight
 
-    return VariableTree(copied(others), kind)
+    return VariableTree(copied(others), kind, annotations)

@@ -14,6 +14,7 @@ from flax import nnx
 from jax import Array
 
 from deepuq_jax.adapters.protocol import MODE_ARGUMENTS, Parts, arguments_in_mode
+from deepuq_jax.model.annotations import annotation_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def take_apart(net: nnx.Module) -> Parts:
         return [name_of[id(param)] for layer in layers for param in _params_in_order(layer, set())]
 
     arguments, takes_rngs = _arguments(net)
-    return Parts(NNXNet(graphdef, arguments, takes_rngs), nnx.to_pure_dict(params), carried, tuple(in_order), of_type)
+    annotations = {names[path]: annotation_of(param.get_metadata()) for path, param in nnx.to_flat_state(params)}
+    net_of_parts = NNXNet(graphdef, arguments, takes_rngs)
+    return Parts(net_of_parts, nnx.to_pure_dict(params), carried, tuple(in_order), of_type, annotations)
 
 
 def _arguments(net: nnx.Module) -> tuple[tuple[tuple[str, bool], ...], bool]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from jax import Array
+
+from deepuq_jax.model.annotations import Annotation
 
 
 class Net(Protocol):
@@ -66,6 +69,7 @@ class Parts(NamedTuple):
         in_order: dotted paths of the parameters in the order of definition; () if there is no such order.
         of_type: returns the dotted paths of the parameters in layers of a given type or tuple of types; None if layers
             have no types.
+        annotations: how parameters lie over a mesh, by the dotted paths of those that are annotated.
     """
 
     net: Net
@@ -73,3 +77,4 @@ class Parts(NamedTuple):
     carried: Any
     in_order: tuple[str, ...] = ()
     of_type: Callable[[Any], list[str]] | None = None
+    annotations: Mapping[str, Annotation] = MappingProxyType({})

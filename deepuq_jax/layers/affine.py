@@ -26,6 +26,7 @@ from deepuq_jax._checks import (
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.estimators.base import Estimator, add_bias
 from deepuq_jax.functional.gaussian import rho_from_sigma
+from deepuq_jax.model.annotations import Annotation, of_last_axis, split_annotation
 from deepuq_jax.model.base import BaseModel, FixedModel
 from deepuq_jax.model.noise_use import marked
 from deepuq_jax.model.variables import FixedWeight, VariableTree, hold_prior, posterior_of, unwrap
@@ -66,10 +67,13 @@ class AffineLayer(BaseModel, nnx.Module):
         check_instance("estimator", estimator, Estimator, "to be one of deepuq_jax.estimators, or an own Estimator")
         check_param_dtype(param_dtype)
         rho = rho_from_sigma(jnp.asarray(sigma_init, param_dtype))
-        mu = kernel_init(rngs.params(), shape, param_dtype)
-        self.kernel_posterior = VariableTree(GaussianPosterior(mu, jnp.full(shape, rho)), nnx.Param)
+        mu, annotation = split_annotation(kernel_init(rngs.params(), shape, param_dtype))
+        kernel = GaussianPosterior(mu, jnp.full(shape, rho))
+        annotations: dict[str, Annotation] = dict.fromkeys(("mu", "rho"), annotation)
+        self.kernel_posterior = VariableTree(kernel, nnx.Param, annotations)
         bias = GaussianPosterior(jnp.zeros(shape[-1:], param_dtype), jnp.full(shape[-1:], rho))
-        self.bias_posterior = VariableTree(bias, nnx.Param) if use_bias else None
+        annotations = dict.fromkeys(("mu", "rho"), of_last_axis(annotation, len(shape)))
+        self.bias_posterior = VariableTree(bias, nnx.Param, annotations) if use_bias else None
         self.prune_mask: Any = None
         prior = prior.of_kernel(shape) if isinstance(prior, LayerDefault) else prior
         self.prior = hold_prior(prior, self._means())

@@ -5,7 +5,7 @@ The type of a Variable says whether its array is trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from jax.core import Tracer
 
 from deepuq_jax._checks import expected
 from deepuq_jax._paths import dotted
+from deepuq_jax.model.annotations import Annotation, as_metadata
 from deepuq_jax.priors.tree import PriorTree, priors_for
 
 
@@ -63,13 +64,19 @@ class VariableTree(nnx.Module):
         tree: the pytree.
         kind: the type of the Variables, which says whether the arrays are trained; or a function of an array that
             returns it.
+        annotations: how arrays lie over a mesh, by the dotted paths of those that are annotated.
 
     >>> held = VariableTree({"a": jnp.zeros(2), "b": [jnp.ones(1)]}, nnx.Param)
     >>> list(nnx.state(held)), held.get_value()["b"]
     (['a', 'b.0'], [Array([1.], dtype=float32)])
     """
 
-    def __init__(self, tree: Any, kind: type[nnx.Variable[Any]] | Callable[[Any], type[nnx.Variable[Any]]]):
+    def __init__(
+        self,
+        tree: Any,
+        kind: type[nnx.Variable[Any]] | Callable[[Any], type[nnx.Variable[Any]]],
+        annotations: Mapping[str, Annotation] | None = None,
+    ):
         found, treedef = jax.tree_util.tree_flatten_with_path(tree)
         names = tuple(dotted(path) or "value" for path, _ in found)
         if len(set(names)) < len(names):
@@ -78,7 +85,7 @@ class VariableTree(nnx.Module):
         self._treedef = nnx.static(treedef)
         for name, (_, leaf) in zip(names, found, strict=True):
             own = kind if isinstance(kind, type) else kind(leaf)
-            setattr(self, name, own(leaf))
+            setattr(self, name, own(leaf, **as_metadata((annotations or {}).get(name, {}))))
 
     def __getattr__(self, name: str) -> Any:
         """Forward to the pytree's attributes, such as a posterior's `sigma`.

@@ -98,7 +98,7 @@ class MeanField:
             if not broadcasts_to(np.shape(value), leaf.shape):
                 raise ValueError(expected("sigma", f"to broadcast to a parameter, {list(leaf.shape)}", value))
         mu = jax.tree.map(at_least_float32, params)
-        rho = jax.tree.map(lambda m, s: jnp.broadcast_to(rho_from_sigma(jnp.asarray(s, m.dtype)), m.shape), mu, sigmas)
+        rho = jax.tree.map(_rho_like, mu, sigmas)
         return cls(mu, rho)
 
     @property
@@ -256,6 +256,15 @@ def _draw(mu: Array, scale: Scale, noise: Array) -> Array:
     check_noise_shape(mu, noise)
     shape = jnp.shape(noise)
     return draw_at_scale(jnp.broadcast_to(mu, shape), scale.broadcast_to(shape), jnp.asarray(noise))
+
+
+def _rho_like(mu: Array, sigma: Any) -> Array:
+    """Return the rho of a standard deviation, of the shape of the means and on their devices."""
+    rho = rho_from_sigma(jnp.asarray(sigma, mu.dtype))
+    if is_concrete(mu) and mu.committed:
+        # Only its part is made on each device, if the means lie over several.
+        return jnp.zeros_like(mu) + rho
+    return jnp.broadcast_to(rho, mu.shape)
 
 
 def _is_scale(node: Any) -> bool:

@@ -11,6 +11,7 @@ from jax import Array
 
 from deepuq_jax._checks import check_batch, check_count
 from deepuq_jax._inputs import as_arrays
+from deepuq_jax._layout import filled
 from deepuq_jax.likelihoods.base import Likelihood, per_example
 from deepuq_jax.model.modes import in_evaluation_mode
 from deepuq_jax.model.own import check_model
@@ -109,8 +110,7 @@ def _log_density(
             return jnp.logaddexp(total, part)
 
         like = jax.eval_shape(density, 0)
-        empty = jnp.full(like.shape, -jnp.inf, like.dtype)
-        total = over_draws(take, empty, density, n_samples=n_samples, at_once=draws_at_once)
+        total = over_draws(take, filled(like, -jnp.inf), density, n_samples=n_samples, at_once=draws_at_once)
         return total - jnp.log(jnp.asarray(n_samples, like.dtype))
 
     return in_batches(of_batch, (x, y), batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import check_count, expected
+from deepuq_jax._layout import parts_of
 from deepuq_jax.model.independence import refuse_shared_noise
 from deepuq_jax.model.own import as_model
 from deepuq_jax.model.posteriors import with_drawn_weights, with_scales
@@ -115,16 +117,40 @@ def check_batch_size(batch_size: int | None, noise: Any) -> None:
 def in_batches(function: Callable[[Any], Any], data: Any, batch_size: int | None) -> Any:
     """Apply a function in batches and join the results.
 
-    `lax.map` runs over the full batches, and the remainder follows at its own size.
+    `lax.map` runs over the full batches, and the remainder follows at its own size. A batch takes an equal share from
+    each of as many equal groups of rows as possible. If rows are split over devices whose number divides the batch
+    size, each device therefore computes its own rows, and none are moved.
     """
     size = jax.tree.leaves(data)[0].shape[0]
     if batch_size is None or batch_size >= size:
         return function(data)
-    full = size - size % batch_size
-    batches = jax.tree.map(lambda leaf: leaf[:full].reshape(-1, batch_size, *leaf.shape[1:]), data)
-    parts = jax.lax.map(function, batches)
-    parts = jax.tree.map(lambda leaf: leaf.reshape(full, *leaf.shape[2:]), parts)
-    if full == size:
-        return parts
-    last = function(jax.tree.map(lambda leaf: leaf[full:], data))
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), parts, last)
+    groups = math.gcd(size, batch_size)
+    _check_explicit(data, groups, batch_size)
+    rows, share = size // groups, batch_size // groups
+    grouped = jax.tree.map(lambda leaf: leaf.reshape(groups, rows, *leaf.shape[1:]), data)
+
+    def of_rows(start: Any, count: int) -> Any:
+        batch = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, count, axis=1), grouped)
+        found = function(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch))
+        return jax.tree.map(lambda leaf: leaf.reshape(groups, count, *leaf.shape[1:]), found)
+
+    full = rows - rows % share
+    parts = jax.lax.map(lambda start: of_rows(start, share), jnp.arange(0, full, share))
+    parts = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(groups, full, *leaf.shape[3:]), parts)
+    if full < rows:
+        last = of_rows(full, rows - full)
+        parts = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), parts, last)
+    return jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), parts)
+
+
+def _check_explicit(data: Any, groups: int, batch_size: int) -> None:
+    """Refuse batches that have no layout in explicit sharding, where the type of an array states its layout.
+
+    Raises:
+        ValueError: the rows are split into parts whose number does not divide the groups.
+    """
+    for leaf in jax.tree.leaves(data):
+        parts = parts_of(jax.typeof(leaf).sharding)
+        if groups % parts:
+            what = f"to be a multiple of the {parts} parts of x, whose mesh has explicit axes"
+            raise ValueError(expected("batch_size", what, f"{batch_size}"))

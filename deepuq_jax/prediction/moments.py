@@ -17,9 +17,10 @@ from jax.core import Tracer
 
 from deepuq_jax._checks import check_batch, check_count, check_flag, check_number, expected
 from deepuq_jax._inputs import as_arrays
+from deepuq_jax._layout import filled
+from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.moments import (
     Moments,
-    empty_moments,
     entropy_of_probs,
     update_moments,
     variance,
@@ -285,9 +286,10 @@ def _summary(outputs_of: Any, likelihood: Likelihood, *, n_samples: int, draws_a
         return update_moments(moments, mean), average, kept
 
     mean, part, outputs = jax.eval_shape(of_draw, 0)
-    average = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), part)
-    kept = jax.tree.map(lambda leaf: jnp.zeros((leaf.shape[0], n_samples, *leaf.shape[1:]), leaf.dtype), outputs)
-    carry = (empty_moments(mean.shape, mean.dtype), average, kept)
+    average = jax.tree.map(filled, part)
+    kept = jax.tree.map(lambda leaf: jnp.repeat(filled(leaf)[:, None], n_samples, axis=1), outputs)
+    mean = at_least_float32(filled(mean))
+    carry = (Moments(jnp.zeros((), mean.dtype), mean, mean), average, kept)
     moments, average, kept = over_draws(take, carry, of_draw, n_samples=n_samples, at_once=draws_at_once)
     return _Summary(moments.mean, moments.m2, average, kept)
 

@@ -13,6 +13,7 @@ PAGES = [
     "docs/likelihoods.md",
     "docs/natural-gradients.md",
     "docs/saving.md",
+    "docs/devices.md",
 ]
 
 
@@ -60,6 +61,9 @@ def test_every_program_of_a_page_runs(name, capsys):
         assert float(names["loss"]) < float(names["first_loss"])
     elif name == "docs/saving.md":
         assert len(list(names["folder"].iterdir())) == 3
+    elif name == "docs/devices.md":
+        assert capsys.readouterr().out == "P(None, 'model')\n"
+        assert names["mean"].shape == names["epistemic_var"].shape == names["moments"].mean.shape == (256, 1)
     else:
         assert names["result"].history["loss"].shape == (20,)
         assert names["results"].mean.shape == (3, 96, 1)

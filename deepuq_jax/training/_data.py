@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.sharding import NamedSharding
 
 from deepuq_jax._checks import check_batch, check_count, expected
 from deepuq_jax.model.own import as_model
 from deepuq_jax.objectives.objective import VariationalObjective
 from deepuq_jax.training import _defaults as default
-from deepuq_jax.training._epochs import Epochs, InALoop, OneStepPerCall, OverBatches, check_against
+from deepuq_jax.training._batches import OverBatches
+from deepuq_jax.training._epochs import Epochs, InALoop, OneStepPerCall, check_against
+from deepuq_jax.training._rows import check_sharding, mesh_of, on_mesh
 
 # Epochs shorter than this are batched, because dispatching a call costs about 30 steps of a small network.
 _STEPS_PER_CALL = 250
@@ -27,9 +30,11 @@ class Data(ABC):
 
     Attributes:
         steps: number of steps per epoch, or None if it is not known beforehand.
+        mesh: the devices that train, or None if nothing names them.
     """
 
     steps: int | None
+    mesh: Any = None
 
     def check_epochs(self, epochs: int) -> None:
         """Require data that can be passed so many times; arrays always can."""
@@ -52,15 +57,19 @@ class Arrays(Data):
     Args:
         x, y: the data.
         batch_size: number of examples per step, 128 if it is None; all data if they are fewer.
+        sharding: how a batch lies over several devices, or None.
     Raises:
-        ValueError, TypeError: `check_batch` refuses the data, or the batch size is invalid.
+        ValueError, TypeError: `check_batch` refuses the data, or the batch size or the sharding is invalid.
     """
 
-    def __init__(self, x: Any, y: Any, batch_size: int | None):
+    def __init__(self, x: Any, y: Any, batch_size: int | None, sharding: NamedSharding | None):
         self.size = check_batch(x, y)
         self.x, self.y = x, y
         wanted = default.BATCH_SIZE if batch_size is None else check_count("batch_size", batch_size)
         self.batch_size = min(wanted, self.size)
+        check_sharding(sharding, self.batch_size)
+        self.sharding = sharding
+        self.mesh = mesh_of((x, y)) if sharding is None else sharding.mesh
         self.steps: int = -(-self.size // self.batch_size)
 
     def about(self) -> dict[str, Any]:
@@ -74,9 +83,9 @@ class Arrays(Data):
         objective.check_size(self.size)
         check_against(model, self.x, self.y, objective)
         kind = OneStepPerCall if is_slow_in_a_loop(model, self.x) else InALoop
-        x, y = jax.tree.map(jnp.asarray, (self.x, self.y))
+        x, y = on_mesh(jax.tree.map(jnp.asarray, (self.x, self.y)), self.mesh)
         per_call = 1 if one_by_one else max(1, _STEPS_PER_CALL // self.steps)
-        return kind(x, y, self.batch_size, per_call, objective, optimizer)
+        return kind(x, y, self.batch_size, per_call, objective, optimizer, self.sharding)
 
 
 class Batches(Data):
@@ -85,10 +94,10 @@ class Batches(Data):
     It starts anew each epoch, and each batch is checked as it comes.
 
     Raises:
-        ValueError: `batches` is not an iterable, or a batch size is passed with it.
+        ValueError, TypeError: `batches` is not an iterable, a batch size is passed with it, or the sharding is invalid.
     """
 
-    def __init__(self, batches: Any, batch_size: int | None):
+    def __init__(self, batches: Any, batch_size: int | None, sharding: NamedSharding | None):
         is_array = isinstance(batches, (jax.Array, np.ndarray)) or hasattr(batches, "to_numpy")
         if callable(batches) and not is_array and not isinstance(batches, Iterable):
             what = "to be an iterable of batches (a list, a DataLoader, an object with __iter__)"
@@ -97,7 +106,9 @@ class Batches(Data):
             raise ValueError(expected("y", "with an array x (or x an iterable of batches)", "None"))
         if batch_size is not None:
             raise ValueError(expected("batch_size", "to be set by the batches themselves", f"{batch_size}"))
-        self.batches = batches
+        check_sharding(sharding)
+        self.batches, self.sharding = batches, sharding
+        self.mesh = None if sharding is None else sharding.mesh
         self.steps = len(batches) if isinstance(batches, Sized) else None
 
     def check_epochs(self, epochs: int) -> None:
@@ -114,7 +125,7 @@ class Batches(Data):
         self, model: Any, objective: VariationalObjective, optimizer: optax.GradientTransformation, *, one_by_one: bool
     ) -> Epochs:
         """Create passes over the iterable, an epoch per `run`."""
-        return OverBatches(self.batches, objective, optimizer)
+        return OverBatches(self.batches, objective, optimizer, self.sharding)
 
 
 def is_slow_in_a_loop(model: Any, x: Any) -> bool:

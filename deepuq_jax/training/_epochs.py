@@ -1,25 +1,24 @@
-"""The epochs of `fit`, over arrays or over batches."""
+"""The epochs of `fit`: what an epoch is, and those over arrays."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
+from jax.sharding import NamedSharding
 
-from deepuq_jax._checks import check_batch, expected
-from deepuq_jax._inputs import as_arrays
 from deepuq_jax.noise import draw_key
 from deepuq_jax.objectives.objective import VariationalObjective
 from deepuq_jax.objectives.targets import check_targets
 from deepuq_jax.training._interrupt import deferred_interrupt
+from deepuq_jax.training._rows import take_rows
 from deepuq_jax.training.epoch import batches_of_epoch, train_epoch
 from deepuq_jax.training.state import TrainState
 from deepuq_jax.training.step import train_step
@@ -98,6 +97,7 @@ class _OverArrays(Epochs):
     per_call: int
     objective: VariationalObjective
     optimizer: optax.GradientTransformation
+    sharding: NamedSharding | None
 
 
 class InALoop(_OverArrays):
@@ -108,7 +108,7 @@ class InALoop(_OverArrays):
     def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
         """Run `per_call` epochs, or fewer at the end."""
         if begun.terms:  # Steps of this epoch ran on a device on which each step is a call.
-            rest = OneStepPerCall(self.x, self.y, self.batch_size, 1, self.objective, self.optimizer)
+            rest = OneStepPerCall(self.x, self.y, self.batch_size, 1, self.objective, self.optimizer, self.sharding)
             return rest.run(state, key, first, last, keep, begun)
         begun.is_resumable = False
         with deferred_interrupt():
@@ -123,6 +123,7 @@ class InALoop(_OverArrays):
                 optimizer=self.optimizer,
                 batch_size=self.batch_size,
                 per_call=self.per_call,
+                sharding=self.sharding,
             )
             keep(state)
         return EpochsRun(count, means)
@@ -140,85 +141,26 @@ class OneStepPerCall(_OverArrays):
         for row, step_key, size in zip(rows[done:], keys[done:], sizes[done:], strict=False):
             with deferred_interrupt():
                 state, step_terms = _step_on_rows(
-                    state, self.x, self.y, row, step_key, self.objective, optimizer=self.optimizer
+                    state,
+                    self.x,
+                    self.y,
+                    row,
+                    step_key,
+                    self.objective,
+                    optimizer=self.optimizer,
+                    sharding=self.sharding,
                 )
                 keep(state)
                 begun.terms.append(step_terms)
                 begun.sizes.append(size)
-        return EpochsRun(1, _means_of_one_epoch(begun.terms, begun.sizes, self.objective.measures))
-
-
-class OverBatches(Epochs):
-    """Epochs over an iterable of batches."""
-
-    def __init__(
-        self, batches: Iterable[Any], objective: VariationalObjective, optimizer: optax.GradientTransformation
-    ):
-        self.batches: Any = batches
-        self.objective, self.optimizer = objective, optimizer
-        self._position: Any = None
-
-    def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
-        """Run an epoch, or what is left of it."""
-        key, source = draw_key(key, first), self._start()
-        tells: Any = self.batches if tells_position(self.batches) else source
-        begun.is_resumable = tells_position(tells)
-        for batch in source:
-            # A loader that fetches ahead has moved on when the step is done, so it is asked before.
-            position = tells.get_state() if begun.is_tracked and begun.is_resumable else None
-            x, y = _pair(batch)
-            size = check_batch(x, y)
-            check_against(state.model, x, y, self.objective)
-            with deferred_interrupt():
-                step_key = draw_key(key, len(begun.terms))
-                state, step_terms = _step(state, x, y, step_key, self.objective, optimizer=self.optimizer)
-                keep(state)
-                begun.terms.append(step_terms)
-                begun.sizes.append(size)
-                begun.position = position
-        if not begun.terms:
-            raise ValueError("Expected an iterable that starts anew each epoch; got one without a batch.")
-        means = _means_of_one_epoch(begun.terms, begun.sizes, self.objective.measures)
-        # An iterator starts anew each epoch. Batches that are asked themselves may differ from epoch to epoch.
-        return EpochsRun(1, means, tells.get_state() if begun.is_tracked and tells is self.batches else None)
-
-    def go_to(self, position: Any) -> None:
-        """Let the next epoch start at a position that the batches told."""
-        self._position = position
-
-    def _start(self) -> Any:
-        """Start an epoch at the position, which then is used up."""
-        position, self._position = self._position, None
-        if position is not None and tells_position(self.batches):
-            self.batches.set_state(position)
-            return iter(self.batches)
-        source: Any = iter(self.batches)
-        if position is not None:
-            if not tells_position(source):
-                what = "to have get_state and set_state, as those that the checkpoint is of"
-                raise ValueError(expected("the batches", what, type(source).__name__))
-            source.set_state(position)
-        return source
-
-
-def tells_position(batches: Any) -> bool:
-    """Whether batches tell where they stand and can be put there, as the iterators of grain."""
-    return hasattr(batches, "get_state") and hasattr(batches, "set_state")
-
-
-def _pair(batch: Any) -> tuple[Any, Any]:
-    """Return the inputs and targets of a batch as NumPy arrays."""
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        found = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, Sized) else type(batch).__name__
-        raise TypeError(f"Expected each batch to be a pair (x, y); got a {found}. Map the batches to pairs first.")
-    return jax.tree.map(np.asarray, (as_arrays("x", batch[0]), as_arrays("y", batch[1])))
+        return EpochsRun(1, means_of_one_epoch(begun.terms, begun.sizes, self.objective.measures))
 
 
 # The number of epochs so far, the state, and the means of the epochs by name.
 _Carry = tuple[Any, TrainState, dict[str, Array]]
 
 
-@partial(jax.jit, static_argnames=("optimizer", "batch_size", "per_call"), donate_argnums=0)
+@partial(jax.jit, static_argnames=("optimizer", "batch_size", "per_call", "sharding"), donate_argnums=0)
 def _run_in_a_loop(
     state: TrainState,
     x: Any,
@@ -231,6 +173,7 @@ def _run_in_a_loop(
     optimizer: optax.GradientTransformation,
     batch_size: int,
     per_call: int,
+    sharding: NamedSharding | None,
 ) -> tuple[TrainState, Array, dict[str, Array]]:
     """Run epochs, and return (state, number of epochs, means [per_call])."""
     sizes = _sizes(x, batch_size)
@@ -243,7 +186,14 @@ def _run_in_a_loop(
         i, state, rows = carry
         epoch_key = draw_key(key, first + i)
         state, history = train_epoch(
-            state, x, y, key=epoch_key, objective=objective, optimizer=optimizer, batch_size=batch_size
+            state,
+            x,
+            y,
+            key=epoch_key,
+            objective=objective,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            sharding=sharding,
         )
         means = _mean_over_examples(history, sizes, objective.measures)
         return i + 1, state, {name: rows[name].at[i].set(means[name]) for name in rows}
@@ -256,20 +206,7 @@ def _run_in_a_loop(
 _batches_of_epoch = jax.jit(batches_of_epoch, static_argnums=(1, 2))
 
 
-@partial(jax.jit, static_argnames="optimizer", donate_argnums=0)
-def _step(
-    state: TrainState,
-    x: Any,
-    y: Any,
-    key: Array,
-    objective: VariationalObjective,
-    *,
-    optimizer: optax.GradientTransformation,
-) -> tuple[TrainState, ELBOTerms]:
-    return train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
-
-
-@partial(jax.jit, static_argnames="optimizer", donate_argnums=0)
+@partial(jax.jit, static_argnames=("optimizer", "sharding"), donate_argnums=0)
 def _step_on_rows(
     state: TrainState,
     x: Any,
@@ -279,8 +216,9 @@ def _step_on_rows(
     objective: VariationalObjective,
     *,
     optimizer: optax.GradientTransformation,
+    sharding: NamedSharding | None,
 ) -> tuple[TrainState, ELBOTerms]:
-    x, y = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), (x, y))
+    x, y = take_rows((x, y), rows, sharding)
     return train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
 
 
@@ -290,7 +228,7 @@ def _sizes(x: Any, batch_size: int) -> list[int]:
     return [batch_size] * steps + [remainder] * bool(remainder)
 
 
-def _means_of_one_epoch(terms: list[ELBOTerms], sizes: list[int], names: tuple[str, ...]) -> dict[str, Array]:
+def means_of_one_epoch(terms: list[ELBOTerms], sizes: list[int], names: tuple[str, ...]) -> dict[str, Array]:
     def stack(*values: Array) -> Array:
         return jnp.stack(values)
 

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import NamedSharding
 
 from deepuq_jax._checks import check_batch, check_count, check_key, expected
 from deepuq_jax.objectives.elbo import ELBO
 from deepuq_jax.objectives.objective import Objective, as_objective
+from deepuq_jax.training._rows import check_sharding, take_rows
 from deepuq_jax.training.state import TrainState
 from deepuq_jax.training.step import train_step
 from deepuq_jax.types import ELBOTerms
@@ -26,6 +28,7 @@ def train_epoch(
     objective: Objective = ELBO(),
     optimizer: optax.GradientTransformation,
     batch_size: int,
+    sharding: NamedSharding | None = None,
 ) -> tuple[TrainState, ELBOTerms]:
     """Train for a pass over the data in random order.
 
@@ -39,10 +42,14 @@ def train_epoch(
         objective: as in `train_step`. If its `num_data` is None, the number of examples in `x` takes its place.
         optimizer: the optimizer that `state` was created with.
         batch_size: number of examples per step, at most the number of examples in `x`.
+        sharding: how each batch lies over several devices, such as NamedSharding(mesh, PartitionSpec("data")); by
+            default as the data do. It divides the batch size; a remainder that it does not divide is computed whole by
+            each device.
     Returns:
         (the next state, ELBOTerms of arrays [steps], in the order of the steps).
     Raises:
-        ValueError: the batch size exceeds the number of examples, or the objective raises it.
+        ValueError, TypeError: the batch size exceeds the number of examples, `sharding` does not divide it or is not a
+            sharding of the leading axis, or the objective raises it.
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
@@ -59,12 +66,13 @@ def train_epoch(
     check_key(key)
     if check_count("batch_size", batch_size) > size:
         raise ValueError(expected("batch_size", f"to be at most the {size} examples", f"{batch_size}"))
+    check_sharding(sharding, batch_size)
     filled = as_objective(objective).for_data(size)
     batches, last_batch, keys = batches_of_epoch(key, size, batch_size)
 
     def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, ELBOTerms]:
         step_key, rows = batch
-        x_rows, y_rows = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), (x, y))
+        x_rows, y_rows = take_rows((x, y), rows, sharding)
         return train_step(state, x_rows, y_rows, key=step_key, objective=filled, optimizer=optimizer)
 
     state, history = jax.lax.scan(step, state, (keys[: len(batches)], batches))

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import NamedSharding
 
 from deepuq_jax._checks import check_batch, check_count, check_key, expected
 from deepuq_jax._inputs import as_arrays
@@ -27,10 +28,11 @@ from deepuq_jax.objectives.targets import check_targets
 from deepuq_jax.prediction.density import log_predictive_density
 from deepuq_jax.standardized import Standardized
 from deepuq_jax.training._checkpoint import Saver, checked_saving, open_checkpoints
-from deepuq_jax.training._data import Arrays, Batches
+from deepuq_jax.training._data import Arrays, Batches, Data
 from deepuq_jax.training._describe import describe
 from deepuq_jax.training._packed import named_leaves
 from deepuq_jax.training._plan import make_plan, start_of
+from deepuq_jax.training._rows import on_mesh, over_devices
 from deepuq_jax.training._run import Run, Score
 from deepuq_jax.training._scale import warn_of_scale
 from deepuq_jax.training.result import FitResult
@@ -55,6 +57,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     save_every: int | None = None,
     keep_last: int | None = None,
+    sharding: NamedSharding | None = None,
     progress: bool = False,
 ) -> FitResult:
     """Train a Bayesian model on an objective.
@@ -92,6 +95,9 @@ def fit(
         save_every: number of epochs from checkpoint to checkpoint, 1 by default.
         keep_last: number of last checkpoints to keep, 2 by default. With `validation_data`, the checkpoint of the
             lowest score is kept too.
+        sharding: how each batch lies over several devices, such as NamedSharding(mesh, PartitionSpec("data")). The
+            batch size has to be a multiple of their number. Data that are not on these devices yet are copied to each
+            of them, and so is the model. By default, batches lie as the data do.
         progress: show a tqdm bar over epochs.
     Returns:
         FitResult(model, history, state).
@@ -123,15 +129,15 @@ def fit(
         if validation_data is None:
             raise ValueError("Expected validation_data with patience; got None.")
     saving = checked_saving(checkpoint, save_every, keep_last)
-    data = Batches(x, batch_size) if y is None else Arrays(as_arrays("x", x), as_arrays("y", y), batch_size)
+    data = _checked_data(x, y, batch_size, sharding)
     plan = make_plan(model, data, objective, optimizer, epochs, has_patience=patience is not None, earlier=earlier)
     if isinstance(data, Arrays) and not isinstance(model, Standardized):
         warn_of_scale(data.x, data.y, plan.objective.likelihood_for(model))
     held_out = None if validation_data is None else _checked_pair(validation_data)
-    score = None if held_out is None else _validation_score(model, plan.objective, held_out)
+    score = None if held_out is None else _validation_score(model, plan.objective, held_out, sharding)
     passes = data.epochs(model, plan.objective, plan.optimizer, one_by_one=progress or score is not None)
     # The epochs donate their buffers, so training starts from a copy and the caller's arrays survive.
-    state = copied(start_of(model, plan.optimizer, earlier))
+    state = on_mesh(copied(start_of(model, plan.optimizer, earlier)), data.mesh)
     run = Run(state, passes, score, epochs=plan.epochs, patience=patience, progress=progress)
     if saving is None:
         return run.run(key, Saver())
@@ -140,6 +146,12 @@ def fit(
     del about["epochs"]  # More epochs are fine, unless the objective or the optimizer depends on their number.
     with open_checkpoints(saving, describe(about), is_scored=score is not None) as saver:
         return run.run(key, saver)
+
+
+def _checked_data(x: Any, y: Any, batch_size: int | None, sharding: NamedSharding | None) -> Data:
+    if y is None:
+        return Batches(x, batch_size, sharding)
+    return Arrays(as_arrays("x", x), as_arrays("y", y), batch_size, sharding)
 
 
 def _checked_pair(data: Any) -> tuple[Any, Any]:
@@ -151,14 +163,17 @@ def _checked_pair(data: Any) -> tuple[Any, Any]:
     return x, y
 
 
-def _validation_score(model: Any, objective: VariationalObjective, data: tuple[Any, Any]) -> Score:
+def _validation_score(
+    model: Any, objective: VariationalObjective, data: tuple[Any, Any], sharding: NamedSharding | None
+) -> Score:
     """Check validation targets and return the score function."""
     likelihood = objective.likelihood_for(model)
     if likelihood is None:
         what = "with validation_data: give the model one, as in likelihood=Categorical()"
         raise ValueError(expected("likelihood", what, "none"))
     check_targets(model, *data, mean_nll(likelihood))
-    return partial(_score, data=jax.tree.map(jnp.asarray, data), likelihood=likelihood)
+    data = over_devices(jax.tree.map(jnp.asarray, data), sharding)
+    return partial(_score, data=data, likelihood=likelihood)
 
 
 def _score(model: Any, *, key: Array, data: tuple[Any, Any], likelihood: Likelihood) -> Array:

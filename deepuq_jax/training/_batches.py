@@ -1,0 +1,109 @@
+"""The epochs of `fit` over an iterable of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sized
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import NamedSharding
+
+from deepuq_jax._checks import check_batch, expected
+from deepuq_jax._inputs import as_arrays
+from deepuq_jax.noise import draw_key
+from deepuq_jax.objectives.objective import VariationalObjective
+from deepuq_jax.training._epochs import Begun, Epochs, EpochsRun, Keep, check_against, means_of_one_epoch
+from deepuq_jax.training._interrupt import deferred_interrupt
+from deepuq_jax.training._rows import over_devices
+from deepuq_jax.training.state import TrainState
+from deepuq_jax.training.step import train_step
+from deepuq_jax.types import ELBOTerms
+
+
+class OverBatches(Epochs):
+    """Epochs over an iterable of batches."""
+
+    def __init__(
+        self,
+        batches: Iterable[Any],
+        objective: VariationalObjective,
+        optimizer: optax.GradientTransformation,
+        sharding: NamedSharding | None,
+    ):
+        self.batches: Any = batches
+        self.objective, self.optimizer, self.sharding = objective, optimizer, sharding
+        self._position: Any = None
+
+    def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
+        """Run an epoch, or what is left of it."""
+        key, source = draw_key(key, first), self._start()
+        tells: Any = self.batches if tells_position(self.batches) else source
+        begun.is_resumable = tells_position(tells)
+        for batch in source:
+            # A loader that fetches ahead has moved on when the step is done, so it is asked before.
+            position = tells.get_state() if begun.is_tracked and begun.is_resumable else None
+            x, y = _pair(batch)
+            size = check_batch(x, y)
+            check_against(state.model, x, y, self.objective)
+            x, y = over_devices((x, y), self.sharding)
+            with deferred_interrupt():
+                step_key = draw_key(key, len(begun.terms))
+                state, step_terms = _step(state, x, y, step_key, self.objective, optimizer=self.optimizer)
+                keep(state)
+                begun.terms.append(step_terms)
+                begun.sizes.append(size)
+                begun.position = position
+        if not begun.terms:
+            raise ValueError("Expected an iterable that starts anew each epoch; got one without a batch.")
+        means = means_of_one_epoch(begun.terms, begun.sizes, self.objective.measures)
+        # An iterator starts anew each epoch. Batches that are asked themselves may differ from epoch to epoch.
+        return EpochsRun(1, means, tells.get_state() if begun.is_tracked and tells is self.batches else None)
+
+    def go_to(self, position: Any) -> None:
+        """Let the next epoch start at a position that the batches told."""
+        self._position = position
+
+    def _start(self) -> Any:
+        """Start an epoch at the position, which then is used up."""
+        position, self._position = self._position, None
+        if position is not None and tells_position(self.batches):
+            self.batches.set_state(position)
+            return iter(self.batches)
+        source: Any = iter(self.batches)
+        if position is not None:
+            if not tells_position(source):
+                what = "to have get_state and set_state, as those that the checkpoint is of"
+                raise ValueError(expected("the batches", what, type(source).__name__))
+            source.set_state(position)
+        return source
+
+
+def tells_position(batches: Any) -> bool:
+    """Whether batches tell where they stand and can be put there, as the iterators of grain."""
+    return hasattr(batches, "get_state") and hasattr(batches, "set_state")
+
+
+def _pair(batch: Any) -> tuple[Any, Any]:
+    """Return the inputs and targets of a batch, what is not a JAX array as NumPy arrays."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        found = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, Sized) else type(batch).__name__
+        raise TypeError(f"Expected each batch to be a pair (x, y); got a {found}. Map the batches to pairs first.")
+    pair = as_arrays("x", batch[0]), as_arrays("y", batch[1])
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), pair)
+
+
+@partial(jax.jit, static_argnames="optimizer", donate_argnums=0)
+def _step(
+    state: TrainState,
+    x: Any,
+    y: Any,
+    key: Array,
+    objective: VariationalObjective,
+    *,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, ELBOTerms]:
+    return train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
