@@ -79,6 +79,7 @@ from deepuq_jax.training.result import FitResult, NonFiniteError
 from deepuq_jax.training.state import TrainState
 from deepuq_jax.training.step import train_step
 from deepuq_jax.types import BayesianModel, ELBOTerms, UQResult
+from deepuq_jax.updating import as_prior, with_prior
 
 __all__ = [
     "ELBO",
@@ -130,6 +131,7 @@ __all__ = [
     "UnknownNoise",
     "Weighted",
     "approximate_local_reparameterization",
+    "as_prior",
     "bayesianize",
     "by_path",
     "combine",
@@ -165,4 +167,5 @@ __all__ = [
     "train_step",
     "vi_elbo_step",
     "weight_sampling",
+    "with_prior",
 ]

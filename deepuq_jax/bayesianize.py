@@ -29,6 +29,7 @@ from deepuq_jax.model.variables import FrozenWeight, VariableTree, copied, hold_
 from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors.base import Prior, PriorRule
 from deepuq_jax.priors.defaults import DEFAULT_PRIOR
+from deepuq_jax.priors.rules import PosteriorRule
 
 _REST = ("trained", "frozen")
 # The smallest standard deviation that `relative` returns: a weight of 0 has no scale of its own.
@@ -200,6 +201,9 @@ class BayesianModule(Stateful, BaseModel, NetModule):
         self.rest = _hold_rest(others, rest)
         self.dtypes = tuple(leaf.dtype for leaf in jax.tree.leaves(weights))
         mu = unwrap(self.posterior).mu
+        if centred and isinstance(prior, PosteriorRule):
+            what = "to be over the deviation from the network's weights for centred=True and moped"
+            raise ValueError(expected("prior", what, "a rule of as_prior, whose priors have centres of their own"))
         self.prior = hold_prior(prior, mu)
         self.prune_mask: Any = None
         self.centre = VariableTree(copied(mu), PriorCentre) if centred else None
