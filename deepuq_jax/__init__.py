@@ -6,7 +6,18 @@ MLPs of this package are Bayesian models, and `bayesianize(net)` turns any other
 functions over them are pure.
 """
 
-from deepuq_jax import diagnostics, estimators, functional, layers, likelihoods, metrics, objectives, priors, saving
+from deepuq_jax import (
+    conformal,
+    diagnostics,
+    estimators,
+    functional,
+    layers,
+    likelihoods,
+    metrics,
+    objectives,
+    priors,
+    saving,
+)
 from deepuq_jax._version import __version__ as __version__
 from deepuq_jax.bayesianize import BayesianModule, bayesianize, moped, relative
 from deepuq_jax.diagnostics import diagnose
@@ -56,6 +67,7 @@ from deepuq_jax.objectives.kl import kl_divergence
 from deepuq_jax.objectives.objective import Objective
 from deepuq_jax.posterior import GaussianPosterior, KeyRequiredError, MeanField
 from deepuq_jax.prediction.density import log_predictive_density
+from deepuq_jax.prediction.density_error import DensityEstimate, log_density_with_error
 from deepuq_jax.prediction.moments import predict_vi_uq
 from deepuq_jax.priors import (
     EmpiricalGaussianPrior,
@@ -92,6 +104,7 @@ __all__ = [
     "BayesianModule",
     "Bernoulli",
     "Categorical",
+    "DensityEstimate",
     "DocumentedELBO",
     "ELBOTerms",
     "EmpiricalGaussianPrior",
@@ -135,6 +148,7 @@ __all__ = [
     "bayesianize",
     "by_path",
     "combine",
+    "conformal",
     "diagnose",
     "diagnostics",
     "draw",
@@ -148,6 +162,7 @@ __all__ = [
     "likelihoods",
     "load",
     "local_reparameterization",
+    "log_density_with_error",
     "log_predictive_density",
     "metrics",
     "moped",

@@ -27,8 +27,25 @@ SHARES = {"functions": 0.4, "values": 0.35, "models": 0.23, "training": 0.02}
 
 # Names that are called through other entries, or cannot be called.
 TYPES = {"BayesianModel", "Estimator", "Likelihood", "Objective", "Prior"}  # base classes and protocols
-MODULES = {"diagnostics", "estimators", "functional", "layers", "likelihoods", "metrics", "objectives", "priors"}
-RESULTS = {"ELBOTerms", "FitResult", "KeyRequiredError", "NonFiniteError", "UQResult"}  # what the library returns
+MODULES = {
+    "conformal",
+    "diagnostics",
+    "estimators",
+    "functional",
+    "layers",
+    "likelihoods",
+    "metrics",
+    "objectives",
+    "priors",
+}
+RESULTS = {
+    "DensityEstimate",
+    "ELBOTerms",
+    "FitResult",
+    "KeyRequiredError",
+    "NonFiniteError",
+    "UQResult",
+}  # what the library returns
 COVERED = {
     "BayesianModule": "bayesianize",
     "GaussianPosterior": "MeanField",  # It takes placeholders of JAX's transformations too.

@@ -172,6 +172,11 @@ CALLED = {
         {**DATA, "n_samples": 2, "log_likelihood": gaussian(), "batch_size": 2},
         {"model": MODEL_WORDS},
     ),
+    "log_density_with_error": Entry(
+        dq.log_density_with_error,
+        {**DATA, "n_samples": 2, "log_likelihood": gaussian(), "batch_size": 2},
+        {"model": MODEL_WORDS},
+    ),
     "save": Entry(_save, {"model": MODEL, "metadata": {"a": 1}}, {"model": MODEL_WORDS}),
     "TrainState": Entry(dq.TrainState.create, {"model": MODEL, "optimizer": ADAM}, {"model": MODEL_WORDS}),
     "with_prior": Entry(
