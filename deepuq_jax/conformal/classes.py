@@ -164,7 +164,7 @@ def _class_scores(probs: Array, noise: Array, penalty: Any, *, free_classes: int
     """Compute the score of every class, [batch, classes]."""
     order = jnp.argsort(probs, axis=1, descending=True)
     ordered = jnp.take_along_axis(probs, order, axis=1)
-    rank = jnp.arange(1, probs.shape[1] + 1)
+    rank = jnp.arange(1, probs.shape[1] + 1)[None]
     # Rounding takes the sum of all probabilities beyond 1, and a quantile of 1 has to include every class.
     total = jnp.minimum(jnp.cumsum(ordered, axis=1), 1.0)
     score = total - noise[:, None] * ordered + penalty * jnp.maximum(rank - free_classes, 0)

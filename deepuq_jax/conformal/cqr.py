@@ -47,7 +47,7 @@ class QuantileIntervals:
         if lower.shape[1:] != self.scores.shape[1:]:
             what = f"of targets as in calibration, [batch{''.join(f', {n}' for n in self.scores.shape[1:])}]"
             raise ValueError(expected("bounds", what, lower))
-        q = conformal_quantile(self.scores, level)
+        q = conformal_quantile(self.scores, level)[None]
         return lower - q, upper + q
 
 

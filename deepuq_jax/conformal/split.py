@@ -51,7 +51,7 @@ class SplitIntervals:
         if mean.shape[1:] != self.scores.shape[1:]:
             what = f"of targets as in calibration, [batch{''.join(f', {n}' for n in self.scores.shape[1:])}]"
             raise ValueError(expected("prediction", what, mean))
-        reach = conformal_quantile(self.scores, level) * scale
+        reach = conformal_quantile(self.scores, level)[None] * scale
         return mean - reach, mean + reach
 
 

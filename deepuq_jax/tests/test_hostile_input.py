@@ -48,6 +48,9 @@ RESULTS = {
 }  # what the library returns
 COVERED = {
     "BayesianModule": "bayesianize",
+    "PredictionSets": "aps",
+    "QuantileIntervals": "cqr",
+    "SplitIntervals": "split",
     "GaussianPosterior": "MeanField",  # It takes placeholders of JAX's transformations too.
     "combine": "partition",
     "load": "save",  # and test_saving_fuzz
@@ -73,7 +76,7 @@ def with_entry():
 
 def test_every_public_name_has_an_entry():
     names = {*dq.__all__, *dq.functional.__all__, *dq.metrics.__all__, *dq.likelihoods.__all__}
-    names |= {*dq.priors.__all__, *dq.estimators.__all__}
+    names |= {*dq.priors.__all__, *dq.estimators.__all__, *dq.conformal.__all__}
     missing = names - with_entry() - TYPES - MODULES - RESULTS - COVERED.keys()
     assert not missing, "Add an entry to deepuq_jax/tests/hostile/entries_*.py."
 

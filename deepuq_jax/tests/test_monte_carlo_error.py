@@ -1,5 +1,7 @@
 """The Monte Carlo error of the log predictive density: its formulas, repetitions with other keys, and its warnings."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,11 @@ import pytest
 from flax import nnx
 
 import deepuq_jax as dq
+from deepuq_jax.diagnostics import FitHealth, LayerHealth
 from deepuq_jax.prediction.density_error import _errors
 
-DRAWS, EXAMPLES = 40, 12
+# One number of draws and of examples, so that the tests share compiled programs.
+DRAWS, EXAMPLES = 400, 12
 
 
 def classifier():
@@ -54,7 +58,7 @@ def test_it_is_the_delta_method_for_the_draws_of_the_prediction(build, key):
     np.testing.assert_allclose(found.bias, -0.5 * np.square(np.asarray(found.error)).mean(), rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_batches_and_draws_side_by_side_change_nothing(key):
     model, x = classifier(), inputs()
     y = targets(model)
@@ -65,7 +69,10 @@ def test_batches_and_draws_side_by_side_change_nothing(key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("build", [classifier, regressor], ids=["classification", "regression"])
+@pytest.mark.parametrize(
+    "build",
+    [pytest.param(classifier, id="classification", marks=pytest.mark.long), pytest.param(regressor, id="regression")],
+)
 def test_repeated_predictions_spread_as_said(build):
     model, x = build(), inputs()
     y = targets(model)
@@ -87,22 +94,19 @@ def test_repeated_predictions_spread_as_said(build):
 
 
 def test_it_is_stable_far_from_zero():
-    """Densities that underflow, and draws that agree."""
-    logs = np.random.default_rng(0).normal(0, 1e-3, (3, 50)).astype(np.float32)
-    near, far = _errors(jnp.asarray(logs)), _errors(jnp.asarray(logs - 1000.0))
-    np.testing.assert_allclose(far[1], near[1], rtol=0.05)  # float32 holds -1000 to 6e-5
-    np.testing.assert_array_equal(_errors(jnp.full((2, 5), -1000.0))[1:2], 0.0)
-    single = _errors(jnp.asarray([[0.0] + [-1e4] * 9]))
-    np.testing.assert_allclose(single[1], 1.0, rtol=1e-6)  # a single draw with all of the density
-    never = _errors(jnp.full((1, 5), -jnp.inf))
-    assert never[0] == -jnp.inf
-    assert never[1] == jnp.inf
+    """Densities that underflow, draws that agree, a draw that alone gives the density, and none that gives any."""
+    near = np.random.default_rng(0).normal(0, 1e-3, 10)
+    rows = [near, near - 1000.0, np.full(10, -1000.0), [0.0] + [-1e4] * 9, np.full(10, -np.inf)]
+    log_density, error, *_ = jax.jit(_errors)(jnp.asarray(rows, jnp.float32))
+    np.testing.assert_allclose(error[1], error[0], rtol=0.1)  # float32 holds -1000 to 6e-5
+    np.testing.assert_allclose(error[2:], [0.0, 1.0, np.inf], rtol=1e-6)
+    assert log_density[4] == -jnp.inf
 
 
 @pytest.mark.parametrize("build", [classifier, regressor], ids=["classification", "regression"])
 def test_a_result_knows_its_error_for_targets_that_follow_it(build, key):
     model, x = build(), inputs()
-    n = 2000
+    n = DRAWS
     result = dq.predict_vi_uq(model, x, key=key, n_samples=n)
     square = 0.0
     if model.likelihood.task == "classification":  # the expectation is a sum over the labels
@@ -139,17 +143,26 @@ def test_what_has_no_error_is_refused(key):
     np.testing.assert_array_equal(without_draws.monte_carlo_error(), 0.0)
 
 
-@pytest.mark.slow
+def test_a_finding_names_the_number_of_draws():
+    layer = LayerHealth("model", 1, 1.0, 0.0, (2.0,) * 5)
+    health = FitHealth(0.1, 0.7, -1.0, 1.0, 1.0, (layer,), 0.0, (2.0,) * 5, 10, 100, 0.01, -0.005, 60.0)
+    assert health.findings == ()
+    assert "error of 50 draws in the log density: 0.01 nats, bias -0.005" in str(health)
+    for worse in (dict(prediction_error=0.05), dict(prediction_bias=-0.05)):
+        (finding,) = dataclasses.replace(health, draws_needed=1250.0, **worse).findings
+        assert "Predictions need more than 50 draws" in finding
+        assert "n_samples=1250 or more" in finding
+
+
+@pytest.mark.long
 def test_diagnose_says_when_predictions_need_more_draws(key):
     pytest.importorskip("arviz_stats")
     model, x = regressor(), inputs()
     y = targets(model)
     few = dq.diagnose(model, x, y, key=key, n_samples=100)
-    assert not any("draws" in finding and "Predictions" in finding for finding in few.findings)
+    assert not any("Predictions" in finding for finding in few.findings)
     noisy = dq.diagnose(model, x, y, key=key, n_samples=100, log_likelihood=dq.Gaussian(0.1))
     assert "Predictions need more than 50 draws" in noisy.findings[-1]
-    assert f"n_samples={noisy.draws_needed:.0f}" in noisy.findings[-1]
-    assert "error of 50 draws" in str(few)
     exact = dq.log_density_with_error(model, x, y, key=jax.random.key(7), n_samples=5000)
     assert few.prediction_error == pytest.approx(float(exact.mean_error) * 10, rel=0.3)
     assert few.prediction_bias == pytest.approx(float(exact.bias) * 100, rel=0.5)

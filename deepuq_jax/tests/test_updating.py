@@ -183,16 +183,14 @@ def test_another_prior_leaves_the_model_as_it_was():
     assert jax.tree.structure(plain) == jax.tree.structure(fresh)
 
 
-@pytest.mark.slow
-def test_a_model_in_the_units_of_its_data_continues(key):
+def test_a_model_in_the_units_of_its_data_continues():
     """`Standardized` keeps its scaling, so only the same scaling can go with the old posterior."""
     x = np.linspace(0, 100, 32)[:, None]
     model = dq.HomoscedasticBayesByBackpropRegressor(1, (4,), rngs=nnx.Rngs(0))
     first = dq.Standardized(model, x, 3 * x)
     second = dq.with_prior(first, dq.as_prior(first))
     np.testing.assert_allclose(second.kl(), 0.0, atol=1e-6)
-    result = dq.fit(second, x, 3 * x, key=key, objective=dq.ELBO(), epochs=2)
-    assert np.isfinite(result.history["loss"]).all()
+    np.testing.assert_array_equal(second(x), first(x))
     with pytest.raises(ValueError, match=r"model.layers.0.kernel"):
         dq.HomoscedasticBayesByBackpropRegressor(1, (4,), prior=dq.as_prior(first), rngs=nnx.Rngs(0))
 
