@@ -143,8 +143,9 @@ class UQResult:
         regression: (prod_d (1 + epistemic_var_d / aleatoric_var_d) - 1) / (S - 1)
 
         The first is the delta method; the second is the delta method for Gaussian noise and Gaussian means that are
-        independent over the targets. `log_density_with_error` computes the error for given targets. The draws are
-        taken to be independent: for antithetic ones, the error may be sqrt(2) as large.
+        independent over the targets. `log_density_with_error` computes the error for given targets, also where the
+        prediction all but excludes them. The draws are taken to be independent: for antithetic ones, the error may be
+        sqrt(2) times as large.
 
         Returns:
             root mean square error in nats, [batch]; 0 without draws.

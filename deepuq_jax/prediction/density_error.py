@@ -43,7 +43,7 @@ class DensityEstimate:
         error: its standard error, [batch].
         mean: mean of `log_density` over the examples, a scalar.
         mean_error: standard error of `mean`. All examples share the draws, so their errors are correlated.
-        bias: estimate of the bias of `mean`, a scalar below 0: the logarithm of a noisy mean is too low on average.
+        bias: estimate of the bias of `mean`, a scalar, at most 0: the logarithm of a noisy mean is too low on average.
         n_samples: number of draws.
     """
 
@@ -57,7 +57,7 @@ class DensityEstimate:
     def draws_needed(self, error: Any = 0.01) -> Array:
         """Estimate how many draws bring the error of the mean down.
 
-        The standard error falls as 1 / sqrt(S) and the bias as 1 / S; both are to be at most `error`.
+        Small standard errors fall as 1 / sqrt(S) and small biases as 1 / S; both are to be at most `error`.
 
         Args:
             error: the largest acceptable error of the mean over the examples, in nats.
@@ -89,12 +89,16 @@ def log_density_with_error(
 ) -> DensityEstimate:
     """Compute the log predictive density and its Monte Carlo error.
 
-    r_sn = p(y_n | x_n, w_s) / mean_s p(y_n | x_n, w_s)
-    error_n = std_s(r_sn) / sqrt(S),  mean_error = std_s(mean_n r_sn) / sqrt(S),  bias = -mean_n error_n^2 / 2
+    The errors are those of the jackknife: with c_sn the change of log mean_s p(y_n | x_n, w_s) without draw s,
 
-    This is the delta method. It holds for errors well below 1: an error near 1 means that a single draw gives nearly
-    all of the density, and the density may then be off by more. The density is that of `log_predictive_density` for the
-    same key. The function keeps a number per example and draw.
+    error_n = sqrt((S - 1) / S sum_s (c_sn - mean_s c_sn)^2),  bias = (S - 1) mean_ns c_sn
+
+    and mean_error is the error of mean_n c_sn. For small errors this is the delta method, error_n =
+    std_s(p_sn) / (mean_s(p_sn) sqrt(S)) and bias = -mean_n error_n^2 / 2. Where a single draw gives a target most of
+    its density, the delta method says 1 nat, and the jackknife says how much the log density would fall without that
+    draw. No estimate knows of a draw that has not been made.
+
+    The density is that of `log_predictive_density` for the same key. The function keeps a number per example and draw.
 
     Args:
         model, x, y, key, log_likelihood, batch_size, draws_at_once, noise: as in `log_predictive_density`.
@@ -102,7 +106,8 @@ def log_density_with_error(
     Returns:
         DensityEstimate.
     Raises:
-        ValueError, TypeError: as in `log_predictive_density`.
+        ValueError, TypeError: as in `log_predictive_density`, or there is a single draw.
+    Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 11.
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
@@ -170,17 +175,37 @@ def _estimates(
 
 
 def _errors(log_densities: Array) -> tuple[Array, ...]:
-    """Compute densities and errors from log densities [batch, draws]."""
-    n_samples = log_densities.shape[1]
-    log_density = jax.nn.logsumexp(log_densities, axis=1) - jnp.log(jnp.asarray(n_samples, log_densities.dtype))
+    """Compute densities and jackknife errors from log densities [batch, draws]."""
+    n = log_densities.shape[1]
+    log_density = jax.nn.logsumexp(log_densities, axis=1) - jnp.log(jnp.asarray(n, log_densities.dtype))
+    changes = _changes(log_densities, log_density)
+    of_mean = jnp.mean(changes, axis=0)
+    error, mean_error = _jackknife_error(changes), _jackknife_error(of_mean)
+    # Without rounding errors, the bias is never positive.
+    bias = jnp.minimum((n - 1) * jnp.mean(of_mean), 0.0)
+    return log_density, error, jnp.mean(log_density), mean_error, bias
+
+
+def _changes(log_densities: Array, log_density: Array) -> Array:
+    """Compute by how much the log mean changes without each draw, [batch, draws].
+
+    Without the largest density, the change is computed from the others: its share may round to 1. No other draw has
+    more than half of the sum, so their changes follow from their shares.
+    """
+    n = log_densities.shape[1]
+    largest = jnp.arange(n)[None] == jnp.argmax(log_densities, axis=1)[:, None]
     deviation = jnp.expm1(log_densities - log_density[:, None])
-    # A density of 0 at every draw has an error of its own kind.
-    deviation = jnp.where(jnp.isneginf(log_density)[:, None], jnp.inf, deviation)
-    error, mean_error = _standard_error(deviation), _standard_error(jnp.mean(deviation, axis=0))
-    return log_density, error, jnp.mean(log_density), mean_error, -0.5 * jnp.mean(jnp.square(error))
+    of_others = jnp.log1p(-jnp.where(largest, 0.0, deviation) / (n - 1))
+    rest = jax.nn.logsumexp(jnp.where(largest, -jnp.inf, log_densities), axis=1)
+    of_largest = rest - jnp.log(jnp.asarray(n - 1, log_densities.dtype)) - log_density
+    changes = jnp.where(largest, of_largest[:, None], of_others)
+    # Where no draw gives a positive density, the difference of two infinities is NaN.
+    return jnp.where(jnp.isneginf(log_density)[:, None], -jnp.inf, changes)
 
 
-def _standard_error(deviations: Array) -> Array:
-    """Compute the standard error of a mean from deviations [..., draws] of mean 0."""
-    n = deviations.shape[-1]
-    return jnp.sqrt(jnp.mean(jnp.square(deviations), axis=-1) / (n - 1))
+def _jackknife_error(changes: Array) -> Array:
+    """Compute sqrt((S - 1) / S * sum of squared deviations) over the last axis; infinity for an infinite change."""
+    n = changes.shape[-1]
+    deviation = changes - jnp.mean(changes, axis=-1, keepdims=True)
+    error = jnp.sqrt((n - 1) * jnp.mean(jnp.square(deviation), axis=-1))
+    return jnp.where(jnp.isneginf(jnp.min(changes, axis=-1)), jnp.inf, error)

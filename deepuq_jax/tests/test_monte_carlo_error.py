@@ -36,7 +36,7 @@ def targets(model):
 
 
 @pytest.mark.parametrize("build", [classifier, regressor], ids=["classification", "regression"])
-def test_it_is_the_delta_method_for_the_draws_of_the_prediction(build, key):
+def test_it_is_the_jackknife_over_the_draws_of_the_prediction(build, key):
     model, x = build(), inputs()
     y = targets(model)
 
@@ -50,12 +50,20 @@ def test_it_is_the_delta_method_for_the_draws_of_the_prediction(build, key):
     plain = dq.log_predictive_density(model, x, y, key=key, n_samples=DRAWS)
     np.testing.assert_allclose(found.log_density, plain, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.mean, plain.mean(), rtol=1e-5)
-    relative = p / p.mean(axis=0)
-    np.testing.assert_allclose(found.error, relative.std(axis=0, ddof=1) / np.sqrt(DRAWS), rtol=1e-4)
+    without_each = np.log((p.sum(axis=0) - p) / (DRAWS - 1))
+    np.testing.assert_allclose(found.error, jackknife(without_each), rtol=1e-4)
     # All examples share the draws, so the error of the mean is not the mean error over the root of the examples.
-    of_mean = relative.mean(axis=1).std(ddof=1) / np.sqrt(DRAWS)
-    np.testing.assert_allclose(found.mean_error, of_mean, rtol=1e-4)
-    np.testing.assert_allclose(found.bias, -0.5 * np.square(np.asarray(found.error)).mean(), rtol=1e-4)
+    np.testing.assert_allclose(found.mean_error, jackknife(without_each.mean(axis=1)), rtol=1e-4)
+    bias = (DRAWS - 1) * (without_each - np.log(p.mean(axis=0))).mean()
+    np.testing.assert_allclose(found.bias, bias, rtol=1e-3, atol=1e-6)  # float32
+    # These errors are small, so they are also those of the delta method.
+    relative = p / p.mean(axis=0)
+    np.testing.assert_allclose(found.error, relative.std(axis=0, ddof=1) / np.sqrt(DRAWS), rtol=0.02)
+    np.testing.assert_allclose(found.bias, -0.5 * np.square(np.asarray(found.error)).mean(), rtol=0.05)
+
+
+def jackknife(values):
+    return np.sqrt((DRAWS - 1) * values.var(axis=0))
 
 
 @pytest.mark.long
@@ -99,7 +107,7 @@ def test_it_is_stable_far_from_zero():
     rows = [near, near - 1000.0, np.full(10, -1000.0), [0.0] + [-1e4] * 9, np.full(10, -np.inf)]
     log_density, error, *_ = jax.jit(_errors)(jnp.asarray(rows, jnp.float32))
     np.testing.assert_allclose(error[1], error[0], rtol=0.1)  # float32 holds -1000 to 6e-5
-    np.testing.assert_allclose(error[2:], [0.0, 1.0, np.inf], rtol=1e-6)
+    np.testing.assert_allclose(error[2:], [0.0, 0.9 * 1e4, np.inf], rtol=1e-3)
     assert log_density[4] == -jnp.inf
 
 
@@ -114,7 +122,7 @@ def test_a_result_knows_its_error_for_targets_that_follow_it(build, key):
             y = np.full(EXAMPLES, label)
             error = dq.log_density_with_error(model, x, y, key=key, n_samples=n).error
             square += np.asarray(result.probs)[:, label] * np.square(np.asarray(error))
-        tolerance = 1e-3
+        tolerance = 0.02
     else:  # Gauss-Hermite nodes of the Gaussian with the predictive moments
         nodes, weights = np.polynomial.hermite_e.hermegauss(9)
         for node, weight in zip(nodes, weights / weights.sum(), strict=True):

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deepuq_jax import functional as fn
 from deepuq_jax import conformal, metrics
+from deepuq_jax import functional as fn
 from deepuq_jax.tests.hostile.entry import Entry, is_large
 
 MU = np.asarray([[0.5, -1.0], [2.0, 0.25]], np.float32)
