@@ -45,12 +45,18 @@ def _parts(x: np.ndarray, y: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray],
     return (x[train], y[train]), (x[test], y[test])
 
 
+def _bunch(load: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the inputs and targets that a loader of scikit-learn gives."""
+    found = load()
+    return found.data, found.target
+
+
 def digits() -> Problem:
     """Images of digits."""
     from sklearn.datasets import load_digits
 
     model = dq.BayesByBackpropMLP(64, (64,), 10, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
-    return Problem("digits, 64-64-10", model, *_parts(*load_digits(return_X_y=True)))
+    return Problem("digits, 64-64-10", model, *_parts(*_bunch(load_digits)))
 
 
 def breast_cancer() -> Problem:
@@ -58,14 +64,14 @@ def breast_cancer() -> Problem:
     from sklearn.datasets import load_breast_cancer
 
     model = dq.BayesByBackpropMLP(30, (64, 64), 2, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
-    return Problem("breast cancer, 30-64-64-2", model, *_parts(*load_breast_cancer(return_X_y=True)))
+    return Problem("breast cancer, 30-64-64-2", model, *_parts(*_bunch(load_breast_cancer)))
 
 
 def diabetes() -> Problem:
     """A regression with much noise, in units of its standard deviation."""
     from sklearn.datasets import load_diabetes
 
-    x, y = load_diabetes(return_X_y=True)
+    x, y = _bunch(load_diabetes)
     model = dq.HomoscedasticBayesByBackpropRegressor(10, (50,), rngs=nnx.Rngs(0))
     return Problem("diabetes, 10-50-1", model, *_parts(x, ((y - y.mean()) / y.std())[:, None].astype(np.float32)))
 
