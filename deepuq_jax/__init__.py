@@ -6,7 +6,18 @@ MLPs of this package are Bayesian models, and `bayesianize(net)` turns any other
 functions over them are pure.
 """
 
-from deepuq_jax import diagnostics, estimators, functional, layers, likelihoods, metrics, objectives, priors, saving
+from deepuq_jax import (
+    conformal,
+    diagnostics,
+    estimators,
+    functional,
+    layers,
+    likelihoods,
+    metrics,
+    objectives,
+    priors,
+    saving,
+)
 from deepuq_jax._version import __version__ as __version__
 from deepuq_jax.bayesianize import BayesianModule, bayesianize, moped, relative
 from deepuq_jax.diagnostics import diagnose
@@ -56,6 +67,7 @@ from deepuq_jax.objectives.kl import kl_divergence
 from deepuq_jax.objectives.objective import Objective
 from deepuq_jax.posterior import GaussianPosterior, KeyRequiredError, MeanField
 from deepuq_jax.prediction.density import log_predictive_density
+from deepuq_jax.prediction.density_error import DensityEstimate, log_density_with_error
 from deepuq_jax.prediction.moments import predict_vi_uq
 from deepuq_jax.priors import (
     EmpiricalGaussianPrior,
@@ -79,6 +91,7 @@ from deepuq_jax.training.result import FitResult, NonFiniteError
 from deepuq_jax.training.state import TrainState
 from deepuq_jax.training.step import train_step
 from deepuq_jax.types import BayesianModel, ELBOTerms, UQResult
+from deepuq_jax.updating import as_prior, with_prior
 
 __all__ = [
     "ELBO",
@@ -91,6 +104,7 @@ __all__ = [
     "BayesianModule",
     "Bernoulli",
     "Categorical",
+    "DensityEstimate",
     "DocumentedELBO",
     "ELBOTerms",
     "EmpiricalGaussianPrior",
@@ -130,9 +144,11 @@ __all__ = [
     "UnknownNoise",
     "Weighted",
     "approximate_local_reparameterization",
+    "as_prior",
     "bayesianize",
     "by_path",
     "combine",
+    "conformal",
     "diagnose",
     "diagnostics",
     "draw",
@@ -146,6 +162,7 @@ __all__ = [
     "likelihoods",
     "load",
     "local_reparameterization",
+    "log_density_with_error",
     "log_predictive_density",
     "metrics",
     "moped",
@@ -165,4 +182,5 @@ __all__ = [
     "train_step",
     "vi_elbo_step",
     "weight_sampling",
+    "with_prior",
 ]

@@ -30,6 +30,7 @@ from deepuq_jax.model.variables import FrozenWeight, VariableTree, copied, hold_
 from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors.base import Prior, PriorRule
 from deepuq_jax.priors.defaults import NETWORK_PRIOR
+from deepuq_jax.priors.rules import PosteriorRule
 
 _REST = ("trained", "frozen")
 # The smallest standard deviation that `relative` returns: a weight of 0 has no scale of its own.
@@ -203,6 +204,9 @@ class BayesianModule(Stateful, BaseModel, NetModule):
         self.rest = _hold_rest(others, rest, parts.annotations)
         self.dtypes = tuple(leaf.dtype for leaf in jax.tree.leaves(weights))
         mu = unwrap(self.posterior).mu
+        if centred and isinstance(prior, PosteriorRule):
+            what = "to be over the deviation from the network's weights for centred=True and moped"
+            raise ValueError(expected("prior", what, "a rule of as_prior, whose priors have centres of their own"))
         self.prior = hold_prior(prior, mu)
         self.prune_mask: Any = None
         self.centre = VariableTree(copied(mu), PriorCentre, parts.annotations) if centred else None

@@ -17,8 +17,9 @@ from flax import nnx
 from jax import Array
 
 from deepuq_jax._checks import check_count, check_scalar, expected
-from deepuq_jax.diagnostics.weights import posteriors_of, weight_owners, weight_tensors
+from deepuq_jax.diagnostics.weights import weight_tensors
 from deepuq_jax.functional.gaussian import sigma_from_rho
+from deepuq_jax.model.owners import posteriors_of, weight_owners
 from deepuq_jax.model.state import with_streams
 from deepuq_jax.model.variables import PruneMask, VariableTree, unwrap
 

@@ -133,6 +133,70 @@ class UQResult:
         ) * jnp.sqrt(self.total_var)
         return self.mean - reach, self.mean + reach
 
+    def monte_carlo_error(self) -> Array:
+        """Standard error that the draws leave in the log predictive density.
+
+        It needs no targets: its square is the mean square error over targets that follow the prediction itself. With S
+        draws, and biased variances as in this result,
+
+        classification: sum_c probs_var_c / probs_c / (S - 1)
+        regression: (prod_d (1 + epistemic_var_d / aleatoric_var_d) - 1) / (S - 1)
+
+        The first is the delta method; the second is the delta method for Gaussian noise and Gaussian means that are
+        independent over the targets. `log_density_with_error` computes the error for given targets, also where the
+        prediction all but excludes them. The draws are taken to be independent: for antithetic ones, the error may be
+        sqrt(2) times as large.
+
+        Returns:
+            root mean square error in nats, [batch]; 0 without draws.
+        Raises:
+            ValueError: the number of draws is unknown or 1, or a regression has no noise variance or is not Gaussian.
+
+        >>> metadata = {"n_samples": 101}
+        >>> result = UQResult(jnp.zeros(1), jnp.full(1, 0.5), jnp.full(1, 0.5), metadata=metadata)
+        >>> round(float(result.monte_carlo_error()[0]), 3)
+        0.1
+        """
+        draws = self.metadata.get("n_samples")
+        if draws is None or draws == 1:
+            raise ValueError(expected("metadata['n_samples']", "to be 2 or more for a Monte Carlo error", f"{draws}"))
+        square = self._spread()
+        return jnp.sqrt(square / (draws - 1)) if draws else jnp.zeros_like(square)
+
+    def draws_needed(self, error: float = 0.1) -> Array:
+        """Estimate how many draws bring the Monte Carlo error down.
+
+        Args:
+            error: the largest acceptable root mean square of `monte_carlo_error` over the batch, in nats. At 0.1, the
+                mean log predictive density is too low by 0.1^2 / 2 = 0.005 nats.
+        Returns:
+            A whole number as a float, at least 2.
+        Raises:
+            ValueError: as `monte_carlo_error`.
+
+        >>> result = UQResult(jnp.zeros(1), jnp.full(1, 0.5), jnp.full(1, 0.5), metadata={"n_samples": 26})
+        >>> int(result.draws_needed(error=0.1))
+        101
+        """
+        check_positive("error", error)
+        square = jnp.mean(jnp.square(self.monte_carlo_error())) * (self.metadata["n_samples"] - 1)
+        # A ratio of 100.00001 is 100 within rounding.
+        return jnp.maximum(jnp.ceil(square / error**2 * (1 - 1e-5)) + 1, 2.0)
+
+    def _spread(self) -> Array:
+        """Compute the relative variance over draws of the targets' density, [batch]."""
+        if self.probs is not None and self.probs_var is not None:
+            return jnp.sum(_ratio(self.probs_var, self.probs), axis=-1)
+        if self.mixture is not None or self.epistemic_var is None or self.aleatoric_var is None:
+            message = "Expected a result of a classification or of Gaussian noise; got another one."
+            raise ValueError(f"{message} Use log_density_with_error, which takes targets.")
+        logs = jnp.log1p(_ratio(self.epistemic_var, self.aleatoric_var))
+        return jnp.expm1(jnp.sum(logs.reshape(logs.shape[0], -1), axis=1))
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    return jnp.where(part > 0, part / jnp.where(part > 0, whole, 1.0), 0.0)
+
 
 _ARRAY_FIELDS = tuple(f.name for f in fields(UQResult) if f.name != "metadata")
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks accuracy uci|mnist|fashion|readme``."""
+"""``python -m benchmarks accuracy uci|mnist|fashion|draws|readme``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ COMMANDS = {
     "uci": Command("benchmarks.accuracy.uci", "regression on the standard splits of UCI sets"),
     "mnist": Command("benchmarks.accuracy.mnist", "MNIST: error, calibration, entropy elsewhere, pruning"),
     "fashion": Command("benchmarks.accuracy.fashion", "Fashion-MNIST: LeNet-5 beside published scores"),
+    "draws": Command("benchmarks.accuracy.draws", "the Monte Carlo error of predictions, measured and estimated"),
     "readme": Command("benchmarks.accuracy.summary", "put the short tables of the committed records into their pages"),
 }
 

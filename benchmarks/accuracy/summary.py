@@ -7,14 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import published, uci
+from benchmarks.accuracy import draws, published, uci
 from benchmarks.accuracy.report import table, units_and_epochs
 from parity_tests import markers
 
 ROOT = Path(__file__).parents[2]
-README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
+README, PAGE, TRUST = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "trust.md"
 RESULTS = Path(__file__).parents[1] / "results"
 UCI, MNIST = RESULTS / "accuracy-uci.json", RESULTS / "accuracy-mnist.json"
+OF_DRAWS = RESULTS / "accuracy-draws.json"
 
 
 def regression(record: dict[str, Any], *, with_coverage: bool) -> str:
@@ -57,15 +58,18 @@ def accuracy_in_short(uci_record: dict[str, Any]) -> str:
     return markers.block("uci", [regression(uci_record, with_coverage=False)])
 
 
-def write(readme: Path = README, page: Path = PAGE) -> None:
+def write(readme: Path = README, page: Path = PAGE, trust: Path = TRUST) -> None:
     """Put the blocks of the committed records into their pages."""
-    uci_record, mnist_record = (json.loads(path.read_text(encoding="utf-8")) for path in (UCI, MNIST))
+    uci_record, mnist_record, of_draws = (
+        json.loads(path.read_text(encoding="utf-8")) for path in (UCI, MNIST, OF_DRAWS)
+    )
     markers.write(readme, "uci", accuracy_in_short(uci_record))
     markers.write(page, "accuracy", accuracy(uci_record, mnist_record))
+    markers.write(trust, "draws", draws.as_markdown(of_draws))
 
 
 def main(argv: list[str]) -> None:
     """Write the blocks of the pages."""
-    description = "Put the short tables of the committed records into README.md and docs/results.md."
+    description = "Put the short tables of the committed records into README.md and the pages in docs."
     argparse.ArgumentParser(prog="python -m benchmarks accuracy readme", description=description).parse_args(argv)
     write()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from deepuq_jax.prediction.draws import DEFAULT_DRAWS
+
 # An incomplete last batch alone changes N / (B num_batches) by less than this.
 TEMPERATURE_SLACK = 0.1
 # A layer with more than this share of its weights at the prior does little more than add noise.
@@ -14,6 +16,8 @@ PRUNED_SHARE = 0.9
 NO_SIGNAL, NO_NOISE = 1.0, 100.0
 # Relative tolerance between a model's KL and the sum over its weights; sums in float32 agree far better.
 KL_SLACK = 0.01
+# An error of the mean log predictive density that hides differences between models, in nats.
+LARGE_ERROR = 0.02
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -51,6 +55,10 @@ class FitHealth:
         share_at_prior, signal_to_noise: as in `LayerHealth`, over all weights.
         num_data: number of examples.
         n_samples: number of draws.
+        prediction_error: standard error that the default number of draws leaves in the mean log predictive density of
+            the data, in nats per example.
+        prediction_bias: its bias, below 0, in nats per example.
+        draws_needed: number of draws for which both are at most 0.01.
     """
 
     khat: float
@@ -63,6 +71,9 @@ class FitHealth:
     signal_to_noise: tuple[float, ...]
     num_data: int
     n_samples: int
+    prediction_error: float
+    prediction_bias: float
+    draws_needed: float
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -83,6 +94,8 @@ class FitHealth:
             f"ELBO {self.elbo:,.1f} nats, {self.elbo / self.num_data:.3f} per example",
             f"k-hat {self.khat:.2f} (should be below {self.khat_threshold:.2f})",
             f"temperature {self.temperature:.3g} (1 for the exact ELBO)",
+            f"error of {DEFAULT_DRAWS} draws in the log density: {self.prediction_error:.1g} nats, "
+            f"bias {self.prediction_bias:.1g}",
             f"{'':{width}}  {'weights':>10}  {'KL, nats':>12}  {'at the prior':>12}  {heads} of |mu| / sigma",
             *(row(*layer) for layer in self.layers),
             row("all layers", every, self.kl, self.share_at_prior, self.signal_to_noise),
@@ -98,7 +111,8 @@ def findings_of(health: FitHealth) -> tuple[str, ...]:
     Returns:
         A sentence per problem; empty if there is no problem.
     """
-    return (*_kl(health), *_temperature(health), *_pruned(health), *_signal(health), *_khat(health))
+    causes = (*_kl(health), *_temperature(health), *_pruned(health), *_signal(health))
+    return (*causes, *_khat(health), *_draws(health))
 
 
 def _kl(health: FitHealth) -> list[str]:
@@ -162,4 +176,15 @@ def _khat(health: FitHealth) -> list[str]:
         f"{health.khat_threshold:.2f}. Do not read the standard deviation of a single weight as its uncertainty, and "
         f"do not reweight draws by importance. This is the usual case for neural networks, and predictions may still "
         f"be well calibrated: check coverage, ECE or log density on held-out data."
+    ]
+
+
+def _draws(health: FitHealth) -> list[str]:
+    error, bias = health.prediction_error, health.prediction_bias
+    if max(error, -bias) <= LARGE_ERROR:
+        return []
+    return [
+        f"Predictions need more than {DEFAULT_DRAWS} draws: these leave a Monte Carlo error of {error:.2g} nats and a "
+        f"bias of {bias:.2g} nats in the mean log predictive density. Pass n_samples={health.draws_needed:.0f} or more "
+        f"to predict_vi_uq and log_predictive_density."
     ]

@@ -18,10 +18,14 @@ from deepuq_jax.diagnostics.findings import QUANTILES, FitHealth, LayerHealth
 from deepuq_jax.diagnostics.importance import khat_threshold, log_importance_weights, pareto_khat
 from deepuq_jax.diagnostics.weights import WeightTensor, kl_per_weight, weight_tensors
 from deepuq_jax.model.own import as_model
+from deepuq_jax.prediction.density_error import log_density_with_error
+from deepuq_jax.prediction.draws import DEFAULT_DRAWS
 
 # A weight whose KL is below this, in nats, is still at the prior: its mean is within 0.45 prior standard deviations of
 # the prior's mean, and its standard deviation within a factor of 1.4. The jitter of Adam alone leaves about 0.04 nats.
 PRIOR_KL = 0.1
+# Draws and examples per batch for the error of a prediction, which 200 draws estimate to some percent.
+_ERROR_DRAWS, _BATCH = 200, 1024
 # With fewer draws, the fit of a tail says nothing.
 MIN_SAMPLES = 100
 
@@ -74,8 +78,8 @@ def diagnose(
 ) -> FitHealth:
     """Diagnose the health of a fit.
 
-    The diagnosis measures the distance of q to the posterior, how much each layer has learned, and the temperature of
-    the training objective.
+    The diagnosis measures the distance of q to the posterior, how much each layer has learned, the temperature of the
+    training objective, and whether the default number of draws suffices for predictions.
 
     Args:
         model: the trained model, with dropout and BatchNorm in evaluation mode.
@@ -114,6 +118,16 @@ def diagnose(
     log_weights = log_importance_weights(
         model, x, y, key=key, n_samples=n_samples, log_likelihood=log_likelihood, batch_size=batch_size
     )
+    density = log_density_with_error(
+        model,
+        x,
+        y,
+        key=key,
+        n_samples=min(n_samples, _ERROR_DRAWS),
+        log_likelihood=log_likelihood,
+        batch_size=_BATCH if batch_size is None else batch_size,
+    )
+    share = density.n_samples / DEFAULT_DRAWS
     whole = _layer("all layers", tensors)
     layers = tuple(_layer(path, list(group)) for path, group in groupby(tensors, lambda tensor: tensor.layer))
     return FitHealth(
@@ -127,6 +141,9 @@ def diagnose(
         signal_to_noise=whole.signal_to_noise,
         num_data=size,
         n_samples=n_samples,
+        prediction_error=float(density.mean_error) * share**0.5,
+        prediction_bias=float(density.bias) * share,
+        draws_needed=float(density.draws_needed()),
     )
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +16,8 @@ from jax import Array
 from deepuq_jax._checks import expected, is_concrete
 from deepuq_jax._paths import dotted
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, log_sigma, sigma_from_rho
-from deepuq_jax.model.structure import bayesian_nodes
+from deepuq_jax.model.owners import join_paths, means_of, parameter_name, posteriors_of, weight_owners
 from deepuq_jax.model.variables import unwrap
-from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors.base import Prior
 from deepuq_jax.priors.tree import each_weight, prior_by_leaf
 
@@ -58,18 +56,6 @@ class WeightTensor(NamedTuple):
         return ratio if self.mask is None else jnp.where(self.mask, ratio, 0.0)
 
 
-def weight_owners(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every object that holds a posterior and its prior.
-
-    Yields:
-        (dotted path, object), the model itself first.
-    """
-    if posteriors_of(model):
-        yield path, model
-    for below, node in bayesian_nodes(model):
-        yield from weight_owners(node, _join(path, below))
-
-
 def weight_tensors(model: Any) -> list[WeightTensor]:
     """List the weight tensors under mean-field posteriors.
 
@@ -97,19 +83,16 @@ def weight_tensors(model: Any) -> list[WeightTensor]:
 
 def _tensors_of(path: str, owner: Any) -> list[WeightTensor]:
     posteriors = posteriors_of(owner)
-    names = {name: name.removesuffix("posterior").removesuffix("_") for name in posteriors}
-    means = {names[name]: posterior.mu for name, posterior in posteriors.items()}
-    # The single posterior of a model is itself a pytree of parameters; the posteriors of a layer are its parameters,
-    # keyed by name.
-    priors = prior_by_leaf(unwrap(owner.prior), means.get("", means))
+    priors = prior_by_leaf(unwrap(owner.prior), means_of(owner))
     masks, centre = unwrap(getattr(owner, "prune_mask", None)), unwrap(getattr(owner, "centre", None))
     tensors = []
     for name, posterior in posteriors.items():
         keys, mus = zip(*jax.tree_util.tree_leaves_with_path(posterior.mu), strict=True)
         count = len(mus)
-        own = priors if names[name] == "" else priors[names[name]]
+        parameter = parameter_name(name)
+        own = priors if parameter == "" else priors[parameter]
         parts = zip(
-            [_join(path, names[name], dotted(key)) for key in keys],
+            [join_paths(path, parameter, dotted(key)) for key in keys],
             mus,
             jax.tree.leaves(posterior.rho),
             jax.tree.leaves(own, is_leaf=_is_prior),
@@ -124,23 +107,6 @@ def _tensors_of(path: str, owner: Any) -> list[WeightTensor]:
 
 def _is_prior(node: Any) -> bool:
     return isinstance(node, Prior)
-
-
-def posteriors_of(owner: Any) -> dict[str, MeanField]:
-    """Return an object's posteriors, keyed by attribute name.
-
-    Without an attribute `prior` there are none.
-    """
-    attributes = getattr(owner, "__dict__", {})
-    if "prior" not in attributes:
-        return {}
-    values = {name: unwrap(value) for name, value in attributes.items()}
-    return {name: value for name, value in values.items() if isinstance(value, MeanField)}
-
-
-def _join(*paths: str) -> str:
-    """Join dotted paths, some possibly empty."""
-    return ".".join(filter(None, paths))
 
 
 def kl_per_weight(tensor: WeightTensor) -> Array:

@@ -13,7 +13,7 @@ from jax import Array
 
 from deepuq_jax._arguments import check_choice
 from deepuq_jax._checks import check_count
-from deepuq_jax.metrics._predictions import class_labels, class_probs
+from deepuq_jax.metrics.predictions import class_labels, class_probs
 
 BINNINGS = ("width", "mass")
 

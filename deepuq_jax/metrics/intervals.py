@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import check_some
-from deepuq_jax.metrics._predictions import gaussian_moments, real_targets
+from deepuq_jax.metrics.predictions import gaussian_moments, real_targets
 from deepuq_jax.types import UQResult
 
 

@@ -15,7 +15,7 @@ from deepuq_jax._checks import expected
 from deepuq_jax._inputs import real_array
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.moments import entropy_of_probs
-from deepuq_jax.metrics._predictions import class_labels, class_probs, uncertainty
+from deepuq_jax.metrics.predictions import class_labels, class_probs, uncertainty
 
 
 def auroc(scores: Any, is_positive: Any) -> Array:

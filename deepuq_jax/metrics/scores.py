@@ -16,7 +16,7 @@ from deepuq_jax._checks import check_flag, expected
 from deepuq_jax._inputs import real_array
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32
 from deepuq_jax.functional.likelihood import nll_up_to_constant, sum_per_example
-from deepuq_jax.metrics._predictions import class_labels, class_probs, gaussian_moments, is_classification, real_targets
+from deepuq_jax.metrics.predictions import class_labels, class_probs, gaussian_moments, is_classification, real_targets
 from deepuq_jax.types import UQResult
 
 

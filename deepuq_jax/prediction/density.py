@@ -19,6 +19,7 @@ from deepuq_jax.model.structure import flatten_untied
 from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
 from deepuq_jax.prediction.draws import (
+    DEFAULT_DRAWS,
     check_batch_size,
     in_batches,
     outputs_of_draws,
@@ -33,7 +34,7 @@ def log_predictive_density(
     y: Any,
     *,
     key: Array | None = None,
-    n_samples: int = 50,
+    n_samples: int = DEFAULT_DRAWS,
     log_likelihood: Any = None,
     batch_size: int | None = None,
     draws_at_once: int | None = None,

@@ -17,6 +17,9 @@ from deepuq_jax.model.own import as_model
 from deepuq_jax.model.posteriors import with_drawn_weights, with_scales
 from deepuq_jax.noise import Given, NoiseSource
 
+# Enough for the errors of most fits; `log_density_with_error` tells for which it is not (docs/trust.md).
+DEFAULT_DRAWS = 50
+
 
 def resolve_draws_at_once(draws_at_once: int | None, n_samples: int) -> int:
     """Choose how many draws run side by side under `vmap`.

@@ -33,6 +33,7 @@ from deepuq_jax.model.own import as_model, check_model, refuse_streams
 from deepuq_jax.model.structure import flatten_untied
 from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.prediction.draws import (
+    DEFAULT_DRAWS,
     check_batch_size,
     in_batches,
     outputs_of_draws,
@@ -48,7 +49,7 @@ def predict_vi_uq(
     x: Any,
     *,
     key: Array | None = None,
-    n_samples: int = 50,
+    n_samples: int = DEFAULT_DRAWS,
     apply_softmax: bool = False,
     aleatoric_var: Any = None,
     batch_size: int | None = None,

@@ -6,9 +6,11 @@ A rule is a function of a parameter's path and means. A model applies its rule o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -97,3 +99,33 @@ def below(prior: Any, prefix: str) -> Any:
         return prior(f"{prefix}.{path}", leaf)
 
     return rule
+
+
+@dataclass(frozen=True)
+class PosteriorRule:
+    """A rule that returns the posterior of a trained model.
+
+    `deepuq_jax.as_prior` makes it.
+
+    Attributes:
+        priors: the posterior of each parameter, keyed by dotted path.
+    """
+
+    priors: Mapping[str, GaussianPrior]
+
+    def __call__(self, path: str, leaf: Array) -> GaussianPrior:
+        """Return the prior for the parameter at `path`.
+
+        Raises:
+            ValueError: the trained model has no such parameter, or has it with another shape.
+        """
+        if path not in self.priors:
+            names = ", ".join(self.priors)
+            raise ValueError(
+                expected("every path of the new model", f"to be in the model of as_prior ({names})", f"{path!r}")
+            )
+        prior = self.priors[path]
+        if jnp.shape(prior.mu) != leaf.shape:
+            what = f"of shape {list(jnp.shape(prior.mu))}, as in the model of as_prior"
+            raise ValueError(expected(f"the parameter {path!r}", what, leaf))
+        return prior

@@ -27,10 +27,30 @@ SHARES = {"functions": 0.4, "values": 0.35, "models": 0.23, "training": 0.02}
 
 # Names that are called through other entries, or cannot be called.
 TYPES = {"BayesianModel", "Estimator", "Likelihood", "Objective", "Prior"}  # base classes and protocols
-MODULES = {"diagnostics", "estimators", "functional", "layers", "likelihoods", "metrics", "objectives", "priors"}
-RESULTS = {"ELBOTerms", "FitResult", "KeyRequiredError", "NonFiniteError", "UQResult"}  # what the library returns
+MODULES = {
+    "conformal",
+    "diagnostics",
+    "estimators",
+    "functional",
+    "layers",
+    "likelihoods",
+    "metrics",
+    "objectives",
+    "priors",
+}
+RESULTS = {
+    "DensityEstimate",
+    "ELBOTerms",
+    "FitResult",
+    "KeyRequiredError",
+    "NonFiniteError",
+    "UQResult",
+}  # what the library returns
 COVERED = {
     "BayesianModule": "bayesianize",
+    "PredictionSets": "aps",
+    "QuantileIntervals": "cqr",
+    "SplitIntervals": "split",
     "GaussianPosterior": "MeanField",  # It takes placeholders of JAX's transformations too.
     "combine": "partition",
     "load": "save",  # and test_saving_fuzz
@@ -56,7 +76,7 @@ def with_entry():
 
 def test_every_public_name_has_an_entry():
     names = {*dq.__all__, *dq.functional.__all__, *dq.metrics.__all__, *dq.likelihoods.__all__}
-    names |= {*dq.priors.__all__, *dq.estimators.__all__}
+    names |= {*dq.priors.__all__, *dq.estimators.__all__, *dq.conformal.__all__}
     missing = names - with_entry() - TYPES - MODULES - RESULTS - COVERED.keys()
     assert not missing, "Add an entry to deepuq_jax/tests/hostile/entries_*.py."
 

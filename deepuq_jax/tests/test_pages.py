@@ -14,6 +14,7 @@ PAGES = [
     "docs/natural-gradients.md",
     "docs/saving.md",
     "docs/devices.md",
+    "docs/conformal.md",
 ]
 
 
@@ -59,6 +60,11 @@ def test_every_program_of_a_page_runs(name, capsys):
         assert said
         assert found == pytest.approx([float(number) for number in said.groups()], abs=0.1)
         assert float(names["loss"]) < float(names["first_loss"])
+    elif name == "docs/conformal.md":
+        assert float(capsys.readouterr().out) == pytest.approx(0.6, abs=0.03)
+        assert names["found"] == pytest.approx([0.9] * 3, abs=0.04)
+        assert names["contained"] == pytest.approx(0.95, abs=0.03)
+        assert names["size"] < 2.0
     elif name == "docs/saving.md":
         assert len(list(names["folder"].iterdir())) == 3
     elif name == "docs/devices.md":

@@ -4,13 +4,16 @@ import json
 
 import pytest
 
-from benchmarks.accuracy import mnist, summary, uci
+from benchmarks.accuracy import draws, mnist, summary, uci
 from parity_tests.markers import put
 
-UCI, MNIST = (json.loads(path.read_text(encoding="utf-8")) for path in (summary.UCI, summary.MNIST))
+UCI, MNIST, OF_DRAWS = (
+    json.loads(path.read_text(encoding="utf-8")) for path in (summary.UCI, summary.MNIST, summary.OF_DRAWS)
+)
 BLOCKS = {
     "readme": (summary.README, "uci", summary.accuracy_in_short(UCI)),
     "page": (summary.PAGE, "accuracy", summary.accuracy(UCI, MNIST)),
+    "trust": (summary.TRUST, "draws", draws.as_markdown(OF_DRAWS)),
 }
 
 

@@ -1,10 +1,11 @@
-"""How each name of `deepuq_jax.functional` and `deepuq_jax.metrics` is called."""
+"""How each name of `deepuq_jax.functional`, `deepuq_jax.metrics` and `deepuq_jax.conformal` is called."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deepuq_jax import conformal, metrics
 from deepuq_jax import functional as fn
-from deepuq_jax import metrics
 from deepuq_jax.tests.hostile.entry import Entry, is_large
 
 MU = np.asarray([[0.5, -1.0], [2.0, 0.25]], np.float32)
@@ -113,4 +114,33 @@ METRICS = {
     ),
     "risk_coverage": Entry(metrics.risk_coverage, {"scores": SCORES, "losses": SCORES}),
 }
-ENTRIES = FUNCTIONAL | METRICS
+CONFORMAL = {
+    "conformal_quantile": Entry(conformal.conformal_quantile, {"scores": MU, "level": 0.5}, {"level": "level|data"}),
+    "split": Entry(
+        lambda mean, var, y, normalized, level: conformal.split((mean, var), y, normalized=normalized).interval(
+            (mean, var), level
+        ),
+        {"mean": MU, "var": SIGMA, "y": MU, "normalized": True, "level": 0.5},
+        {"mean": "prediction|mean|the variance", "var": "prediction|variance", "level": "level|data"},
+        may_be_nan=is_large,
+    ),
+    "cqr": Entry(
+        lambda lower, upper, y, level: conformal.cqr((lower, upper), y).interval((lower, upper), level),
+        {"lower": MU, "upper": MU, "y": MU, "level": 0.5},
+        {"lower": "bounds|mean", "upper": "bounds", "level": "level|data"},
+        may_be_nan=is_large,
+    ),
+    "aps": Entry(
+        lambda prediction, y, noise, level: conformal.aps(prediction, y, noise=noise).sets(
+            prediction, level, noise=SCORES
+        ),
+        {"prediction": PROBS, "y": LABELS, "noise": SCORES, "level": 0.5},
+        {"noise": "noise", "level": "level|data"},
+    ),
+    "raps": Entry(
+        conformal.raps,
+        {"prediction": PROBS, "y": LABELS, "penalty": 0.1, "free_classes": 1, "key": jax.random.key(0)},
+        may_be_nan=is_large,
+    ),
+}
+ENTRIES = FUNCTIONAL | METRICS | CONFORMAL

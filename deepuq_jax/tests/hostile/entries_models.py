@@ -142,6 +142,7 @@ CALLED = {
     "BayesianLinear.call": Entry(
         lambda model, x, key: model(x, key=key), {"model": MODEL, "x": X, "key": KEY}, fixed=("model",)
     ),
+    "as_prior": Entry(dq.as_prior, {"model": MODEL}, {"model": MODEL_WORDS}),
     "draw": Entry(dq.draw, {"model": MODEL, "key": KEY}),
     "kl_divergence": Entry(dq.kl_divergence, {"model": MODEL, "key": KEY}),
     "partition": Entry(dq.partition, {"model": MODEL}),
@@ -171,8 +172,16 @@ CALLED = {
         {**DATA, "n_samples": 2, "log_likelihood": gaussian(), "batch_size": 2},
         {"model": MODEL_WORDS},
     ),
+    "log_density_with_error": Entry(
+        dq.log_density_with_error,
+        {**DATA, "n_samples": 2, "log_likelihood": gaussian(), "batch_size": 2},
+        {"model": MODEL_WORDS},
+    ),
     "save": Entry(_save, {"model": MODEL, "metadata": {"a": 1}}, {"model": MODEL_WORDS}),
     "TrainState": Entry(dq.TrainState.create, {"model": MODEL, "optimizer": ADAM}, {"model": MODEL_WORDS}),
+    "with_prior": Entry(
+        dq.with_prior, {"model": MODEL, "prior": dq.GaussianPrior()}, {"model": MODEL_WORDS, "prior": "prior|rule"}
+    ),
     "Standardized": Entry(dq.Standardized, {"model": Made(with_noise), "x": X, "y": Y}, {"model": MODEL_WORDS}),
 }
 TRAINED = {

@@ -1,0 +1,211 @@
+"""The log predictive density with its Monte Carlo error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax._checks import check_batch, check_count, check_positive, expected
+from deepuq_jax._inputs import as_arrays
+from deepuq_jax._pytree import register
+from deepuq_jax.functional.gaussian import at_least_float32
+from deepuq_jax.likelihoods.base import Likelihood, per_example
+from deepuq_jax.model.modes import in_evaluation_mode
+from deepuq_jax.model.own import check_model
+from deepuq_jax.model.structure import flatten_untied
+from deepuq_jax.noise import NoiseSource, noise_source
+from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
+from deepuq_jax.prediction.draws import (
+    DEFAULT_DRAWS,
+    check_batch_size,
+    in_batches,
+    outputs_of_draws,
+    over_draws,
+    resolve_draws_at_once,
+)
+
+
+@register(static=("n_samples",))
+@dataclass(frozen=True)
+class DensityEstimate:
+    """A log predictive density and its Monte Carlo error, in nats.
+
+    The errors come from the finite number of draws alone. They say nothing of the finite number of examples, or of
+    whether the model is right.
+
+    Attributes:
+        log_density: log predictive density per example, [batch].
+        error: its standard error, [batch].
+        mean: mean of `log_density` over the examples, a scalar.
+        mean_error: standard error of `mean`. All examples share the draws, so their errors are correlated.
+        bias: estimate of the bias of `mean`, a scalar, at most 0: the logarithm of a noisy mean is too low on average.
+        n_samples: number of draws.
+    """
+
+    log_density: Array
+    error: Array
+    mean: Array
+    mean_error: Array
+    bias: Array
+    n_samples: int
+
+    def draws_needed(self, error: Any = 0.01) -> Array:
+        """Estimate how many draws bring the error of the mean down.
+
+        Small standard errors fall as 1 / sqrt(S) and small biases as 1 / S; both are to be at most `error`.
+
+        Args:
+            error: the largest acceptable error of the mean over the examples, in nats.
+        Returns:
+            A whole number as a float, infinity where no draw gives the targets a positive density.
+
+        >>> estimate = DensityEstimate(jnp.zeros(1), jnp.zeros(1), jnp.zeros(()), jnp.float32(0.02), jnp.zeros(()), 50)
+        >>> int(estimate.draws_needed(0.01))
+        200
+        """
+        check_positive("error", error)
+        by_error = self.n_samples * jnp.square(self.mean_error / error)
+        by_bias = self.n_samples * -self.bias / error
+        # A ratio of 200.00001 is 200 within rounding.
+        return jnp.ceil(jnp.maximum(jnp.maximum(by_error, by_bias) * (1 - 1e-5), 1.0))
+
+
+def log_density_with_error(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    key: Array | None = None,
+    n_samples: int = DEFAULT_DRAWS,
+    log_likelihood: Any = None,
+    batch_size: int | None = None,
+    draws_at_once: int | None = None,
+    noise: Any = None,
+) -> DensityEstimate:
+    """Compute the log predictive density and its Monte Carlo error.
+
+    The errors are those of the jackknife: with c_sn the change of log mean_s p(y_n | x_n, w_s) without draw s,
+
+    error_n = sqrt((S - 1) / S sum_s (c_sn - mean_s c_sn)^2),  bias = (S - 1) mean_ns c_sn
+
+    and mean_error is the error of mean_n c_sn. For small errors this is the delta method, error_n =
+    std_s(p_sn) / (mean_s(p_sn) sqrt(S)) and bias = -mean_n error_n^2 / 2. Where a single draw gives a target most of
+    its density, the delta method says 1 nat, and the jackknife says how much the log density would fall without that
+    draw. No estimate knows of a draw that has not been made.
+
+    The density is that of `log_predictive_density` for the same key. The function keeps a number per example and draw.
+
+    Args:
+        model, x, y, key, log_likelihood, batch_size, draws_at_once, noise: as in `log_predictive_density`.
+        n_samples: number of independent draws, 2 or more.
+    Returns:
+        DensityEstimate.
+    Raises:
+        ValueError, TypeError: as in `log_predictive_density`, or there is a single draw.
+    Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 11.
+
+    >>> import deepuq_jax as dq
+    >>> from flax import nnx
+    >>> model = dq.BayesByBackpropMLP(2, (8,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
+    >>> x, y = jnp.ones((4, 2)), jnp.zeros(4, int)
+    >>> estimate = log_density_with_error(model, x, y, key=jax.random.key(0))
+    >>> bool(estimate.mean_error < 0.05)
+    True
+    """
+    check_model(model)
+    x, y = as_arrays("x", x), as_arrays("y", y)
+    if check_count("n_samples", n_samples) < 2:
+        raise ValueError(expected("n_samples", "to be at least 2 for a standard error", f"{n_samples}"))
+    source = noise_source(key, noise, n_samples)
+    check_batch_size(batch_size, noise)
+    check_batch(x, y, finite=False)
+    leaves, treedef = flatten_untied(model)
+    likelihood = resolve_likelihood(model, log_likelihood)
+    check_targets(model, x, y, partial(per_example, likelihood))
+    log_density, error, mean, mean_error, bias = _estimates(
+        leaves,
+        x,
+        y,
+        source,
+        treedef=treedef,
+        likelihood=likelihood,
+        n_samples=n_samples,
+        batch_size=batch_size,
+        draws_at_once=resolve_draws_at_once(draws_at_once, n_samples),
+    )
+    return DensityEstimate(log_density, error, mean, mean_error, bias, n_samples)
+
+
+@partial(jax.jit, static_argnames=("treedef", "likelihood", "n_samples", "batch_size", "draws_at_once"))
+def _estimates(
+    leaves: list[Any],
+    x: Any,
+    y: Any,
+    source: NoiseSource,
+    *,
+    treedef: Any,
+    likelihood: Likelihood,
+    n_samples: int,
+    batch_size: int | None,
+    draws_at_once: int,
+) -> tuple[Array, ...]:
+    model = in_evaluation_mode(jax.tree.unflatten(treedef, leaves))
+
+    def of_batch(batch: Any) -> Array:
+        """Return the log density of each example at each draw, [batch, draws]."""
+        x, y = batch
+        outputs_of = outputs_of_draws(model, x, source)
+
+        def density(i: Any) -> Array:
+            return at_least_float32(per_example(likelihood, outputs_of(i), y))
+
+        def take(kept: Array, i: Any, part: Array) -> Array:
+            return kept.at[:, i].set(part)
+
+        like = jax.eval_shape(density, 0)
+        empty = jnp.zeros((*like.shape, n_samples), like.dtype)
+        return over_draws(take, empty, density, n_samples=n_samples, at_once=draws_at_once)
+
+    return _errors(in_batches(of_batch, (x, y), batch_size))
+
+
+def _errors(log_densities: Array) -> tuple[Array, ...]:
+    """Compute densities and jackknife errors from log densities [batch, draws]."""
+    n = log_densities.shape[1]
+    log_density = jax.nn.logsumexp(log_densities, axis=1) - jnp.log(jnp.asarray(n, log_densities.dtype))
+    changes = _changes(log_densities, log_density)
+    of_mean = jnp.mean(changes, axis=0)
+    error, mean_error = _jackknife_error(changes), _jackknife_error(of_mean)
+    # Without rounding errors, the bias is never positive.
+    bias = jnp.minimum((n - 1) * jnp.mean(of_mean), 0.0)
+    return log_density, error, jnp.mean(log_density), mean_error, bias
+
+
+def _changes(log_densities: Array, log_density: Array) -> Array:
+    """Compute by how much the log mean changes without each draw, [batch, draws].
+
+    Without the largest density, the change is computed from the others: its share may round to 1. No other draw has
+    more than half of the sum, so their changes follow from their shares.
+    """
+    n = log_densities.shape[1]
+    largest = jnp.arange(n)[None] == jnp.argmax(log_densities, axis=1)[:, None]
+    deviation = jnp.expm1(log_densities - log_density[:, None])
+    of_others = jnp.log1p(-jnp.where(largest, 0.0, deviation) / (n - 1))
+    rest = jax.nn.logsumexp(jnp.where(largest, -jnp.inf, log_densities), axis=1)
+    of_largest = rest - jnp.log(jnp.asarray(n - 1, log_densities.dtype)) - log_density
+    changes = jnp.where(largest, of_largest[:, None], of_others)
+    # Where no draw gives a positive density, the difference of two infinities is NaN.
+    return jnp.where(jnp.isneginf(log_density)[:, None], -jnp.inf, changes)
+
+
+def _jackknife_error(changes: Array) -> Array:
+    """Compute sqrt((S - 1) / S * sum of squared deviations) over the last axis; infinity for an infinite change."""
+    n = changes.shape[-1]
+    deviation = changes - jnp.mean(changes, axis=-1, keepdims=True)
+    error = jnp.sqrt((n - 1) * jnp.mean(jnp.square(deviation), axis=-1))
+    return jnp.where(jnp.isneginf(jnp.min(changes, axis=-1)), jnp.inf, error)
