@@ -24,7 +24,7 @@ from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
 from benchmarks.accuracy.mnist_score import predict
 from deepuq_jax.priors.defaults import NETWORK_PRIOR
 
-POINT, ENSEMBLE, ADAM, NATURAL = "deterministic", "ensemble", "fit, defaults", "fit, natural gradients"
+POINT, ENSEMBLE, ADAM, NATURAL = "deterministic", "ensemble", "fit, Adam", "fit, natural gradients"
 METHODS = (POINT, ENSEMBLE, ADAM, NATURAL)
 VALIDATION = 10_000
 # Accuracy in % and NLL in nats: uncertainty-baselines, baselines/mnist, LeNet-5 on Fashion-MNIST.
@@ -74,12 +74,14 @@ class Run:
     def _scores(self, model: Any, data: Any) -> dict[str, float]:
         return scores(self._predict(model, data), data[1])
 
-    def _fit(self, model: Any, data: Any, epochs: int, seed: int, optimizer: Any = None) -> Any:
-        return dq.fit(model, *data, key=jax.random.key(seed), epochs=epochs, optimizer=optimizer).model
+    def _fit(self, model: Any, data: Any, epochs: int, seed: int, optimizer: Any, objective: Any = None) -> Any:
+        key = jax.random.key(seed)
+        return dq.fit(model, *data, key=key, epochs=epochs, optimizer=optimizer, objective=objective).model
 
     def _natural(self, prior_sigma: float, data: Any, epochs: int) -> Any:
         model = lenet.bayesian(dq.GaussianPrior(sigma=prior_sigma), rngs=nnx.Rngs(self.seed))
-        return self._fit(model, data, epochs, self.seed, dq.natural_gradient(initial_precision=1.0))
+        optimizer = dq.natural_gradient(initial_precision=1.0)
+        return self._fit(model, data, epochs, self.seed, optimizer, dq.ELBO())
 
     def choose(self) -> list[dict[str, Any]]:
         """Validation scores of natural gradients with each prior."""
@@ -94,16 +96,18 @@ class Run:
         model = self._natural(prior_sigma, self.train, self.plan.epochs)
         return {"prior_sigma": prior_sigma, **self._scores(model, self.test)}
 
-    def defaults(self) -> dict[str, Any]:
-        """Score `fit` with nothing set but the number of epochs: Bayes by Backprop with Adam."""
+    def adam(self) -> dict[str, Any]:
+        """Score Bayes by Backprop with Adam, at the learning rate that `fit` has where it takes Adam."""
         model = lenet.bayesian(NETWORK_PRIOR, rngs=nnx.Rngs(self.seed))
-        return self._scores(self._fit(model, self.train, self.plan.epochs, self.seed), self.test)
+        return self._scores(self._fit(model, self.train, self.plan.epochs, self.seed, self._adam(5e-3)), self.test)
+
+    def _adam(self, rate: float) -> optax.GradientTransformation:
+        steps = self.plan.epochs * -(-len(self.train[1]) // 128)
+        return optax.adam(optax.cosine_decay_schedule(rate, steps))
 
     def deterministic(self) -> dict[str, dict[str, Any]]:
         """Score the first network without a posterior alone, and all members of the ensemble."""
-        steps = self.plan.epochs * -(-len(self.train[1]) // 128)
-        optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
-        members = []
+        optimizer, members = self._adam(1e-3), []
         for i in range(self.plan.members):
             seed = 1000 * self.seed + i
             model = lenet.deterministic(rngs=nnx.Rngs(seed))
@@ -130,7 +134,7 @@ def measure(run: Run, parts: report.Parts) -> dict[str, Any]:
     best = min(compared, key=lambda row: row["nll"])["prior_sigma"]
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         NATURAL: partial(run.natural_gradients, best),
-        ADAM: run.defaults,
+        ADAM: run.adam,
         POINT: run.deterministic,
     }
     found = {name: parts(name, step) for name, step in steps.items()}
