@@ -8,7 +8,7 @@ choice.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,7 @@ class Kind(NamedTuple):
 
     names: Callable[[Path], list[str]]
     load: Callable[[str, Path], DataSet]
-    splits: Callable[[Any, int], list[Any]]
+    splits: Callable[[Any, int], Iterator[Any]]
     score: Callable[[Any, Any], dict[str, Any]]
     runners: tuple[Runner, ...]
 

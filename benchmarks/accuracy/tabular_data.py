@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -52,16 +53,16 @@ class RealSplit(NamedTuple):
         return Draws(mean * self.y_std + self.y_mean, var * self.y_std**2)
 
 
-def labelled_splits(data: ClassificationSet, count: int) -> list[LabelledSplit]:
+def labelled_splits(data: ClassificationSet, count: int) -> Iterator[LabelledSplit]:
     """The first splits of a classification set."""
-    pairs = zip(data.train_index()[:count], data.test_index[:count], strict=True)
-    return [_labelled(data.x, data.y, train, test, data.classes) for train, test in pairs]
+    for train, test in zip(data.train_index()[:count], data.test_index[:count], strict=True):
+        yield _labelled(data.x, data.y, train, test, data.classes)
 
 
-def real_splits(data: RegressionSet, count: int) -> list[RealSplit]:
+def real_splits(data: RegressionSet, count: int) -> Iterator[RealSplit]:
     """The first splits of a regression set."""
-    pairs = zip(data.train_index()[:count], data.test_index[:count], strict=True)
-    return [_real(data.x, data.y, train, test) for train, test in pairs]
+    for train, test in zip(data.train_index()[:count], data.test_index[:count], strict=True):
+        yield _real(data.x, data.y, train, test)
 
 
 def labelled_validation(split: LabelledSplit, seed: int) -> LabelledSplit:

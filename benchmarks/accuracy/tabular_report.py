@@ -35,8 +35,8 @@ def _of_kind(kind: str, task: Task, sets: dict[str, Any]) -> list[str]:
     order = [method for method in task.order if any(method in found for found in methods.values())]
     parts = [
         f"## {kind.capitalize()}",
-        f"Over {len(sets)} sets. Excess is the mean test NLL of a set minus the lower of those of {task.references[0]} "
-        f"and {task.references[1]}, in nats. A method is ranked on the sets that it ran on.",
+        f"Number of sets: {len(sets)}. Excess is the mean test NLL of a set minus the lower of those of "
+        f"{task.references[0]} and {task.references[1]}, in nats. A method is ranked on the sets that it ran on.",
         _comparisons(kind, task, methods),
     ]
     for metric in OF_TASK[kind]:
