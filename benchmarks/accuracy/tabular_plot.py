@@ -32,12 +32,17 @@ def picture(record: dict[str, Any]) -> Any:
     """
     kinds = [kind for kind in TASKS if record[kind]]
     most = max(len(record[kind]) for kind in kinds)
-    figure, axes = _figure(1, len(kinds), (5.5 * len(kinds), 1.9 + 0.42 * most))
+    figure, axes = _figure(1, len(kinds), (5.5 * len(kinds), 2.0 + 0.42 * most))
     for ax, kind in zip(axes, kinds, strict=True):
         _panel(ax, kind, TASKS[kind], {name: found["methods"] for name, found in record[kind].items()})
-    handles = [axes[0].plot([], [], "o", color=colour)[0] for colour in COLOURS]
-    labels = [" / ".join(family) for family in _FAMILIES]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
+    known = {method for kind in kinds for method in TASKS[kind].order}
+    for family, colour in zip(_FAMILIES, COLOURS, strict=True):
+        names = [method for method in family if method in known]
+        if names:
+            axes[0].plot([], [], "o", color=colour, label=" / ".join(names))
+    handles, labels = axes[0].get_legend_handles_labels()
+    columns = 1 + len(kinds)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=SMALL, frameon=False)
     return figure
 
 
