@@ -7,11 +7,9 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.accuracy import tabular, tabular_methods, tabular_peers
+from benchmarks.accuracy.tabular_compare import TASKS
 from benchmarks.accuracy.tests.files import write_classification, write_regression
-
-tabular = pytest.importorskip("benchmarks.accuracy.tabular")
-from benchmarks.accuracy import tabular_methods, tabular_peers  # noqa: E402
-from benchmarks.accuracy.tabular_compare import TASKS  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

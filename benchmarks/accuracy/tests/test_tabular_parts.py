@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import tabular_compare, tabular_data, tabular_score
+from benchmarks.accuracy import tabular_peers as peers
 from benchmarks.accuracy.data import ClassificationSet, RegressionSet, load_classification, load_regression
 from benchmarks.accuracy.tabular_methods import FIT, FIT_DEFAULT_DRAWS, Plan
 from benchmarks.accuracy.tabular_report import as_markdown
 from benchmarks.accuracy.tests.files import write_classification, write_regression
 from benchmarks.accuracy.uci_score import Draws
 
-peers = pytest.importorskip("benchmarks.accuracy.tabular_peers")
 SMALL = Plan(members=2)
 
 
