@@ -1,4 +1,4 @@
-"""``python -m benchmarks accuracy uci|mnist|fashion|draws|readme``."""
+"""``python -m benchmarks accuracy uci|tabular|mnist|fashion|draws|readme``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from benchmarks.command_line import Command, run
 
 COMMANDS = {
     "uci": Command("benchmarks.accuracy.uci", "regression on the standard splits of UCI sets"),
+    "tabular": Command("benchmarks.accuracy.tabular", "classification and regression sets beside scikit-learn"),
     "mnist": Command("benchmarks.accuracy.mnist", "MNIST: error, calibration, entropy elsewhere, pruning"),
     "fashion": Command("benchmarks.accuracy.fashion", "Fashion-MNIST: LeNet-5 beside published scores"),
     "draws": Command("benchmarks.accuracy.draws", "the Monte Carlo error of predictions, measured and estimated"),

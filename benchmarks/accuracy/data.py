@@ -1,7 +1,8 @@
 """The data sets, from a folder or from OpenML.
 
-A folder holds `uci/<name>.npz` (`x` [n, d], `y` [n], `test_index` [splits, n_test]; the other rows train) and
-`mnist/*-ubyte.gz` and `fashion-mnist/*-ubyte.gz`, the original IDX files.
+A folder holds `uci/<name>.npz` for regression and `tabular/<name>.npz` for classification (`x` [n, d], `y` [n],
+`test_index` [splits, n_test]; the other rows train). It also holds `mnist/*-ubyte.gz` and `fashion-mnist/*-ubyte.gz`,
+the original IDX files.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
 
 
 @dataclass(frozen=True)
-class RegressionSet:
-    """A regression set with its splits.
+class DataSet:
+    """A data set with its splits.
 
     Attributes:
         name: name of the set.
         x: raw inputs [n, d].
-        y: raw targets [n].
+        y: raw targets or labels [n].
         test_index: test rows [splits, n_test].
     """
 
@@ -52,6 +53,25 @@ class RegressionSet:
         """Training rows [splits, n - n_test]."""
         rows = np.arange(len(self.y))
         return np.stack([np.setdiff1d(rows, test) for test in self.test_index])
+
+
+class RegressionSet(DataSet):
+    """A regression set with its splits."""
+
+
+class ClassificationSet(DataSet):
+    """A classification set with its splits; labels are whole numbers from 0."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not np.issubdtype(self.y.dtype, np.integer) or self.y.min() < 0 or self.y.max() == 0:
+            found = f"{self.y.dtype} from {self.y.min()} to {self.y.max()}"
+            raise ValueError(f"Expected integer labels from 0 of at least two classes in {self.name}; got {found}.")
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.y.max()) + 1
 
 
 @dataclass(frozen=True)
@@ -83,7 +103,7 @@ def regression_names(folder: Path | None) -> list[str]:
     """List the sets of the folder, or of OpenML."""
     if folder is None:
         return sorted(openml.REGRESSION)
-    return sorted(path.stem for path in (folder / "uci").glob("*.npz"))
+    return _names(folder / "uci")
 
 
 def load_regression(name: str, folder: Path | None) -> RegressionSet:
@@ -96,16 +116,43 @@ def load_regression(name: str, folder: Path | None) -> RegressionSet:
     if folder is None:
         x, y = openml.fetch_regression(name)
         return RegressionSet(name, x, y, standard_splits(len(y)))
-    path = folder / "uci" / f"{name}.npz"
+    x, y, test_index = _read_set(folder / "uci", name)
+    return RegressionSet(name, x, y.astype(np.float64), test_index)
+
+
+def classification_names(folder: Path) -> list[str]:
+    """List the classification sets of the folder."""
+    return _names(folder / "tabular")
+
+
+def load_classification(name: str, folder: Path) -> ClassificationSet:
+    """Load a classification set.
+
+    Raises:
+        FileNotFoundError: if the folder has no such file.
+        ValueError: if the contents of the file are invalid.
+    """
+    x, y, test_index = _read_set(folder / "tabular", name)
+    if (y == np.round(y)).all():  # Labels may be stored as floats or booleans.
+        y = y.astype(np.int64)
+    return ClassificationSet(name, x, y, test_index)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.npz"))
+
+
+def _read_set(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read (x, y, test_index); x is float64."""
+    path = folder / f"{name}.npz"
     if not path.exists():
-        found = ", ".join(regression_names(folder)) or "none"
-        raise FileNotFoundError(f"Expected a set of {folder / 'uci'} ({found}); got {name}.")
+        found = ", ".join(_names(folder)) or "none"
+        raise FileNotFoundError(f"Expected a set of {folder} ({found}); got {name}.")
     with np.load(path) as file:
         missing = {"x", "y", "test_index"} - set(file)
         if missing:
             raise ValueError(f"Expected x, y and test_index in {path}; got no {', '.join(sorted(missing))}.")
-        x, y = file["x"].astype(np.float64), file["y"].astype(np.float64)
-        return RegressionSet(name, x, y, file["test_index"])
+        return file["x"].astype(np.float64), file["y"], file["test_index"]
 
 
 def standard_splits(n: int, splits: int = 20) -> np.ndarray:

@@ -32,3 +32,13 @@ def write_mnist(folder, *, name="mnist", train=240, test=60):
         images[np.arange(size), 2 + 2 * labels] = 255
         write_idx(folder / name / f"{part}-images-idx3-ubyte.gz", images)
         write_idx(folder / name / f"{part}-labels-idx1-ubyte.gz", labels)
+
+
+def write_classification(folder, name="labels", *, rows=60, inputs=2, classes=3, splits=2):
+    """Write labels that say into which part of the first input's range a row falls, in units far from 1."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(rows, inputs)) * 10 + 50
+    y = np.minimum((x[:, 0] - 50) / 10 * classes, classes - 1).astype(np.int64)
+    test_index = np.stack([rng.permutation(rows)[: rows // 5] for _ in range(splits)]).astype(np.int32)
+    (folder / "tabular").mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "tabular" / f"{name}.npz", x=x, y=y, test_index=test_index)
