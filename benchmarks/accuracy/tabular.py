@@ -94,15 +94,17 @@ KINDS = {
 }
 
 
-def measure(kind: Kind, data: DataSet, parts: report.Parts, *, splits: int, seed: int, plan: Plan) -> dict[str, Any]:
-    """Run every method on a set."""
+def measure(
+    kind: Kind, data: DataSet, parts: report.Parts, *, splits: int, seed: int, plan: Plan, without: list[str]
+) -> dict[str, Any]:
+    """Run every method on a set but those left out."""
     rows = data.train_index().shape[1]
     left_out = {
         runner.name: f"it is run up to {runner.most_rows:,} training rows"
         for runner in kind.runners
         if runner.most_rows is not None and rows > runner.most_rows
     }
-    runners = [runner for runner in kind.runners if runner.name not in left_out]
+    runners = [runner for runner in kind.runners if runner.name not in (*left_out, *without)]
     return {
         "rows": len(data.y),
         "inputs": data.x.shape[1],
@@ -142,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy tabular", description=str(__doc__))
     report.add_options(parser)
     parser.add_argument("--sets", default="", help="names joined by commas (default: every set found)")
+    names = sorted({runner.name for kind in KINDS.values() for runner in kind.runners})
+    parser.add_argument(
+        "--without", action="append", default=[], choices=names, metavar="METHOD", help="leave a method out"
+    )
     parser.add_argument("--splits", type=int, help=f"number of splits of each set (default {SPLITS})")
     return parser
 
@@ -190,7 +196,9 @@ def measure_all(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for set_name in names:
             data = kind.load(set_name, folder)
             parts = report.Parts(args.cache, name, args.seed, asdict(plan), sklearn.__version__, checksum(data))
-            record[name][set_name] = measure(kind, data, parts, splits=splits, seed=args.seed, plan=plan)
+            record[name][set_name] = measure(
+                kind, data, parts, splits=splits, seed=args.seed, plan=plan, without=args.without
+            )
     return record
 
 
