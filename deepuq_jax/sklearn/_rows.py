@@ -1,0 +1,85 @@
+"""Numbers of rows that data of many sizes share.
+
+A compiled program is for one shape. So that the folds of a cross-validation share programs, training data get a few
+rows of weight 0, and inputs of a prediction are cut into chunks of few sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_LEAST_CHUNK, _LARGEST_CHUNK = 64, 2048
+_LEAST_PADDING = 8
+
+
+class WeightedRows(NamedTuple):
+    """Rows of training data, some of which may have weight 0.
+
+    Attributes:
+        x: standardized inputs [rows, features].
+        y: encoded targets [rows, ...].
+        weight: weights [rows], not negative.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+
+    def at(self, rows: np.ndarray) -> WeightedRows:
+        """Select rows by their numbers."""
+        return WeightedRows(self.x[rows], self.y[rows], self.weight[rows])
+
+    def padded(self) -> WeightedRows:
+        """Repeat first rows with weight 0, so that similar sizes share a program.
+
+        The ELBO stays the same: it sums weighted log-likelihoods and the KL, and such rows add nothing. At most 8 rows
+        or a sixteenth of the data are added.
+
+        >>> rows = WeightedRows(np.ones((397, 2)), np.ones(397), np.ones(397)).padded()
+        >>> rows.x.shape, float(rows.weight.sum())
+        ((400, 2), 397.0)
+        """
+        size = len(self.weight)
+        multiple = max(_LEAST_PADDING, 2 ** (size.bit_length() - 6))
+        more = -size % multiple
+        at = np.arange(size + more) % size
+        return WeightedRows(self.x[at], self.y[at], np.where(np.arange(size + more) < size, self.weight[at], 0.0))
+
+    def in_float(self) -> WeightedRows:
+        """Convert inputs, real targets and weights to the float of JAX.
+
+        It is float32, or float64 where JAX computes in double precision.
+        """
+        y = as_float(self.y) if np.issubdtype(self.y.dtype, np.floating) else self.y
+        return WeightedRows(as_float(self.x), y, as_float(self.weight))
+
+
+def as_float(values: np.ndarray) -> np.ndarray:
+    """Convert to the dtype in which JAX computes; what it cannot hold becomes infinite, which `fit` refuses."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values, np.dtype(jnp.result_type(float)))
+
+
+def chunks(x: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Cut inputs into chunks, filled up with zeros.
+
+    Returns:
+        (chunk, number of its rows that are of `x`) for each chunk. The sizes of chunks are powers of two.
+
+    >>> [(chunk.shape, count) for chunk, count in chunks(np.ones((100, 3)))]
+    [((128, 3), 100)]
+    """
+    size = min(_LARGEST_CHUNK, max(_LEAST_CHUNK, 2 ** (len(x) - 1).bit_length()))
+    for start in range(0, len(x), size):
+        part = x[start : start + size]
+        yield np.concatenate([part, np.zeros((size - len(part), x.shape[1]), x.dtype)]), len(part)
+
+
+def first_rows(tree: object, count: int) -> object:
+    """Return the first rows of each array, as NumPy arrays."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], tree)
