@@ -82,12 +82,13 @@ class VIClassifier(ClassifierMixin, VIEstimator):
             return self.classes_
         found = np.unique(y) if given is None else given
         if len(found) < 2:
-            raise ValueError(expected("y", "to hold at least two classes", f"the class {found[0]!r} alone"))
+            raise ValueError(expected("y", "to hold at least two classes", f"one class, {found.tolist()[0]!r}"))
         return found
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable label of each row, [n]."""
-        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+        best = np.argmax(self.predict_proba(X), axis=1)
+        return self.classes_[best]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict probabilities [n, classes], averaged over the posterior.
