@@ -13,17 +13,18 @@ from jax import Array
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepuq_jax._checks import check_count, check_flag, check_sizes
 from deepuq_jax.noise import draw_key
 from deepuq_jax.sklearn._networks import Build, Shape
 from deepuq_jax.sklearn._prediction import Prediction
-from deepuq_jax.sklearn._priors import posterior_as_prior, starting_at, traced
+from deepuq_jax.sklearn._priors import starting_at, traced
 from deepuq_jax.sklearn._rows import WeightedRows
 from deepuq_jax.sklearn._training import Training
 from deepuq_jax.sklearn._units import Units, in_units
 from deepuq_jax.standardized import Standardized
+from deepuq_jax.updating import as_prior
 
 FLOATS = (np.float64, np.float32)
 # What the streams of keys of a fit are for.
@@ -87,13 +88,6 @@ class VIEstimator(BaseEstimator):
     def _strata(self, y: np.ndarray) -> np.ndarray | None:
         """Return the labels by which to stratify held-out data, or None."""
 
-    def _rows(self, x: np.ndarray, y: np.ndarray, sample_weight: Any) -> WeightedRows:
-        """Put data and weights together, without rows of weight 0."""
-        weight = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
-        if not weight.any():
-            raise ValueError("Expected sample_weight to have an entry above zero; got zeros alone.")
-        return WeightedRows(*(part[weight > 0] for part in (x, y, weight)))
-
     def _goes_on(self, *, updates: bool) -> bool:
         """Whether training starts from an earlier fit."""
         return (check_flag("warm_start", self.warm_start) or updates) and hasattr(self, "model_")
@@ -113,8 +107,9 @@ class VIEstimator(BaseEstimator):
         else:
             fitted = Fitted(*self._units_of(rows), seed, 0)
         network = self._network(rows, fitted, goes_on=goes_on, updates=updates)
-        standard = [None if part is None else fitted.in_standard_units(part) for part in (rows, held_out)]
-        trained = training.run(network, *standard, key=fitted.key(_TRAIN), goes_on=goes_on)
+        scored = None if held_out is None else fitted.in_standard_units(held_out)
+        key = fitted.key(_TRAIN)
+        trained = training.run(network, fitted.in_standard_units(rows), scored, key=key, goes_on=goes_on)
         self._fitted = fitted
         self.model_ = in_units(trained.network, fitted.inputs, fitted.targets) if self.scale else trained.network
         self.loss_curve_, self.n_iter_ = trained.losses, len(trained.losses)
@@ -135,13 +130,13 @@ class VIEstimator(BaseEstimator):
         """Hold out data for early stopping."""
         if not self.early_stopping:
             return rows, None
-        own, held_out = train_test_split(
+        parts: Any = train_test_split(
             np.arange(len(rows.x)),
             test_size=self.validation_fraction,
             random_state=seed,
             stratify=self._strata(rows.y),
         )
-        return rows.at(own), rows.at(held_out)
+        return rows.at(parts[0]), rows.at(parts[1])
 
     def _units_of(self, rows: WeightedRows) -> tuple[Units, Units]:
         if not check_flag("scale", self.scale):
@@ -150,7 +145,7 @@ class VIEstimator(BaseEstimator):
 
     def _network(self, rows: WeightedRows, fitted: Fitted, *, goes_on: bool, updates: bool) -> Any:
         """Build the network before training."""
-        prior = posterior_as_prior(self._trained_network()) if goes_on and updates else traced(self.prior)
+        prior = as_prior(self._trained_network()) if goes_on and updates else traced(self.prior)
         hidden = check_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
         shape = Shape(rows.x.shape[1], self._columns(), hidden, self.activation, prior)
         network = self._build()(shape, nnx.Rngs(fitted.key(_INIT)))
@@ -163,9 +158,10 @@ class VIEstimator(BaseEstimator):
     def _prediction(self, X: Any) -> Prediction:
         """Check inputs; the draws are the same ones for each call."""
         check_is_fitted(self)
-        x = self._fitted.inputs.to_standard(validate_data(self, X, dtype=FLOATS, reset=False))
+        x: Any = validate_data(self, X, dtype=FLOATS, reset=False)
         count = check_count("n_samples", self.n_samples)
-        return Prediction(self._trained_network(), x, self._fitted.key(_PREDICT), count)
+        standard = self._fitted.inputs.to_standard(x)
+        return Prediction(self._trained_network(), standard, self._fitted.key(_PREDICT), count)
 
 
 class Fitted(NamedTuple):

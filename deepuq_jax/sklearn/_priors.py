@@ -1,4 +1,4 @@
-"""Priors whose numbers do not recompile, and posteriors as priors."""
+"""Priors whose numbers do not recompile, and starts at an earlier fit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from deepuq_jax._checks import expected
 from deepuq_jax.model.structure import combine, partition
-from deepuq_jax.functional.gaussian import sigma_from_rho
 from deepuq_jax.priors import EmpiricalGaussianPrior, GaussianPrior, LaplacePrior, ScaleMixturePrior, StudentTPrior
-from deepuq_jax.priors.base import PriorRule, is_prior
+from deepuq_jax.priors.base import is_prior
 
 _WITH_NUMBERS = (GaussianPrior, EmpiricalGaussianPrior, LaplacePrior, ScaleMixturePrior, StudentTPrior)
 
@@ -41,32 +41,19 @@ def traced(prior: Any) -> Any:
     return rule if callable(prior) or is_prior(prior) else prior
 
 
-def posterior_as_prior(network: Any) -> PriorRule:
-    """Return the rule that gives each weight its posterior as its prior.
-
-    Args:
-        network: a trained network of `_networks`.
-
-    >>> from deepuq_jax import BayesianLinear
-    >>> from flax import nnx
-    >>> rule = posterior_as_prior(BayesianLinear(3, 2, sigma_init=0.25, rngs=nnx.Rngs(0)))
-    >>> rule("bias", jnp.zeros(2)).sigma
-    Array([0.25, 0.25], dtype=float32)
-    """
-    params, _ = partition(network)
-
-    def rule(path: str, leaf: Array) -> GaussianPrior:
-        del leaf
-        return GaussianPrior(params[f"{path}_posterior.mu"], sigma_from_rho(params[f"{path}_posterior.rho"]))
-
-    return rule
-
-
 def starting_at(network: Any, earlier: Any) -> Any:
     """Return a network with the trained parameters of an earlier one.
 
     Parameters that the earlier network does not have, such as the scales of a learned prior, stay.
+
+    Raises:
+        ValueError: a parameter has another shape.
     """
     params, rest = partition(network)
     found, _ = partition(earlier)
-    return combine({name: found.get(name, value) for name, value in params.items()}, rest)
+    kept = {name: found.get(name, value) for name, value in params.items()}
+    for name, value in params.items():
+        if kept[name].shape != value.shape:
+            what = f"to have the shape of the last fit, {list(kept[name].shape)}; refit without warm_start"
+            raise ValueError(expected(f"the parameter {name!r}", what, value))
+    return combine(kept, rest)

@@ -7,11 +7,14 @@ rows of weight 0, and inputs of a prediction are cut into chunks of few sizes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from sklearn.utils import check_array
+
+from deepuq_jax._checks import expected
 
 _LEAST_CHUNK, _LARGEST_CHUNK = 64, 2048
 _LEAST_PADDING = 8
@@ -59,6 +62,27 @@ class WeightedRows(NamedTuple):
         return WeightedRows(as_float(self.x), y, as_float(self.weight))
 
 
+def weighted_rows(x: np.ndarray, y: np.ndarray, sample_weight: Any) -> WeightedRows:
+    """Put data and weights together, without rows of weight 0.
+
+    Args:
+        x, y: checked data.
+        sample_weight: weights [rows], or None for 1.
+    Raises:
+        ValueError: the weights have another shape, are negative or not finite, or are all 0.
+    """
+    if sample_weight is None:
+        return WeightedRows(x, y, np.ones(len(x)))
+    weight: Any = check_array(sample_weight, dtype="float64", ensure_2d=False, input_name="sample_weight")
+    if weight.shape != (len(x),):
+        raise ValueError(expected("sample_weight", f"of shape [{len(x)}], one weight per row", weight))
+    if (weight < 0).any():
+        raise ValueError(expected("sample_weight", "to be zero or above", f"{weight.min()} among its entries"))
+    if not weight.any():
+        raise ValueError("Expected sample_weight to have an entry above zero; got zeros alone.")
+    return WeightedRows(x, y, weight).at(np.flatnonzero(weight))
+
+
 def as_float(values: np.ndarray) -> np.ndarray:
     """Convert to the dtype in which JAX computes; what it cannot hold becomes infinite, which `fit` refuses."""
     with np.errstate(over="ignore"):
@@ -80,6 +104,6 @@ def chunks(x: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
         yield np.concatenate([part, np.zeros((size - len(part), x.shape[1]), x.dtype)]), len(part)
 
 
-def first_rows(tree: object, count: int) -> object:
+def first_rows(tree: Any, count: int) -> Any:
     """Return the first rows of each array, as NumPy arrays."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], tree)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from deepuq_jax._checks import expected
 from deepuq_jax.sklearn._base import FLOATS, VIEstimator
 from deepuq_jax.sklearn._networks import Build, bernoulli_network, categorical_network
+from deepuq_jax.sklearn._rows import weighted_rows
 from deepuq_jax.sklearn._units import Units
 from deepuq_jax.types import UQResult
 
@@ -62,13 +63,15 @@ class VIClassifier(ClassifierMixin, VIEstimator):
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, classes: Any, updates: bool) -> Self:
         goes_on = self._goes_on(updates=updates)
-        X, y = validate_data(self, X, y, dtype=FLOATS, multi_output=True, reset=not goes_on)
-        check_classification_targets(y)
-        rows = self._rows(X, column_or_1d(y, warn=True), sample_weight)
+        data: Any = validate_data(self, X, y, dtype=FLOATS, multi_output=True, reset=not goes_on)
+        check_classification_targets(data[1])
+        rows = weighted_rows(data[0], column_or_1d(data[1], warn=True), sample_weight)
         known = self._known_classes(rows.y, classes, goes_on=goes_on)
         if not np.isin(rows.y, known).all():
             other = rows.y[~np.isin(rows.y, known)][0]
-            raise ValueError(expected("y", f"to hold the classes {known.tolist()} alone", f"{other!r} among its entries"))
+            raise ValueError(
+                expected("y", f"to hold the classes {known.tolist()} alone", f"{other!r} among its entries")
+            )
         self.classes_ = known
         return self._train(rows._replace(y=np.searchsorted(known, rows.y)), updates=updates)
 

@@ -17,6 +17,7 @@ from deepuq_jax._checks import check_count, check_flag, expected
 from deepuq_jax.likelihoods.mixture import PredictiveMixture
 from deepuq_jax.sklearn._base import FLOATS, VIEstimator
 from deepuq_jax.sklearn._networks import Build, regression_network
+from deepuq_jax.sklearn._rows import weighted_rows
 from deepuq_jax.sklearn._units import Units
 from deepuq_jax.types import UQResult, check_level
 
@@ -133,12 +134,13 @@ class VIRegressor(RegressorMixin, VIEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, updates: bool) -> Self:
         regression_network(self.likelihood)
         goes_on = self._goes_on(updates=updates)
-        X, y = validate_data(self, X, y, dtype=FLOATS, multi_output=True, y_numeric=True, reset=not goes_on)
-        columns = y[:, None] if y.ndim == 1 else y
+        data: Any = validate_data(self, X, y, dtype=FLOATS, multi_output=True, y_numeric=True, reset=not goes_on)
+        targets = data[1].astype(np.float64)
+        columns = targets[:, None] if targets.ndim == 1 else targets
         if goes_on and columns.shape[1] != self.n_outputs_:
-            raise ValueError(expected("y", f"to have {self.n_outputs_} columns, as in the last fit", y))
-        self.n_outputs_, self._is_vector = columns.shape[1], y.ndim == 1
-        return self._train(self._rows(X, columns.astype(np.float64), sample_weight), updates=updates)
+            raise ValueError(expected("y", f"to have {self.n_outputs_} columns, as in the last fit", targets))
+        self.n_outputs_, self._is_vector = columns.shape[1], targets.ndim == 1
+        return self._train(weighted_rows(data[0], columns, sample_weight), updates=updates)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the mean of the targets.
