@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from deepuq_jax._checks import check_count, check_flag, check_sizes
+from deepuq_jax._checks import check_count, check_flag, check_scalar, check_sizes, expected
 from deepuq_jax.noise import draw_key
 from deepuq_jax.sklearn._networks import Build, Shape
 from deepuq_jax.sklearn._prediction import Prediction
@@ -130,9 +130,12 @@ class VIEstimator(BaseEstimator):
         """Hold out data for early stopping."""
         if not self.early_stopping:
             return rows, None
+        share = check_scalar("validation_fraction", self.validation_fraction)
+        if not 0 < share < 1:
+            raise ValueError(expected("validation_fraction", "to be between 0 and 1", f"{share}"))
         parts: Any = train_test_split(
             np.arange(len(rows.x)),
-            test_size=self.validation_fraction,
+            test_size=share,
             random_state=seed,
             stratify=self._strata(rows.y),
         )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from deepuq_jax._checks import expected
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.modes import in_evaluation_mode
 from deepuq_jax.model.structure import flatten_untied
@@ -60,7 +61,7 @@ class Prediction(NamedTuple):
         """
         leaves, treedef = flatten_untied(self.network)
         likelihood, parts = self.network.likelihood, []
-        for i, (chunk, rows) in enumerate(chunks(as_float(self.x))):
+        for i, (chunk, rows) in enumerate(self._chunks()):
             drawn = _targets(
                 leaves, chunk, self.key, draw_key(key, i), treedef=treedef, likelihood=likelihood, n_samples=self.count
             )
@@ -68,8 +69,18 @@ class Prediction(NamedTuple):
         return np.concatenate(parts, axis=1)
 
     def _results(self) -> Iterator[tuple[UQResult, int]]:
-        for chunk, rows in chunks(as_float(self.x)):
-            yield predict_vi_uq(self.network, chunk, key=self.key, n_samples=self.count), rows
+        for chunk, rows in self._chunks():
+            result = predict_vi_uq(self.network, chunk, key=self.key, n_samples=self.count)
+            if not np.isfinite(np.asarray(result.mean)[:rows]).all():
+                raise ValueError(expected("X", "in the range of the training data", "rows whose prediction overflows"))
+            yield result, rows
+
+    def _chunks(self) -> Iterator[tuple[np.ndarray, int]]:
+        x = as_float(self.x)
+        if not np.isfinite(x).all():
+            what = f"in the range of the training data, at most {np.finfo(x.dtype).max:.0e} in standard units"
+            raise ValueError(expected("X", what, f"{np.abs(self.x).max():.0e}"))
+        return chunks(x)
 
 
 def _joined(results: list[Any]) -> Any:

@@ -247,5 +247,5 @@ class VIRegressor(RegressorMixin, VIEstimator):
         if self.likelihood not in _POSITIVE:
             return Units.of_columns("y", y, weight)
         if not (y > 0).all():
-            raise ValueError(expected("y", f"to be positive for likelihood={self.likelihood!r}", f"{y.min()} among it"))
+            raise ValueError(expected("y", f"to be positive for likelihood={self.likelihood!r}", f"{y.min()} in it"))
         return Units.of_positive(y, weight)
