@@ -67,11 +67,10 @@ class VIClassifier(ClassifierMixin, VIEstimator):
         check_classification_targets(data[1])
         rows = weighted_rows(data[0], column_or_1d(data[1], warn=True), sample_weight)
         known = self._known_classes(rows.y, classes, goes_on=goes_on)
-        if not np.isin(rows.y, known).all():
-            other = rows.y[~np.isin(rows.y, known)][0]
-            raise ValueError(
-                expected("y", f"to hold the classes {known.tolist()} alone", f"{other!r} among its entries")
-            )
+        others = np.setdiff1d(rows.y, known)
+        if others.size:
+            what = f"to hold the classes {known.tolist()} alone"
+            raise ValueError(expected("y", what, f"{others[0]} among its entries"))
         self.classes_ = known
         return self._train(rows._replace(y=np.searchsorted(known, rows.y)), updates=updates)
 

@@ -15,6 +15,7 @@ PAGES = [
     "docs/saving.md",
     "docs/devices.md",
     "docs/conformal.md",
+    "docs/scikit-learn.md",
 ]
 
 
@@ -70,6 +71,10 @@ def test_every_program_of_a_page_runs(name, capsys):
     elif name == "docs/devices.md":
         assert capsys.readouterr().out == "P(None, 'model')\n"
         assert names["mean"].shape == names["epistemic_var"].shape == names["moments"].mean.shape == (256, 1)
+    elif name == "docs/scikit-learn.md":
+        assert 0.8 <= names["coverage"] <= 1.0
+        assert names["classifier"].score(names["table"], names["answer"]) > 0.9
+        assert len(names["search"].cv_results_["params"]) == 4
     else:
         assert names["result"].history["loss"].shape == (20,)
         assert names["results"].mean.shape == (3, 96, 1)

@@ -31,8 +31,6 @@ QUICK = {
     "check_estimators_unfitted",
     "check_fit1d",
     "check_get_params_invariance",
-    "check_methods_sample_order_invariance",
-    "check_methods_subset_invariance",
     "check_mixin_order",
     "check_no_attributes_set_in_init",
     "check_parameters_default_constructible",
