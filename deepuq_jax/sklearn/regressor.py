@@ -61,9 +61,9 @@ class VIRegressor(RegressorMixin, VIEstimator):
 
     >>> from sklearn.datasets import load_diabetes
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = VIRegressor((16,), max_iter=100, random_state=0).fit(X[:300], y[:300])
-    >>> lower, upper = model.predict_interval(X[300:], level=0.9)
-    >>> bool(np.mean((lower <= y[300:]) & (y[300:] <= upper)) > 0.8)
+    >>> model = VIRegressor((16,), max_iter=300, random_state=0).fit(X[:331], y[:331])
+    >>> lower, upper = model.predict_interval(X[331:], level=0.9)
+    >>> bool(np.mean((lower <= y[331:]) & (y[331:] <= upper)) > 0.8)
     True
     """
 
