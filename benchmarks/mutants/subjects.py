@@ -41,6 +41,7 @@ def _tests(package: str, *names: str) -> tuple[str, ...]:
 
 def _jax(folder: str, quick: tuple[str, ...], thorough: tuple[str, ...]) -> Subject:
     name = f"deepuq_jax/{folder}"
+    quick = (*quick, "small_faults")
     return Subject(name, (f"{name}/*.py",), _tests("deepuq_jax", *quick), _tests("deepuq_jax", *thorough))
 
 
@@ -57,12 +58,14 @@ SUBJECTS = (
         ("likelihoods", "second_derivatives", "likelihood_contracts"),
     ),
     _jax("noise", ("noise",), ("estimators", "objective", "contracts")),
-    _jax("likelihoods", (), ("likelihoods", "likelihood_contracts", "messages", "regressors")),
+    _jax("likelihoods", (), ("likelihoods", "likelihood_contracts", "messages", "regressors", "standardized")),
     _jax("priors", ("priors",), ("gaussian", "posterior", "prior_contracts", "messages")),
     _jax("estimators", ("estimators",), ("layers", "contracts", "conv")),
     _jax("metrics", ("metrics",), ("messages", "standardized")),
     _jax(
-        "objectives", ("objective",), ("objective_contracts", "sticking_the_landing", "training", "messages", "traps")
+        "objectives",
+        ("objective",),
+        ("objective_contracts", "sticking_the_landing", "training", "messages", "traps", "own_classes"),
     ),
     _jax("prediction", ("prediction",), ("propagation", "modes", "likelihoods", "traps")),
 )

@@ -1,0 +1,146 @@
+"""What small faults in the code once changed without a failing test: see `python -m benchmarks mutants`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from flax import nnx
+
+import deepuq_jax as dq
+from deepuq_jax.estimators.base import Estimator
+from deepuq_jax.functional.counts import negative_binomial_cdf, poisson_cdf
+from deepuq_jax.functional.student_t import student_t_cdf
+from deepuq_jax.priors.rules import below
+from deepuq_jax.priors.tree import priors_for
+
+LIKELIHOODS = (dq.Gaussian(0.5), dq.LogNormal(0.5), dq.StudentT(), dq.Poisson())
+
+
+class CallablePrior:
+    """A prior that is also callable, as the distributions of NumPyro are."""
+
+    def log_prob(self, w):
+        return -0.5 * jnp.sum(w**2)
+
+    def __call__(self, *_):
+        raise AssertionError("a prior is not a rule")
+
+
+def test_a_callable_with_a_density_is_a_prior_and_not_a_rule():
+    prior: Any = CallablePrior()
+    assert below(prior, "layers.0") is prior
+    held = priors_for(prior, {"kernel": jnp.zeros(2)})
+    assert float(held.log_prob(jnp.ones(2))) == -1.0
+
+
+@pytest.mark.parametrize("prior", [0.1, dq.GaussianPrior])
+def test_numbers_and_classes_are_no_priors(prior):
+    with pytest.raises(TypeError, match=r"Expected prior to have a method log_prob\(w\)"):
+        priors_for(prior, {"kernel": jnp.zeros(2)})
+
+
+def test_a_posterior_asks_an_own_prior_for_its_closed_form():
+    posterior = dq.MeanField.init({"w": jnp.zeros(2)}, 0.1)
+    assert not posterior.has_closed_form_kl(CallablePrior())
+    assert posterior.has_closed_form_kl(dq.GaussianPrior())
+
+
+def test_an_estimator_defines_both_methods():
+    class Half(Estimator):
+        def __call__(self, op, x, kernel, bias, noise):
+            return x
+
+    class OtherHalf(Estimator):
+        def draw_noise(self, op, x, kernel, bias, *, key):
+            return None
+
+    for kind in (Half, OtherHalf):
+        with pytest.raises(TypeError, match="abstract"):
+            kind()
+
+
+def test_distribution_functions_of_large_counts(x64):
+    mean = 1e6
+    t = np.asarray([mean - 2 * mean**0.5, mean + mean**0.5, mean + 3 * mean**0.5])
+    log_mean = jnp.log(jnp.full(3, mean))
+    np.testing.assert_allclose(poisson_cdf(log_mean, t), scipy.stats.poisson.cdf(t, mean), rtol=1e-6)
+    found = negative_binomial_cdf(log_mean, jnp.full(3, 1e-6), t)
+    np.testing.assert_allclose(found, scipy.stats.nbinom.cdf(t, 1e6, 1 / (1 + 1e-6 * mean)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("z", [0.0, 1e-25, 1e-8, 1e-3])
+def test_the_distribution_function_of_student_t_is_smooth_at_its_centre(z):
+    slope = jax.grad(lambda z: student_t_cdf(z, jnp.float32(4.0)))(jnp.float32(z))
+    np.testing.assert_allclose(slope, scipy.stats.t.pdf(z, 4.0), rtol=1e-4)
+
+
+def test_labels_out_of_range_are_found_where_outputs_have_several_axes():
+    outputs = jnp.zeros((2, 3, 5))
+    inside = jax.jit(dq.Categorical().log_prob)(outputs, jnp.full((2, 3), 4))
+    assert bool(jnp.isfinite(inside).all())
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("method", ["moments", "sample", "cdf"])
+def test_outputs_without_axes_are_refused(likelihood, method, key):
+    arguments = {"sample": {"key": key}, "cdf": {"t": jnp.zeros(())}}.get(method, {})
+    with pytest.raises(ValueError, match="Expected outputs"):
+        getattr(likelihood, method)(jnp.zeros(()), **arguments)
+
+
+def test_moments_of_outputs_with_one_axis():
+    mean, var = dq.Gaussian(0.5).moments(jnp.arange(3.0))
+    assert mean.shape == var.shape == (3,)
+
+
+def test_rescaled_targets_are_divided_by_their_scale():
+    targets = np.asarray([[1.0], [2.0], [4.5]], np.float32)
+    model = dq.BayesByBackpropMLP(1, (), 1, likelihood=dq.Gaussian(0.5), rngs=nnx.Rngs(0))
+    rescaled = dq.Standardized(model, targets, targets).likelihood
+    z = (targets - targets.mean()) / targets.std()
+    expected = dq.Gaussian(0.5).log_prob(jnp.zeros((3, 1)), z) - np.log(targets.std())
+    np.testing.assert_allclose(rescaled.log_prob(jnp.zeros((3, 1)), targets), expected, rtol=1e-5)
+
+
+def test_moments_of_a_model_of_unknown_noise_need_no_key():
+    model = dq.MultiOutputBayesByBackpropRegressor(2, 1, (3,), rngs=nnx.Rngs(0))
+    result = dq.predict_vi_uq(model, jnp.ones((4, 2)), method="moments")
+    assert result.aleatoric_var is None and bool(jnp.isfinite(result.epistemic_var).all())
+
+
+def test_only_likelihoods_that_are_not_gaussian_keep_a_mixture(key):
+    x = jnp.ones((4, 2))
+    for likelihood, keeps in ((dq.Gaussian(0.5), False), (dq.StudentT(), True)):
+        model = dq.BayesByBackpropMLP(2, (3,), 3, likelihood=likelihood, rngs=nnx.Rngs(0))
+        mixture = dq.predict_vi_uq(model, x, key=key, n_samples=4).mixture
+        assert (mixture is not None) == keeps
+
+
+def test_a_single_array_is_no_pair_of_moments():
+    with pytest.raises(TypeError, match=r"Expected prediction to be a UQResult or a pair \(mean, var\)"):
+        dq.metrics.crps((jnp.zeros(2),), jnp.zeros(2))
+
+
+def test_the_ends_belong_to_an_interval():
+    certain = jnp.arange(3.0), jnp.zeros(3)
+    assert float(dq.metrics.interval_coverage(certain, jnp.arange(3.0))) == 1.0
+
+
+def test_an_own_objective_gets_the_number_of_the_step(key):
+    def loss(model, x, y, *, key, step):
+        value = jnp.asarray(step, jnp.float32)
+        return value, dq.ELBOTerms(loss=value, nll=value, kl=model.kl())
+
+    model = dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0))
+    optimizer = dq.natural_gradient(num_data=4)
+    state = dq.TrainState.create(model, optimizer)
+    for step in range(2):
+        state, terms = dq.train_step(
+            state, jnp.ones((4, 2)), jnp.ones((4, 1)), key=key, objective=loss, optimizer=optimizer
+        )
+        assert float(terms.loss) == step
