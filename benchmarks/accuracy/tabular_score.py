@@ -27,7 +27,8 @@ def of_probabilities(probs: np.ndarray, y: np.ndarray) -> dict[str, float]:
     >>> of_probabilities(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 0]))
     {'nll': 0.346..., 'accuracy': 100.0, 'ece': 25.0}
     """
-    probs = np.asarray(probs, np.float64)
+    # Rounding takes some methods of scikit-learn out of [0, 1].
+    probs = np.clip(np.asarray(probs, np.float64), 0.0, 1.0)
     likelihood = np.maximum(probs[np.arange(len(y)), y], LEAST_PROBABILITY)
     return {
         "nll": float(-np.log(likelihood).mean()),

@@ -19,7 +19,6 @@ from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
 from deepuq_jax.layers.mlp import BayesByBackpropMLP
 from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.likelihoods import HomoscedasticGaussian
-from deepuq_jax.priors.defaults import REGRESSION_PRIOR
 
 # Solves softplus(raw) + MIN_VARIANCE = 1, the noise of standardised targets before anything is known about them.
 INITIAL_RAW_VARIANCE = math.log(math.expm1(1.0 - MIN_VARIANCE))
@@ -66,8 +65,7 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackp
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         output_dim: number of targets.
         activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
-        prior: as in `BayesianLinear`. Default sigma = 2 / sqrt(fan_in), for targets of standard deviation 1.
-        estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
+        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.
 
@@ -90,7 +88,6 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackp
         **options: Unpack[LayerOptions],
     ):
         self.output_dim = check_size("output_dim", output_dim)
-        options.setdefault("prior", REGRESSION_PRIOR)
         super().__init__(
             input_dim,
             hidden_dims,

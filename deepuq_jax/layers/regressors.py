@@ -15,7 +15,6 @@ from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
 from deepuq_jax.layers.mlp import BayesByBackpropMLP
 from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.likelihoods import HeteroscedasticGaussian, UnknownNoise
-from deepuq_jax.priors.defaults import REGRESSION_PRIOR
 
 
 class MultiOutputBayesByBackpropRegressor(BayesByBackpropMLP):
@@ -31,8 +30,7 @@ class MultiOutputBayesByBackpropRegressor(BayesByBackpropMLP):
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
         likelihood: `Gaussian(sigma)` if the noise is known.
-        prior: as in `BayesianLinear`. Default sigma = 2 / sqrt(fan_in), for targets of standard deviation 1.
-        estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
+        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.
 
@@ -53,7 +51,6 @@ class MultiOutputBayesByBackpropRegressor(BayesByBackpropMLP):
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):
-        options.setdefault("prior", REGRESSION_PRIOR)
         super().__init__(
             input_dim, hidden_dims, output_dim, activation=activation, likelihood=likelihood, rngs=rngs, **options
         )
@@ -69,8 +66,7 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
         input_dim, output_dim: size of x's last axis and number of targets, positive ints.
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
-        prior: as in `BayesianLinear`. Default sigma = 2 / sqrt(fan_in), for targets of standard deviation 1.
-        estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
+        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.
 
@@ -93,7 +89,6 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
     ):
         self.output_dim = check_size("output_dim", output_dim)
         likelihood = HeteroscedasticGaussian()
-        options.setdefault("prior", REGRESSION_PRIOR)
         super().__init__(
             input_dim, hidden_dims, 2 * output_dim, activation=activation, likelihood=likelihood, rngs=rngs, **options
         )
@@ -110,8 +105,7 @@ class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticMultiOutputBayesByB
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         output_dim: number of targets.
         activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
-        prior: as in `BayesianLinear`. Default sigma = 2 / sqrt(fan_in), for targets of standard deviation 1.
-        estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
+        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.
 

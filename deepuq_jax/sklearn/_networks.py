@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from flax import nnx
@@ -19,7 +19,6 @@ from deepuq_jax.layers.homoscedastic import LearnedNoise
 from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.layers.student_t_noise import LearnedStudentTNoise
 from deepuq_jax.likelihoods import Bernoulli, Categorical, LogNormal, NegativeBinomial, Poisson, StudentT
-from deepuq_jax.priors.defaults import REGRESSION_PRIOR
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,6 @@ class Shape:
         """Options of the layers; without a prior, each class has its own default."""
         return LayerOptions() if self.prior is None else LayerOptions(prior=self.prior)
 
-    def of_regression(self) -> Shape:
-        """Return the shape with the default prior of regressions."""
-        return replace(self, prior=REGRESSION_PRIOR) if self.prior is None else self
-
     def mlp(self, likelihood: Any, rngs: nnx.Rngs) -> BayesByBackpropMLP:
         """Build an MLP with an output per target."""
         return BayesByBackpropMLP(
@@ -62,7 +57,7 @@ class Shape:
 
     def mlp_and(self, noise: Callable[..., Any], likelihood: Any, rngs: nnx.Rngs) -> Sequential:
         """Build an MLP whose outputs get those of a layer of noise appended."""
-        return Sequential(*self.of_regression().mlp(likelihood, rngs).layers, noise, likelihood=likelihood)
+        return Sequential(*self.mlp(likelihood, rngs).layers, noise, likelihood=likelihood)
 
 
 def _gaussian(shape: Shape, rngs: nnx.Rngs) -> Any:
@@ -82,7 +77,7 @@ def _student_t(shape: Shape, rngs: nnx.Rngs) -> Any:
 
 
 def _poisson(shape: Shape, rngs: nnx.Rngs) -> Any:
-    return shape.of_regression().mlp(Poisson(), rngs)
+    return shape.mlp(Poisson(), rngs)
 
 
 def _negative_binomial(shape: Shape, rngs: nnx.Rngs) -> Any:

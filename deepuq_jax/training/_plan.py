@@ -59,21 +59,22 @@ def make_plan(
     epochs = default.epochs_for(data.steps) if epochs is None else epochs
     data.check_epochs(epochs)
     steps = data.steps * epochs if data.steps else None
-    # Early stopping leaves the number of steps open, and an earlier state has had its warm-up.
-    warm_up_steps = None if has_patience or earlier is not None else steps
-    used = default.objective_for(optimizer, warm_up_steps) if given is None else given
+    used = default.objective_for(None) if given is None else given
     if isinstance(data, Arrays):
         used = used.for_data(data.size)
     elif given is None:
         what = "to be set for an iterable of batches, as in ELBO(num_data=N)"
         raise ValueError(expected("objective", what, "None"))
+    num_data = getattr(used, "num_data", None)
     if earlier is not None:
-        return Plan(used, _to_continue(earlier, optimizer, steps, getattr(used, "num_data", None)), epochs)
-    if optimizer is None:
-        optimizer = default.optimizer_for(model, used, steps)
-    if isinstance(optimizer, NaturalGradient):
-        optimizer = optimizer.for_training(steps, getattr(used, "num_data", None))
-    return Plan(used, optimizer, epochs)
+        return Plan(used, _to_continue(earlier, optimizer, steps, num_data), epochs)
+    chosen = default.optimizer_for(model, used, steps) if optimizer is None else optimizer
+    if isinstance(chosen, NaturalGradient):
+        return Plan(used, chosen.for_training(steps, num_data), epochs)
+    # Early stopping leaves the number of steps open.
+    if isinstance(data, Arrays) and given is None and not has_patience:
+        used = default.objective_for(steps).for_data(data.size)
+    return Plan(used, chosen, epochs)
 
 
 def _to_continue(

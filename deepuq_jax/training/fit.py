@@ -71,15 +71,13 @@ def fit(
             without `y` and with an objective that knows the size of the data, such as `ELBO(num_data=N)`.
         key: a key of `jax.random.key`, which orders the data and draws the noise.
         objective: `ELBO(...)`, `DocumentedELBO(...)`, or any callable (model, x, y, *, key, step) -> (loss, ELBOTerms).
-            With arrays, an unset `num_data` is the number of examples. The default is the ELBO, with a KL weight that
-            rises linearly from 0 to 1 over the first half of the steps, or the first three quarters with another
-            optimizer than `natural_gradient`; with `patience` it is 1 throughout. To continue with a trained model,
-            pass `ELBO()`, whose weight is 1.
-        optimizer: any optax optimizer. The default is `natural_gradient(initial_precision=1.0)`, with Adam for all
-            parameters without a posterior. A model without any posterior, and an objective other than `ELBO`, is
-            trained by Adam alone. Adam's learning rate falls from 5e-3 to 0 as a cosine over the epochs (constant for
-            an iterable without a length). `natural_gradient()` gets its schedule from the number of steps in the same
-            way.
+            With arrays, an unset `num_data` is the number of examples. The default is the ELBO. Its KL weight is 1
+            under `natural_gradient` and with `patience`; otherwise it rises linearly from 0 to 1 over the first three
+            quarters of the steps. To continue with a trained model, pass `ELBO()`, whose weight is 1.
+        optimizer: any optax optimizer. The default is Adam with a learning rate that falls from 5e-3 to 0 as a cosine
+            over the epochs (constant for an iterable without a length). In classification with an `ELBO`, it is
+            `natural_gradient(initial_precision=1.0)`, with that Adam for parameters without a posterior.
+            `natural_gradient()` gets its schedule from the number of steps in the same way.
         epochs: number of passes over the data. The default makes about 10,000 steps; it is 100 epochs for an iterable
             without a length.
         batch_size: number of examples per step, 128 by default; all data if they are fewer. It must be None for an
