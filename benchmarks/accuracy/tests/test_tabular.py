@@ -95,11 +95,14 @@ def test_a_set_with_too_many_rows_is_not_given_to_a_gaussian_process(made):
     kind = tabular.KINDS["classification"]
     runners = [runner._replace(most_rows=50) for runner in kind.runners if runner.name == tabular_peers.LOGISTIC]
     kind = kind._replace(runners=tuple(runners))
-    options = dict(splits=1, seed=0, plan=SMALL)
+    options = dict(splits=1, seed=0, plan=SMALL, without=[])
     for name, left_out in (("labels", {}), ("larger", {tabular_peers.LOGISTIC: "it is run up to 50 training rows"})):
         found = tabular.measure(kind, kind.load(name, made), tabular.report.Parts(None), **options)
         assert found["left_out"] == left_out
         assert bool(found["methods"]) != bool(left_out)
+    options["without"] = [tabular_peers.LOGISTIC]
+    found = tabular.measure(kind, kind.load("labels", made), tabular.report.Parts(None), **options)
+    assert found["methods"] == {}
 
 
 def test_bad_options_are_refused_in_a_sentence(made, monkeypatch, capsys):
