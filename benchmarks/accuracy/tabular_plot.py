@@ -35,7 +35,7 @@ def picture(record: dict[str, Any]) -> Any:
     figure, axes = _figure(1, len(kinds), (5.5 * len(kinds), 2.0 + 0.42 * most))
     for ax, kind in zip(axes, kinds, strict=True):
         _panel(ax, kind, TASKS[kind], {name: found["methods"] for name, found in record[kind].items()})
-    known = {method for kind in kinds for method in TASKS[kind].order}
+    known = {method for kind in kinds for found in record[kind].values() for method in found["methods"]}
     for family, colour in zip(_FAMILIES, COLOURS, strict=True):
         names = [method for method in family if method in known]
         if names:
