@@ -35,7 +35,8 @@ def as_prior(model: Any) -> PosteriorRule:
 
     To continue with the same model, use `with_prior(model, as_prior(model))`. A new model,
     `BayesByBackpropMLP(..., prior=as_prior(model))`, starts at its own initial weights. Train the next model with
-    `fit(..., objective=ELBO())`: the KL weight of the default objective starts at 0, where the prior is ignored.
+    `fit(..., objective=ELBO())`: in regression, the KL weight of the default objective starts at 0, where the prior is
+    ignored.
 
     Args:
         model: a Bayesian model with mean-field posteriors. For pruned weights, the prior is the posterior that they had
