@@ -86,3 +86,19 @@ def pytest_runtest_logfinish():
     if count > _MAX_MAPS:
         sys.modules["jax"].clear_caches()
         gc.collect()
+
+
+@pytest.fixture
+def compilations():
+    """Collect the durations of JAX's compilations, so that their number counts the programs."""
+    import jax
+
+    found = []
+
+    def note(name, duration, **_):
+        if name == "/jax/core/compile/backend_compile_duration":
+            found.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield found
+    jax.monitoring.unregister_event_duration_listener(note)

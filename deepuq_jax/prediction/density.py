@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +62,65 @@ def log_predictive_density(
     >>> log_predictive_density(model, x, y, key=jax.random.key(0), n_samples=10).shape
     (4,)
     """
+    return folded_densities(
+        _AVERAGE,
+        model,
+        x,
+        y,
+        key=key,
+        n_samples=n_samples,
+        log_likelihood=log_likelihood,
+        batch_size=batch_size,
+        draws_at_once=draws_at_once,
+        noise=noise,
+    )
+
+
+class Fold(NamedTuple):
+    """What becomes of the log densities of the draws; the functions are static, so define them once.
+
+    Attributes:
+        start: a function of the type of a draw's densities, [batch], and the number of draws: the first carry.
+        take: a function of the carry, the number of a draw and its densities: the next carry.
+        end: a function of the last carry of all batches and the number of draws: the result.
+    """
+
+    start: Callable[[Any, int], Array]
+    take: Callable[[Array, Any, Array], Array]
+    end: Callable[[Array, int], Any]
+
+
+def _nothing(like: Any, n_samples: int) -> Array:
+    del n_samples
+    return filled(like, -jnp.inf)
+
+
+def _add(total: Array, i: Any, part: Array) -> Array:
+    del i
+    return jnp.logaddexp(total, part)
+
+
+def _log_mean(total: Array, n_samples: int) -> Array:
+    return total - jnp.log(jnp.asarray(n_samples, total.dtype))
+
+
+_AVERAGE = Fold(_nothing, _add, _log_mean)
+
+
+def folded_densities(
+    fold: Fold,
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    key: Array | None,
+    n_samples: int,
+    log_likelihood: Any,
+    batch_size: int | None,
+    draws_at_once: int | None,
+    noise: Any,
+) -> Any:
+    """Check the arguments of `log_predictive_density`, and fold the log densities of the draws in one program."""
     check_model(model)
     x, y = as_arrays("x", x), as_arrays("y", y)
     n_samples = check_count("n_samples", n_samples)
@@ -70,33 +130,34 @@ def log_predictive_density(
     leaves, treedef = flatten_untied(model)
     likelihood = resolve_likelihood(model, log_likelihood)
     check_targets(model, x, y, partial(per_example, likelihood))
-    at_once = resolve_draws_at_once(draws_at_once, n_samples)
-    return _log_density(
+    return _folded(
         leaves,
         x,
         y,
         source,
+        fold=fold,
         treedef=treedef,
         likelihood=likelihood,
         n_samples=n_samples,
         batch_size=batch_size,
-        draws_at_once=at_once,
+        draws_at_once=resolve_draws_at_once(draws_at_once, n_samples),
     )
 
 
-@partial(jax.jit, static_argnames=("treedef", "likelihood", "n_samples", "batch_size", "draws_at_once"))
-def _log_density(
+@partial(jax.jit, static_argnames=("fold", "treedef", "likelihood", "n_samples", "batch_size", "draws_at_once"))
+def _folded(
     leaves: list[Any],
     x: Any,
     y: Any,
     source: NoiseSource,
     *,
+    fold: Fold,
     treedef: Any,
     likelihood: Likelihood,
     n_samples: int,
     batch_size: int | None,
     draws_at_once: int,
-) -> Array:
+) -> Any:
     model = in_evaluation_mode(jax.tree.unflatten(treedef, leaves))
 
     def of_batch(batch: Any) -> Array:
@@ -106,12 +167,7 @@ def _log_density(
         def density(i: Any) -> Array:
             return per_example(likelihood, outputs_of(i), y)
 
-        def take(total: Array, i: Any, part: Array) -> Array:
-            del i
-            return jnp.logaddexp(total, part)
+        start = fold.start(jax.eval_shape(density, 0), n_samples)
+        return over_draws(fold.take, start, density, n_samples=n_samples, at_once=draws_at_once)
 
-        like = jax.eval_shape(density, 0)
-        total = over_draws(take, filled(like, -jnp.inf), density, n_samples=n_samples, at_once=draws_at_once)
-        return total - jnp.log(jnp.asarray(n_samples, like.dtype))
-
-    return in_batches(of_batch, (x, y), batch_size)
+    return fold.end(in_batches(of_batch, (x, y), batch_size), n_samples)

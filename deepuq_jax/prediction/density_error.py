@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from deepuq_jax._checks import check_batch, check_count, check_positive, expected
-from deepuq_jax._inputs import as_arrays
+from deepuq_jax._checks import check_count, check_positive, expected
+from deepuq_jax._layout import filled
 from deepuq_jax._pytree import register
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.likelihoods.base import Likelihood, per_example
-from deepuq_jax.model.modes import in_evaluation_mode
-from deepuq_jax.model.own import check_model
-from deepuq_jax.model.structure import flatten_untied
-from deepuq_jax.noise import NoiseSource, noise_source
-from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
-from deepuq_jax.prediction.draws import (
-    DEFAULT_DRAWS,
-    check_batch_size,
-    in_batches,
-    outputs_of_draws,
-    over_draws,
-    resolve_draws_at_once,
-)
+from deepuq_jax.prediction.density import Fold, folded_densities
+from deepuq_jax.prediction.draws import DEFAULT_DRAWS
 
 
 @register(static=("n_samples",))
@@ -117,61 +104,38 @@ def log_density_with_error(
     >>> bool(estimate.mean_error < 0.05)
     True
     """
-    check_model(model)
-    x, y = as_arrays("x", x), as_arrays("y", y)
     if check_count("n_samples", n_samples) < 2:
         raise ValueError(expected("n_samples", "to be at least 2 for a standard error", f"{n_samples}"))
-    source = noise_source(key, noise, n_samples)
-    check_batch_size(batch_size, noise)
-    check_batch(x, y, finite=False)
-    leaves, treedef = flatten_untied(model)
-    likelihood = resolve_likelihood(model, log_likelihood)
-    check_targets(model, x, y, partial(per_example, likelihood))
-    log_density, error, mean, mean_error, bias = _estimates(
-        leaves,
+    log_density, error, mean, mean_error, bias = folded_densities(
+        _ERRORS,
+        model,
         x,
         y,
-        source,
-        treedef=treedef,
-        likelihood=likelihood,
+        key=key,
         n_samples=n_samples,
+        log_likelihood=log_likelihood,
         batch_size=batch_size,
-        draws_at_once=resolve_draws_at_once(draws_at_once, n_samples),
+        draws_at_once=draws_at_once,
+        noise=noise,
     )
     return DensityEstimate(log_density, error, mean, mean_error, bias, n_samples)
 
 
-@partial(jax.jit, static_argnames=("treedef", "likelihood", "n_samples", "batch_size", "draws_at_once"))
-def _estimates(
-    leaves: list[Any],
-    x: Any,
-    y: Any,
-    source: NoiseSource,
-    *,
-    treedef: Any,
-    likelihood: Likelihood,
-    n_samples: int,
-    batch_size: int | None,
-    draws_at_once: int,
-) -> tuple[Array, ...]:
-    model = in_evaluation_mode(jax.tree.unflatten(treedef, leaves))
+def _columns(like: Any, n_samples: int) -> Array:
+    """Return zeros of [batch, draws], which lie over devices as the examples do."""
+    return at_least_float32(jnp.repeat(filled(like)[:, None], n_samples, axis=1))
 
-    def of_batch(batch: Any) -> Array:
-        """Return the log density of each example at each draw, [batch, draws]."""
-        x, y = batch
-        outputs_of = outputs_of_draws(model, x, source)
 
-        def density(i: Any) -> Array:
-            return at_least_float32(per_example(likelihood, outputs_of(i), y))
+def _keep(kept: Array, i: Any, part: Array) -> Array:
+    return kept.at[:, i].set(part)
 
-        def take(kept: Array, i: Any, part: Array) -> Array:
-            return kept.at[:, i].set(part)
 
-        like = jax.eval_shape(density, 0)
-        empty = jnp.zeros((*like.shape, n_samples), like.dtype)
-        return over_draws(take, empty, density, n_samples=n_samples, at_once=draws_at_once)
+def _errors_of(kept: Array, n_samples: int) -> tuple[Array, ...]:
+    del n_samples
+    return _errors(kept)
 
-    return _errors(in_batches(of_batch, (x, y), batch_size))
+
+_ERRORS = Fold(_columns, _keep, _errors_of)
 
 
 def _errors(log_densities: Array) -> tuple[Array, ...]:

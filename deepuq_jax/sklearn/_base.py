@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepuq_jax._checks import check_count, check_flag, check_scalar, check_sizes, expected
 from deepuq_jax.noise import draw_key
+from deepuq_jax.prediction.draws import DEFAULT_DRAWS
 from deepuq_jax.sklearn._networks import Build, Shape
 from deepuq_jax.sklearn._prediction import Prediction
 from deepuq_jax.sklearn._priors import starting_at, traced
@@ -50,7 +51,7 @@ class VIEstimator(BaseEstimator):
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
-        n_samples: int = 50,
+        n_samples: int = DEFAULT_DRAWS,
         random_state: Any = None,
         warm_start: bool = False,
         scale: bool = True,

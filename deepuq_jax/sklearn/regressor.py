@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from deepuq_jax._checks import check_count, check_flag, expected
 from deepuq_jax.likelihoods.mixture import PredictiveMixture
+from deepuq_jax.prediction.draws import DEFAULT_DRAWS
 from deepuq_jax.sklearn._base import FLOATS, VIEstimator
 from deepuq_jax.sklearn._networks import Build, regression_network
 from deepuq_jax.sklearn._rows import weighted_rows
@@ -81,7 +82,7 @@ class VIRegressor(RegressorMixin, VIEstimator):
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
-        n_samples: int = 50,
+        n_samples: int = DEFAULT_DRAWS,
         random_state: Any = None,
         warm_start: bool = False,
         scale: bool = True,
@@ -185,7 +186,7 @@ class VIRegressor(RegressorMixin, VIEstimator):
             raise ValueError(expected("quantiles", "to be probabilities between 0 and 1", f"{quantiles}"))
         found = self._prediction(X).quantiles(np.atleast_1d(wanted).tolist())
         own = np.moveaxis(self._fitted.targets.of_means(np.moveaxis(found, -1, 0)), 0, -1)
-        own = own[:, 0] if self._is_vector else own
+        own = self._like_y(own)
         return own if wanted.ndim else own[..., 0]
 
     def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0) -> np.ndarray:
@@ -204,8 +205,7 @@ class VIRegressor(RegressorMixin, VIEstimator):
         seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
         key, own_key = jax.random.split(jax.random.key(seed))
         drawn = self._prediction(X)._replace(key=key, count=count).targets(own_key)
-        samples = np.moveaxis(self._fitted.targets.of_means(drawn), 0, -1)
-        return samples[:, 0] if self._is_vector else samples
+        return self._like_y(np.moveaxis(self._fitted.targets.of_means(drawn), 0, -1))
 
     def predict_uq(self, X: Any) -> UQResult:
         """Predict mean and uncertainty as `deepuq_jax.predict_vi_uq` does.

@@ -32,20 +32,6 @@ def resident():
     return int(STATM.read_text().split()[1]) * PAGE
 
 
-@pytest.fixture
-def compilations():
-    """Count the programs that JAX compiles."""
-    names = []
-
-    def note(name, duration, **_):
-        if name == "/jax/core/compile/backend_compile_duration":
-            names.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(note)
-
-
 def run_steps(step, state, first, count):
     for i in range(first, first + count):
         state, _ = step(state, X, Y, key=jax.random.fold_in(KEY, i))

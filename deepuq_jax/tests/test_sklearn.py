@@ -36,20 +36,6 @@ def regressor(max_iter=40, n_samples=10, **options):
     return VIRegressor((4,), random_state=0, max_iter=max_iter, n_samples=n_samples, **options)
 
 
-@pytest.fixture
-def compilations():
-    """Count the programs that JAX compiles."""
-    found = []
-
-    def note(name, duration, **_):
-        if name == "/jax/core/compile/backend_compile_duration":
-            found.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    yield found
-    jax.monitoring.unregister_event_duration_listener(note)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", small_profile(["regressor", "classifier"], ["regressor"]))
 def test_candidates_that_differ_in_numbers_and_folds_of_like_sizes_compile_once(kind, compilations):

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 
@@ -23,20 +22,6 @@ def made(tmp_path, monkeypatch):
     write_classification(tmp_path)
     write_classification(tmp_path, "larger", rows=80)
     return tmp_path
-
-
-@pytest.fixture
-def compilations():
-    """Collect the durations of JAX's compilations."""
-    found = []
-
-    def note(name, duration, **_):
-        if name == "/jax/core/compile/backend_compile_duration":
-            found.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    yield found
-    jax.monitoring.unregister_event_duration_listener(note)
 
 
 def arguments_for(folder):
