@@ -270,11 +270,15 @@ def explicit_sharding():
         found["a sharding"] = distance(inside.state.params, expected.state.params)
         moments = dq.predict_vi_uq(model, there[0], key=KEY, n_samples=4, batch_size=BATCH)
         density = dq.log_predictive_density(model, *there, key=KEY, n_samples=4, draws_at_once=2)
+        estimate = dq.log_density_with_error(model, *there, key=KEY, n_samples=4)
         outputs = mixture(there[0])
     found["layout"] = str(jax.typeof(moments.mean).sharding.spec)
     plain = dq.predict_vi_uq(model, x, key=KEY, n_samples=4)
     found["moments"] = distance(moments.mean, plain.mean)
     found["log densities"] = distance(density, dq.log_predictive_density(model, x, y, key=KEY, n_samples=4))
+    found["errors of draws"] = distance(
+        estimate.error, dq.log_density_with_error(model, x, y, key=KEY, n_samples=4).error
+    )
     found["outputs"] = distance(outputs, mixture(x))
     return found
 
