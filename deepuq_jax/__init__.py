@@ -87,6 +87,7 @@ from deepuq_jax.training import schedules
 from deepuq_jax.training.epoch import train_epoch
 from deepuq_jax.training.fit import fit
 from deepuq_jax.training.natural_gradient import natural_gradient
+from deepuq_jax.training.prior_choice import PriorChoice, choose_prior
 from deepuq_jax.training.result import FitResult, NonFiniteError
 from deepuq_jax.training.state import TrainState
 from deepuq_jax.training.step import train_step
@@ -134,6 +135,7 @@ __all__ = [
     "Objective",
     "Poisson",
     "Prior",
+    "PriorChoice",
     "ScaleMixturePrior",
     "Sequential",
     "Standardized",
@@ -147,6 +149,7 @@ __all__ = [
     "as_prior",
     "bayesianize",
     "by_path",
+    "choose_prior",
     "combine",
     "conformal",
     "diagnose",

@@ -21,6 +21,7 @@ from deepuq_jax.model.state import with_streams
 from deepuq_jax.model.variables import VariableTree, hold_prior
 from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors.base import Prior, PriorRule
+from deepuq_jax.priors.defaults import LAYER_PRIOR, LayerDefault
 from deepuq_jax.priors.gaussian import GaussianPrior
 from deepuq_jax.priors.rules import PosteriorRule, below
 
@@ -77,7 +78,7 @@ def _priors_of(path: str, posterior: MeanField) -> dict[str, GaussianPrior]:
     return found
 
 
-def with_prior(model: Any, prior: Prior | PriorRule) -> Any:
+def with_prior(model: Any, prior: Prior | PriorRule | LayerDefault) -> Any:
     """Copy a model with another prior.
 
     Posteriors, carried state and weights without a posterior stay as they are, so training continues where it was.
@@ -90,8 +91,8 @@ def with_prior(model: Any, prior: Prior | PriorRule) -> Any:
         A model of the same kind.
     Raises:
         TypeError: `model` is not a Bayesian model, or `prior` is neither a prior nor a rule.
-        ValueError: the model has no posterior, a posterior belongs to a class of the caller's own, or the rule refuses
-            a parameter.
+        ValueError: the model has no posterior, a posterior belongs to a class of the caller's own, the rule refuses a
+            parameter, or a `LayerDefault` meets a posterior that is not a layer's.
 
     >>> import deepuq_jax as dq
     >>> model = dq.BayesByBackpropMLP(2, (4,), 1, rngs=nnx.Rngs(0))
@@ -105,8 +106,30 @@ def with_prior(model: Any, prior: Prior | PriorRule) -> Any:
         what = "to have a mean-field posterior with a prior beside it"
         raise ValueError(expected("model", what, type(model).__name__))
     for path, owner in owners:
-        _set_prior(owner, below(prior, path) if path else prior)
+        if isinstance(prior, LayerDefault):
+            _set_prior(owner, prior.of_kernel(_kernel_shape(path, owner)))
+        else:
+            _set_prior(owner, below(prior, path) if path else prior)
     return copy
+
+
+def has_default_prior(model: Any) -> bool:
+    """Whether every posterior of a model is of a layer with its default prior."""
+    owners = [owner for _, owner in weight_owners(model)]
+    return bool(owners) and all(_is_default(owner) for owner in owners)
+
+
+def _is_default(owner: Any) -> bool:
+    posterior = posteriors_of(owner).get("kernel_posterior")
+    return posterior is not None and owner.prior == LAYER_PRIOR.of_kernel(posterior.mu.shape)
+
+
+def _kernel_shape(path: str, owner: Any) -> tuple[int, ...]:
+    posterior = posteriors_of(owner).get("kernel_posterior")
+    if posterior is None:
+        what = "to be of layers, whose kernels tell their number of inputs"
+        raise ValueError(expected("the posteriors of the model", what, f"another one at {path or 'its root'!r}"))
+    return posterior.mu.shape
 
 
 def _set_prior(owner: Any, prior: Any) -> None:

@@ -257,7 +257,7 @@ def test_with_nothing_set_natural_gradients_train_a_classifier(key, monkeypatch)
     def own(model, x, y, *, key, step=0):
         return dq.ELBO(256)(model, x, y, key=key)
 
-    for objective, optimizer in ((None, natural), (weighted, natural), (own, adam), (dq.DocumentedELBO(2), adam)):
+    for objective, optimizer in ((dq.ELBO(), natural), (weighted, natural), (own, adam), (dq.DocumentedELBO(2), adam)):
         default = dq.fit(classified(), x, y, key=key, objective=objective)
         named = dq.fit(classified(), x, y, key=key, objective=objective, optimizer=optimizer, epochs=3)
         jax.tree.map(np.testing.assert_array_equal, nnx.state(default.model), nnx.state(named.model))

@@ -27,6 +27,7 @@ from deepuq_jax.objectives.objective import Objective, VariationalObjective
 from deepuq_jax.objectives.targets import check_targets
 from deepuq_jax.prediction.density import log_predictive_density
 from deepuq_jax.standardized import Standardized
+from deepuq_jax.training._automatic import can_choose, with_chosen_scale
 from deepuq_jax.training._checkpoint import Saver, checked_saving, open_checkpoints
 from deepuq_jax.training._data import Arrays, Batches, Data
 from deepuq_jax.training._describe import describe
@@ -129,8 +130,12 @@ def fit(
     saving = checked_saving(checkpoint, save_every, keep_last)
     data = _checked_data(x, y, batch_size, sharding)
     plan = make_plan(model, data, objective, optimizer, epochs, has_patience=patience is not None, earlier=earlier)
+    likelihood = plan.objective.likelihood_for(model)
     if isinstance(data, Arrays) and not isinstance(model, Standardized):
-        warn_of_scale(data.x, data.y, plan.objective.likelihood_for(model))
+        warn_of_scale(data.x, data.y, likelihood)
+    settings = (objective, optimizer, epochs, batch_size, patience, checkpoint)
+    if isinstance(data, Arrays) and all(value is None for value in settings) and can_choose(model, data, likelihood):
+        model = with_chosen_scale(model, data, plan.epochs, key=key)
     held_out = None if validation_data is None else _checked_pair(validation_data)
     score = None if held_out is None else _validation_score(model, plan.objective, held_out, sharding)
     passes = data.epochs(model, plan.objective, plan.optimizer, one_by_one=progress or score is not None)

@@ -192,6 +192,11 @@ TRAINED = {
         {"model": Made(with_noise), "x": X, "y": Y, "key": KEY, "epochs": 1, "batch_size": 2, "patience": None},
         {"model": MODEL_WORDS, "patience": "patience|validation_data", "y": "y|pair"},
     ),
+    "choose_prior": Entry(
+        lambda **options: dq.choose_prior(priors={"own": dq.GaussianPrior()}, optimizer=ADAM, **options).scores,
+        {"model": Made(with_noise), "x": X, "y": Y, "key": KEY, "held_out": 0.5, "epochs": 1, "batch_size": 1},
+        {"model": MODEL_WORDS, "y": "y|pair"},
+    ),
     "diagnose": Entry(
         lambda **options: dq.diagnose(**options).kl,
         {"model": Made(with_noise), "x": X, "y": Y, "key": KEY, "kl_weight": 1.0, "num_data": 2, "n_samples": 40},

@@ -1,0 +1,48 @@
+"""The scale of the default prior, which `fit` chooses in classification if nothing is set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from deepuq_jax.likelihoods.base import Likelihood
+from deepuq_jax.priors.defaults import LayerDefault
+from deepuq_jax.training._data import Arrays
+from deepuq_jax.training.prior_choice import choose_prior
+from deepuq_jax.updating import has_default_prior, with_prior
+
+# Noisy labels want a narrow prior, and sharp classes a wide one.
+GAINS = (2.0, 4.0, 6.0)
+# With fewer examples, the held-out ones are too few to tell. With more, the data decide, and training takes longer.
+FEWEST, MOST = 100, 10_000
+# The candidates are trained for this share of the epochs, which suffices to rank them.
+SHARE_OF_EPOCHS = 4
+
+
+def can_choose(model: Any, data: Arrays, likelihood: Likelihood | None) -> bool:
+    """Whether `fit` chooses the scale of the prior."""
+    if not FEWEST <= data.size <= MOST:
+        return False
+    if likelihood is None or likelihood.task != "classification" or not has_default_prior(model):
+        return False
+    leaves = jax.tree.leaves((data.x, data.y))
+    return all(leaf.is_fully_addressable for leaf in leaves if isinstance(leaf, jax.Array))
+
+
+def with_chosen_scale(model: Any, data: Arrays, epochs: int, *, key: Array) -> Any:
+    """Copy a model, with the scale of its priors that predicts held-out examples best.
+
+    Args:
+        model: a model of layers with their default priors.
+        data: the data of `fit`.
+        epochs: number of passes that `fit` will make.
+        key: the key of `fit`.
+    """
+    # A gain that is an array is a leaf of the priors, so that all gains share a compiled program.
+    priors = {str(gain): LayerDefault(jnp.asarray(gain)) for gain in GAINS}
+    few = max(1, epochs // SHARE_OF_EPOCHS)
+    choice = choose_prior(model, data.x, data.y, key=key, priors=priors, epochs=few, sharding=data.sharding)
+    return with_prior(model, LayerDefault(float(choice.best)))

@@ -1,0 +1,168 @@
+"""The choice of a prior by held-out data.
+
+The scale of the prior matters most where the classes are sharp or the labels noisy, and neither the ELBO nor the training
+data tell it: within the steps that `fit` makes, the posterior of a network is far from settled, and both favour a prior
+that is too narrow. Held-out data do tell it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import NamedSharding
+
+from deepuq_jax._arguments import check_instance
+from deepuq_jax._checks import check_key, check_number, expected
+from deepuq_jax._inputs import as_arrays
+from deepuq_jax.likelihoods.base import Likelihood
+from deepuq_jax.model.own import check_model
+from deepuq_jax.model.variables import copied
+from deepuq_jax.objectives.objective import Objective
+from deepuq_jax.prediction.density import log_predictive_density
+from deepuq_jax.priors.base import Prior, PriorRule
+from deepuq_jax.priors.defaults import LayerDefault
+from deepuq_jax.training._checkpoint import Saver
+from deepuq_jax.training._data import Arrays
+from deepuq_jax.training._plan import make_plan, start_of
+from deepuq_jax.training._rows import on_mesh, over_devices, take_rows
+from deepuq_jax.training._run import Run
+from deepuq_jax.training.result import NonFiniteError
+from deepuq_jax.updating import with_prior
+
+# The share of the examples that is held out.
+HELD_OUT = 0.2
+# A score has as many draws as a prediction.
+_DRAWS = 50
+# The key that divides the data is folded from the caller's with this number, so that no noise is drawn from it.
+_DIVISION = 2**31 - 1
+
+
+class PriorChoice(NamedTuple):
+    """Result of `choose_prior`.
+
+    Attributes:
+        model: the model, untrained, with the best prior.
+        best: the name of the best prior.
+        scores: the negative log predictive density of the held-out examples, in nats per example, by the name of the
+            prior; infinity where training was not finite.
+    """
+
+    model: Any
+    best: str
+    scores: dict[str, float]
+
+
+def choose_prior(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    key: Array,
+    priors: Mapping[str, Prior | PriorRule | LayerDefault],
+    held_out: float = HELD_OUT,
+    objective: Objective | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    sharding: NamedSharding | None = None,
+) -> PriorChoice:
+    """Choose a prior by the predictions of held-out examples.
+
+    The model is trained once per prior on a part of the examples, as `fit` trains it, and scored on the others. All
+    trainings have the same key, so that the scores differ by the prior alone. Train the result on all examples.
+
+    Args:
+        model: an untrained Bayesian model with a likelihood. It is not modified.
+        x, y: the data, arrays with a leading axis.
+        key: a key of `jax.random.key`, which selects the held-out examples, orders the others and draws the noise.
+        priors: priors or rules, as `with_prior` takes them, by a name of your own. If their numbers are arrays, as in
+            `fan_in_gaussian(jnp.asarray(2.0))`, all trainings share a compiled program.
+        held_out: share of the examples that is held out.
+        objective, optimizer, epochs, batch_size, sharding: as in `fit`.
+    Returns:
+        PriorChoice(model, best, scores).
+    Raises:
+        ValueError, TypeError: an argument is invalid, the model names no likelihood, or there are too few examples.
+        NonFiniteError: no training is finite.
+
+    >>> import deepuq_jax as dq
+    >>> from flax import nnx
+    >>> x = jnp.linspace(-1, 1, 64)[:, None]
+    >>> model = dq.BayesByBackpropMLP(1, (16,), 1, likelihood=dq.Gaussian(0.1), rngs=nnx.Rngs(0))
+    >>> priors = {"narrow": dq.GaussianPrior(sigma=0.01), "wide": dq.GaussianPrior(sigma=1.0)}
+    >>> dq.choose_prior(model, x, jnp.sin(3 * x), key=jax.random.key(0), priors=priors, epochs=200).best
+    'wide'
+    """
+    check_model(model)
+    check_key(key)
+    check_instance("priors", priors, Mapping, "to be a mapping of names to priors")
+    if not priors:
+        raise ValueError(expected("priors", "to have at least one prior", "none"))
+    data = Arrays(as_arrays("x", x), as_arrays("y", y), batch_size, sharding)
+    part, others = _divided(data, check_number("held_out", held_out), batch_size, key)
+    runs = _Runs(part, others, objective, optimizer, epochs, key)
+    candidates = {name: with_prior(model, prior) for name, prior in priors.items()}
+    scores = {name: runs.score(candidate) for name, candidate in candidates.items()}
+    best = min(scores, key=lambda name: scores[name])
+    if scores[best] == float("inf") and runs.failure is not None:
+        raise runs.failure
+    return PriorChoice(candidates[best], best, scores)
+
+
+def _divided(data: Arrays, share: float, batch_size: int | None, key: Array) -> tuple[Arrays, tuple[Any, Any]]:
+    """Return the data to train on, and (x, y) to score."""
+    size = round(share * data.size)
+    if not 0 < size < data.size:
+        what = f"to leave examples on both sides of a division of {data.size}"
+        raise ValueError(expected("held_out", what, f"{share}"))
+    rows = np.asarray(jax.random.permutation(jax.random.fold_in(key, _DIVISION), data.size))
+    scored, (x, y) = (_taken((data.x, data.y), np.sort(part)) for part in (rows[:size], rows[size:]))
+    return Arrays(x, y, batch_size, data.sharding), over_devices(scored, data.sharding)
+
+
+def _taken(data: Any, rows: np.ndarray) -> Any:
+    if all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(data)):
+        return jax.tree.map(lambda leaf: leaf[rows], data)
+    return take_rows(data, jnp.asarray(rows))
+
+
+class _Runs:
+    """Trainings of one length on the same data.
+
+    Args:
+        data: to train on. scored: (x, y).
+        objective, optimizer, epochs: as in `fit`.
+        key: of every run.
+    """
+
+    def __init__(
+        self, data: Arrays, scored: tuple[Any, Any], objective: Any, optimizer: Any, epochs: int | None, key: Array
+    ):
+        self._data, self._scored, self._key = data, scored, key
+        self._objective, self._optimizer, self._epochs = objective, optimizer, epochs
+        self.failure: NonFiniteError | None = None
+
+    def score(self, model: Any) -> float:
+        """Train a model, and return its score in nats per example."""
+        data, key = self._data, self._key
+        plan = make_plan(model, data, self._objective, self._optimizer, self._epochs, has_patience=False, earlier=None)
+        likelihood = plan.objective.likelihood_for(model)
+        passes = data.epochs(model, plan.objective, plan.optimizer, one_by_one=False)
+        state = on_mesh(copied(start_of(model, plan.optimizer, None)), data.mesh)
+        run = Run(state, passes, None, epochs=plan.epochs, patience=None, progress=False)
+        try:
+            trained = run.run(key, Saver()).model
+        except NonFiniteError as error:
+            self.failure = error
+            return float("inf")
+        return float(np.nan_to_num(_mean_nll(trained, self._scored, likelihood, key), nan=np.inf))
+
+
+def _mean_nll(model: Any, data: tuple[Any, Any], likelihood: Likelihood | None, key: Array) -> Array:
+    return -jnp.mean(log_predictive_density(model, *data, key=key, n_samples=_DRAWS, log_likelihood=likelihood))
