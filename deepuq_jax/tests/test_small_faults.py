@@ -98,6 +98,33 @@ def test_moments_of_outputs_with_one_axis():
     assert mean.shape == var.shape == (3,)
 
 
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_targets_of_outputs_with_one_axis(likelihood, key):
+    outputs = jnp.full(3, 0.5)
+    drawn = likelihood.sample(outputs, key=key)
+    assert drawn.shape == likelihood.moments(outputs)[0].shape
+    assert likelihood.cdf(outputs, drawn).shape == drawn.shape
+
+
+def test_the_state_of_an_objective_is_that_of_its_last_draw(key):
+    class Counted(nnx.Module):
+        """A network whose state is the last word of the key that it was called with."""
+
+        def __init__(self):
+            self.layer = dq.BayesianLinear(1, 1, rngs=nnx.Rngs(0))
+            self.seen = nnx.BatchStat(jnp.zeros((), jnp.uint32))
+
+        def __call__(self, x, *, key=None):
+            if key is not None:
+                self.seen[...] = jax.random.key_data(key)[-1]
+            return self.layer(x, key=key)
+
+    objective = dq.ELBO(2, log_likelihood=dq.Gaussian(1.0), mc_samples=3)
+    _, terms = objective(Counted(), jnp.ones((2, 1)), jnp.ones((2, 1)), key=key)
+    last = jax.random.key_data(jax.random.fold_in(key, 2))[-1]
+    assert [int(leaf) for leaf in jax.tree.leaves(terms.state)] == [int(last)]
+
+
 def test_rescaled_targets_are_divided_by_their_scale():
     targets = np.asarray([[1.0], [2.0], [4.5]], np.float32)
     model = dq.BayesByBackpropMLP(1, (), 1, likelihood=dq.Gaussian(0.5), rngs=nnx.Rngs(0))
