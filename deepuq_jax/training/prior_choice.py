@@ -1,8 +1,8 @@
 """The choice of a prior by held-out data.
 
-The scale of the prior matters most where the classes are sharp or the labels noisy, and neither the ELBO nor the training
-data tell it: within the steps that `fit` makes, the posterior of a network is far from settled, and both favour a prior
-that is too narrow. Held-out data do tell it.
+The scale of the prior matters most where classes are sharp or labels noisy, and the ELBO does not tell which it should
+be: within the steps that `fit` makes, the posterior of a network is far from settled, and the ELBO favours a prior that
+is too narrow. The density of held-out data does tell.
 """
 
 from __future__ import annotations
