@@ -1,4 +1,4 @@
-"""``python -m benchmarks accuracy uci|tabular|mnist|fashion|draws|readme``."""
+"""``python -m benchmarks accuracy uci|tabular|mnist|fashion|continual|draws|readme``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ COMMANDS = {
     "tabular": Command("benchmarks.accuracy.tabular", "classification and regression sets beside scikit-learn"),
     "mnist": Command("benchmarks.accuracy.mnist", "MNIST: error, calibration, entropy elsewhere, pruning"),
     "fashion": Command("benchmarks.accuracy.fashion", "Fashion-MNIST: LeNet-5 beside published scores"),
+    "continual": Command("benchmarks.accuracy.continual", "permuted MNIST: the posterior as the next prior"),
     "draws": Command("benchmarks.accuracy.draws", "the Monte Carlo error of predictions, measured and estimated"),
     "readme": Command("benchmarks.accuracy.summary", "put the short tables of the committed records into their pages"),
 }

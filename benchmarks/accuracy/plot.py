@@ -121,3 +121,17 @@ def images(record: dict[str, Any], published: dict[str, tuple[float, float]]) ->
     ax.margins(x=0.45, y=0.1)
     ax.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def continual(record: dict[str, Any]) -> Any:
+    """Average accuracy over the tasks so far, and that of the first task, by the number of tasks."""
+    figure, (ax,) = _figure(1, 1, (6.0, 4.0))
+    for (name, found), colour in zip(record["methods"].items(), (BLUE, VERMILION), strict=True):
+        rows = found["accuracies"]
+        counts = range(1, len(rows) + 1)
+        ax.plot(counts, [sum(row) / len(row) for row in rows], "o-", color=colour, label=f"{name}: all tasks so far")
+        ax.plot(counts, [row[0] for row in rows], ":", color=colour, label=f"{name}: the first task")
+    ax.set(xlabel="tasks learned", ylabel="accuracy, %", xticks=list(counts))
+    ax.legend(fontsize=SMALL, frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,163 @@
+"""``python -m benchmarks accuracy continual``: permuted MNIST, a task after the other.
+
+Each task is MNIST with its pixels in an order of its own. One network with one output layer learns the tasks in turn,
+from the images of the present task alone. After each task it is tested on all tasks so far. The posterior becomes the
+prior of the next task; in naive fine-tuning, the prior stays and the network just trains on.
+
+Source: Nguyen, Li, Bui & Turner 2018, Variational Continual Learning, arXiv 1710.10628.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+import deepuq_jax as dq
+from benchmarks.accuracy import plot, report
+from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
+from benchmarks.accuracy.mnist_recipe import CLASSES, PIXEL_SCALE
+
+UPDATED, TUNED = "the posterior as the next prior", "naive fine-tuning"
+VALIDATION = 10_000
+PUBLISHED = (
+    "Published average accuracy after ten tasks, two layers of 100 units, without coresets: variational continual "
+    "learning about 90 % (Nguyen et al. 2018) and 93 % (Swaroop et al. 2019, arXiv 1905.02099)."
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Length and size of the run.
+
+    Attributes:
+        tasks: number of permutations.
+        epochs: per task.
+        hidden: units of each of the two hidden layers.
+        draws: of the posterior in a prediction.
+    """
+
+    tasks: int = 10
+    epochs: int = 12
+    hidden: int = 100
+    draws: int = 20
+
+
+QUICK = Plan(tasks=2, epochs=1, draws=5)
+
+
+class Run:
+    """The tasks, and the trainings on them.
+
+    Args:
+        data: the images. is_validated: whether to train on the first five sixths of the training images and test on the
+            others, for choices.
+    """
+
+    def __init__(self, data: Mnist, plan: Plan, *, seed: int, is_validated: bool):
+        train, test = (data.train_x, data.train_y), (data.test_x, data.test_y)
+        self._train, self._test = hold_out(train, VALIDATION) if is_validated else (train, test)
+        self._plan, self._seed = plan, seed
+        rng = np.random.default_rng(seed)
+        self._orders = [rng.permutation(data.train_x.shape[1]) for _ in range(plan.tasks)]
+
+    def accuracies(self, after: Callable[[Any], Any]) -> dict[str, list[list[float]]]:
+        """Learn the tasks in turn.
+
+        Args:
+            after: makes the model of the next task from the trained one.
+        Returns:
+            {"accuracies": for each number of learned tasks, the test accuracy of each of them in %}.
+        """
+        found = []
+        for count, model in enumerate(self._learn(after), start=1):
+            found.append([self._accuracy(model, order) for order in self._orders[:count]])
+        return {"accuracies": found}
+
+    def _learn(self, after: Callable[[Any], Any]) -> Iterator[Any]:
+        """Yield the model after each task."""
+        plan, (x, y) = self._plan, self._train
+        units = (plan.hidden, plan.hidden)
+        model = dq.BayesByBackpropMLP(
+            x.shape[1],
+            units,
+            CLASSES,
+            likelihood=dq.Categorical(),
+            estimator=dq.local_reparameterization,
+            rngs=nnx.Rngs(self._seed),
+        )
+        keys = jax.random.split(jax.random.key(self._seed), plan.tasks)
+        for order, key in zip(self._orders, keys, strict=True):
+            images = _scaled(x[:, order])
+            model = dq.fit(model, images, y, key=key, objective=dq.ELBO(), epochs=plan.epochs, batch_size=256).model
+            yield model
+            model = after(model)
+
+    def _accuracy(self, model: Any, order: np.ndarray) -> float:
+        (x, y), key = self._test, jax.random.key(self._seed)
+        result = dq.predict_vi_uq(model, _scaled(x[:, order]), key=key, n_samples=self._plan.draws, batch_size=1_000)
+        return 100 * float(np.mean(np.argmax(result.probs, axis=1) == y))
+
+
+def _scaled(images: np.ndarray) -> np.ndarray:
+    return (images / PIXEL_SCALE).astype(np.float32)
+
+
+def updated(model: Any) -> Any:
+    """Copy a model, with its posterior as the prior."""
+    return dq.with_prior(model, dq.as_prior(model))
+
+
+def unchanged(model: Any) -> Any:
+    """Return a model with its prior as it is."""
+    return model
+
+
+METHODS: dict[str, Callable[[Any], Any]] = {UPDATED: updated, TUNED: unchanged}
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Average accuracies by the number of tasks, and those of each task at the end."""
+    plan = record["plan"]
+    counts = [str(count) for count in range(1, plan["tasks"] + 1)]
+    averages = [
+        [name, *(f"{np.mean(row):.1f}" for row in found["accuracies"])] for name, found in record["methods"].items()
+    ]
+    at_end = [[name, *(f"{a:.1f}" for a in found["accuracies"][-1])] for name, found in record["methods"].items()]
+    length = f"{plan['epochs']} epochs per task, two hidden layers of {plan['hidden']} units"
+    return "\n\n".join(
+        [
+            f"Permuted MNIST, {length}: accuracy in % on {record['on']}, averaged over the tasks so far.",
+            report.table(["tasks learned", *counts], averages),
+            PUBLISHED,
+            "Accuracy in % of each task after the last.",
+            report.table(["task", *counts], at_end),
+        ]
+    )
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Print the tables; with --json also write all files."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy continual", description=str(__doc__))
+    report.add_common_options(parser)
+    parser.add_argument("--validation", action="store_true", help="test on training images that are held out")
+    args = parser.parse_args(argv)
+    if args.redraw:
+        return report.redraw(args, as_markdown, plot.continual)
+    plan = QUICK if args.quick else Plan()
+    run = Run(load_mnist(data_dir(args.data_dir)), plan, seed=args.seed, is_validated=args.validation)
+    parts = report.Parts(args.cache, "continual", args.seed, args.validation, asdict(plan))
+    methods = {name: parts(name, partial(run.accuracies, after)) for name, after in METHODS.items()}
+    on = "held-out training images" if args.validation else "the test images"
+    record = {"seed": args.seed, "quick": args.quick, "plan": asdict(plan), "on": on, "methods": methods}
+    markdown = as_markdown(record)
+    print(markdown)
+    if args.json:
+        report.write(args.json, record, markdown, plot.continual(record))
+    return record
