@@ -22,6 +22,7 @@ from deepuq_jax.sklearn._networks import Build, Shape
 from deepuq_jax.sklearn._prediction import Prediction
 from deepuq_jax.sklearn._priors import starting_at, traced
 from deepuq_jax.sklearn._rows import WeightedRows
+from deepuq_jax.sklearn._state import packed, unpacked
 from deepuq_jax.sklearn._training import Training
 from deepuq_jax.sklearn._units import Units, in_units
 from deepuq_jax.standardized import Standardized
@@ -72,6 +73,14 @@ class VIEstimator(BaseEstimator):
         self.warm_start = warm_start
         self.scale = scale
         self.verbose = verbose
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state with the model as the bytes of its file."""
+        return packed(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a state of `__getstate__`."""
+        super().__setstate__(unpacked(state))
 
     @abstractmethod
     def _build(self) -> Build:

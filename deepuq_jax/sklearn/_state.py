@@ -1,0 +1,43 @@
+"""The state of a fitted estimator, for pickle, joblib and skops."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from deepuq_jax.saving import load, save
+
+_MODEL, _FILE = "model_", "model_file"
+
+
+def packed(state: dict[str, Any]) -> dict[str, Any]:
+    """Replace the model in a state by the bytes of its file.
+
+    Strings, numbers and NumPy arrays are all that is left, which skops can write without pickle. A model that only
+    loads with `like=`, or not at all (an activation or a prior of the user's own), stays as it is.
+    """
+    if _MODEL not in state:
+        return state
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.safetensors")
+        try:
+            save(path, state[_MODEL])
+            load(path)
+        except (TypeError, ValueError):
+            return state
+        content = np.fromfile(path, np.uint8)
+    return {name: value for name, value in state.items() if name != _MODEL} | {_FILE: content}
+
+
+def unpacked(state: dict[str, Any]) -> dict[str, Any]:
+    """Restore what `packed` was given."""
+    if _FILE not in state:
+        return state
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.safetensors")
+        state[_FILE].tofile(path)
+        model = load(path)
+    return {name: value for name, value in state.items() if name != _FILE} | {_MODEL: model}
