@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from jax import Array
+
 from deepuq_jax.priors.gaussian import GaussianPrior
 
 
@@ -21,13 +23,13 @@ class LayerDefault:
     """The default prior of a layer, which depends on the number of its inputs.
 
     sigma = gain / sqrt(fan_in), for the kernel and for the bias. A layer thus has one prior, as the layers of
-    deepuq_torch do.
+    deepuq_torch do. A gain that is an array becomes a leaf of the priors, as in `GaussianPrior`.
 
     >>> LayerDefault(4.0).of_kernel((16, 8))
     GaussianPrior(mu=0.0, sigma=1.0)
     """
 
-    gain: float
+    gain: float | Array
 
     def of_kernel(self, shape: Sequence[int]) -> GaussianPrior:
         """Return the prior of a layer with a kernel of this shape, [..., out]."""

@@ -76,7 +76,8 @@ class VIEstimator(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state with the model as the bytes of its file."""
-        return packed(super().__getstate__())
+        state: Any = super().__getstate__()
+        return packed(state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a state of `__getstate__`."""

@@ -18,7 +18,7 @@ from jax import Array
 from jax.sharding import NamedSharding
 
 from deepuq_jax._arguments import check_instance
-from deepuq_jax._checks import check_key, check_number, expected
+from deepuq_jax._checks import check_count, check_key, check_number, expected
 from deepuq_jax._inputs import as_arrays
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.own import check_model
@@ -66,6 +66,7 @@ def choose_prior(
     key: Array,
     priors: Mapping[str, Prior | PriorRule | LayerDefault],
     held_out: float = HELD_OUT,
+    divisions: int = 1,
     objective: Objective | None = None,
     optimizer: optax.GradientTransformation | None = None,
     epochs: int | None = None,
@@ -74,8 +75,9 @@ def choose_prior(
 ) -> PriorChoice:
     """Choose a prior by the predictions of held-out examples.
 
-    The model is trained once per prior on a part of the examples, as `fit` trains it, and scored on the others. All
-    trainings have the same key, so that the scores differ by the prior alone. Train the result on all examples.
+    The model is trained once per prior and division on a part of the examples, as `fit` trains it, and scored on the
+    others. The trainings of a division have the same key, so that their scores differ by the prior alone. Train the
+    result on all examples.
 
     Args:
         model: an untrained Bayesian model with a likelihood. It is not modified.
@@ -84,6 +86,7 @@ def choose_prior(
         priors: priors or rules, as `with_prior` takes them, by a name of your own. If their numbers are arrays, as in
             `fan_in_gaussian(jnp.asarray(2.0))`, all trainings share a compiled program.
         held_out: share of the examples that is held out.
+        divisions: number of times that other examples are held out; the scores are averages over them.
         objective, optimizer, epochs, batch_size, sharding: as in `fit`.
     Returns:
         PriorChoice(model, best, scores).
@@ -105,22 +108,26 @@ def choose_prior(
     if not priors:
         raise ValueError(expected("priors", "to have at least one prior", "none"))
     data = Arrays(as_arrays("x", x), as_arrays("y", y), batch_size, sharding)
-    part, others = _divided(data, check_number("held_out", held_out), batch_size, key)
-    runs = _Runs(part, others, objective, optimizer, epochs, key)
+    size = round(check_number("held_out", held_out) * data.size)
+    if not 0 < size < data.size:
+        what = f"to leave examples on both sides of a division of {data.size}"
+        raise ValueError(expected("held_out", what, f"{held_out}"))
     candidates = {name: with_prior(model, prior) for name, prior in priors.items()}
-    scores = {name: runs.score(candidate) for name, candidate in candidates.items()}
+    found: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(check_count("divisions", divisions)):
+        own_key = jax.random.fold_in(key, number)
+        runs = _Runs(*_divided(data, size, batch_size, own_key), objective, optimizer, epochs, own_key)
+        for name, candidate in candidates.items():
+            found[name].append(runs.score(candidate))
+    scores = {name: float(np.mean(values)) for name, values in found.items()}
     best = min(scores, key=lambda name: scores[name])
     if scores[best] == float("inf") and runs.failure is not None:
         raise runs.failure
     return PriorChoice(candidates[best], best, scores)
 
 
-def _divided(data: Arrays, share: float, batch_size: int | None, key: Array) -> tuple[Arrays, tuple[Any, Any]]:
-    """Return the data to train on, and (x, y) to score."""
-    size = round(share * data.size)
-    if not 0 < size < data.size:
-        what = f"to leave examples on both sides of a division of {data.size}"
-        raise ValueError(expected("held_out", what, f"{share}"))
+def _divided(data: Arrays, size: int, batch_size: int | None, key: Array) -> tuple[Arrays, tuple[Any, Any]]:
+    """Return the data to train on, and (x, y) to score, of the given size."""
     rows = np.asarray(jax.random.permutation(jax.random.fold_in(key, _DIVISION), data.size))
     scored, (x, y) = (_taken((data.x, data.y), np.sort(part)) for part in (rows[:size], rows[size:]))
     return Arrays(x, y, batch_size, data.sharding), over_devices(scored, data.sharding)
