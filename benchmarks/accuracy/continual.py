@@ -102,7 +102,7 @@ class Run:
     def _accuracy(self, model: Any, order: np.ndarray) -> float:
         (x, y), key = self._test, jax.random.key(self._seed)
         result = dq.predict_vi_uq(model, _scaled(x[:, order]), key=key, n_samples=self._plan.draws, batch_size=1_000)
-        return 100 * float(np.mean(np.argmax(result.probs, axis=1) == y))
+        return 100 * float(np.mean(np.asarray(result.probs).argmax(axis=1) == y))
 
 
 def _scaled(images: np.ndarray) -> np.ndarray:
