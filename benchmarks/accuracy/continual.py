@@ -45,7 +45,7 @@ class Plan:
 
     tasks: int = 10
     epochs: int = 12
-    hidden: int = 100
+    hidden: int = 200
     draws: int = 20
 
 
