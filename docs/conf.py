@@ -45,10 +45,12 @@ autodoc_preserve_defaults = True
 # Docstrings state shapes and units, which annotations of arrays do not.
 autodoc_typehints = "none"
 napoleon_numpy_docstring = False
+napoleon_use_param = False
 napoleon_use_rtype = False
 napoleon_custom_sections = [("Attributes", "params_style")]
 add_module_names = False
 python_maximum_signature_line_length = 90
+python_trailing_comma_in_multi_line_signatures = False
 toc_object_entries_show_parents = "hide"
 # Backticks also quote expressions, arguments and names of other libraries, which are not on this site.
 nitpick_ignore_regex = [

@@ -1,0 +1,128 @@
+"""The documentation site covers every public name, and its pages and links hang together."""
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import deepuq_jax
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+# Folders whose names are for the package itself.
+INTERNAL = {"adapters"}
+
+pytestmark = pytest.mark.skipif(not (DOCS / "conf.py").exists(), reason="an installed package has no docs beside it")
+
+
+def documented():
+    """Return the dotted names that the pages of the reference show."""
+    found = []
+    for page in (DOCS / "api").glob("*.rst"):
+        module = ""
+        for kind, name in re.findall(r"^\.\. (\w+):: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            if kind == "currentmodule":
+                module = name
+            elif kind.startswith("auto"):
+                found.append(name if name.startswith("deepuq_") else f"{module}.{name}")
+    return found
+
+
+def names_of(file):
+    """Return the `__all__` that a file of Python assigns, without importing what it needs."""
+    found = re.search(r"^__all__ = \[(.*?)\]", file.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [] if found is None else re.findall(r'"(\w+)"', found[1])
+
+
+def functions_of(module):
+    """Return the public functions that a module without an `__all__` defines."""
+    found = vars(module).items()
+    return [n for n, value in found if inspect.isfunction(value) and value.__module__ == module.__name__ and n[0] != "_"]
+
+
+def pages():
+    return [page for page in DOCS.rglob("*") if page.suffix in (".md", ".rst") and "_build" not in page.parts]
+
+
+def prose(page):
+    """Return a page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def test_no_name_is_shown_twice_and_all_exist():
+    found = documented()
+    assert len(found) == len(set(found))
+    for name in found:
+        if name.startswith("deepuq_torch") or name.startswith("deepuq_jax.sklearn"):
+            continue
+        value = deepuq_jax
+        for part in name.split(".")[1:]:
+            value = getattr(value, part, None) or importlib.import_module(f"{value.__name__}.{part}")
+
+
+def test_every_public_name_is_in_the_reference():
+    """A name that a package passes on from another one is shown under either."""
+    shown = {name.rpartition(".")[2] for name in documented() if name.startswith("deepuq_jax")}
+    public = {name for name in deepuq_jax.__all__ if not inspect.ismodule(getattr(deepuq_jax, name))}
+    for file in (ROOT / "deepuq_jax").glob("*/__init__.py"):
+        if file.parent.name not in INTERNAL:
+            public.update(names_of(file))
+    public.update(functions_of(deepuq_jax.schedules))
+    assert public <= shown, sorted(public - shown)
+
+
+def test_every_public_name_of_deepuq_torch_is_in_the_reference():
+    shown = {name for name in documented() if name.startswith("deepuq_torch")}
+    package = ROOT / "deepuq_torch"
+    public = {f"deepuq_torch.{name}" for name in names_of(package / "__init__.py")} - {
+        "deepuq_torch.functional",
+        "deepuq_torch.methods",
+    }
+    public |= {f"deepuq_torch.functional.{name}" for name in names_of(package / "functional.py")}
+    assert public == shown
+
+
+def test_every_page_is_in_a_table_of_contents():
+    listed = {DOCS / "index"}
+    for page in pages():
+        for toctree in re.findall(r"^```\{toctree\}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.S | re.M):
+            for entry in re.findall(r"^([a-z][\w/*-]*)$", toctree, re.MULTILINE):
+                found = [match.with_suffix("") for match in page.parent.glob(f"{entry}.*")]
+                assert found or "*" in entry, f"{page.name} lists {entry}"
+                listed.update(found)
+    assert {page.with_suffix("") for page in pages()} == listed
+
+
+def anchors(page):
+    """Return the anchors of a page's headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+MARKDOWN = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
+
+
+@pytest.mark.parametrize(
+    "page", [*MARKDOWN, *(page for page in pages() if page.suffix == ".md")], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_links_between_files_lead_somewhere(page):
+    for target, anchor in re.findall(r"\]\(([^()\s#]*)(?:#([^()\s]*))?\)", prose(page)):
+        if target.startswith(("http:", "https:")):
+            continue
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), f"{target} in {page.name}"
+        assert not anchor or anchor in anchors(file), f"{target}#{anchor} in {page.name}"
+
+
+@pytest.mark.long
+def test_the_site_is_built_without_a_warning(tmp_path):
+    """The tutorials are executed, and links and references are checked."""
+    pytest.importorskip("sphinx_book_theme")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(tmp_path / "trees")]
+    run = subprocess.run([*command, str(DOCS), str(tmp_path / "html")], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "html" / "index.html").exists()
