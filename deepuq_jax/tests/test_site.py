@@ -41,7 +41,9 @@ def names_of(file):
 def functions_of(module):
     """Return the public functions that a module without an `__all__` defines."""
     found = vars(module).items()
-    return [n for n, value in found if inspect.isfunction(value) and value.__module__ == module.__name__ and n[0] != "_"]
+    return [
+        n for n, value in found if inspect.isfunction(value) and value.__module__ == module.__name__ and n[0] != "_"
+    ]
 
 
 def pages():
@@ -107,7 +109,9 @@ MARKDOWN = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.
 
 
 @pytest.mark.parametrize(
-    "page", [*MARKDOWN, *(page for page in pages() if page.suffix == ".md")], ids=lambda page: str(page.relative_to(ROOT))
+    "page",
+    [*MARKDOWN, *(page for page in pages() if page.suffix == ".md")],
+    ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_links_between_files_lead_somewhere(page):
     for target, anchor in re.findall(r"\]\(([^()\s#]*)(?:#([^()\s]*))?\)", prose(page)):

@@ -59,10 +59,13 @@ def skip(app, what, name, obj, skipped, options):
 
 
 def sign(app, what, name, obj, options, args, returns):
-    """Show the arguments of the constructor of an NNX module, which its metaclass hides."""
+    """Show the arguments of an NNX module's constructor, which its metaclass hides, and the values of constants."""
     if inspect.isclass(obj) and issubclass(obj, nnx.Module):
-        return stringify_signature(signature(obj.__init__, bound_method=True), show_annotation=False), None
-    return None
+        args = stringify_signature(signature(obj.__init__, bound_method=True), show_annotation=False)
+    if inspect.isfunction(obj) and args:
+        constants = inspect.unwrap(obj).__globals__
+        args = re.sub(r"(?<==)_?[A-Z][A-Z_]+\b", lambda found: repr(constants[found[0]]), args)
+    return args, returns
 
 
 def link(app, env, node, contnode):
