@@ -88,8 +88,14 @@ $(VENV)/.installed-docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
+# What a release uploads: built, checked, and the wheel tried in an empty environment for each extra. It takes minutes.
 dist: $(STAMP)
+	rm -rf dist
 	$(BIN)/python -m build
+	$(PYTHON) -m venv $(VENV)-twine
+	$(VENV)-twine/bin/python -m pip install --quiet twine
+	$(VENV)-twine/bin/twine check --strict dist/*
+	$(BIN)/python -m deepuq_jax.tests.wheels dist/*.whl
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(PEERS_VENV) .jax-cache .mutants build dist docs/_build *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(VENV)-twine $(PEERS_VENV) .jax-cache .mutants build dist docs/_build *.egg-info

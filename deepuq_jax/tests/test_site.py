@@ -122,6 +122,14 @@ def test_links_between_files_lead_somewhere(name):
         assert not anchor or anchor in anchors(file), f"{target}#{anchor} in {page.name}"
 
 
+def test_the_landing_page_has_the_program_of_the_readme():
+    programs = [
+        re.findall(r"^```python\n(.*?)^```", file.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[0]
+        for file in (ROOT / "README.md", DOCS / "index.md")
+    ]
+    assert programs[0] == programs[1]
+
+
 @pytest.mark.long
 def test_the_site_is_built_without_a_warning(tmp_path):
     """The tutorials are executed, and links and references are checked."""
