@@ -32,6 +32,8 @@ nitpicky = True
 myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 
+highlight_language = "none"
+
 # Tutorials run once, and again when their code changes.
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
