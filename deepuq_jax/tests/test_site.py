@@ -92,7 +92,7 @@ def test_every_name_of_the_reference_has_a_docstring_with_an_example(package):
 
 
 def test_every_public_name_is_in_the_reference():
-    """A name that a package passes on from another one is shown under either. Constants, such as colours, are not shown."""
+    """A name that a package passes on from another one is shown under either. Constants, such as colours, are not."""
     shown = {name.rpartition(".")[2] for name in documented() if name.startswith("deepuq_jax")}
     public = {name for name in deepuq_jax.__all__ if not inspect.ismodule(getattr(deepuq_jax, name))}
     for file in (ROOT / "deepuq_jax").glob("*/__init__.py"):

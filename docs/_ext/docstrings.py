@@ -45,7 +45,8 @@ def rewrite(app, what, name, obj, options, lines):
         in_sections = in_sections or bool(SECTION.match(paragraph))
         if i and paragraphs[i - 1].endswith("::"):
             continue
-        if i and not in_sections and is_formula(paragraph):
+        is_indented = i and paragraph.startswith("    ") and paragraphs[i - 1].endswith(":")
+        if i and not in_sections and (is_indented or is_formula(paragraph)):
             paragraphs[i] = as_code(paragraph)
         elif ">>>" not in paragraph:
             paragraphs[i] = as_text(paragraph).replace("SOURCE ", "*Source:* ")
