@@ -117,7 +117,7 @@ def test_every_page_is_in_a_table_of_contents():
     listed = {DOCS / "index"}
     for page in pages():
         for toctree in re.findall(r"^```\{toctree\}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.S | re.M):
-            for entry in re.findall(r"^([a-z][\w/*-]*)$", toctree, re.MULTILINE):
+            for entry in re.findall(r"^(\w[\w/*-]*)$", toctree, re.MULTILINE):
                 found = [match.with_suffix("") for match in page.parent.glob(f"{entry}.*")]
                 assert found or "*" in entry, f"{page.name} lists {entry}"
                 listed.update(found)
