@@ -10,7 +10,7 @@ PEERS_STAMP = $(PEERS_VENV)/.installed
 # Two workers, each of which compiles its own programs. A worker that is done takes tests over from the other.
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test check fast test-all test-oldest test-newest mutants lint bench dist clean
+.PHONY: demo test check fast test-all test-oldest test-newest mutants lint bench docs linkcheck dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -74,8 +74,28 @@ $(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/requirements-peers.txt
 bench: $(PEERS_STAMP)
 	$(PEERS_VENV)/bin/python -m benchmarks speed
 
+# The documentation site, in docs/_build/html. The tutorials run, and every warning is an error: a broken link, a name that
+# does not exist, a page in no table of contents.
+SPHINX = $(BIN)/python -m sphinx -W --keep-going -d docs/_build/trees docs
+docs: $(VENV)/.installed-docs
+	$(SPHINX) docs/_build/html
+
+# Links to other sites, which needs a network.
+linkcheck: $(VENV)/.installed-docs
+	$(SPHINX) -b linkcheck docs/_build/links
+
+$(VENV)/.installed-docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	touch $@
+
+# What a release uploads: built, checked, and the wheel tried in an empty environment for each extra. It takes minutes.
 dist: $(STAMP)
+	rm -rf dist
 	$(BIN)/python -m build
+	$(PYTHON) -m venv $(VENV)-twine
+	$(VENV)-twine/bin/python -m pip install --quiet twine
+	$(VENV)-twine/bin/twine check --strict dist/*
+	$(BIN)/python -m deepuq_jax.tests.wheels dist/*.whl
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(PEERS_VENV) .jax-cache .mutants build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(VENV)-twine $(PEERS_VENV) .jax-cache .mutants build dist docs/_build *.egg-info

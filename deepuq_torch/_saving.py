@@ -100,6 +100,17 @@ def load(
             every difference.
         TypeError: ``like`` is no ``torch.nn.Module``.
         OSError: the file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from deepuq_torch import BayesianLinear, save
+        >>> def build():
+        ...     return torch.nn.Sequential(BayesianLinear(3, 2), torch.nn.Softplus())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(f"{folder}/model.safetensors", build())
+        ...     model = load(f"{folder}/model.safetensors", like=build())
+        >>> tuple(model(torch.ones(4, 3)).shape)
+        (4, 2)
     """
     if like is not None:
         like = _need_module("like", unwrapped(like))
@@ -116,9 +127,23 @@ def load(
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the metadata that was saved with a model.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        the metadata, a dict as JSON gives it back.
+
     Raises:
         ValueError: the file is damaged, of a newer format, or of another kind.
         OSError: the file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from deepuq_torch import BayesByBackpropMLP, save
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(f"{folder}/model.safetensors", BayesByBackpropMLP(3, [8], 2), metadata={"epochs": 20})
+        ...     read_metadata(f"{folder}/model.safetensors")
+        {'epochs': 20}
     """
     with _naming(path):
         return _read_description(read_file(path).description)["metadata"]

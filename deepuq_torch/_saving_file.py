@@ -5,6 +5,7 @@ A checksum covers every byte. ``docs/file-format.md`` describes the file, which 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import math
@@ -72,7 +73,8 @@ def write_file(path: str | os.PathLike[str], description: str, tensors: Mapping[
     with whole_file(path) as file:
         file.write(start)
         for tensor in ordered.values():
-            values = _bytes_of(tensor)
+            flat = _flat(tensor)
+            values = _bytes_of(flat)
             digest.update(values)
             file.write(values)
         file.seek(start.index(_FIELD) + len(_FIELD))
@@ -141,12 +143,20 @@ def _start_of_file(description: str, tensors: Mapping[str, Tensor]) -> bytes:
     return len(header).to_bytes(_PREFIX, "little") + header
 
 
-def _bytes_of(tensor: Tensor) -> Any:
-    """Return a tensor's numbers, row by row, as bytes."""
+def _flat(tensor: Tensor) -> Tensor:
+    """Return a tensor's numbers, row by row, in the memory of the host."""
     flat = tensor.detach().cpu().resolve_neg().reshape(-1)
     if flat.stride(0) != 1:  # also for one number, whose stride torch ignores
         flat = flat.clone(memory_format=torch.contiguous_format)
-    return flat.view(torch.uint8).numpy()
+    return flat
+
+
+def _bytes_of(flat: Tensor) -> Any:
+    """Return the memory of a flat tensor, which is valid as long as the tensor lives.
+
+    `Tensor.numpy` would need NumPy, without which torch works.
+    """
+    return (ctypes.c_ubyte * (flat.numel() * flat.element_size())).from_address(flat.data_ptr())
 
 
 def _checked_digest(content: bytearray, body: int) -> str:

@@ -85,9 +85,20 @@ class Given:
 def noise_source(key: Array | None, noise: Any, count: int, *, antithetic: bool = False) -> NoiseSource:
     """Turn a caller's arguments into a source of `count` draws.
 
+    Args:
+        key: a key of `jax.random.key`, or None.
+        noise: a pytree like the result of `model.draw_noise`, with a leading axis of `count` draws, or None.
+        count: the number of draws.
+        antithetic: draw in pairs of opposite noise.
+    Returns:
+        `FromKey`, `Antithetic` or `Given`.
     Raises:
-        TypeError: neither `key` nor `noise` is given. ValueError: both are given, `noise` has another number of draws,
-            `antithetic` is set with an odd `count`, or `antithetic` is set with `noise`.
+        TypeError: neither `key` nor `noise` is given.
+        ValueError: both are given, `noise` has another number of draws, `antithetic` is set with an odd `count`, or
+            `antithetic` is set with `noise`.
+
+    >>> noise_source(None, jnp.zeros(3), 3).of_draw(1, None, None).noise
+    Array(0., dtype=float32)
     """
     check_one_of("key and noise", key, noise)
     if noise is not None:

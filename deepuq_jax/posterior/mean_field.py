@@ -188,7 +188,7 @@ class MeanField:
         Returns:
             KL in nats, summed over the components to a scalar.
         Raises:
-            KeyRequiredError (a ValueError): the KL has no closed form, and neither key nor noise is given.
+            KeyRequiredError: the KL has no closed form, and neither key nor noise is given.
 
         >>> from deepuq_jax import GaussianPrior
         >>> q = MeanField.init(jnp.zeros(3), sigma=0.1)

@@ -46,7 +46,7 @@ class EmpiricalGaussianPrior(Numbers, Prior):
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """True: the resolved Gaussian prior has a closed form."""
+        """The resolved Gaussian prior has a closed form."""
         return True
 
     def log_prob(self, w: Array) -> Array:

@@ -58,8 +58,20 @@ def load(path: str | os.PathLike[str], *, like: Any = None) -> Any:
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the metadata that was passed to `save`.
 
+    Args:
+        path: the path of the file.
+    Returns:
+        the metadata, a dict as JSON gives it back.
     Raises:
         ValueError, OSError: as in `load`.
+
+    >>> import tempfile
+    >>> from flax import nnx
+    >>> from deepuq_jax import BayesianLinear, save
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save(f"{directory}/layer.safetensors", BayesianLinear(3, 2, rngs=nnx.Rngs(0)), metadata={"epochs": 20})
+    ...     read_metadata(f"{directory}/layer.safetensors")
+    {'epochs': 20}
     """
     contents = _container.read(path)
     try:

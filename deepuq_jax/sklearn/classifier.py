@@ -24,9 +24,11 @@ class VIClassifier(ClassifierMixin, VIEstimator):
     where they mean the same. Two classes have the likelihood `Bernoulli`, more have `Categorical`.
 
     Args:
-        hidden_layer_sizes, activation, prior, max_iter, batch_size, learning_rate_init, optimizer, early_stopping,
-            validation_fraction, n_iter_no_change, n_samples, random_state, warm_start, verbose: as in `VIRegressor`.
-            Data for early stopping are held out in each class.
+        hidden_layer_sizes, activation, prior: as in `VIRegressor`.
+        max_iter, batch_size, learning_rate_init, optimizer: as in `VIRegressor`.
+        early_stopping, validation_fraction, n_iter_no_change: as in `VIRegressor`; data for early stopping are held out
+            in each class.
+        n_samples, random_state, warm_start, verbose: as in `VIRegressor`.
         scale: whether to standardize inputs by the training data.
     Attributes:
         classes_: the labels, sorted.

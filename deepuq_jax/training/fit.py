@@ -116,7 +116,8 @@ def fit(
         ValueError: the checkpoint is of another run, and the message says what differs; or it cannot be read.
         OSError: a checkpoint cannot be written, or another process trains in the folder; earlier checkpoints survive.
         NonFiniteError: a step is not finite; the error carries the step and the last good model.
-        Any exception that ends training early, KeyboardInterrupt included, carries the `FitResult` so far as `result`.
+        BaseException: whatever ends training early, KeyboardInterrupt included, carries the `FitResult` so far in its
+            attribute `result`.
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
