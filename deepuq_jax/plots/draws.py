@@ -10,7 +10,7 @@ from jax import Array
 
 from deepuq_jax._checks import check_count, check_key
 from deepuq_jax._inputs import real_array
-from deepuq_jax.plots.style import BLUE, INK, column, new_axes, plot_data, plot_truth, tidy
+from deepuq_jax.plots.style import BLUE, INK, column, new_axes, plot_data, plot_truth, put_legend_above, tidy
 from deepuq_jax.prediction.moments import predict_vi_uq
 
 if TYPE_CHECKING:
@@ -75,4 +75,5 @@ def plot_draws(
     ax.plot(x[order], lines.mean(axis=0), color=INK, lw=1.8, label="Average of the draws", zorder=5)
     ax.margins(x=0)
     tidy(ax, "x", "y")
+    put_legend_above(ax, columns=4)
     return ax

@@ -84,7 +84,7 @@ def _plot_scores(ax: Axes, epochs: np.ndarray, history: dict[str, np.ndarray]) -
     values = np.stack([history[name] for name in shown])
     late = values[:, int(_START * len(epochs)) :]
     if np.isfinite(late).any():
-        low, high = np.nanmin(values[np.isfinite(values)]), np.nanmax(late[np.isfinite(late)])
+        low, high = values[np.isfinite(values)].min(), late[np.isfinite(late)].max()
         margin = 0.05 * (high - low) or 0.1
         ax.set_ylim(low - margin, high + margin)
     tidy(ax, "", "Nats per example")
@@ -94,4 +94,6 @@ def _plot_line(ax: Axes, epochs: np.ndarray, values: np.ndarray, color: str, lab
     ax.plot(epochs, values, color=color, lw=1.6)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_ylabel(label)
-    ax.set_ylim(bottom=min(0.0, np.nanmin(values)))
+    finite = values[np.isfinite(values)]
+    low, high = min(0.0, finite.min(initial=0.0)), finite.max(initial=0.0)
+    ax.set_ylim(1.1 * low, 1.1 * high or 1.0)

@@ -51,8 +51,10 @@ def plot_methods(
         if len(repeats) > 1:
             label = "_" if has(ax, _REPEAT) else _REPEAT
             ax.plot(repeats, np.full(len(repeats), i), "o", ms=3.5, mew=0, color=GREY, alpha=0.6, label=label)
+        label = "Mean and its standard error" if len(repeats) > 1 else "Score and its standard error"
+        label = "_" if error is None or has(ax, label) else label
         reach = None if error is None else [error]
-        ax.errorbar([repeats.mean()], [i], xerr=reach, fmt="o", ms=6, capsize=3, color=BLUE, zorder=3)
+        ax.errorbar([repeats.mean()], [i], xerr=reach, fmt="o", ms=6, capsize=3, color=BLUE, zorder=3, label=label)
     if reference is not None:
         name, value = reference
         ax.axvline(float(value), color=INK, lw=1, ls=DASHED, label=check_text("reference[0]", name))
@@ -62,7 +64,7 @@ def plot_methods(
     ax.grid(axis="y", color=GREY, alpha=0.25, lw=0.6)
     ax.set_axisbelow(True)
     tidy(ax, check_text("xlabel", xlabel), "")
-    put_legend_above(ax)
+    put_legend_above(ax, columns=3)
     return ax
 
 

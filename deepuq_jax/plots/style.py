@@ -39,16 +39,18 @@ def new_axes(size: tuple[float, float]) -> Axes:
 
 
 def tidy(ax: Axes, xlabel: str, ylabel: str) -> None:
-    """Frame two sides of the axes, and add labels and a legend."""
+    """Frame two sides of the axes, and add labels and a legend of what is labelled."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(frameon=False, loc="best")
-
-
-def put_legend_above(ax: Axes) -> None:
-    """Move the legend out of axes that leave no room for it, in place of the one inside."""
     if ax.get_legend_handles_labels()[1]:
-        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.3, borderpad=0.0)
+        ax.legend(frameon=False, loc="best")
+
+
+def put_legend_above(ax: Axes, columns: int = 1) -> None:
+    """Move the legend out of axes that leave no room for it."""
+    if ax.get_legend_handles_labels()[1]:
+        place = (0.0, 1.0)
+        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=place, borderaxespad=0.3, borderpad=0, ncols=columns)
 
 
 def has(ax: Axes, label: str) -> bool:
