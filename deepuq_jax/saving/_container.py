@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepuq_jax._checks import expected
-from deepuq_jax.saving._atomic import write_file
+from deepuq_jax.saving.atomic import write_file
 from deepuq_jax.saving._strict_json import loads
 
 _NUMPY_NAMES = {

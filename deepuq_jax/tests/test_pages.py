@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +16,7 @@ PAGES = [
     "docs/saving.md",
     "docs/devices.md",
     "docs/conformal.md",
+    "docs/interop.md",
     pytest.param("docs/plots.md", marks=pytest.mark.long),  # test_plots.py and test_pictures.py are quick
     "docs/scikit-learn.md",
 ]
@@ -72,6 +74,8 @@ def test_every_program_of_a_page_runs(name, capsys, tmp_path, monkeypatch):
         drawn = {path.name for path in tmp_path.iterdir()}
         assert drawn == set(re.findall(r"images/(plots-.*?[.]png)", (ROOT / name).read_text(encoding="utf-8")))
         assert all((ROOT / "docs" / "images" / picture).exists() for picture in drawn)
+    elif name == "docs/interop.md":
+        np.testing.assert_allclose(names["function"](np.asarray(names["x"]))["mean"], names["result"].mean, atol=1e-5)
     elif name == "docs/saving.md":
         assert len(list(names["folder"].iterdir())) == 3
     elif name == "docs/devices.md":
