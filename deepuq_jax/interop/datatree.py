@@ -16,9 +16,9 @@ from deepuq_jax._paths import dotted
 from deepuq_jax.diagnostics.weights import weight_tensors
 from deepuq_jax.interop.dataset import import_xarray
 from deepuq_jax.likelihoods.base import Likelihood, per_example
-from deepuq_jax.model.owners import join_paths
 from deepuq_jax.model.modes import in_evaluation_mode
 from deepuq_jax.model.own import as_model, check_model
+from deepuq_jax.model.owners import join_paths
 from deepuq_jax.noise import draw_key
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
 
@@ -123,9 +123,7 @@ def _without_wrappers(path: str) -> str:
 def _dataset(xarray: Any, values: dict[str, Array]) -> Any:
     """Add the axes `chain` and `draw`, and name the others."""
     arrays = {name: np.asarray(drawn)[None] for name, drawn in values.items()}
-    variables = {
-        name: (("chain", "draw", *_axes(name, array.ndim - 2)), array) for name, array in arrays.items()
-    }
+    variables = {name: (("chain", "draw", *_axes(name, array.ndim - 2)), array) for name, array in arrays.items()}
     count = next(iter(arrays.values())).shape[1]
     return xarray.Dataset(variables, {"chain": [0], "draw": np.arange(count)})
 

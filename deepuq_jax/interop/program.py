@@ -37,8 +37,8 @@ def export(
 ) -> None:
     """Write the predictive function to a file that JAX runs without this library.
 
-    The file is a zip archive of three files: `function`, a program of `jax.export` with the weights in it; `needs.json`,
-    which lists its inputs, outputs, platforms and versions; and `README.txt`, which shows how to run it:
+    The file is a zip archive of three files: `function`, a program of `jax.export` with the weights in it;
+    `needs.json`, which lists its inputs, outputs, platforms and versions; and `README.txt`, which shows how to run it:
 
         function = jax.export.deserialize(bytearray(zipfile.ZipFile(path).read("function"))).call
         prediction = function(x)        # or function(x, seed), if it was exported without a key

@@ -2,8 +2,8 @@
 
 Matplotlib is imported when a plot is made, never earlier. Figures are made without pyplot, so no global state changes
 and no display is needed. Save them with ``axes.figure.savefig(...)`` or ``figure.savefig(...)``. A function that
-returns axes also draws on axes that it is given, so pictures can stand side by side, or several curves in one picture. The
-colours are those of Okabe & Ito, which colour-blind readers can tell apart too.
+returns axes also draws on axes that it is given, so pictures can stand side by side or share their axes. The colours
+are those of Okabe & Ito, which colour-blind readers can tell apart too.
 """
 
 from deepuq_jax.plots.certainty import plot_certainty

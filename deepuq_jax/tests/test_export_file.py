@@ -111,7 +111,7 @@ def test_a_model_that_must_know_the_number_of_inputs_asks_for_it(tmp_path):
     net = nnx.Sequential(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), fixed)
     model = dq.bayesianize(net, likelihood=dq.Gaussian(0.1))
     options = dict(key=KEY, n_samples=2, platforms=["cpu"])
-    with pytest.raises(ValueError, match="^Expected batch_size for a model"):
+    with pytest.raises(ValueError, match=r"^Expected batch_size for a model"):
         dq.export(model, tmp_path / "net.zip", X, **options)
     assert not (tmp_path / "net.zip").exists()
     dq.export(model, tmp_path / "net.zip", X, batch_size=3, **options)
@@ -142,7 +142,7 @@ def test_a_model_that_must_know_the_number_of_inputs_asks_for_it(tmp_path):
 )
 def test_bad_arguments_are_refused(change, tmp_path):
     arguments = {"model": poisson(), "path": tmp_path / "model.zip", "x": X, "key": KEY, **change}
-    with pytest.raises((ValueError, TypeError), match="^Expected"):
+    with pytest.raises((ValueError, TypeError), match=r"^Expected"):
         dq.export(**arguments)
     assert not list(tmp_path.iterdir())
 

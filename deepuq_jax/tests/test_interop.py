@@ -141,7 +141,7 @@ def test_draws_of_a_network_a_class_and_a_pruned_model():
     ],
 )
 def test_bad_arguments_are_refused(call):
-    with pytest.raises((ValueError, TypeError), match="^Expected"):
+    with pytest.raises((ValueError, TypeError), match=r"^Expected"):
         call()
 
 

@@ -105,7 +105,7 @@ def test_signal_to_noise_is_the_share_of_weights_below():
     decibels = 20 * np.log10(np.sort(ratios)[zeros:])
     np.testing.assert_allclose(drawn["All weights"][:, 0], decibels, rtol=1e-5)
     np.testing.assert_allclose(drawn["All weights"][:, 1], np.arange(zeros + 1, ratios.size + 1) / ratios.size)
-    fractions, quantiles = dq.signal_to_noise_curve(MODEL, points=2)
+    _, quantiles = dq.signal_to_noise_curve(MODEL, points=2)
     assert drawn["All weights"][-1, 0] == pytest.approx(20 * np.log10(quantiles[-1]), rel=1e-5)
 
 
@@ -236,5 +236,5 @@ def test_every_picture_takes_axes_and_changes_nothing_global():
     ],
 )
 def test_bad_arguments_are_refused(call):
-    with pytest.raises((ValueError, TypeError), match="^Expected"):
+    with pytest.raises((ValueError, TypeError), match=r"^Expected"):
         call()
