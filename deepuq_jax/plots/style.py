@@ -67,7 +67,7 @@ def percent(*axes: Axis) -> None:
         axis.set_major_formatter(_as_percentage)
 
 
-def _as_percentage(value: float, position: int) -> str:
+def _as_percentage(value: float, position: float) -> str:
     return f"{100 * value:.6g} %"
 
 
