@@ -49,9 +49,10 @@ def plot_pruning(
     >>> from flax import nnx
     >>> from deepuq_jax import BayesByBackpropMLP
     >>> model = BayesByBackpropMLP(2, (4,), 1, rngs=nnx.Rngs(0))
-    >>> ax = plot_pruning(model, lambda model: model.kl(), fractions=[0.0, 0.5])
-    >>> np.diff(ax.get_lines()[-1].get_ydata())[0] < 0  # a pruned weight adds nothing to the KL
-    np.True_
+    >>> ax = plot_pruning(model, lambda model: model.kl(), fractions=[0.5])
+    >>> whole, pruned = (line.get_ydata()[0] for line in ax.get_lines())
+    >>> bool(pruned < whole)  # a pruned weight adds nothing to the KL
+    True
     """
     if not callable(score):
         raise TypeError(expected("score", "to be a function of a model", score))

@@ -85,7 +85,7 @@ def test_draws_are_of_the_posterior_and_aligned():
     assert residuals.std() == pytest.approx(1.0, abs=5 / (2 * residuals.size) ** 0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_arviz_reads_the_draws():
     arviz_stats = pytest.importorskip("arviz_stats")
     pytest.importorskip("arviz_base")

@@ -16,7 +16,7 @@ PAGES = [
     "docs/saving.md",
     "docs/devices.md",
     "docs/conformal.md",
-    "docs/interop.md",
+    pytest.param("docs/interop.md", marks=pytest.mark.long),  # test_interop.py and test_export_file.py are quick
     pytest.param("docs/plots.md", marks=pytest.mark.long),  # test_plots.py and test_pictures.py are quick
     "docs/scikit-learn.md",
 ]
