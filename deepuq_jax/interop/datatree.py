@@ -90,14 +90,15 @@ def _draws(
 ) -> dict[str, dict[str, Array]]:
     """Compute the arrays [n_samples, ...] of each group."""
     model = as_model(in_evaluation_mode(model))
+    # The numbers of draws are below this one, so the key is that of no draw of the weights.
+    key_of_targets = jax.random.fold_in(key, np.uint32(2**32 - 1))
 
     def of_draw(i: Array) -> dict[str, dict[str, Array]]:
         fixed = model.draw_for_kl(key=draw_key(key, i))
         groups = {"posterior": _weights(fixed, paths)}
         if likelihood is not None:
             outputs = fixed(x)
-            # A key of its own, apart from those of the weights.
-            noise = jax.random.fold_in(draw_key(key, i), n_samples)
+            noise = draw_key(key_of_targets, i)
             groups["posterior_predictive"] = {"y": likelihood.of_targets().sample(outputs, key=noise)}
             if y is not None:
                 groups["log_likelihood"] = {"y": per_example(likelihood, outputs, y)}
@@ -108,12 +109,15 @@ def _draws(
 
 def _weights(fixed: Any, paths: tuple[str, ...]) -> dict[str, Array]:
     """Find the drawn weights by the paths of their posteriors."""
-    leaves = jax.tree_util.tree_leaves_with_path(fixed)
-    found = {_without_wrappers(dotted(path)): leaf for path, leaf in leaves}
-    missing = [path for path in paths if _without_wrappers(path) not in found]
-    if missing:
-        raise ValueError(expected("model", "to keep drawn weights at the paths of their posteriors", missing[0]))
-    return {path: found[_without_wrappers(path)] for path in paths}
+    found: dict[str, list[Any]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(fixed):
+        found.setdefault(_without_wrappers(dotted(path)), []).append(leaf)
+    weights = {path: found.get(_without_wrappers(path), []) for path in paths}
+    for path, leaves in weights.items():
+        if len(leaves) != 1:
+            what = "to keep every drawn weight at the path of its posterior"
+            raise ValueError(expected("model", what, f"{len(leaves)} arrays for {path}"))
+    return {path: leaf for path, (leaf,) in weights.items()}
 
 
 def _without_wrappers(path: str) -> str:

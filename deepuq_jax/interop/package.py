@@ -88,12 +88,14 @@ def _readme(needs: Needs) -> str:
     """Say in words how to run the program."""
     inputs = ", ".join(f"{name} {kind}" for name, kind in needs.inputs.items())
     outputs = "\n".join(f"  {name} {kind}" for name, kind in needs.outputs.items())
+    platforms = ", ".join(needs.platforms)
     call = "function(x, numpy.uint32(0))  # another seed: other draws" if "seed" in needs.inputs else "function(x)"
     return f"""A prediction of a Bayesian neural network, averaged over {needs.n_samples} draws of its weights.
 
-To run it, install jax and flatbuffers. It was written with jax {needs.jax} for {", ".join(needs.platforms)}.
+To run it, install jax and flatbuffers. It was written with jax {needs.jax} for {platforms}.
 
   import zipfile
+  import numpy
   from jax import export
   data = zipfile.ZipFile("THIS FILE").read("function")
   function = export.deserialize(bytearray(data)).call
