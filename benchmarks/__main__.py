@@ -11,6 +11,7 @@ COMMANDS = {
     "speed": Command("benchmarks.speed.command", "time training steps and predictions of every library installed"),
     "accuracy": Command("benchmarks.accuracy.command", "score on real data (uci, mnist) beside published results"),
     "gpu": Command("benchmarks.gpu.command", "measure one GPU in a single session of eight minutes"),
+    "compare": Command("benchmarks.compare.command", "compare two result files, with their noise taken into account"),
     "profile": Command("benchmarks.speed.profile", "measure where the time of a training step goes"),
     "mutants": Command("benchmarks.mutants.command", "measure how many small faults in the code the tests find"),
 }

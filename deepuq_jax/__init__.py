@@ -11,6 +11,7 @@ from deepuq_jax import (
     diagnostics,
     estimators,
     functional,
+    interop,
     layers,
     likelihoods,
     metrics,
@@ -28,6 +29,7 @@ from deepuq_jax.estimators import (
     weight_sampling,
 )
 from deepuq_jax.estimators.base import Estimator
+from deepuq_jax.interop import export
 from deepuq_jax.layers import (
     BayesByBackpropMLP,
     BayesByBackpropRegressor,
@@ -156,10 +158,12 @@ __all__ = [
     "diagnostics",
     "draw",
     "estimators",
+    "export",
     "fan_in_gaussian",
     "fit",
     "flipout",
     "functional",
+    "interop",
     "kl_divergence",
     "layers",
     "likelihoods",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from deepuq_jax._checks import LARGEST, check_real, describe, expected, is_concrete, is_integer, is_real_dtype, short
@@ -73,7 +74,7 @@ def check_axes(name: str, value: Any, count: int) -> None:
 def check_broadcast(names: str, shapes: list[tuple[int, ...]]) -> None:
     """Require shapes that broadcast."""
     try:
-        np.broadcast_shapes(*shapes)
+        jnp.broadcast_shapes(*shapes)  # NumPy cannot compare the symbolic lengths of `jax.export`.
     except ValueError:
         raise ValueError(expected(names, "of shapes that broadcast", f"{', '.join(map(str, shapes))}")) from None
 
@@ -85,7 +86,7 @@ def broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
     (True, False)
     """
     try:
-        return np.broadcast_shapes(shape, target) == target
+        return jnp.broadcast_shapes(shape, target) == target
     except ValueError:
         return False
 

@@ -15,7 +15,7 @@ from flax import nnx
 from jax import Array
 
 from deepuq_jax._arguments import check_choice
-from deepuq_jax._checks import check_key, check_positive, check_scalar, expected
+from deepuq_jax._checks import check_flag, check_key, check_positive, check_scalar, expected
 from deepuq_jax._paths import dotted
 from deepuq_jax.adapters import Parts, select, take_apart
 from deepuq_jax.adapters.module import FixedModule, NetModule
@@ -89,6 +89,7 @@ def bayesianize(
     ((4, 1), ['layers.2.bias', 'layers.2.kernel'])
     """
     check_choice("rest", rest, _REST)
+    check_flag("centred", centred)
     if is_bayesian(net) or (isinstance(net, nnx.Module) and bayesian_nodes(net)):
         what = "to be a network without posteriors: this one is a Bayesian model already, or holds one"
         raise TypeError(expected("net", what, type(net).__name__))

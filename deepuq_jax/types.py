@@ -124,7 +124,7 @@ class UQResult:
         if self.probs is not None or self.total_var is None:
             raise ValueError("Expected a regression result with a total_var; got a result without an interval.")
         try:
-            np.broadcast_shapes(np.shape(level), np.shape(self.mean))
+            jnp.broadcast_shapes(np.shape(level), np.shape(self.mean))
         except ValueError:
             what = f"to broadcast to the mean, {list(np.shape(self.mean))}"
             raise ValueError(expected("level", what, level)) from None

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepuq_jax._checks import expected
-from deepuq_jax.saving._atomic import write_file
 from deepuq_jax.saving._strict_json import loads
+from deepuq_jax.saving.atomic import write_file
 
 _NUMPY_NAMES = {
     "BOOL": "bool",

@@ -32,6 +32,7 @@ MODULES = {
     "diagnostics",
     "estimators",
     "functional",
+    "interop",
     "layers",
     "likelihoods",
     "metrics",

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +16,8 @@ PAGES = [
     "docs/saving.md",
     "docs/devices.md",
     "docs/conformal.md",
+    pytest.param("docs/interop.md", marks=pytest.mark.long),  # test_interop.py and test_export_file.py are quick
+    pytest.param("docs/plots.md", marks=pytest.mark.long),  # test_plots.py and test_pictures.py are quick
     "docs/scikit-learn.md",
 ]
 
@@ -36,7 +39,8 @@ def lenient_rank_promotion():
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="an installed package has no docs beside it")
 @pytest.mark.usefixtures("lenient_rank_promotion")
 @pytest.mark.parametrize("name", PAGES)
-def test_every_program_of_a_page_runs(name, capsys):
+def test_every_program_of_a_page_runs(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # Some programs write files.
     names: dict = {}
     for program in programs(ROOT / name):
         exec(compile(program, name, "exec"), names)
@@ -66,6 +70,12 @@ def test_every_program_of_a_page_runs(name, capsys):
         assert names["found"] == pytest.approx([0.9] * 3, abs=0.04)
         assert names["contained"] == pytest.approx(0.95, abs=0.03)
         assert names["size"] < 2.0
+    elif name == "docs/plots.md":
+        drawn = {path.name for path in tmp_path.iterdir()}
+        assert drawn == set(re.findall(r"images/(plots-.*?[.]png)", (ROOT / name).read_text(encoding="utf-8")))
+        assert all((ROOT / "docs" / "images" / picture).exists() for picture in drawn)
+    elif name == "docs/interop.md":
+        np.testing.assert_allclose(names["function"](np.asarray(names["x"]))["mean"], names["result"].mean, atol=1e-5)
     elif name == "docs/saving.md":
         assert len(list(names["folder"].iterdir())) == 3
     elif name == "docs/devices.md":

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 import deepuq_jax as dq
-from deepuq_jax.saving import _atomic
+from deepuq_jax.saving import atomic
 from deepuq_jax.tests.saved_models import flax_stack, linear
 
 
@@ -38,7 +38,7 @@ def fail(*args, **kwargs):
 @pytest.mark.parametrize("name", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file(name, file, monkeypatch):
     before = file.read_bytes()
-    monkeypatch.setattr(_atomic.os, name, fail)
+    monkeypatch.setattr(atomic.os, name, fail)
     with pytest.raises(OSError, match="no space left"):
         dq.save(file, linear())
     monkeypatch.undo()
@@ -68,7 +68,7 @@ def test_an_interrupt_leaves_the_old_file(file):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _atomic.write_file(file, chunks())
+        atomic.write_file(file, chunks())
     assert file.read_bytes() == before
     assert os.listdir(file.parent) == [file.name]
 
@@ -76,7 +76,7 @@ def test_an_interrupt_leaves_the_old_file(file):
 def test_the_file_and_its_directory_are_flushed_before_and_after_the_rename(file, monkeypatch):
     calls, real = [], {name: getattr(os, name) for name in ("fsync", "replace")}
     for name, function in real.items():
-        monkeypatch.setattr(_atomic.os, name, lambda *args, n=name, f=function: (calls.append(n), f(*args)))
+        monkeypatch.setattr(atomic.os, name, lambda *args, n=name, f=function: (calls.append(n), f(*args)))
     dq.save(file, linear())
     assert calls == ["fsync", "replace", "fsync"]
 

@@ -43,6 +43,13 @@ def _save(model, metadata):
         dq.save(os.path.join(folder, "model"), model, metadata=metadata)
 
 
+def _export(model, x, n_samples, level, batch_size):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model")
+        options = {"n_samples": n_samples, "level": level, "batch_size": batch_size}
+        dq.export(model, path, x, key=KEY, platforms=["cpu"], **options)
+
+
 def _step(x, y, key, optimizer):
     state = dq.TrainState.create(with_noise(), ADAM)
     return dq.train_step(state, x, y, key=key, objective=dq.ELBO(2), optimizer=optimizer)
@@ -175,6 +182,11 @@ CALLED = {
     "log_density_with_error": Entry(
         dq.log_density_with_error,
         {**DATA, "n_samples": 2, "log_likelihood": gaussian(), "batch_size": 2},
+        {"model": MODEL_WORDS},
+    ),
+    "export": Entry(
+        _export,
+        {"model": Made(with_noise), "x": X, "n_samples": 2, "level": 0.5, "batch_size": 2},
         {"model": MODEL_WORDS},
     ),
     "save": Entry(_save, {"model": MODEL, "metadata": {"a": 1}}, {"model": MODEL_WORDS}),

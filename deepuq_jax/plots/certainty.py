@@ -1,110 +1,18 @@
-"""Plot predictions with their uncertainty.
-
-Regressions are shown as curves with bands, classified images with their class probabilities. Matplotlib is imported
-when a plot is made, never earlier. Figures are made without pyplot, so no global state changes and no display is
-needed. Save them with ``axes.figure.savefig(...)`` or ``figure.savefig(...)``.
-"""
+"""Plot images that a classifier is most and least sure of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepuq_jax._checks import check_count
+from deepuq_jax.plots.style import BLUE, GREY, INK, ORANGE, PALE, SMALL, figure_class
 from deepuq_jax.types import UQResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# The palette of Okabe & Ito, which colour-blind readers can tell apart too.
-BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
-INK, GREY, PALE = "#333333", "#999999", "#DDDDDD"
-SMALL = 8.5
-
-
-def _figure_class() -> Callable[..., Figure]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("Plots need matplotlib: pip install 'deepuq-jax[demo]'.") from error
-    return Figure
-
-
-def _column(name: str, values: Any, size: int | None = None) -> np.ndarray:
-    """Reshape values [n] or [n, 1] to [n]."""
-    values = np.asarray(values)
-    flat = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-    if flat.ndim != 1 or (size is not None and len(flat) != size):
-        shape = "[n] or [n, 1]" if size is None else f"[{size}] or [{size}, 1]"
-        raise ValueError(f"Expected {name} of shape {shape}; got {list(values.shape)}.")
-    return flat
-
-
-def plot_regression(
-    x: Any, result: UQResult, *, data: Any = None, truth: Any = None, level: float = 0.95, ax: Axes | None = None
-) -> Axes:
-    """Plot a predictive mean with its epistemic and total bands.
-
-    The bands are central intervals of Gaussians, mean -+ z sqrt(var): the inner band uses the epistemic variance, and
-    the outer band is `result.interval(level)`. Without an aleatoric variance the outer band is left out.
-
-    Args:
-        x: inputs [n] or [n, 1], in any order.
-        result: the result of `predict_vi_uq` at `x`, a regression with a single output.
-        data: (x, y) of the observations, each [m] or [m, 1].
-        truth: the noise-free function at `x`, [n] or [n, 1].
-        level: probability inside each band.
-        ax: axes to draw on; default: the axes of a new figure.
-    Returns:
-        The axes.
-    Raises:
-        ValueError: the shapes differ, the result has no epistemic variance, or the level is outside (0, 1).
-        ImportError: matplotlib is not installed.
-
-    >>> import jax.numpy as jnp
-    >>> result = UQResult(mean=jnp.zeros(3), epistemic_var=jnp.ones(3))
-    >>> [line.get_label() for line in plot_regression(np.arange(3), result).get_lines()]
-    ['Mean']
-    """
-    if result.epistemic_var is None or result.probs is not None:
-        raise ValueError("Expected a regression result with an epistemic_var; got another kind of result.")
-    x = _column("x", x)
-    order = np.argsort(x)
-
-    def column(name: str, values: Any) -> np.ndarray:
-        return _column(name, values, len(x))[order]
-
-    mean = column("result.mean", result.mean)
-    inner = UQResult(mean=result.mean, total_var=result.epistemic_var).interval(level)
-    if ax is None:
-        ax = _figure_class()(figsize=(8, 4.6), layout="constrained").add_subplot()
-    percent = f", {100 * level:g} %"
-    if result.aleatoric_var is not None:
-        low, high = (column("result.total_var", bound) for bound in result.interval(level))
-        ax.fill_between(x[order], low, high, color=SKY, alpha=0.3, lw=0, label="Total" + percent, zorder=1)
-    low, high = (column("result.epistemic_var", bound) for bound in inner)
-    ax.fill_between(x[order], low, high, color=BLUE, alpha=0.35, lw=0, label="Epistemic" + percent, zorder=2)
-    if data is not None:
-        points = [_column(f"data[{i}]", values) for i, values in enumerate(data)]
-        ax.scatter(*points, s=9, color=INK, alpha=0.55, lw=0, label="Data", zorder=3)
-    if truth is not None:
-        ax.plot(
-            x[order], column("truth", truth), color=VERMILION, lw=1.6, ls=(0, (5, 2)), label="Truth, no noise", zorder=4
-        )
-    ax.plot(x[order], mean, color=BLUE, lw=2, label="Mean", zorder=5)
-    _tidy(ax)
-    return ax
-
-
-def _tidy(ax: Axes) -> None:
-    """Frame two sides of the axes, and add a legend."""
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.set(xlabel="x", ylabel="y")
-    ax.margins(x=0)
-    ax.legend(frameon=False, loc="best")
 
 
 def plot_certainty(
@@ -137,7 +45,7 @@ def plot_certainty(
     order = np.argsort(entropy, kind="stable")
     rows = [("Most certain", order[:count]), ("Least certain", order[::-1][:count])]
     height = 2.2 * (len(rows) + (unseen is not None))
-    figure = _figure_class()(figsize=(max(1.2 * count, 4.8), height), layout="constrained")
+    figure = figure_class()(figsize=(max(1.2 * count, 4.8), height), layout="constrained")
     parts = np.atleast_1d(np.asarray(figure.subfigures(len(rows) + (unseen is not None), 1, hspace=0.06)))
     for part, (title, chosen) in zip(parts, rows, strict=False):
         true = None if labels is None else np.asarray(labels)[chosen]

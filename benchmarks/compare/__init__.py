@@ -1,0 +1,1 @@
+"""Comparison of two result files, with their noise taken into account."""
