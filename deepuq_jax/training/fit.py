@@ -19,6 +19,7 @@ from jax.sharding import NamedSharding
 
 from deepuq_jax._checks import check_batch, check_count, check_key, expected
 from deepuq_jax._inputs import as_arrays
+from deepuq_jax._layout import own_rows
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.own import check_model
 from deepuq_jax.model.precision import checked_compute_dtype
@@ -148,7 +149,7 @@ def fit(
     plan = plan._replace(objective=in_precision(plan.objective, compute_dtype))
     likelihood = plan.objective.likelihood_for(model)
     if isinstance(data, Arrays) and not isinstance(model, Standardized):
-        warn_of_scale(data.x, data.y, likelihood)
+        warn_of_scale(*data.own, likelihood)
     settings = (objective, optimizer, epochs, batch_size, patience, checkpoint)
     if isinstance(data, Arrays) and all(value is None for value in settings) and can_choose(model, data, likelihood):
         model = with_chosen_scale(model, data, plan.epochs, key=key)
@@ -179,6 +180,7 @@ def _checked_pair(data: Any) -> tuple[Any, Any]:
         raise TypeError(expected("validation_data", "to be a pair (x, y)", data))
     x, y = (as_arrays(f"validation_data[{i}]", part) for i, part in enumerate(data))
     check_batch(x, y)
+    check_batch(*own_rows("validation_data", (x, y)))
     return x, y
 
 
@@ -194,7 +196,8 @@ def _validation_score(
     if likelihood is None:
         what = "with validation_data: give the model one, as in likelihood=Categorical()"
         raise ValueError(expected("likelihood", what, "none"))
-    check_targets(model, *data, mean_nll(likelihood))
+    own_x, own_y = own_rows("validation_data", data)
+    check_targets(model, own_x, own_y, mean_nll(likelihood))
     data = over_devices(jax.tree.map(jnp.asarray, data), sharding)
     return partial(_score, data=data, likelihood=likelihood, compute_dtype=compute_dtype)
 
