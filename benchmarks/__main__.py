@@ -12,6 +12,7 @@ COMMANDS = {
     "accuracy": Command("benchmarks.accuracy.command", "score on real data (uci, mnist) beside published results"),
     "gpu": Command("benchmarks.gpu.command", "measure one GPU in a single session of eight minutes"),
     "profile": Command("benchmarks.speed.profile", "measure where the time of a training step goes"),
+    "scaling": Command("benchmarks.scaling.command", "time and memory against parameters, draws, batch and devices"),
     "mutants": Command("benchmarks.mutants.command", "measure how many small faults in the code the tests find"),
 }
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from deepuq_jax.tests.transformer import DEVICES
+from deepuq_jax.tests.transformer import DEVICES, SIZES
 
 
 @functools.cache
@@ -43,11 +43,13 @@ def test_no_device_holds_twenty_million_parameters():
     found = measured("trained:20 million")["trained"]
     assert 20e6 <= found["parameters"] <= 21e6
     check_shares(found, 0.251)
-    # Means and standard deviations, their gradients, and all that a step keeps beside its state: less than all parameters.
-    assert found["bytes of temporaries"] < found["bytes"]
+    # Nothing as large as the smallest kernel is sent, so the temporary arrays are those of the own quarter: gradients, drawn
+    # weights, and a copy of the quarter of the state.
+    assert found["sent"] < SIZES["20 million"].width ** 2
+    assert found["bytes of temporaries"] <= 5 * found["bytes"] / DEVICES
 
 
 @pytest.mark.long
 def test_activations_of_blocks_are_computed_again():
-    kept, recomputed = measured("rematerialized:many tokens")["rematerialized"]
-    assert recomputed < 0.7 * kept
+    kept, recomputed = measured("kept_for_the_gradient:many tokens")["kept_for_the_gradient"]
+    assert recomputed < 0.05 * kept

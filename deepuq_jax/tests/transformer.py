@@ -16,6 +16,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import deepuq_jax as dq
+from deepuq_jax.tests.devices import collectives
 from deepuq_jax.training import _epochs
 from deepuq_jax.training.state import TrainState
 
@@ -104,7 +105,7 @@ def arrays(tree):
 
 
 def nbytes(tree):
-    return sum(leaf.nbytes for leaf in arrays(tree))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays(tree))
 
 
 def share(tree):
@@ -130,16 +131,21 @@ def data(size):
     return rng.integers(0, size.vocabulary, (size.rows, size.tokens)), rng.integers(0, CLASSES, size.rows)
 
 
+def grid():
+    """Return a mesh that splits the model over all devices."""
+    return jax.make_mesh((1, DEVICES), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+
+
 def trained(name):
     """Measure a transformer before, during and after `fit`, of which the one compiled program runs all epochs."""
     size, seen, original = SIZES[name], [], _epochs._run_in_a_loop
 
     def run(*arrays, **static):
         compiled = original.lower(*arrays, **static).compile()
-        seen.append(compiled.memory_analysis())
+        seen.append(compiled)
         return compiled(*arrays)
 
-    mesh = jax.make_mesh((1, DEVICES), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    mesh = grid()
     _epochs._run_in_a_loop = run
     with jax.set_mesh(mesh):
         model = build(size, remat=True)
@@ -154,7 +160,8 @@ def trained(name):
             batch_size=size.batch,
             sharding=NamedSharding(mesh, PartitionSpec("data")),
         )
-    (memory,) = seen
+    (compiled,) = seen
+    memory = compiled.memory_analysis()
     return {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.posterior.get_value().mu)),
         "losses": result.history["loss"].tolist(),
@@ -163,20 +170,28 @@ def trained(name):
         "bytes of arguments": memory.argument_size_in_bytes,
         "bytes of temporaries": memory.temp_size_in_bytes,
         "bytes": nbytes(before.params),
+        "sent": max(entries for _, entries in collectives(compiled)),
     }
 
 
-def rematerialized(name):
-    """Return the bytes of temporary arrays of a step, with all activations kept and with those of blocks recomputed."""
+def kept_for_the_gradient(name):
+    """Return the bytes that the loss keeps for its gradient, with all activations and with only those between blocks.
+
+    XLA undoes `jax.checkpoint` on a CPU, so the bytes are those that JAX asks it to keep.
+    """
     size, found = SIZES[name], []
+    objective = dq.ELBO(num_data=size.rows)
     for remat in (False, True):
-        state = TrainState.create(build(size, remat=remat), optimizer())
+        with jax.set_mesh(grid()):
+            params, rest = dq.partition(build(size, remat=remat))
 
-        def step(state, x, y):
-            objective = dq.ELBO(num_data=size.rows)
-            return dq.train_step(state, x, y, key=jax.random.key(0), objective=objective, optimizer=optimizer())
+        def residuals(params, rest=rest):
+            def loss(params):
+                return objective(dq.combine(params, rest), *data(size), key=jax.random.key(0))[0]
 
-        found.append(jax.jit(step).lower(state, *data(size)).compile().memory_analysis().temp_size_in_bytes)
+            return jax.vjp(loss, params)[1]
+
+        found.append(nbytes(jax.eval_shape(residuals, params)))
     return found
 
 
