@@ -23,7 +23,7 @@ def width_of(parameters: float) -> int:
     """Width of a network w-w-w-10 with about so many weights and biases.
 
     >>> width_of(1e6)
-    703
+    704
     """
     # Two kernels w * w, a kernel 10 w, two biases w, and a bias 10.
     linear = OUTPUTS + 2

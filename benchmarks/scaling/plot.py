@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from deepuq_jax.plots import BLUE, GREY, ORANGE, SMALL
+from deepuq_jax.plots import BLUE, ORANGE, SMALL
 
+# An axis that spans less than this factor has the ticks 1, 2, 5 per decade.
+SPAN = 200
 COLOURS = {"training": BLUE, "prediction": ORANGE}
-MEASURES = (("seconds", "milliseconds", 1e3), ("peak", "peak memory per device, MB", 1e-6))
 LABELS = {"parameters": "weights and biases", "draws": "draws", "batch": "batch", "devices": "devices"}
+
+
+class Measure(NamedTuple):
+    """What a panel shows: a column of the rows, in a unit."""
+
+    column: str
+    label: str
+    unit: float
+
+
+# The upper and the lower panel; devices that share the cores of one machine have operations in place of times.
+TIME, MEMORY = Measure("seconds", "milliseconds", 1e-3), Measure("peak", "peak memory per device, MB", 1e6)
+OPERATIONS = Measure("operations", "billions of operations per device", 1e9)
 
 
 def picture(record: dict[str, Any]) -> Any:
@@ -17,26 +31,31 @@ def picture(record: dict[str, Any]) -> Any:
 
     axes_of = record["axes"]
     figure = Figure(figsize=(3.2 * len(axes_of), 5.6), layout="constrained")
-    grid = figure.subplots(len(MEASURES), len(axes_of), squeeze=False)
-    for panels, (measure, label, unit) in zip(grid, MEASURES, strict=True):
-        for panel, (axis, kinds) in zip(panels, axes_of.items(), strict=True):
-            _panel(panel, axis, kinds, measure, unit)
-        panels[0].set_ylabel(label, fontsize=SMALL)
-    handles, labels = grid[0][0].get_legend_handles_labels()
+    columns = figure.subplots(2, len(axes_of), squeeze=False).T
+    for panels, (axis, kinds) in zip(columns, axes_of.items(), strict=True):
+        for panel, measure in zip(panels, (OPERATIONS if axis == "devices" else TIME, MEMORY), strict=True):
+            _panel(panel, axis, kinds, measure)
+    handles, labels = columns[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(COLOURS), fontsize=SMALL, frameon=False)
     return figure
 
 
-def _panel(panel: Any, axis: str, kinds: dict[str, Any], measure: str, unit: float) -> None:
-    panel.set_xlabel(LABELS[axis], fontsize=SMALL)
-    panel.tick_params(labelsize=SMALL)
-    panel.spines[["top", "right"]].set_visible(False)
+def _panel(panel: Any, axis: str, kinds: dict[str, Any], measure: Measure) -> None:
     for kind, rows in kinds.items():
-        found = [row for row in rows if measure in row]
+        found = [row for row in rows if measure.column in row]
         x = [row["count"] if axis == "parameters" else row["value"] for row in found]
-        panel.plot(x, [unit * row[measure] for row in found], "o-", color=COLOURS[kind], label=kind, ms=3.5)
-    if any(measure in row for rows in kinds.values() for row in rows):
-        panel.set_xscale("log")
-        panel.set_yscale("log")
-    else:
-        panel.text(0.5, 0.5, "not timed", color=GREY, ha="center", transform=panel.transAxes, fontsize=SMALL)
+        y = [row[measure.column] / measure.unit for row in found]
+        panel.loglog(x, y, "o-", color=COLOURS[kind], label=kind, ms=3.5)
+    panel.set_xlabel(LABELS[axis], fontsize=SMALL)
+    panel.set_ylabel(measure.label, fontsize=SMALL)
+    panel.spines[["top", "right"]].set_visible(False)
+    if axis == "devices":
+        values = [row["value"] for row in next(iter(kinds.values()))]
+        panel.set_xticks(values, [str(value) for value in values])
+    low, high = panel.get_ylim()
+    if high < SPAN * low:
+        ticks = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5)]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.minorticks_off()
+    panel.tick_params(labelsize=SMALL)

