@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from deepuq_jax.tests import tolerances
 from deepuq_jax.tests.devices import data, distance
 from deepuq_jax.tests.processes import PROCESSES, Batches, results, resumed
 
+PAGE = Path(__file__).parents[2] / "docs" / "devices.md"
 # The seconds after which a process that gives no sign of life counts as dead: long beside the pauses of a busy machine.
 HEARTBEAT = 10
 PROGRAM = f"""
@@ -34,6 +36,12 @@ processes.main(Path(sys.argv[3]), exits=sys.argv[4] == "exits")
 PATIENCE = 300
 
 
+def free_address():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
 @functools.cache
 def run(exits):
     """Run two processes, of which the second one is killed in the end.
@@ -43,12 +51,8 @@ def run(exits):
         error, seconds to the end of the process, its output)
     """
     folder = Path(tempfile.mkdtemp())
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    flags = os.environ.get("XLA_FLAGS", "").replace("--xla_force_host_platform_device_count=8", "")
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-    command = [sys.executable, "-c", PROGRAM, address]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", PROGRAM, free_address()]
     ways = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": environment}
     started = [subprocess.Popen([*command, str(rank), str(folder), exits], **ways) for rank in range(PROCESSES)]
     try:
@@ -109,3 +113,24 @@ def test_python_exits_after_another_process_was_killed():
     assert "2 processes" in output
     # The shutdown of jax.distributed waits for a sign of life of the process that was killed.
     assert seconds < 6 * HEARTBEAT
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not PAGE.exists(), reason="an installed package has no docs beside it")
+def test_the_program_of_the_page_runs(tmp_path):
+    (program,) = re.findall(r"^```py\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M)
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "ADDRESS": free_address(), "PROCESSES": str(PROCESSES)}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**environment, "RANK": str(rank)},
+        )
+        for rank in range(PROCESSES)
+    ]
+    lines = [process.communicate(timeout=PATIENCE)[0].splitlines()[-1].split() for process in started]
+    assert [int(rank) for rank, _ in lines] == list(range(PROCESSES))
+    assert lines[0][1] == lines[1][1]
