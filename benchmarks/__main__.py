@@ -13,6 +13,7 @@ COMMANDS = {
     "gpu": Command("benchmarks.gpu.command", "measure one GPU in a single session of eight minutes"),
     "compare": Command("benchmarks.compare.command", "compare two result files, with their noise taken into account"),
     "profile": Command("benchmarks.speed.profile", "measure where the time of a training step goes"),
+    "scaling": Command("benchmarks.scaling.command", "time and memory against parameters, draws, batch and devices"),
     "mutants": Command("benchmarks.mutants.command", "measure how many small faults in the code the tests find"),
 }
 

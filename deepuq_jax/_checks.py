@@ -18,8 +18,10 @@ LARGEST = 2**31 - 1
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether `value` is an array with values, not a tracer."""
-    return isinstance(value, (jax.Array, np.ndarray)) and not isinstance(value, Tracer)
+    """Whether `value` is an array with values to read: no tracer, and not spread over several processes."""
+    if not isinstance(value, jax.Array):
+        return isinstance(value, np.ndarray)
+    return not isinstance(value, Tracer) and (value.is_fully_addressable or value.is_fully_replicated)
 
 
 def _is_on_host(array: Any) -> bool:

@@ -7,7 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import Tracer
+
+from deepuq_jax._checks import expected, is_concrete
 
 
 def parts_of(sharding: Any) -> int:
@@ -17,6 +21,34 @@ def parts_of(sharding: Any) -> int:
         return 1
     names = (axes,) if isinstance(axes, str) else axes
     return math.prod(sharding.mesh.shape[name] for name in names)
+
+
+def own_rows(name: str, tree: Any) -> Any:
+    """Return the rows of arrays over several processes that this process holds, as NumPy arrays.
+
+    Other leaves, and arrays whose values this process can read, stay as they are.
+
+    Args:
+        name: name of the arrays in an error message.
+        tree: a pytree.
+    Raises:
+        ValueError: an array over several processes is split over another axis than the first.
+    """
+
+    def of_leaf(leaf: Any) -> Any:
+        return _own_rows(name, leaf) if isinstance(leaf, jax.Array) and not is_concrete(leaf) else leaf
+
+    return jax.tree.map(of_leaf, tree)
+
+
+def _own_rows(name: str, array: Array) -> Any:
+    if isinstance(array, Tracer):
+        return array
+    parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    if any(part.shape[1:] != array.shape[1:] for part in parts.values()):
+        what = "to be split over processes by its leading axis alone"
+        raise ValueError(expected(name, what, f"{array.sharding}"))
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
 
 
 def filled(like: Any, value: float = 0.0) -> Array:

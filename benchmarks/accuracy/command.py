@@ -1,4 +1,4 @@
-"""``python -m benchmarks accuracy uci|tabular|mnist|fashion|continual|draws|readme``."""
+"""``python -m benchmarks accuracy uci|tabular|mnist|fashion|continual|draws|precision|readme``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ COMMANDS = {
     "fashion": Command("benchmarks.accuracy.fashion", "Fashion-MNIST: LeNet-5 beside published scores"),
     "continual": Command("benchmarks.accuracy.continual", "permuted MNIST: the posterior as the next prior"),
     "draws": Command("benchmarks.accuracy.draws", "the Monte Carlo error of predictions, measured and estimated"),
+    "precision": Command("benchmarks.accuracy.precision", "MNIST in bfloat16 and in float32, nothing else set"),
     "readme": Command("benchmarks.accuracy.summary", "put the short tables of the committed records into their pages"),
 }
 

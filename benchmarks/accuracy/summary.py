@@ -7,15 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import draws, published, uci
+from benchmarks.accuracy import draws, precision, published, uci
 from benchmarks.accuracy.report import table, units_and_epochs
 from parity_tests import markers
 
 ROOT = Path(__file__).parents[2]
 README, PAGE, TRUST = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "trust.md"
+DEVICES = ROOT / "docs" / "devices.md"
 RESULTS = Path(__file__).parents[1] / "results"
 UCI, MNIST = RESULTS / "accuracy-uci.json", RESULTS / "accuracy-mnist.json"
-OF_DRAWS = RESULTS / "accuracy-draws.json"
+OF_DRAWS, OF_PRECISION = RESULTS / "accuracy-draws.json", RESULTS / "accuracy-precision.json"
 
 
 def regression(record: dict[str, Any], *, with_coverage: bool) -> str:
@@ -58,14 +59,15 @@ def accuracy_in_short(uci_record: dict[str, Any]) -> str:
     return markers.block("uci", [regression(uci_record, with_coverage=False)])
 
 
-def write(readme: Path = README, page: Path = PAGE, trust: Path = TRUST) -> None:
+def write(readme: Path = README, page: Path = PAGE, trust: Path = TRUST, devices: Path = DEVICES) -> None:
     """Put the blocks of the committed records into their pages."""
-    uci_record, mnist_record, of_draws = (
-        json.loads(path.read_text(encoding="utf-8")) for path in (UCI, MNIST, OF_DRAWS)
+    uci_record, mnist_record, of_draws, of_precision = (
+        json.loads(path.read_text(encoding="utf-8")) for path in (UCI, MNIST, OF_DRAWS, OF_PRECISION)
     )
     markers.write(readme, "uci", accuracy_in_short(uci_record))
     markers.write(page, "accuracy", accuracy(uci_record, mnist_record))
     markers.write(trust, "draws", draws.as_markdown(of_draws))
+    markers.write(devices, "precision", precision.as_markdown(of_precision))
 
 
 def main(argv: list[str]) -> None:

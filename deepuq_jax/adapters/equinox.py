@@ -74,6 +74,10 @@ class EquinoxNet:
         net = jax.tree.map(set_mode, net, is_leaf=is_leaf)
         return replace(self, static=_static(net)[0])
 
+    def in_dtype(self, dtype: Any, weights: Any, carried: Any) -> EquinoxNet:
+        """Return the network itself: its layers compute in the dtype of what they are given."""
+        return self
+
 
 def _equinox() -> Any:
     return sys.modules["equinox"]

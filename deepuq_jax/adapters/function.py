@@ -27,6 +27,10 @@ class FunctionNet:
         """Return the network itself, since functions have no modes."""
         return self
 
+    def in_dtype(self, dtype: Any, weights: Any, carried: Any) -> FunctionNet:
+        """Return the network itself: functions compute in the dtype of what they are given."""
+        return self
+
 
 def take_apart(apply: Callable[..., Any], params: Any) -> Parts:
     """Split the pair into its parts."""

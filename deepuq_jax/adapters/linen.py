@@ -52,6 +52,10 @@ class LinenNet:
             raise ValueError(expected("the Linen module", what, ", ".join(argument for argument, _ in arguments)))
         return replace(self, arguments=arguments)
 
+    def in_dtype(self, dtype: Any, weights: Any, carried: Any) -> LinenNet:
+        """Return the network itself: its layers compute in the dtype of what they are given."""
+        return self
+
 
 def is_linen(net: Any) -> bool:
     """Whether `net` is a pair of Linen module and variables.

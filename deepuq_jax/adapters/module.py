@@ -11,6 +11,7 @@ from jax import Array
 from deepuq_jax.adapters.protocol import Net, Parts
 from deepuq_jax.model.base import FixedModel
 from deepuq_jax.model.modes import ModeSwitch
+from deepuq_jax.model.precision import CastsItself, cast_floats
 from deepuq_jax.model.state import own_variables, stream_key, with_stream_key
 from deepuq_jax.model.variables import FixedWeight, VariableTree, copied, unwrap
 
@@ -23,7 +24,7 @@ class StreamKey(nnx.Variable[Any]):
     """The key for the dropout of a fixed draw."""
 
 
-class NetModule(ModeSwitch):
+class NetModule(ModeSwitch, CastsItself):
     """A module that holds a network and its state.
 
     It passes train/eval modes on to the network, unless `mode_is_fixed`. A subclass holds the weights.
@@ -32,6 +33,7 @@ class NetModule(ModeSwitch):
     net: Net
     carried: Any
     mode_is_fixed: bool = False
+    compute_dtype: Any = None
 
     def _hold(self, net: Net, carried: Any) -> None:
         self.net = nnx.static(net)
@@ -53,6 +55,7 @@ class NetModule(ModeSwitch):
         The call updates the carried state. Streams such as dropout derive from `key`.
         """
         is_variable = isinstance(self.carried, nnx.Variable)
+        weights, x = cast_floats((weights, x), self.compute_dtype)
         outputs, carried = self.net(weights, self._state(), x, None if key is None else stream_key(key))
         if jax.tree.leaves(carried):
             self.carried = nnx.data(CarriedState(carried) if is_variable else carried)
@@ -62,6 +65,11 @@ class NetModule(ModeSwitch):
         if self.mode_is_fixed:
             return
         self.net = nnx.static(self.net.in_mode(name, value, self._means(), self._state()))
+
+    def compute_in(self, dtype: Any) -> None:
+        """Cast weights and inputs, and let the layers of the network compute in the dtype, where they can."""
+        self.compute_dtype = dtype
+        self.net = nnx.static(self.net.in_dtype(dtype, self._means(), self._state()))
 
 
 class PlainModule(NetModule):
@@ -111,4 +119,5 @@ class FixedModule(FixedModel, NetModule):
         # A model around this one, called with a key, seeds all streams anew.
         is_state = isinstance(self.carried, nnx.State)
         state = with_stream_key(self.carried, stream) if is_state else self._state()
-        return self.net(self._means(), state, x, stream)[0]
+        weights, x = cast_floats((self._means(), x), self.compute_dtype)
+        return self.net(weights, state, x, stream)[0]

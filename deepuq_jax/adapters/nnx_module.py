@@ -15,6 +15,7 @@ from jax import Array
 
 from deepuq_jax.adapters.protocol import MODE_ARGUMENTS, Parts, arguments_in_mode
 from deepuq_jax.model.annotations import annotation_of
+from deepuq_jax.model.precision import set_open_dtypes
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ class NNXNet:
         net.set_attributes(raise_if_not_found=False, **{name: value})
         arguments = arguments_in_mode(self.arguments, name, value)
         return replace(self, graphdef=nnx.split(net)[0], arguments=arguments)
+
+    def in_dtype(self, dtype: Any, weights: Any, carried: Any) -> NNXNet:
+        """Set the attribute `dtype` of every layer in which it is None."""
+        net = nnx.merge(self.graphdef, weights, carried)
+        set_open_dtypes(net, dtype)
+        return replace(self, graphdef=nnx.split(net)[0])
 
 
 def take_apart(net: nnx.Module) -> Parts:

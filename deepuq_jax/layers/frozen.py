@@ -7,10 +7,11 @@ from typing import Any
 from flax import nnx
 
 from deepuq_jax.model.modes import ModeSwitch
+from deepuq_jax.model.precision import CastsItself, set_open_dtypes
 from deepuq_jax.model.variables import FixedArray, FrozenWeight, copied, unwrap
 
 
-class FixedNet(ModeSwitch):
+class FixedNet(ModeSwitch, CastsItself):
     """A copy of a Flax NNX module for a drawn model.
 
     It keeps the weights, statistics and streams that the module has now, and forgets the changes that a call makes.
@@ -42,6 +43,12 @@ class FixedNet(ModeSwitch):
     def _set_mode(self, name: str, value: bool) -> None:
         net = self.net()
         net.set_attributes(raise_if_not_found=False, **{name: value})
+        self.graphdef = nnx.static(nnx.split(net)[0])
+
+    def compute_in(self, dtype: Any) -> None:
+        """Let the layers of the network compute in the dtype."""
+        net = self.net()
+        set_open_dtypes(net, dtype)
         self.graphdef = nnx.static(nnx.split(net)[0])
 
 

@@ -11,6 +11,7 @@ from jax import Array
 from deepuq_jax.model.independence import refuse_shared_noise
 from deepuq_jax.model.own import as_model, refuse_streams
 from deepuq_jax.model.posteriors import with_scales
+from deepuq_jax.model.precision import in_float32
 from deepuq_jax.model.state import own_copy
 from deepuq_jax.noise import noise_source
 from deepuq_jax.objectives.kl import kl_divergence
@@ -62,7 +63,7 @@ def expected_terms(
         draw = source.of_draw(i, as_model(fresh), x)
         outputs, state = as_model(fresh).call_with_state(x, key=draw.key, noise=draw.noise)
         kl = kl_divergence(fresh, key=draw.key, noise=draw.noise) if closed_kl is None else closed_kl
-        return score(outputs, y), kl, state
+        return score(in_float32(outputs), y), kl, state
 
     if mc_samples == 1:
         mean_score, kl, state = one_draw(0)

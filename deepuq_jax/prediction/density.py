@@ -16,6 +16,7 @@ from deepuq_jax._layout import filled
 from deepuq_jax.likelihoods.base import Likelihood, per_example
 from deepuq_jax.model.modes import in_evaluation_mode
 from deepuq_jax.model.own import check_model
+from deepuq_jax.model.precision import checked_compute_dtype, in_compute_dtype
 from deepuq_jax.model.structure import flatten_untied
 from deepuq_jax.noise import NoiseSource, noise_source
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
@@ -40,6 +41,7 @@ def log_predictive_density(
     batch_size: int | None = None,
     draws_at_once: int | None = None,
     noise: Any = None,
+    compute_dtype: Any = None,
 ) -> Array:
     """Compute the log predictive density of the targets.
 
@@ -48,7 +50,7 @@ def log_predictive_density(
     It is the test log-likelihood per example. The model runs in evaluation mode.
 
     Args:
-        model, x, key, n_samples, batch_size, draws_at_once, noise: as in `predict_vi_uq`.
+        model, x, key, n_samples, batch_size, draws_at_once, noise, compute_dtype: as in `predict_vi_uq`.
         y: targets [batch, ...].
         log_likelihood: a likelihood or a function (outputs, y) -> [batch], in nats. The default is the model's
             `likelihood`.
@@ -73,6 +75,7 @@ def log_predictive_density(
         batch_size=batch_size,
         draws_at_once=draws_at_once,
         noise=noise,
+        compute_dtype=compute_dtype,
     )
 
 
@@ -119,6 +122,7 @@ def folded_densities(
     batch_size: int | None,
     draws_at_once: int | None,
     noise: Any,
+    compute_dtype: Any,
 ) -> Any:
     """Check the arguments of `log_predictive_density`, and fold the log densities of the draws in one program."""
     check_model(model)
@@ -141,10 +145,14 @@ def folded_densities(
         n_samples=n_samples,
         batch_size=batch_size,
         draws_at_once=resolve_draws_at_once(draws_at_once, n_samples),
+        compute_dtype=checked_compute_dtype(compute_dtype),
     )
 
 
-@partial(jax.jit, static_argnames=("fold", "treedef", "likelihood", "n_samples", "batch_size", "draws_at_once"))
+@partial(
+    jax.jit,
+    static_argnames=("fold", "treedef", "likelihood", "n_samples", "batch_size", "draws_at_once", "compute_dtype"),
+)
 def _folded(
     leaves: list[Any],
     x: Any,
@@ -157,8 +165,9 @@ def _folded(
     n_samples: int,
     batch_size: int | None,
     draws_at_once: int,
+    compute_dtype: Any,
 ) -> Any:
-    model = in_evaluation_mode(jax.tree.unflatten(treedef, leaves))
+    model = in_compute_dtype(in_evaluation_mode(jax.tree.unflatten(treedef, leaves)), compute_dtype)
 
     def of_batch(batch: Any) -> Array:
         x, y = batch

@@ -73,6 +73,7 @@ def log_density_with_error(
     batch_size: int | None = None,
     draws_at_once: int | None = None,
     noise: Any = None,
+    compute_dtype: Any = None,
 ) -> DensityEstimate:
     """Compute the log predictive density and its Monte Carlo error.
 
@@ -88,7 +89,8 @@ def log_density_with_error(
     The density is that of `log_predictive_density` for the same key. The function keeps a number per example and draw.
 
     Args:
-        model, x, y, key, log_likelihood, batch_size, draws_at_once, noise: as in `log_predictive_density`.
+        model, x, y, key, log_likelihood, batch_size, draws_at_once, noise, compute_dtype: as in
+            `log_predictive_density`.
         n_samples: number of independent draws, 2 or more.
     Returns:
         DensityEstimate.
@@ -117,6 +119,7 @@ def log_density_with_error(
         batch_size=batch_size,
         draws_at_once=draws_at_once,
         noise=noise,
+        compute_dtype=compute_dtype,
     )
     return DensityEstimate(log_density, error, mean, mean_error, bias, n_samples)
 

@@ -15,6 +15,7 @@ from deepuq_jax._layout import parts_of
 from deepuq_jax.model.independence import refuse_shared_noise
 from deepuq_jax.model.own import as_model
 from deepuq_jax.model.posteriors import with_drawn_weights, with_scales
+from deepuq_jax.model.precision import in_float32
 from deepuq_jax.noise import Given, NoiseSource
 
 # Enough for the errors of most fits; `log_density_with_error` tells for which it is not (docs/trust.md).
@@ -50,7 +51,7 @@ def outputs_of_draws(model: Any, x: Any, source: NoiseSource) -> Callable[[Any],
         draw = source.of_draw(i, as_model(model), x)
         found = as_model(model).call_with_state(x, key=draw.key, noise=draw.noise)[0]
         _check_outputs(x, found)
-        return found
+        return in_float32(found)
 
     return outputs
 

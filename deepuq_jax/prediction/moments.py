@@ -19,19 +19,16 @@ from deepuq_jax._checks import check_batch, check_count, check_flag, check_numbe
 from deepuq_jax._inputs import as_arrays
 from deepuq_jax._layout import filled
 from deepuq_jax.functional.gaussian import at_least_float32
-from deepuq_jax.functional.moments import (
-    Moments,
-    entropy_of_probs,
-    update_moments,
-    variance,
-)
+from deepuq_jax.functional.moments import Moments, entropy_of_probs, update_moments
 from deepuq_jax.likelihoods import Categorical, UnknownNoise
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.likelihoods.mixture import PredictiveMixture
 from deepuq_jax.model.modes import in_evaluation_mode
 from deepuq_jax.model.own import as_model, check_model, refuse_streams
+from deepuq_jax.model.precision import checked_compute_dtype, in_compute_dtype
 from deepuq_jax.model.structure import flatten_untied
 from deepuq_jax.noise import NoiseSource, noise_source
+from deepuq_jax.prediction._uncertainties import of_classification, of_regression
 from deepuq_jax.prediction.draws import (
     DEFAULT_DRAWS,
     check_batch_size,
@@ -58,6 +55,7 @@ def predict_vi_uq(
     method: str = "vi",
     noise: Any = None,
     mc_dropout: bool = False,
+    compute_dtype: Any = None,
 ) -> UQResult:
     """Compute predictive moments over the posterior.
 
@@ -97,6 +95,8 @@ def predict_vi_uq(
             With a key, every layer draws its weights; with noise, each layer keeps the estimator that it trains with.
         mc_dropout: keep dropout on, with a mask per draw (Gal & Ghahramani 2016, arXiv 1506.02142). Dropout in a part
             that is frozen stays off.
+        compute_dtype: dtype in which the model computes, such as jnp.bfloat16, as in `fit`; the moments are in float32
+            at least. It is not supported with method "moments".
     Returns:
         UQResult. In classification, `mean` is `probs`, `total_var` is `epistemic_var` (the variance of the
         probabilities), and `predictive_entropy` and `mutual_information` are in nats, [batch]. In regression with a
@@ -121,6 +121,9 @@ def predict_vi_uq(
     named = Categorical() if apply_softmax else as_model(model).named_likelihood()
     likelihood = UnknownNoise() if named is None else named.of_targets()
     source = _noise_source(method, key, noise, n_samples, antithetic, likelihood)
+    compute_dtype = checked_compute_dtype(compute_dtype)
+    if method == "moments" and compute_dtype is not None:
+        raise ValueError(expected("compute_dtype", "to be None with method='moments'", compute_dtype.name))
     check_batch_size(batch_size, noise)
     check_batch(x, (), finite=False)
     leaves, treedef = flatten_untied(model)
@@ -144,6 +147,7 @@ def predict_vi_uq(
         batch_size=batch_size,
         draws_at_once=resolve_draws_at_once(draws_at_once, n_samples),
         mc_dropout=bool(mc_dropout),
+        compute_dtype=compute_dtype,
     )
     metadata = {"method": method, "n_samples": n_samples, "task": likelihood.task}
     if is_regression:
@@ -179,28 +183,6 @@ def _checked_variance(value: Any) -> Any:
     return value
 
 
-def _regression(moments: Moments, aleatoric_var: Any) -> dict[str, Any]:
-    epistemic = variance(moments)
-    if aleatoric_var is None:
-        return {"mean": moments.mean, "epistemic_var": epistemic, "total_var": epistemic}
-    own, shape = jnp.shape(aleatoric_var), epistemic.shape
-    if len(own) > len(shape) or any(a not in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False)):
-        raise ValueError(expected("aleatoric_var", f"to broadcast to {list(shape)}", aleatoric_var))
-    aleatoric_var = jnp.broadcast_to(jnp.asarray(aleatoric_var, epistemic.dtype), shape)
-    total = epistemic + aleatoric_var
-    return {"mean": moments.mean, "epistemic_var": epistemic, "aleatoric_var": aleatoric_var, "total_var": total}
-
-
-def _classification(moments: Moments, mean_entropy: Array) -> dict[str, Any]:
-    probs, probs_var = moments.mean, variance(moments)
-    predictive_entropy = entropy_of_probs(probs)
-    # Without rounding errors, H(E p) - E H(p) is never negative.
-    mutual_information = jnp.maximum(predictive_entropy - mean_entropy, 0.0)
-    own = {"probs": probs, "probs_var": probs_var, "mutual_information": mutual_information}
-    same = {"mean": probs, "epistemic_var": probs_var, "total_var": probs_var}
-    return {**same, **own, "predictive_entropy": predictive_entropy}
-
-
 class _Part(NamedTuple):
     """Noise variance and entropy of a draw, or their averages.
 
@@ -230,7 +212,16 @@ class _Summary(NamedTuple):
 
 @partial(
     jax.jit,
-    static_argnames=("treedef", "likelihood", "by_moments", "n_samples", "batch_size", "draws_at_once", "mc_dropout"),
+    static_argnames=(
+        "treedef",
+        "likelihood",
+        "by_moments",
+        "n_samples",
+        "batch_size",
+        "draws_at_once",
+        "mc_dropout",
+        "compute_dtype",
+    ),
 )
 def _predicted(
     leaves: list[Any],
@@ -245,10 +236,12 @@ def _predicted(
     batch_size: int | None,
     draws_at_once: int,
     mc_dropout: bool,
+    compute_dtype: Any,
 ) -> tuple[dict[str, Any], Any]:
     """Compute the arrays of a `UQResult` and its kept outputs."""
     # A single program: eager operations after it would cost as much as a small network.
     model = in_evaluation_mode(jax.tree.unflatten(treedef, leaves), mc_dropout=mc_dropout)
+    model = in_compute_dtype(model, compute_dtype)
 
     def of_batch(x: Any) -> _Summary:
         if source is None:
@@ -262,9 +255,9 @@ def _predicted(
     count = jnp.asarray(max(n_samples, 1), summary.mean.dtype)
     moments = Moments(count, summary.mean, summary.m2)
     if likelihood.task == "classification":
-        return _classification(moments, summary.average.entropy), None
+        return of_classification(moments, summary.average.entropy), None
     variance_of_noise = summary.average.aleatoric_var if aleatoric_var is None else aleatoric_var
-    return _regression(moments, variance_of_noise), summary.outputs
+    return of_regression(moments, variance_of_noise), summary.outputs
 
 
 def _summary(outputs_of: Any, likelihood: Likelihood, *, n_samples: int, draws_at_once: int) -> _Summary:

@@ -34,14 +34,14 @@ def can_choose(model: Any, data: Arrays, likelihood: Likelihood | None) -> bool:
     return all(leaf.is_fully_addressable for leaf in leaves if isinstance(leaf, jax.Array))
 
 
-def with_chosen_scale(model: Any, data: Arrays, epochs: int, *, key: Array) -> Any:
+def with_chosen_scale(model: Any, data: Arrays, epochs: int, *, key: Array, compute_dtype: Any) -> Any:
     """Copy a model, with the scale of its priors that predicts held-out examples best.
 
     Args:
         model: a model of layers with their default priors.
         data: the data of `fit`.
         epochs: number of passes that `fit` will make.
-        key: the key of `fit`.
+        key, compute_dtype: those of `fit`.
     """
     # A gain that is an array is a leaf of the priors, so that all gains share a compiled program.
     priors = {str(gain): LayerDefault(jnp.asarray(gain)) for gain in GAINS}
@@ -54,5 +54,6 @@ def with_chosen_scale(model: Any, data: Arrays, epochs: int, *, key: Array) -> A
         divisions=DIVISIONS,
         epochs=max(1, epochs // SHARE_OF_EPOCHS),
         sharding=data.sharding,
+        compute_dtype=compute_dtype,
     )
     return with_prior(model, LayerDefault(float(choice.best)))

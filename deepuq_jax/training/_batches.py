@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding
 
 from deepuq_jax._checks import check_batch, expected
 from deepuq_jax._inputs import as_arrays
+from deepuq_jax._layout import own_rows
 from deepuq_jax.noise import draw_key
 from deepuq_jax.objectives.objective import VariationalObjective
 from deepuq_jax.training._epochs import Begun, Epochs, EpochsRun, Keep, check_against, means_of_one_epoch
@@ -47,8 +48,10 @@ class OverBatches(Epochs):
             # A loader that fetches ahead has moved on when the step is done, so it is asked before.
             position = tells.get_state() if begun.is_tracked and begun.is_resumable else None
             x, y = _pair(batch)
-            size = check_batch(x, y)
-            check_against(state.model, x, y, self.objective)
+            size = check_batch(x, y, finite=False)
+            own = own_rows("x", x), own_rows("y", y)
+            check_batch(*own)
+            check_against(state.model, *own, self.objective)
             x, y = over_devices((x, y), self.sharding)
             with deferred_interrupt():
                 step_key = draw_key(key, len(begun.terms))

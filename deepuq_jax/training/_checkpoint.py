@@ -101,7 +101,8 @@ class Checkpoints(Saver):
 
     def save_before(self, error: BaseException, progress: Progress) -> None:
         """Save the last step, if its epoch can go on from there; otherwise the last complete epoch."""
-        if isinstance(error, SaveError):
+        # With several processes, the others may not know of the error, and all have to take part in a save.
+        if isinstance(error, SaveError) or jax.process_count() > 1:
             return
         try:
             begun, has_trained = progress.begun, bool(progress.rows or progress.begun.terms)
@@ -264,7 +265,7 @@ def open_checkpoints(saving: Saving, run: Any, *, is_scored: bool) -> Generator[
         # No other run is saving here, so what is temporary was left by a process that was killed.
         cleanup_tmp_directories=True,
     )
-    if jax.process_count() > 1:
-        raise ValueError(expected("checkpoint", "in a run of one process", f"{jax.process_count()} processes"))
-    with locked(saving.folder), ocp.CheckpointManager(saving.folder, options=options) as manager:
+    # Of several processes, the first one writes, so it alone holds the lock.
+    held = locked(saving.folder) if jax.process_index() == 0 else contextlib.nullcontext()
+    with held, ocp.CheckpointManager(saving.folder, options=options) as manager:
         yield Checkpoints(manager, run, saving.save_every)

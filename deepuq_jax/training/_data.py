@@ -14,6 +14,7 @@ from jax import Array
 from jax.sharding import NamedSharding
 
 from deepuq_jax._checks import check_batch, check_count, expected
+from deepuq_jax._layout import own_rows
 from deepuq_jax.model.own import as_model
 from deepuq_jax.objectives.objective import VariationalObjective
 from deepuq_jax.training import _defaults as default
@@ -54,6 +55,8 @@ class Data(ABC):
 class Arrays(Data):
     """Arrays with a leading axis of examples.
 
+    Attributes:
+        own: x and y, of which this process holds all rows unless they are spread over several processes.
     Args:
         x, y: the data.
         batch_size: number of examples per step, 128 if it is None; all data if they are fewer.
@@ -63,8 +66,11 @@ class Arrays(Data):
     """
 
     def __init__(self, x: Any, y: Any, batch_size: int | None, sharding: NamedSharding | None):
-        self.size = check_batch(x, y)
+        self.size = check_batch(x, y, finite=False)
         self.x, self.y = x, y
+        # Each process checks the values of its rows.
+        self.own = own_rows("x", x), own_rows("y", y)
+        check_batch(*self.own)
         wanted = default.BATCH_SIZE if batch_size is None else check_count("batch_size", batch_size)
         self.batch_size = min(wanted, self.size)
         check_sharding(sharding, self.batch_size)
@@ -81,7 +87,7 @@ class Arrays(Data):
     ) -> Epochs:
         """Check the targets and create passes over the arrays."""
         objective.check_size(self.size)
-        check_against(model, self.x, self.y, objective)
+        check_against(model, *self.own, objective)
         kind = OneStepPerCall if is_slow_in_a_loop(model, self.x) else InALoop
         x, y = on_mesh(jax.tree.map(jnp.asarray, (self.x, self.y)), self.mesh)
         per_call = 1 if one_by_one else max(1, _STEPS_PER_CALL // self.steps)

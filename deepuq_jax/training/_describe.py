@@ -17,14 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 
 from deepuq_jax._checks import describe as kind_of
+from deepuq_jax._checks import is_concrete
 
 # The two numbers of an array differ at the rounding of another kind of device by less than this, times their scale.
 _ROUNDING = 1e-5
 _CHUNK = 1 << 18
-# The name of the two numbers in the description of an array.
-_VALUES = "values"
+# The names, in a description, of the kind of a value and of the two numbers of an array.
+_KIND, _VALUES = "is", "values"
 
 
 def describe(value: Any) -> Any:
@@ -57,25 +59,48 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:
 
 def _of_array(value: Any, above: tuple[int, ...]) -> Any:
     del above
-    return {"is": kind_of(value), _VALUES: _summary(value)}
+    return {_KIND: kind_of(value), _VALUES: _summary(value)}
 
 
 def _summary(array: Any) -> list[float]:
     """Compute the root mean square of the entries and their projection, both of the scale of an entry."""
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         array = jax.random.key_data(array)
+    if not is_concrete(array) and isinstance(array, jax.Array):
+        return _scaled(_sums_over_processes(array), array.size)
     entries: Any = np.asarray(array).reshape(-1)
     if entries.dtype.kind in "OSU" or not entries.size:
         return []
     if np.iscomplexobj(entries):
         entries = np.stack([entries.real, entries.imag], axis=1).reshape(-1)
-    square, projection = 0.0, 0.0
+    sums = np.zeros(2)
     for start in range(0, entries.size, _CHUNK):
-        # What is not finite, such as the best score before the first epoch, counts as a number.
-        part = np.nan_to_num(entries[start : start + _CHUNK].astype(np.float64), nan=1.0, posinf=2.0, neginf=-2.0)
-        square += float(part @ part)
-        projection += float(part @ np.cos(np.arange(start, start + part.size, dtype=np.float64)))
-    return [(square / entries.size) ** 0.5, projection / entries.size**0.5]
+        part = entries[start : start + _CHUNK]
+        sums += _sums(part, np.arange(start, start + part.size))
+    return _scaled(sums, entries.size)
+
+
+def _sums(entries: Any, positions: Any) -> Any:
+    """Compute the sum of the squares and the projection of some entries, whose positions in the array are given."""
+    # What is not finite, such as the best score before the first epoch, counts as a number.
+    entries = np.nan_to_num(entries.astype(np.float64), nan=1.0, posinf=2.0, neginf=-2.0)
+    return np.array([entries @ entries, entries @ np.cos(positions.astype(np.float64))])
+
+
+def _sums_over_processes(array: Any) -> Any:
+    """Compute `_sums` of an array of which each process holds a part."""
+    sums = np.zeros(2)
+    for shard in array.addressable_shards:
+        if shard.replica_id == 0:  # Of all copies of a part, in whichever process, this one counts.
+            spans = [part.indices(size) for part, size in zip(shard.index, array.shape, strict=True)]
+            axes = np.ogrid[tuple(slice(*span) for span in spans)]
+            positions = np.ravel_multi_index(np.broadcast_arrays(*axes), array.shape)
+            sums += _sums(np.asarray(shard.data).reshape(-1), positions.reshape(-1))
+    return np.sum(multihost_utils.process_allgather(sums.astype(np.float32)), axis=0, dtype=np.float64)
+
+
+def _scaled(sums: Any, size: int) -> list[float]:
+    return [float(sums[0] / size) ** 0.5, float(sums[1] / size**0.5)]
 
 
 def _of_mapping(value: Any, above: tuple[int, ...]) -> Any:
@@ -112,7 +137,7 @@ def _of_function(value: Any, above: tuple[int, ...]) -> Any:
         enclosed[name] = _described(_contents(cell), above)
     numbers = [constant for constant in code.co_consts if isinstance(constant, float)]
     defaults = _described([value.__defaults__, value.__kwdefaults__], above)
-    return {"is": _of_class(value, above), "numbers": numbers, "defaults": defaults, **enclosed}
+    return {_KIND: _of_class(value, above), "numbers": numbers, "defaults": defaults, **enclosed}
 
 
 def _contents(cell: Any) -> Any:
@@ -144,7 +169,7 @@ def _of_object(value: Any, above: tuple[int, ...]) -> Any:
 
 
 def _named(value: Any, parts: dict[str, Any]) -> dict[str, Any]:
-    return {"is": _of_class(type(value), ()), **parts}
+    return {_KIND: _of_class(type(value), ()), **parts}
 
 
 _RULES: tuple[tuple[Any, Callable[[Any, tuple[int, ...]], Any]], ...] = (
@@ -167,8 +192,10 @@ def differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
     >>> list(differences(describe({"size": 3, "x": 0.5}), describe({"size": 4, "x": 0.5})))
     ['size was 3 and is 4']
     """
-    if isinstance(there, dict) and isinstance(here, dict) and there.get("is") == here.get("is"):
+    if isinstance(there, dict) and isinstance(here, dict) and _kind(there) == _kind(here):
         for key in [*there, *(key for key in here if key not in there)]:
+            if key == _KIND:
+                continue
             if key == _VALUES:
                 yield from _differences_of_values(there[key], here.get(key), name)
             else:
@@ -178,6 +205,18 @@ def differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
             yield from differences(old, new, f"{name}.{i}")
     elif not _is_same(there, here):
         yield f"{name} was {_short(there)} and is {_short(here)}"
+
+
+def _kind(description: dict[str, Any]) -> str | None:
+    """Return the kind of what is described, the dtype of an array as JAX has it.
+
+    A NumPy array of 64 bits is the same as the array of 32 bits that JAX makes of it.
+    """
+    kind = description.get(_KIND)
+    if kind is None or _VALUES not in description or "<" in kind:  # A key has no dtype of NumPy.
+        return kind
+    dtype, bracket, shape = kind.partition("[")
+    return f"{jax.dtypes.canonicalize_dtype(dtype)}{bracket}{shape}"
 
 
 def _is_same(there: Any, here: Any) -> bool:
@@ -195,6 +234,6 @@ def _differences_of_values(there: list[float], here: list[float] | None, name: s
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        return str(value.get("is", "something else"))
+        return str(value.get(_KIND, "something else"))
     text = str(value)
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.experimental import multihost_utils
 
-from deepuq_jax._checks import expected
+from deepuq_jax._checks import expected, is_concrete
 from deepuq_jax.training._epochs import Begun
 from deepuq_jax.training.state import TrainState
 from deepuq_jax.types import ELBOTerms
@@ -71,7 +72,7 @@ def named_leaves(state: TrainState, best: Any) -> dict[str, Array]:
 def pack(progress: Progress) -> Packed:
     """Copy a run to the host."""
     leaves, history = named_leaves(progress.state, progress.best), joined(progress.rows)
-    arrays = {name: np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for name, leaf in leaves.items()}
+    arrays = {name: _on_host(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for name, leaf in leaves.items()}
     arrays |= {f"history.{name}": values for name, values in history.items()}
     arrays |= _packed_terms(progress.begun)
     arrays = {name: values for name, values in arrays.items() if values.size}  # Orbax refuses arrays without entries.
@@ -99,6 +100,11 @@ def unpack(arrays: dict[str, np.ndarray], about: dict[str, Any], start: Progress
     history = {name.removeprefix("history."): arrays[name] for name in arrays if name.startswith("history.")}
     begun = _unpacked_terms(arrays, about["position"])
     return Progress(state, best, [history] if history else [], about["epochs"], begun)
+
+
+def _on_host(leaf: Array) -> np.ndarray:
+    """Copy an array to the host, also if it is spread over several processes."""
+    return np.array(leaf if is_concrete(leaf) else multihost_utils.process_allgather(leaf, tiled=True))
 
 
 def _is_key(leaf: Array) -> bool:

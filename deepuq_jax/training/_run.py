@@ -27,6 +27,10 @@ from deepuq_jax.training.result import FitResult, NonFiniteError
 from deepuq_jax.training.state import TrainState
 
 Score = Callable[..., Array]
+_OTHERS = (
+    "This run is of {} processes. If another one has ended, all end: its output tells why, and the same call in all "
+    "processes goes on from the last checkpoint."
+)
 
 
 class _Best(NamedTuple):
@@ -96,6 +100,8 @@ class Run:
             saver.save_before(error, self.progress)
             error.result = self.result()  # type: ignore[attr-defined]
             error.add_note("The model so far and its history are in the attribute `result` of this exception.")
+            if jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError):
+                error.add_note(_OTHERS.format(jax.process_count()))
             raise
         return self.result()
 
@@ -122,7 +128,7 @@ class Run:
         self._passes.go_to(self._begun.position)
 
     def _run(self, train_key: Array, score_key: Array, saver: Saver) -> None:
-        with progress_bar(self._epochs, self._shows_progress) as bar:
+        with progress_bar(self._epochs, self._shows_progress and jax.process_index() == 0) as bar:
             bar.update(self._done)
             is_over = self._is_over()
             while not is_over:

@@ -19,11 +19,14 @@ from jax.sharding import NamedSharding
 
 from deepuq_jax._checks import check_batch, check_count, check_key, expected
 from deepuq_jax._inputs import as_arrays
+from deepuq_jax._layout import own_rows
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.own import check_model
+from deepuq_jax.model.precision import checked_compute_dtype
 from deepuq_jax.model.variables import copied
 from deepuq_jax.objectives.elbo import mean_nll
 from deepuq_jax.objectives.objective import Objective, VariationalObjective
+from deepuq_jax.objectives.precision import in_precision
 from deepuq_jax.objectives.targets import check_targets
 from deepuq_jax.prediction.density import log_predictive_density
 from deepuq_jax.standardized import Standardized
@@ -59,11 +62,12 @@ def fit(
     save_every: int | None = None,
     keep_last: int | None = None,
     sharding: NamedSharding | None = None,
+    compute_dtype: Any = None,
     progress: bool = False,
 ) -> FitResult:
     """Train a Bayesian model on an objective.
 
-    With nothing set, a classification of 100 to 10,000 examples also gets the scale of its prior from the data, if all
+    With nothing set, a classification of 100 to 10,000 examples in one process also gets the scale of its prior from the data, if all
     its layers have their default prior, N(0, gain^2 / fan_in). `fit` then tries the gains 3 and 6: it trains a quarter
     of the epochs on 80 % of the examples, twice, and takes the gain that predicts the others better. The returned model
     has that prior. If any of
@@ -104,6 +108,10 @@ def fit(
         sharding: how each batch lies over several devices, such as NamedSharding(mesh, PartitionSpec("data")). The
             batch size has to be a multiple of their number. Data that are not on these devices yet are copied to each
             of them, and so is the model. By default, batches lie as the data do.
+        compute_dtype: dtype in which the model computes, such as jnp.bfloat16; None leaves it to the layers.
+            Posteriors, KL, likelihood, gradients, optimizer and BatchNorm statistics stay in float32, and layers whose
+            `dtype` is set keep it. The resulting model has the dtypes of the given one, so predictions need the
+            argument too.
         progress: show a tqdm bar over epochs.
     Returns:
         FitResult(model, history, state).
@@ -136,16 +144,18 @@ def fit(
         if validation_data is None:
             raise ValueError("Expected validation_data with patience; got None.")
     saving = checked_saving(checkpoint, save_every, keep_last)
+    compute_dtype = checked_compute_dtype(compute_dtype)
     data = _checked_data(x, y, batch_size, sharding)
     plan = make_plan(model, data, objective, optimizer, epochs, has_patience=patience is not None, earlier=earlier)
+    plan = plan._replace(objective=in_precision(plan.objective, compute_dtype))
     likelihood = plan.objective.likelihood_for(model)
     if isinstance(data, Arrays) and not isinstance(model, Standardized):
-        warn_of_scale(data.x, data.y, likelihood)
+        warn_of_scale(*data.own, likelihood)
     settings = (objective, optimizer, epochs, batch_size, patience, checkpoint)
     if isinstance(data, Arrays) and all(value is None for value in settings) and can_choose(model, data, likelihood):
-        model = with_chosen_scale(model, data, plan.epochs, key=key)
+        model = with_chosen_scale(model, data, plan.epochs, key=key, compute_dtype=compute_dtype)
     held_out = None if validation_data is None else _checked_pair(validation_data)
-    score = None if held_out is None else _validation_score(model, plan.objective, held_out, sharding)
+    score = None if held_out is None else _validation_score(model, plan.objective, held_out, sharding, compute_dtype)
     passes = data.epochs(model, plan.objective, plan.optimizer, one_by_one=progress or score is not None)
     # The epochs donate their buffers, so training starts from a copy and the caller's arrays survive.
     state = on_mesh(copied(start_of(model, plan.optimizer, earlier)), data.mesh)
@@ -171,22 +181,35 @@ def _checked_pair(data: Any) -> tuple[Any, Any]:
         raise TypeError(expected("validation_data", "to be a pair (x, y)", data))
     x, y = (as_arrays(f"validation_data[{i}]", part) for i, part in enumerate(data))
     check_batch(x, y)
+    check_batch(*own_rows("validation_data", (x, y)))
     return x, y
 
 
 def _validation_score(
-    model: Any, objective: VariationalObjective, data: tuple[Any, Any], sharding: NamedSharding | None
+    model: Any,
+    objective: VariationalObjective,
+    data: tuple[Any, Any],
+    sharding: NamedSharding | None,
+    compute_dtype: Any,
 ) -> Score:
     """Check validation targets and return the score function."""
     likelihood = objective.likelihood_for(model)
     if likelihood is None:
         what = "with validation_data: give the model one, as in likelihood=Categorical()"
         raise ValueError(expected("likelihood", what, "none"))
-    check_targets(model, *data, mean_nll(likelihood))
+    own_x, own_y = own_rows("validation_data", data)
+    check_targets(model, own_x, own_y, mean_nll(likelihood))
     data = over_devices(jax.tree.map(jnp.asarray, data), sharding)
-    return partial(_score, data=data, likelihood=likelihood)
+    return partial(_score, data=data, likelihood=likelihood, compute_dtype=compute_dtype)
 
 
-def _score(model: Any, *, key: Array, data: tuple[Any, Any], likelihood: Likelihood) -> Array:
-    density = log_predictive_density(model, *data, key=key, n_samples=_VALIDATION_DRAWS, log_likelihood=likelihood)
+def _score(model: Any, *, key: Array, data: tuple[Any, Any], likelihood: Likelihood, compute_dtype: Any) -> Array:
+    density = log_predictive_density(
+        model,
+        *data,
+        key=key,
+        n_samples=_VALIDATION_DRAWS,
+        log_likelihood=likelihood,
+        compute_dtype=compute_dtype,
+    )
     return -jnp.mean(density)

@@ -20,10 +20,11 @@ from jax.sharding import NamedSharding
 from deepuq_jax._arguments import check_instance
 from deepuq_jax._checks import check_count, check_key, check_number, expected
 from deepuq_jax._inputs import as_arrays
-from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.own import check_model
+from deepuq_jax.model.precision import checked_compute_dtype
 from deepuq_jax.model.variables import copied
 from deepuq_jax.objectives.objective import Objective
+from deepuq_jax.objectives.precision import in_precision
 from deepuq_jax.prediction.density import log_predictive_density
 from deepuq_jax.priors.base import Prior, PriorRule
 from deepuq_jax.priors.defaults import LayerDefault
@@ -72,6 +73,7 @@ def choose_prior(
     epochs: int | None = None,
     batch_size: int | None = None,
     sharding: NamedSharding | None = None,
+    compute_dtype: Any = None,
 ) -> PriorChoice:
     """Choose a prior by the predictions of held-out examples.
 
@@ -87,7 +89,7 @@ def choose_prior(
             `fan_in_gaussian(jnp.asarray(2.0))`, all trainings share a compiled program.
         held_out: share of the examples that is held out.
         divisions: number of times that other examples are held out; the scores are averages over them.
-        objective, optimizer, epochs, batch_size, sharding: as in `fit`.
+        objective, optimizer, epochs, batch_size, sharding, compute_dtype: as in `fit`.
     Returns:
         PriorChoice(model, best, scores).
     Raises:
@@ -116,7 +118,8 @@ def choose_prior(
     found: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(check_count("divisions", divisions)):
         own_key = jax.random.fold_in(key, number)
-        runs = _Runs(*_divided(data, size, batch_size, own_key), objective, optimizer, epochs, own_key)
+        part, others = _divided(data, size, batch_size, own_key)
+        runs = _Runs(part, others, objective, optimizer, epochs, checked_compute_dtype(compute_dtype), own_key)
         for name, candidate in candidates.items():
             found[name].append(runs.score(candidate))
     scores = {name: float(np.mean(values)) for name, values in found.items()}
@@ -144,14 +147,21 @@ class _Runs:
 
     Args:
         data: to train on. scored: (x, y).
-        objective, optimizer, epochs: as in `fit`.
+        objective, optimizer, epochs, compute_dtype: as in `fit`.
         key: of every run.
     """
 
     def __init__(
-        self, data: Arrays, scored: tuple[Any, Any], objective: Any, optimizer: Any, epochs: int | None, key: Array
+        self,
+        data: Arrays,
+        scored: tuple[Any, Any],
+        objective: Any,
+        optimizer: Any,
+        epochs: int | None,
+        compute_dtype: Any,
+        key: Array,
     ):
-        self._data, self._scored, self._key = data, scored, key
+        self._data, self._scored, self._compute_dtype, self._key = data, scored, compute_dtype, key
         self._objective, self._optimizer, self._epochs = objective, optimizer, epochs
         self.failure: NonFiniteError | None = None
 
@@ -160,7 +170,8 @@ class _Runs:
         data, key = self._data, self._key
         plan = make_plan(model, data, self._objective, self._optimizer, self._epochs, has_patience=False, earlier=None)
         likelihood = plan.objective.likelihood_for(model)
-        passes = data.epochs(model, plan.objective, plan.optimizer, one_by_one=False)
+        objective = in_precision(plan.objective, self._compute_dtype)
+        passes = data.epochs(model, objective, plan.optimizer, one_by_one=False)
         state = on_mesh(copied(start_of(model, plan.optimizer, None)), data.mesh)
         run = Run(state, passes, None, epochs=plan.epochs, patience=None, progress=False)
         try:
@@ -168,8 +179,12 @@ class _Runs:
         except NonFiniteError as error:
             self.failure = error
             return float("inf")
-        return float(np.nan_to_num(_mean_nll(trained, self._scored, likelihood, key), nan=np.inf))
-
-
-def _mean_nll(model: Any, data: tuple[Any, Any], likelihood: Likelihood | None, key: Array) -> Array:
-    return -jnp.mean(log_predictive_density(model, *data, key=key, n_samples=_DRAWS, log_likelihood=likelihood))
+        density = log_predictive_density(
+            trained,
+            *self._scored,
+            key=key,
+            n_samples=_DRAWS,
+            log_likelihood=likelihood,
+            compute_dtype=self._compute_dtype,
+        )
+        return float(np.nan_to_num(-jnp.mean(density), nan=np.inf))

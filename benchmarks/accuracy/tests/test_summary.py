@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from benchmarks.accuracy import draws, mnist, summary, uci
+from benchmarks.accuracy import draws, mnist, precision, summary, uci
 from parity_tests.markers import put
 
-UCI, MNIST, OF_DRAWS = (
-    json.loads(path.read_text(encoding="utf-8")) for path in (summary.UCI, summary.MNIST, summary.OF_DRAWS)
-)
+RECORDS = (summary.UCI, summary.MNIST, summary.OF_DRAWS, summary.OF_PRECISION)
+UCI, MNIST, OF_DRAWS, OF_PRECISION = (json.loads(path.read_text(encoding="utf-8")) for path in RECORDS)
 BLOCKS = {
     "readme": (summary.README, "uci", summary.accuracy_in_short(UCI)),
     "page": (summary.PAGE, "accuracy", summary.accuracy(UCI, MNIST)),
     "trust": (summary.TRUST, "draws", draws.as_markdown(OF_DRAWS)),
+    "devices": (summary.DEVICES, "precision", precision.as_markdown(OF_PRECISION)),
 }
 
 

@@ -171,17 +171,18 @@ CALLED = {
             "apply_softmax": False,
             "aleatoric_var": 0.5,
             "batch_size": 2,
+            "compute_dtype": None,
         },
         {"model": MODEL_WORDS},
     ),
     "log_predictive_density": Entry(
         dq.log_predictive_density,
-        {**DATA, "n_samples": 2, "log_likelihood": gaussian(), "batch_size": 2},
+        {**DATA, "n_samples": 2, "log_likelihood": gaussian(), "batch_size": 2, "compute_dtype": None},
         {"model": MODEL_WORDS},
     ),
     "log_density_with_error": Entry(
         dq.log_density_with_error,
-        {**DATA, "n_samples": 2, "log_likelihood": gaussian(), "batch_size": 2},
+        {**DATA, "n_samples": 2, "log_likelihood": gaussian(), "batch_size": 2, "compute_dtype": None},
         {"model": MODEL_WORDS},
     ),
     "export": Entry(
@@ -201,7 +202,16 @@ TRAINED = {
     "train_epoch": Entry(_epoch, {"x": X, "y": Y, "key": KEY, "batch_size": 2}),
     "fit": Entry(
         lambda **options: dq.fit(optimizer=ADAM, **options).history,
-        {"model": Made(with_noise), "x": X, "y": Y, "key": KEY, "epochs": 1, "batch_size": 2, "patience": None},
+        {
+            "model": Made(with_noise),
+            "x": X,
+            "y": Y,
+            "key": KEY,
+            "epochs": 1,
+            "batch_size": 2,
+            "patience": None,
+            "compute_dtype": None,
+        },
         {"model": MODEL_WORDS, "patience": "patience|validation_data", "y": "y|pair"},
     ),
     "choose_prior": Entry(
