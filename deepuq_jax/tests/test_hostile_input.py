@@ -43,6 +43,7 @@ RESULTS = {
     "DensityEstimate",
     "ELBOTerms",
     "FitResult",
+    "PriorChoice",
     "KeyRequiredError",
     "NonFiniteError",
     "UQResult",

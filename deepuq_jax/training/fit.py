@@ -67,12 +67,11 @@ def fit(
 ) -> FitResult:
     """Train a Bayesian model on an objective.
 
-    With nothing set, a classification of 100 to 10,000 examples in one process also gets the scale of its prior from the data, if all
-    its layers have their default prior, N(0, gain^2 / fan_in). `fit` then tries the gains 3 and 6: it trains a quarter
-    of the epochs on 80 % of the examples, twice, and takes the gain that predicts the others better. The returned model
-    has that prior. If any of
-    `objective`, `optimizer`, `epochs`, `batch_size`, `patience` and `checkpoint` is set, as in `objective=ELBO()`, the
-    model keeps its prior.
+    With nothing set, a classification of 100 to 10,000 examples in one process also gets the scale of its prior from
+    the data, if all its layers have their default prior, N(0, gain^2 / fan_in). `fit` then tries the gains 3 and 6: it
+    trains a quarter of the epochs on 80 % of the examples, twice, and takes the gain that predicts the others better.
+    The returned model has that prior. If any of `objective`, `optimizer`, `epochs`, `batch_size`, `patience` and
+    `checkpoint` is set, as in `objective=ELBO()`, the model keeps its prior.
 
     Args:
         model: a Bayesian model, or the `state` of an earlier `FitResult`, with which training continues: its optimizer

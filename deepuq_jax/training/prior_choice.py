@@ -18,7 +18,7 @@ from jax import Array
 from jax.sharding import NamedSharding
 
 from deepuq_jax._arguments import check_instance
-from deepuq_jax._checks import check_count, check_key, check_number, expected
+from deepuq_jax._checks import check_count, check_key, check_scalar, expected
 from deepuq_jax._inputs import as_arrays
 from deepuq_jax.model.own import check_model
 from deepuq_jax.model.precision import checked_compute_dtype
@@ -110,7 +110,8 @@ def choose_prior(
     if not priors:
         raise ValueError(expected("priors", "to have at least one prior", "none"))
     data = Arrays(as_arrays("x", x), as_arrays("y", y), batch_size, sharding)
-    size = round(check_number("held_out", held_out) * data.size)
+    share = float(check_scalar("held_out", held_out))
+    size = round(share * data.size) if 0 < share < 1 else 0
     if not 0 < size < data.size:
         what = f"to leave examples on both sides of a division of {data.size}"
         raise ValueError(expected("held_out", what, f"{held_out}"))
