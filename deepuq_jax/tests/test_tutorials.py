@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
 TUTORIALS = sorted(FOLDER.glob("[0-9]*.md"))
 MAX_LINES = 150
 # Numbers that are not results: of papers, of sections, and links to other tutorials.
-_REFERENCE = re.compile(r"arXiv [\d.]+|section [\d.]+|\]\([^)]*\)")
+_REFERENCE = re.compile(r"arXiv\s+[\d.]+|section [\d.]+|\]\([^)]*\)")
 _NUMBER = re.compile(r"\d+\.\d+|\d+(?= %)")
 # After the cells, the program looks for figures, which may have been made without pyplot.
 _LAST = """
@@ -54,7 +54,7 @@ def test_text_keeps_its_rules(tutorial):
     assert max(map(len, lines)) <= 124
     assert text.startswith("---\njupytext:\n") and "\nkernelspec:\n" in text
     assert text.count("{code-cell}") == len(cells(text)) > 2
-    assert "What to try next" in text
+    assert "## What to try next" in text
 
 
 def test_each_cell_compiles_and_the_last_makes_a_picture(tutorial):
