@@ -52,7 +52,8 @@ def test_text_keeps_its_rules(tutorial):
     lines = text.splitlines()
     assert len(lines) < MAX_LINES
     assert max(map(len, lines)) <= 124
-    assert text.startswith("---\njupytext:\n") and "\nkernelspec:\n" in text
+    assert text.startswith("---\njupytext:\n")
+    assert "\nkernelspec:\n" in text
     assert text.count("{code-cell}") == len(cells(text)) > 2
     assert "## What to try next" in text
 
