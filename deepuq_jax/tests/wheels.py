@@ -65,6 +65,13 @@ from deepuq_jax.sklearn import VIRegressor
 VIRegressor((4,), max_iter=5).fit([[0.0], [0.5], [1.0]], [0.0, 0.6, 1.0]).predict([[0.2]])
 """
 
+INTEROP = """
+result = dq.predict_vi_uq(model, x, key=key)
+assert len(dq.interop.to_dataframe(result)) == 64
+assert "mean" in dq.interop.to_dataset(result)
+dq.export(model, "model.export", x)
+"""
+
 TORCH_ALONE = """
 from importlib.util import find_spec
 
@@ -98,6 +105,7 @@ PROGRAMS = {
     "demo": MODEL + DEMO,
     "diagnostics": MODEL + "print(dq.diagnose(model, x, x**2, key=key, n_samples=100))",
     "sklearn": SKLEARN,
+    "interop": MODEL + INTEROP,
     "docs": "import myst_nb, sphinx, sphinx_book_theme, sphinx_copybutton, sphinx_design",
 }
 
