@@ -124,6 +124,12 @@ def test_every_page_is_in_a_table_of_contents():
     assert {page.with_suffix("") for page in pages()} == listed
 
 
+def test_every_record_of_the_benchmarks_has_a_page():
+    shown = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "benchmarks").glob("*.md"))
+    for record in (ROOT / "benchmarks" / "results").glob("*.md"):
+        assert f"{{include}} ../../benchmarks/results/{record.name}" in shown
+
+
 def anchors(page):
     """Return the anchors of a page's headings, as GitHub and MyST make them."""
     titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
