@@ -73,6 +73,20 @@ def test_a_training_that_is_not_finite_is_never_the_best(key):
         dq.choose_prior(classifier(), x, y, priors={"1": priors["1"]}, **options)
 
 
+def test_priors_that_each_fail_in_another_division_are_all_refused(key, monkeypatch):
+    failing = iter([True, False, False, True])  # The first prior in the first division, the second in the second.
+
+    def score(*_, **__):
+        if next(failing):
+            raise dq.NonFiniteError(0, None)
+        return 0.5
+
+    monkeypatch.setattr(prior_choice, "_score", score)
+    priors = {"a": dq.GaussianPrior(), "b": dq.GaussianPrior()}
+    with pytest.raises(dq.NonFiniteError):
+        dq.choose_prior(classifier(), *labels(), key=key, priors=priors, divisions=2)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

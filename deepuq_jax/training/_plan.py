@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import optax
 
 from deepuq_jax._checks import check_count, check_optimizer, expected
+from deepuq_jax.model.variables import copied
 from deepuq_jax.objectives.objective import Objective, VariationalObjective, as_objective
 from deepuq_jax.training import _defaults as default
 from deepuq_jax.training._data import Arrays, Data
+from deepuq_jax.training._rows import on_mesh
+from deepuq_jax.training._run import Run, Score
 from deepuq_jax.training.natural_gradient import NaturalGradient
 from deepuq_jax.training.state import TrainState, check_opt_state
 
@@ -90,7 +93,31 @@ def _to_continue(
     return optimizer
 
 
-def start_of(model: Any, optimizer: optax.GradientTransformation, earlier: TrainState | None) -> TrainState:
+def start_run(
+    model: Any,
+    data: Data,
+    plan: Plan,
+    *,
+    earlier: TrainState | None = None,
+    score: Score | None = None,
+    patience: int | None = None,
+    progress: bool = False,
+) -> Run:
+    """Create a run that has made no step yet.
+
+    Args:
+        model, data, earlier: as in `make_plan`.
+        plan: what the run trains with.
+        score: the validation score of a model, or None.
+        patience, progress: as in `fit`.
+    """
+    passes = data.epochs(model, plan.objective, plan.optimizer, one_by_one=progress or score is not None)
+    # The epochs donate their buffers, so training starts from a copy and the caller's arrays survive.
+    state = on_mesh(copied(_start_of(model, plan.optimizer, earlier)), data.mesh)
+    return Run(state, passes, score, epochs=plan.epochs, patience=patience, progress=progress)
+
+
+def _start_of(model: Any, optimizer: optax.GradientTransformation, earlier: TrainState | None) -> TrainState:
     """Return the state before the first step; it may share the caller's arrays."""
     if earlier is None:
         return TrainState.create(model, optimizer)

@@ -23,7 +23,6 @@ from deepuq_jax._layout import own_rows
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.own import check_model
 from deepuq_jax.model.precision import checked_compute_dtype
-from deepuq_jax.model.variables import copied
 from deepuq_jax.objectives.elbo import mean_nll
 from deepuq_jax.objectives.objective import Objective, VariationalObjective
 from deepuq_jax.objectives.precision import in_precision
@@ -35,9 +34,9 @@ from deepuq_jax.training._checkpoint import Saver, checked_saving, open_checkpoi
 from deepuq_jax.training._data import Arrays, Batches, Data
 from deepuq_jax.training._describe import describe
 from deepuq_jax.training._packed import named_leaves
-from deepuq_jax.training._plan import make_plan, start_of
-from deepuq_jax.training._rows import on_mesh, over_devices
-from deepuq_jax.training._run import Run, Score
+from deepuq_jax.training._plan import make_plan, start_run
+from deepuq_jax.training._rows import over_devices
+from deepuq_jax.training._run import Score
 from deepuq_jax.training._scale import warn_of_scale
 from deepuq_jax.training.result import FitResult
 from deepuq_jax.training.state import TrainState
@@ -155,10 +154,7 @@ def fit(
         model = with_chosen_scale(model, data, plan.epochs, key=key, compute_dtype=compute_dtype)
     held_out = None if validation_data is None else _checked_pair(validation_data)
     score = None if held_out is None else _validation_score(model, plan.objective, held_out, sharding, compute_dtype)
-    passes = data.epochs(model, plan.objective, plan.optimizer, one_by_one=progress or score is not None)
-    # The epochs donate their buffers, so training starts from a copy and the caller's arrays survive.
-    state = on_mesh(copied(start_of(model, plan.optimizer, earlier)), data.mesh)
-    run = Run(state, passes, score, epochs=plan.epochs, patience=patience, progress=progress)
+    run = start_run(model, data, plan, earlier=earlier, score=score, patience=patience, progress=progress)
     if saving is None:
         return run.run(key, Saver())
     about = {"model": model, **plan._asdict(), **data.about(), "validation_data": held_out, "patience": patience}

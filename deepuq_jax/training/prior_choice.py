@@ -8,6 +8,7 @@ is too narrow. The density of held-out data does tell.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,6 @@ from deepuq_jax._checks import check_count, check_key, check_scalar, expected
 from deepuq_jax._inputs import as_arrays
 from deepuq_jax.model.own import check_model
 from deepuq_jax.model.precision import checked_compute_dtype
-from deepuq_jax.model.variables import copied
 from deepuq_jax.objectives.objective import Objective
 from deepuq_jax.objectives.precision import in_precision
 from deepuq_jax.prediction.density import log_predictive_density
@@ -30,9 +30,8 @@ from deepuq_jax.priors.base import Prior, PriorRule
 from deepuq_jax.priors.defaults import LayerDefault
 from deepuq_jax.training._checkpoint import Saver
 from deepuq_jax.training._data import Arrays
-from deepuq_jax.training._plan import make_plan, start_of
-from deepuq_jax.training._rows import on_mesh, over_devices, take_rows
-from deepuq_jax.training._run import Run
+from deepuq_jax.training._plan import make_plan, start_run
+from deepuq_jax.training._rows import over_devices, take_rows
 from deepuq_jax.training.result import NonFiniteError
 from deepuq_jax.updating import with_prior
 
@@ -116,25 +115,44 @@ def choose_prior(
         what = f"to leave examples on both sides of a division of {data.size}"
         raise ValueError(expected("held_out", what, f"{held_out}"))
     candidates = {name: with_prior(model, prior) for name, prior in priors.items()}
+    compute_dtype = checked_compute_dtype(compute_dtype)
+    score = partial(_score, objective=objective, optimizer=optimizer, epochs=epochs, compute_dtype=compute_dtype)
     found: dict[str, list[float]] = {name: [] for name in candidates}
+    failure = None
     for number in range(check_count("divisions", divisions)):
-        own_key = jax.random.fold_in(key, number)
-        part, others = _divided(data, size, batch_size, own_key)
-        runs = _Runs(part, others, objective, optimizer, epochs, checked_compute_dtype(compute_dtype), own_key)
+        division = _divided(data, size, batch_size, jax.random.fold_in(key, number))
         for name, candidate in candidates.items():
-            found[name].append(runs.score(candidate))
+            try:
+                found[name].append(score(candidate, division))
+            except NonFiniteError as error:
+                failure = error
+                found[name].append(float("inf"))
     scores = {name: float(np.mean(values)) for name, values in found.items()}
     best = min(scores, key=lambda name: scores[name])
-    if scores[best] == float("inf") and runs.failure is not None:
-        raise runs.failure
+    if scores[best] == float("inf") and failure is not None:
+        raise failure
     return PriorChoice(candidates[best], best, scores)
 
 
-def _divided(data: Arrays, size: int, batch_size: int | None, key: Array) -> tuple[Arrays, tuple[Any, Any]]:
-    """Return the data to train on, and (x, y) to score, of the given size."""
+class _Division(NamedTuple):
+    """A division of the examples.
+
+    Attributes:
+        data: to train on.
+        held_out: (x, y) to score.
+        key: of the trainings and the scores.
+    """
+
+    data: Arrays
+    held_out: tuple[Any, Any]
+    key: Array
+
+
+def _divided(data: Arrays, size: int, batch_size: int | None, key: Array) -> _Division:
+    """Hold out examples, of the given number."""
     rows = np.asarray(jax.random.permutation(jax.random.fold_in(key, _DIVISION), data.size))
     scored, (x, y) = (_taken((data.x, data.y), np.sort(part)) for part in (rows[:size], rows[size:]))
-    return Arrays(x, y, batch_size, data.sharding), over_devices(scored, data.sharding)
+    return _Division(Arrays(x, y, batch_size, data.sharding), over_devices(scored, data.sharding), key)
 
 
 def _taken(data: Any, rows: np.ndarray) -> Any:
@@ -143,49 +161,31 @@ def _taken(data: Any, rows: np.ndarray) -> Any:
     return take_rows(data, jnp.asarray(rows))
 
 
-class _Runs:
-    """Trainings of one length on the same data.
+def _score(
+    model: Any,
+    division: _Division,
+    *,
+    objective: Objective | None,
+    optimizer: optax.GradientTransformation | None,
+    epochs: int | None,
+    compute_dtype: Any,
+) -> float:
+    """Train a model, and return its score in nats per example; the settings are those of `fit`.
 
-    Args:
-        data: to train on. scored: (x, y).
-        objective, optimizer, epochs, compute_dtype: as in `fit`.
-        key: of every run.
+    Raises:
+        NonFiniteError: a step is not finite.
     """
-
-    def __init__(
-        self,
-        data: Arrays,
-        scored: tuple[Any, Any],
-        objective: Any,
-        optimizer: Any,
-        epochs: int | None,
-        compute_dtype: Any,
-        key: Array,
-    ):
-        self._data, self._scored, self._compute_dtype, self._key = data, scored, compute_dtype, key
-        self._objective, self._optimizer, self._epochs = objective, optimizer, epochs
-        self.failure: NonFiniteError | None = None
-
-    def score(self, model: Any) -> float:
-        """Train a model, and return its score in nats per example."""
-        data, key = self._data, self._key
-        plan = make_plan(model, data, self._objective, self._optimizer, self._epochs, has_patience=False, earlier=None)
-        likelihood = plan.objective.likelihood_for(model)
-        objective = in_precision(plan.objective, self._compute_dtype)
-        passes = data.epochs(model, objective, plan.optimizer, one_by_one=False)
-        state = on_mesh(copied(start_of(model, plan.optimizer, None)), data.mesh)
-        run = Run(state, passes, None, epochs=plan.epochs, patience=None, progress=False)
-        try:
-            trained = run.run(key, Saver()).model
-        except NonFiniteError as error:
-            self.failure = error
-            return float("inf")
-        density = log_predictive_density(
-            trained,
-            *self._scored,
-            key=key,
-            n_samples=_DRAWS,
-            log_likelihood=likelihood,
-            compute_dtype=self._compute_dtype,
-        )
-        return float(np.nan_to_num(-jnp.mean(density), nan=np.inf))
+    data, held_out, key = division
+    plan = make_plan(model, data, objective, optimizer, epochs, has_patience=False, earlier=None)
+    likelihood = plan.objective.likelihood_for(model)
+    plan = plan._replace(objective=in_precision(plan.objective, compute_dtype))
+    trained = start_run(model, data, plan).run(key, Saver()).model
+    density = log_predictive_density(
+        trained,
+        *held_out,
+        key=key,
+        n_samples=_DRAWS,
+        log_likelihood=likelihood,
+        compute_dtype=compute_dtype,
+    )
+    return float(np.nan_to_num(-jnp.mean(density), nan=np.inf))
