@@ -107,7 +107,13 @@ def with_prior(model: Any, prior: Prior | PriorRule | LayerDefault) -> Any:
         raise ValueError(expected("model", what, type(model).__name__))
     for path, owner in owners:
         if isinstance(prior, LayerDefault):
-            _set_prior(owner, prior.of_kernel(_kernel_shape(path, owner)))
+            shape = _kernel_shape(owner)
+            if shape is None:
+                what = "to be of layers, whose kernels tell their number of inputs"
+                raise ValueError(
+                    expected("the posteriors of the model", what, f"another one at {path or 'its root'!r}")
+                )
+            _set_prior(owner, prior.of_kernel(shape))
         else:
             _set_prior(owner, below(prior, path) if path else prior)
     return copy
@@ -120,16 +126,14 @@ def has_default_prior(model: Any) -> bool:
 
 
 def _is_default(owner: Any) -> bool:
-    posterior = posteriors_of(owner).get("kernel_posterior")
-    return posterior is not None and owner.prior == LAYER_PRIOR.of_kernel(posterior.mu.shape)
+    shape = _kernel_shape(owner)
+    return shape is not None and owner.prior == LAYER_PRIOR.of_kernel(shape)
 
 
-def _kernel_shape(path: str, owner: Any) -> tuple[int, ...]:
+def _kernel_shape(owner: Any) -> tuple[int, ...] | None:
+    """Return the shape of a layer's kernel; None for an owner that is no layer."""
     posterior = posteriors_of(owner).get("kernel_posterior")
-    if posterior is None:
-        what = "to be of layers, whose kernels tell their number of inputs"
-        raise ValueError(expected("the posteriors of the model", what, f"another one at {path or 'its root'!r}"))
-    return posterior.mu.shape
+    return None if posterior is None else posterior.mu.shape
 
 
 def _set_prior(owner: Any, prior: Any) -> None:

@@ -23,6 +23,7 @@ import deepuq_jax as dq
 from benchmarks.accuracy import plot, report
 from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
 from benchmarks.accuracy.mnist_recipe import CLASSES, PIXEL_SCALE
+from benchmarks.accuracy.mnist_score import predict, scores
 
 UPDATED, TUNED = "the posterior as the next prior", "naive fine-tuning"
 VALIDATION = 10_000
@@ -100,9 +101,9 @@ class Run:
             model = after(model)
 
     def _accuracy(self, model: Any, order: np.ndarray) -> float:
-        (x, y), key = self._test, jax.random.key(self._seed)
-        result = dq.predict_vi_uq(model, _scaled(x[:, order]), key=key, n_samples=self._plan.draws, batch_size=1_000)
-        return 100 * float(np.mean(np.asarray(result.probs).argmax(axis=1) == y))
+        x, y = self._test
+        result = predict(model, _scaled(x[:, order]), seed=self._seed, draws=self._plan.draws)
+        return 100 - scores(result, y)["error"]
 
 
 def _scaled(images: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from flax import nnx
 import deepuq_jax as dq
 from benchmarks.accuracy.data import data_dir, load_mnist
 from benchmarks.accuracy.mnist_recipe import CLASSES, PIXEL_SCALE
+from benchmarks.accuracy.mnist_score import scores
 from benchmarks.accuracy.report import environment, table
 from parity_tests import markers
 
@@ -46,14 +47,15 @@ def measure(
     start = time.perf_counter()
     fitted = dq.fit(model, *train, key=fit_key, epochs=epochs, compute_dtype=dtype)
     seconds = time.perf_counter() - start
-    found = dq.predict_vi_uq(fitted.model, test[0], key=key, batch_size=BATCH, compute_dtype=dtype)
+    result = dq.predict_vi_uq(fitted.model, test[0], key=key, batch_size=BATCH, compute_dtype=dtype)
+    found = scores(result, test[1])
     return {
         "dtype": dtype,
         "seed": seed,
         "epochs": len(fitted.history["loss"]),
         "seconds": round(seconds, 1),
-        "error": 100 * float(np.mean(np.argmax(found.mean, axis=1) != test[1])),
-        "nll": float(dq.metrics.negative_log_likelihood(found, test[1]).mean()),
+        "error": found["error"],
+        "nll": found["nll"],
     }
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from statistics import NormalDist
+from statistics import NormalDist, median
 
 # The chance that equal code is found changed, in any row of a comparison.
 CHANCE = 0.05
@@ -80,14 +80,8 @@ def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
     >>> median_and_spread([1.0, 2.0, 3.0, 100.0, 2.0])
     (2.0, 1.4826)
     """
-    centre = _median(values)
-    return centre, 1.4826 * _median([abs(value - centre) for value in values])
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else 0.5 * (ordered[middle - 1] + ordered[middle])
+    centre = median(values)
+    return centre, 1.4826 * median(abs(value - centre) for value in values)
 
 
 def as_text(comparison: Comparison, *, every: bool) -> str:

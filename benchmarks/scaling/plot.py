@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from deepuq_jax.plots import BLUE, ORANGE
+from deepuq_jax.plots.style import BLUE, ORANGE, SMALL
 
-SMALL = 8.5
 # An axis that spans less than this factor has the ticks 1, 2, 5 per decade.
 SPAN = 200
 COLOURS = {"training": BLUE, "prediction": ORANGE}

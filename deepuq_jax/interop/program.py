@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -93,10 +94,8 @@ def export(
 
 
 def _require_flatbuffers() -> None:
-    try:
-        import flatbuffers as _  # noqa: F401
-    except ImportError as error:
-        raise ImportError("An exported file needs flatbuffers: pip install 'deepuq-jax[interop]'.") from error
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise ImportError("An exported file needs flatbuffers: pip install 'deepuq-jax[interop]'.")
 
 
 def _checked_platforms(platforms: Any) -> tuple[str, ...]:

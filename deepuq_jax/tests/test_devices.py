@@ -4,10 +4,6 @@ Two programs with eight CPU devices measure it all, since the number of devices 
 """
 
 import functools
-import json
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -16,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import deepuq_jax as dq
 from deepuq_jax.tests import tolerances
+from deepuq_jax.tests.forced_devices import run_module
 from deepuq_jax.tests.resuming import SMALL, X, Y, parabola
 
 QUICK = ("layouts", "epochs_divide_the_work", "batched_predictions")
@@ -36,12 +33,7 @@ LARGEST_SHARE = 0.32
 
 @functools.cache
 def measured(names):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    command = [sys.executable, "-m", "deepuq_jax.tests.devices", *names]
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    process = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout)
+    return run_module("deepuq_jax.tests.devices", *names, devices=8)
 
 
 def assert_within(found, bound):

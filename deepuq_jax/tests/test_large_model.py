@@ -1,25 +1,17 @@
 """A model that is split over devices stays split: before, during and after training, no device holds all of it."""
 
 import functools
-import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from deepuq_jax.tests.forced_devices import run_module
 from deepuq_jax.tests.transformer import DEVICES, SIZES
 
 
 @functools.cache
 def measured(*calls):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
-    command = [sys.executable, "-m", "deepuq_jax.tests.transformer", *calls]
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    process = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout)
+    return run_module("deepuq_jax.tests.transformer", *calls, devices=DEVICES)
 
 
 def check_shares(found, largest):

@@ -1,10 +1,11 @@
 """A run that is spread over several devices goes on over fewer or more of them."""
 
-import os
 import subprocess
 import sys
 
 import pytest
+
+from deepuq_jax.tests.forced_devices import environment_of
 
 # In a process of four devices, meshes of one, two and four of them.
 PROGRAM = """
@@ -39,7 +40,6 @@ if len(set(counts)) == 1:
 @pytest.mark.long
 @pytest.mark.parametrize("counts", [[4, 2], [4, 4], [1, 4, 2, 1]], ids=str)
 def test_another_number_of_devices_goes_on_to_rounding(counts, tmp_path):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), *map(str, counts)]
-    process = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "XLA_FLAGS": flags})
+    process = subprocess.run(command, capture_output=True, text=True, env=environment_of(4))
     assert process.returncode == 0, process.stderr
