@@ -1,0 +1,112 @@
+"""What `fit` does with nothing set: the optimizer, the number of steps, and the weight of the KL."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from sklearn.datasets import make_friedman1
+
+import deepuq_jax as dq
+from deepuq_jax.tests.test_fit import SHARED, data, parabola, with_square
+from deepuq_jax.training import _defaults
+
+
+class Untold:
+    """An iterable without a length."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def classified():
+    """Build a classifier with one layer for `data`, whose labels are the signs of its targets."""
+    return dq.Sequential(with_square, dq.BayesianLinear(2, 2, rngs=nnx.Rngs(0)), likelihood=dq.Categorical())
+
+
+@pytest.mark.slow
+def test_with_nothing_set_natural_gradients_train_a_classifier(key, monkeypatch):
+    monkeypatch.setattr(_defaults, "STEPS", 6)
+    monkeypatch.setattr(_defaults, "EPOCHS", 3)
+    x, y = data(256)
+    y = (y[:, 0] > 0).astype(np.int32)
+    adam = optax.adam(optax.cosine_decay_schedule(5e-3, 6))
+    rate = optax.cosine_decay_schedule(0.2, 6)
+    natural = dq.natural_gradient(rate, beta2=1 - 4 / 6, initial_precision=1.0, rest=adam)
+    weighted = dq.ELBO(log_likelihood=dq.Categorical(class_weights=(1.0, 2.0)))
+
+    def own(model, x, y, *, key, step=0):
+        return dq.ELBO(256)(model, x, y, key=key)
+
+    for objective, optimizer in ((dq.ELBO(), natural), (weighted, natural), (own, adam), (dq.DocumentedELBO(2), adam)):
+        default = dq.fit(classified(), x, y, key=key, objective=objective)
+        named = dq.fit(classified(), x, y, key=key, objective=objective, optimizer=optimizer, epochs=3)
+        jax.tree.map(np.testing.assert_array_equal, nnx.state(default.model), nnx.state(named.model))
+    assert dq.fit(classified(), x, y, key=key).history["kl_weight"].tolist() == [1.0] * 3
+    # An epoch of unknown length: neither the rate nor the decay depends on the number of steps.
+    constant = dq.natural_gradient(0.2, beta2=0.9995, initial_precision=1.0, rest=optax.adam(5e-3))
+    batches, objective = [(x[:128], y[:128]), (x[128:], y[128:])], dq.ELBO(256)
+    untold = dq.fit(classified(), Untold(batches), key=key, objective=objective)
+    named = dq.fit(classified(), Untold(batches), key=key, objective=objective, optimizer=constant, epochs=3)
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(untold.model), nnx.state(named.model))
+
+
+@pytest.mark.slow
+def test_with_nothing_set_the_steps_are_set_and_the_rate_falls_to_zero(key, monkeypatch):
+    monkeypatch.setattr(_defaults, "STEPS", 6)
+    monkeypatch.setattr(_defaults, "EPOCHS", 3)
+    x, y = data(256)  # These are two batches of the default size.
+    default = dq.fit(parabola(), x, y, key=key)
+    assert len(default.history["loss"]) == 3
+    optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, 6))
+    named = dq.fit(parabola(), x, y, key=key, optimizer=optimizer, epochs=3)
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(default.model), nnx.state(named.model))
+    batches = [(x[:128], y[:128]), (x[128:], y[128:])]
+    told = dq.fit(parabola(), batches, key=key, objective=dq.ELBO(256))
+    assert len(told.history["loss"]) == 3
+    untold = dq.fit(parabola(), Untold(batches), key=key, objective=dq.ELBO(256))
+
+    # Its length is not known beforehand, so its rate does not fall, and the last steps are larger.
+    def moved(fitted):
+        return np.abs(fitted.model.layers[1].kernel_posterior.mu - parabola().layers[1].kernel_posterior.mu).sum()
+
+    assert len(untold.history["loss"]) == 3
+    assert moved(untold) > moved(told)
+
+
+def test_with_nothing_set_the_weight_of_the_kl_rises_over_three_quarters_of_the_steps(key):
+    x, y = data()
+    options = dict(key=key, epochs=8, **SHARED)
+    default = dq.fit(parabola(), x, y, **options)
+    named = dq.fit(parabola(), x, y, objective=dq.ELBO(kl_weight=dq.schedules.linear(12)), **options)
+    for a, b in zip(jax.tree.leaves(default.model), jax.tree.leaves(named.model), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    loss, nll, kl = (default.history[name] for name in ("loss", "nll", "kl"))
+    weight = (loss - nll) / (kl / 50)
+    # An epoch has two steps, so the history has the mean of both.
+    np.testing.assert_allclose(weight[:6], (4 * np.arange(6) + 1) / 24, atol=1e-3)
+    np.testing.assert_allclose(weight[6:], 1.0, rtol=1e-4)
+
+
+def test_the_weight_of_the_kl_is_one_throughout_where_the_end_is_not_known(key):
+    x, y = data()
+    options = dict(key=key, epochs=2, **SHARED)
+    history = dq.fit(parabola(), x, y, patience=2, validation_data=(x, y), **options).history
+    np.testing.assert_allclose(history["loss"], history["nll"] + history["kl"] / 50, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_warm_up_predicts_better_what_was_held_out(key):
+    """Without a warm-up, the KL prunes units that this regression needs."""
+    x, y = make_friedman1(400, 10, noise=0.1, random_state=0)
+    x, y = np.float32((x - x.mean(0)) / x.std(0)), np.float32((y - y.mean()) / y.std())[:, None]
+
+    def held_out_density(**options):
+        model = dq.HomoscedasticBayesByBackpropRegressor(10, (50,), rngs=nnx.Rngs(0))
+        model = dq.fit(model, x[:300], y[:300], key=key, epochs=500, **options).model
+        return float(dq.log_predictive_density(model, x[300:], y[300:], key=key, n_samples=50).mean())
+
+    assert held_out_density() > held_out_density(objective=dq.ELBO()) + 0.2
