@@ -9,11 +9,11 @@ from benchmarks.command_line import Command, run
 # A command's module is imported when the command runs: accuracy works without torch.
 COMMANDS = {
     "speed": Command("benchmarks.speed.command", "time training steps and predictions of every library installed"),
-    "accuracy": Command("benchmarks.accuracy.command", "score on real data (uci, mnist) beside published results"),
+    "accuracy": Command("benchmarks.accuracy.command", "score on real data, such as UCI sets and MNIST"),
     "gpu": Command("benchmarks.gpu.command", "measure one GPU in a single session of eight minutes"),
     "compare": Command("benchmarks.compare.command", "compare two result files, with their noise taken into account"),
     "profile": Command("benchmarks.speed.profile", "measure where the time of a training step goes"),
-    "scaling": Command("benchmarks.scaling.command", "time and memory against parameters, draws, batch and devices"),
+    "scaling": Command("benchmarks.scaling.command", "measure how time and memory grow with the size of a problem"),
     "mutants": Command("benchmarks.mutants.command", "measure how many small faults in the code the tests find"),
 }
 

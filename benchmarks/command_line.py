@@ -13,7 +13,7 @@ class Command(NamedTuple):
     """A command of a program.
 
     Attributes:
-        module: its `main(argv)` runs the command.
+        module: the module whose `main(argv)` runs the command.
         help: the command's line in --help.
     """
 

@@ -34,7 +34,7 @@ def _ignore(name: str, result: Any) -> None:
 
 
 def synchronize(result: Any) -> Any:
-    """Wait for these arrays and torch's work on a GPU."""
+    """Wait until these arrays are computed, and until torch's work on a GPU is done."""
     jax.block_until_ready(result)
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
@@ -43,7 +43,7 @@ def synchronize(result: Any) -> Any:
 
 
 def clock(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Time a call until its results are there.
+    """Time a call until its results are computed.
 
     Returns:
         The seconds, and the results.
@@ -66,7 +66,7 @@ def interleave(
 
     Args:
         contestants: functions of no argument, compiled and warm; each does `units` units of work per call.
-        units: divisors of each contestant's call times.
+        units: the units of work per call, which divide the times of the calls.
         rounds: timed calls of each contestant.
         keep: called with a name and the result of its call, outside of the timed span.
     """

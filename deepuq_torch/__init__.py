@@ -1,6 +1,7 @@
 """Bayesian neural networks in PyTorch by variational inference.
 
-The method is Bayes by Backprop, https://arxiv.org/abs/1505.05424.
+The method is Bayes by Backprop, https://arxiv.org/abs/1505.05424. The package can replace ``deepuq.methods.vi`` of
+Deep-UQ: wherever a docstring here says "documented", it refers to the documentation of Deep-UQ.
 """
 
 from . import functional, methods

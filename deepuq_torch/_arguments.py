@@ -20,7 +20,7 @@ def real_tensors(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Require real, dense tensors as arguments of a function.
 
-    The checks read dtypes and shapes, never values. The modules call the functions without them.
+    The checks read the dtypes and shapes of tensors, never their values. The modules call the functions without checks.
 
     Args:
         names: names of the arguments that are tensors.

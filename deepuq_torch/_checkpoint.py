@@ -15,8 +15,8 @@ def rename_later_keys(state_dict: MutableMapping[str, Any], prefix: str, hidden:
     """Rename keys of later releases in place.
 
     They become the documented keys: ``hidden_layers.{i}.*`` becomes ``layers.{2 i}.*``, and ``output_layer.*`` becomes
-    ``layers.{2 hidden}.*``. Keys of layers that a network of ``hidden`` hidden layers does not have keep their names:
-    loading then reports them as unexpected, and does not mistake them for other layers.
+    ``layers.{2 hidden}.*``. Keys of layers that a network of ``hidden`` hidden layers does not have keep their names,
+    so loading reports them as unexpected and does not mistake them for other layers.
     """
     renames = {f"{prefix}hidden_layers.{i}.": f"{prefix}layers.{2 * i}." for i in range(hidden)}
     renames[f"{prefix}output_layer."] = f"{prefix}layers.{2 * hidden}."
@@ -30,8 +30,8 @@ def rename_later_keys(state_dict: MutableMapping[str, Any], prefix: str, hidden:
 def to_later_layout(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Rename the keys of an MLP's state dict as later releases do.
 
-    Versions 0.1.12 on of the documented library load the result. ``BayesByBackpropMLP`` of this package loads either
-    layout by itself, and the keys of its other models are the same in both.
+    The documented library loads the result from version 0.1.12 on. ``BayesByBackpropMLP`` of this package loads either
+    layout without this function, and the keys of the other models are the same in both layouts.
 
     Args:
         state_dict: result of ``BayesByBackpropMLP.state_dict()``, with keys ``layers.{0,2,4,...}.*``.
@@ -41,7 +41,8 @@ def to_later_layout(state_dict: Mapping[str, Any]) -> dict[str, Any]:
         ``output_layer.*``.
 
     Raises:
-        ValueError: a key that is not of such a model.
+        ValueError: a key is not that of such a model, or a layer is missing.
+        TypeError: ``state_dict`` is not a mapping whose keys are strings.
 
     Example:
         >>> from deepuq_torch import BayesByBackpropMLP

@@ -1,7 +1,8 @@
-"""Argument checks, which say ``Expected <name> ...; got <value>.``
+"""Argument checks, whose messages are ``Expected <name> ...; got <value>.``
 
 A wrong value is a ValueError and a wrong type a TypeError. The checks read only static facts (shapes, dtypes, Python
-numbers): reading a tensor's values would stall a CUDA stream and break a compiled graph.
+numbers): reading a tensor's values would stall a CUDA stream and break a compiled graph. The exception is a setting
+that is given as a tensor of one number (`finite_number`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ LARGEST = 2**31 - 1
 
 
 def fault(name: str, wanted: str, got: object, advice: str = "") -> str:
-    """Word an error message, with a sentence of advice if there is one."""
+    """Write an error message, which may end with a sentence of advice."""
     return f"Expected {name} {wanted}; got {got}.{' ' if advice else ''}{advice}"
 
 
@@ -37,7 +38,7 @@ def as_float(name: str, value: Any) -> float:
 
 
 def shown(value: object) -> str:
-    """Show a value; Python refuses to print an integer of thousands of digits."""
+    """Return the repr of a value, but only the size of a huge integer, which Python refuses to print."""
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
     return repr(value)
@@ -48,7 +49,7 @@ def positive_count(name: str, value: object) -> int:
 
     Every bad value is a ValueError, floats and bools included. Integers of numpy are accepted.
     """
-    # int comes first: a compiled function holds the count as a symbol, which the abstract class does not know.
+    # int comes first: in a compiled function the count is a symbol, which is not an instance of the abstract class.
     if isinstance(value, bool) or not isinstance(value, (int, Integral)) or value <= 0:
         raise ValueError(fault(name, "to be a positive integer", repr(value)))
     if value > LARGEST:  # type: ignore[operator]  # Integral
@@ -165,7 +166,7 @@ def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
 def some_examples(name: str, value: object) -> None:
     """Refuse an empty batch, whose mean is NaN.
 
-    Only tensors are checked; the model knows other inputs.
+    Only tensors are checked; other inputs are left to the model.
     """
     if isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == 0:
         raise ValueError(fault(name, "to hold at least one example", f"shape {tuple(value.shape)}"))
@@ -179,7 +180,7 @@ def flag(name: str, value: object) -> bool:
 
 
 def function(name: str, value: object) -> None:
-    """Require a callable, but no class: calling one would construct an instance."""
+    """Require a callable that is not a class, since calling a class would construct an instance."""
     if isinstance(value, type):
         advice = f"Pass an instance, {value.__name__}(...)."
         raise TypeError(fault(name, "to be a function or a module", f"the class {value.__name__}", advice))
@@ -196,7 +197,7 @@ def same_shape(name: str, value: torch.Tensor, shape: tuple[int, ...] | torch.Si
 
 
 def _to_add_or_drop_an_axis(name: str, own: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """Advise how to add or to drop a last axis of size 1, if that is the fix."""
+    """Advise to add or to drop a last axis of size 1, if this gives the wanted shape."""
     leading = ":" if min(len(own), len(wanted)) == 1 else "..."
     if (*own, 1) == wanted:
         return f"Use {name}[{leading}, None]."
@@ -206,7 +207,7 @@ def _to_add_or_drop_an_axis(name: str, own: tuple[int, ...], wanted: tuple[int, 
 
 
 def broadcasts_to(name: str, value: torch.Tensor, shape: torch.Size, of: str) -> torch.Tensor:
-    """Require a tensor that broadcasts to this shape, not beyond."""
+    """Require a tensor that broadcasts to exactly this shape."""
     trailing = zip(reversed(value.shape), reversed(shape), strict=False)
     if value.ndim > len(shape) or any(size not in (1, full) for size, full in trailing):
         raise ValueError(fault(name, f"to broadcast to the shape of {of}, {tuple(shape)}", tuple(value.shape)))

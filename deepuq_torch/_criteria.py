@@ -23,7 +23,7 @@ from ._likelihood import (
 Criterion = Callable[[Any, Any], Tensor]
 
 _IGNORED_LABEL = -100  # torch's cross-entropy leaves such examples out
-# Torch's losses that compare outputs and targets element by element, and broadcast them with no more than a warning.
+# Torch's losses that compare outputs and targets element by element. They broadcast unequal shapes, and at most warn.
 _ELEMENTWISE_LOSSES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss)
 _ELEMENTWISE_PASSES = tuple(loss.forward for loss in _ELEMENTWISE_LOSSES)
 _ELEMENTWISE_FUNCTIONS = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.poisson_nll_loss)
@@ -36,9 +36,9 @@ def is_heteroscedastic(model: Any) -> bool:
 
 
 def predicts_noise(model: Any) -> bool:
-    """Return whether the model's outputs hold its noise.
+    """Return whether the model's outputs include raw variances of its noise.
 
-    The noise depends on the input, or is learned for all inputs together.
+    The noise depends on the input, or is learned and the same for all inputs.
     """
     return bool(getattr(model, "predicts_noise", False)) or is_heteroscedastic(model)
 
@@ -46,7 +46,7 @@ def predicts_noise(model: Any) -> bool:
 def known_noise(model: Any) -> float | None:
     """Return the standard deviation of a model's known noise, if it has one.
 
-    It comes from a file; see ``load``.
+    ``load`` sets it, from the file.
     """
     return getattr(model, "noise_sigma", None)
 
@@ -54,8 +54,8 @@ def known_noise(model: Any) -> float | None:
 def step_criterion(model: Any, criterion: Criterion | None) -> Criterion:
     """Choose the criterion of ``vi_elbo_step``.
 
-    The model's own ``nll`` comes first, then the caller's criterion, then the density of the model's known noise, then
-    the default of the task.
+    A model that predicts its noise is scored by its own ``nll``. Other models are scored by the caller's criterion, or
+    else by the density of their known noise, or else by the default of their task.
     """
     if predicts_noise(model) and callable(getattr(model, "nll", None)):
         return model.nll
@@ -75,7 +75,7 @@ def _mean_nll(log_likelihood: LogLikelihood, outputs: Tensor, y: Tensor) -> Tens
 
 
 def default_log_likelihood(model: Any) -> LogLikelihood:
-    """Choose the log-likelihood of ``negative_elbo``, if the model determines it."""
+    """Choose the log-likelihood of ``negative_elbo``; raise an error if the model does not determine it."""
     if predicts_noise(model):
         return _PredictedNoise(model)
     sigma = known_noise(model)
@@ -90,7 +90,7 @@ def default_log_likelihood(model: Any) -> LogLikelihood:
 def compares_elements(criterion: Criterion) -> bool:
     """Return whether a criterion is an elementwise regression loss of torch.
 
-    A function or a subclass with a pass of its own may reshape the targets, so it does not count.
+    A function of the caller, or a subclass with its own ``forward``, may reshape the targets, so it does not count.
     """
     if isinstance(criterion, nn.Module):
         return any(type(criterion).forward is known for known in _ELEMENTWISE_PASSES)
@@ -147,7 +147,7 @@ class _PredictedNoise:
 
 
 def need_variance_methods(model: Any) -> None:
-    """Require a model that can read its own outputs."""
+    """Require a model with methods that read means and variances from its outputs."""
     if not (hasattr(model, "split_prediction") and hasattr(model, "predictive_variance")):
         wanted = "to have split_prediction and predictive_variance, being heteroscedastic"
         raise ValueError(fault("model", wanted, type(model).__name__))

@@ -1,6 +1,6 @@
 """Stochastic passes for prediction.
 
-Draws are batched if that changes no result; otherwise they run singly. In both cases the noise is drawn in the
+Draws are batched if that changes no result; otherwise they run one at a time. In both cases, the noise is drawn in the
 documented order, draw by draw and tensor by tensor.
 """
 
@@ -29,7 +29,7 @@ from ._regressors import (
 from ._stack import WeightStack
 
 # Modules whose output is a function of input and noise, elementwise apart from the Bayesian layers. Subclasses do not
-# count: a subclass, or a member that the user has put in, may do anything.
+# count: a subclass may do anything, and so may a member that the user has inserted.
 _PURE_TYPES = ACTIVATION_TYPES | {
     nn.ModuleList,
     GaussianPosterior,
@@ -40,7 +40,7 @@ _PURE_TYPES = ACTIVATION_TYPES | {
     HomoscedasticBayesByBackpropRegressor,
     MultiOutputBayesByBackpropRegressor,
 }
-# Largest number of weights and activations in a chunk of draws. On a CPU they should stay in its cache; on an
+# Largest number of weights and activations in a chunk of draws. On a CPU, they should fit into its cache. On an
 # accelerator, 2**24 numbers take 64 MiB in float32.
 _CHUNK_NUMBERS = {"cpu": 2**19}
 _CHUNK_NUMBERS_ELSEWHERE = 2**24
@@ -65,7 +65,7 @@ def output_chunks(
     model: Any, x: Any, n_samples: int, noise: Noise | None, generator: torch.Generator | None
 ) -> Iterator[Tensor]:
     """Yield the outputs of the passes, in chunks ``[draws, ...]``."""
-    # Autocast chooses the dtype of ordinary calls, but not of calls that write into given memory.
+    # Autocast chooses the dtype of ordinary calls, but not that of calls that write into given memory.
     if isinstance(x, Tensor) and _is_pure(model) and not autocasts(x.device):
         yield from _stacked(model, x, n_samples, noise, generator)
     elif type(model) is LastLayerVariationalInference and not _has_hooks(model) and _is_pure(model.head):
@@ -127,7 +127,7 @@ def _last_layer(
 ) -> Iterator[Tensor]:
     """Compute the features once, and the head for every draw.
 
-    If the extractor turns out to draw random numbers itself, each draw has features of its own.
+    If the extractor has drawn random numbers itself, it runs again for each further draw.
     """
     before = _random_state(model)
     features = model.features(x)
@@ -157,9 +157,9 @@ def _is_pure(model: Any) -> bool:
 
 
 def _has_hooks(model: nn.Module) -> bool:
-    """Return whether a module has hooks or its own forward.
+    """Return whether a module has hooks, or a ``forward`` that was assigned to the instance.
 
-    Both expect a call per draw, on ordinary tensors.
+    Both expect one call per draw, on ordinary tensors.
     """
     return any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in model.modules())
 

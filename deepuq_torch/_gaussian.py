@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# By default torch.nn.functional.softplus returns its input above 20, which is off by e^-20 (1e-10 of it): far more than
-# float64 rounding. At 40 the difference e^-40 is below half an ulp, and exp(40) overflows in no dtype.
+# By default, torch.nn.functional.softplus returns its input above 20. There the error is e^-20, or 1e-10 of the result,
+# which is far more than rounding in float64. Above 40, the error e^-40 is below half an ulp. exp(40) overflows neither
+# in float32 nor in float64.
 SOFTPLUS_THRESHOLD = 40.0
 # Below this, log(softplus(rho)) equals rho to rounding, in float64 too. Above it, 1 / softplus(rho)^2, which the second
 # derivative needs, does not overflow in float32.

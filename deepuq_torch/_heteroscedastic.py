@@ -1,7 +1,4 @@
-"""Predicted Gaussian noise.
-
-The outputs hold a mean and a raw variance per target.
-"""
+"""Predicted Gaussian noise: the outputs are a mean and a raw variance per target."""
 
 from __future__ import annotations
 
@@ -69,15 +66,15 @@ class HeteroscedasticOutputs:
     def nll(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Gaussian negative log-likelihood without its constant.
 
-        It is ``1/2 ((y - m)^2 / v + log v)`` per output.
+        It is ``1/2 ((y - m)^2 / v + log v)`` per target.
 
         Args:
             prediction: ``[..., 2 * output_dim]``.
             target: ``[..., output_dim]``; other shapes are refused, not broadcast.
 
         Returns:
-            a scalar: the sum over outputs, averaged over all other axes. It lacks ``1/2 log(2 pi)`` per output, which
-            ``negative_elbo`` includes.
+            a scalar: the sum over targets, averaged over all other axes. It leaves out the constant ``1/2 log(2 pi)``
+            per target, which ``negative_elbo`` includes.
 
         Raises:
             ValueError: the prediction or the target has the wrong shape.

@@ -1,4 +1,4 @@
-"""Bayesian regressor whose noise is learned."""
+"""Bayesian regressor that learns one noise variance per target, the same for all inputs."""
 
 from __future__ import annotations
 

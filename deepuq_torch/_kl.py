@@ -12,7 +12,8 @@ from ._gaussian import RHO_TAIL, SIGMA_TAIL, at_least, at_least_float32, sigma_f
 
 # (mu, rho, prior_mu, prior_sigma)
 Term: TypeAlias = "tuple[Tensor, Tensor, float | Tensor, float | Tensor]"
-# Up to this number of elements, tensors are joined: calling each operation per tensor costs more than copying them.
+# Tensors of up to this number of elements are joined: one call of each operation per tensor would cost more than
+# copying the tensors.
 _SMALL = 2**13
 
 
@@ -24,9 +25,9 @@ def gaussian_kl(mu: Tensor, rho: Tensor, prior_mu: float | Tensor, prior_sigma: 
 
         KL = (d + 1/2 d^2 - log q) + 1/2 ((mu - prior_mu) / prior_sigma)^2
 
-    Near q = 1, rounding gives the difference a relative error of about eps / d. This is the conditioning of the KL:
-    a change of sigma by an ulp moves it by as much, so a series would cost more than it gains. The KL is never
-    negative, and zero at q = 1 if the means are equal.
+    Near q = 1, rounding gives the difference in parentheses a relative error of about eps / d. This is the conditioning
+    of the KL: a change of sigma by one ulp changes the KL by as much, so a series would cost more than it gains. The KL
+    is never negative, and it is zero at q = 1 if the means are equal.
 
     Args:
         mu: posterior means, any shape.
@@ -95,7 +96,7 @@ class _KLWithGradient(torch.autograd.Function):
     """The summed KL, with its derivatives.
 
     The arguments are ``(prior_mu, prior_sigma, mu, rho, mu, rho, ...)``. Forward computes in place, and keeps the
-    slopes for backward. Small tensors are computed as one.
+    slopes for backward. Several tensors are computed as one.
     """
 
     @staticmethod

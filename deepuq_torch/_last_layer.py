@@ -17,15 +17,16 @@ _TASKS = ("regression", "classification")
 class LastLayerVariationalInference(HeteroscedasticOutputs, BayesianModule):
     """Bayesian linear head on deterministic features.
 
-    ``outputs = W feature_extractor(x) + b``, with W and b drawn. Only the head has a KL, so a large backbone costs no
-    more. ``predict_vi_uq`` computes the features once for all draws, if the extractor draws no random numbers itself.
+    ``outputs = W feature_extractor(x) + b``, with W and b drawn. Only the head has a posterior, so the backbone costs
+    no more than in a deterministic network. ``predict_vi_uq`` computes the features once for all draws, if the
+    extractor draws no random numbers itself.
 
     Args:
         feature_extractor: module from x to ``[..., feature_dim]``.
         feature_dim: size of the features' last axis.
         output_dim: number of targets or classes.
         task: "regression" or "classification".
-        heteroscedastic: whether to predict a raw variance per target too; without effect in classification.
+        heteroscedastic: whether to predict a raw variance per target, too; this has no effect in classification.
         prior_mu: mean of the Gaussian prior over each weight of the head.
         prior_sigma: standard deviation (not a variance) of the prior.
         device: device of the head's parameters; torch's default if None.

@@ -119,7 +119,7 @@ class BayesianLinear(BayesianModule):
         return self._affine(x, weight, bias)
 
     def _affine(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Apply weights that are drawn or at their means; a subclass may change them first."""
+        """Apply weights (drawn, or at their means), which a subclass may change first."""
         return F.linear(x, weight, bias)
 
     def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
@@ -203,7 +203,7 @@ def check_features(x: object, layer: BayesianLinear) -> None:
     if x.ndim == 0 or x.shape[-1] != layer.in_features:
         raise ValueError(fault("x", f"to have a last axis of {layer.in_features} features", f"shape {tuple(x.shape)}"))
     dtype = layer.weight_posterior.mu.dtype
-    # Autocast converts the inputs of a layer itself, but not integers and not float64.
+    # Autocast converts the inputs of a layer itself, but neither integers nor float64.
     if x.dtype != dtype and not (x.dtype in _AUTOCAST and autocasts(x.device)):
         advice = f"Cast it, with x.to({dtype})"
         advice += f", or the model, with model.to({x.dtype})." if x.is_floating_point() else "."

@@ -65,7 +65,7 @@ def gaussian_log_likelihood(sigma: float | Tensor) -> LogLikelihood:
 
     Raises:
         ValueError: sigma is not positive; in the call, y and the outputs have different shapes.
-        TypeError: sigma is not a number.
+        TypeError: sigma is neither a number nor a floating tensor.
 
     Example:
         >>> gaussian_log_likelihood(0.1)(torch.zeros(2, 1), torch.zeros(2, 1))
@@ -123,7 +123,7 @@ def _per_example(density: Tensor) -> Tensor:
 
 
 def need_class_indices(y: Tensor, for_regression: str) -> None:
-    """Require labels of an integer dtype; advise those whose targets are floats."""
+    """Require labels of an integer dtype; if they are floats, advise on regression."""
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         advice = for_regression if y.is_floating_point() else ""
         raise TypeError(fault("y", "to hold class indices, an integer dtype", y.dtype, advice))
@@ -132,7 +132,7 @@ def need_class_indices(y: Tensor, for_regression: str) -> None:
 def need_labels_in_range(y: Tensor, classes: int, ignored: int | None = None) -> None:
     """Refuse labels out of range.
 
-    It reads the labels, so it is called only when an operation has failed.
+    This check reads the labels, so it runs only after an operation has failed.
     """
     wrong = (y < 0) | (y >= classes)
     if ignored is not None:

@@ -30,10 +30,11 @@ class BayesianModule(nn.Module):
     ``nn.Module`` declares that a call returns Any.
     """
 
-    # How the objectives and predictions read the outputs; a missing attribute takes nn.Module microseconds to report.
+    # These tell objectives and predictions how to read the outputs. They are defined here because nn.Module takes
+    # microseconds to report that an attribute is missing.
     heteroscedastic = False
     predicts_noise = False
-    # Standard deviation of the targets' noise, if a file of deepuq_jax has told it; see `load`.
+    # Standard deviation of the targets' noise, if it is known from a file; see `load`.
     noise_sigma = None
 
     if TYPE_CHECKING:
@@ -46,15 +47,15 @@ class BayesianModule(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse assignments after construction that would change nothing.
 
-        These are ``prior_sigma`` and ``prior_mu``, and ``prior`` of a model. A layer holds a ``prior``, and a model the
-        two numbers. A subclass may define a property ``prior`` of its own.
+        These are assignments to ``prior_sigma`` and ``prior_mu``, and to the ``prior`` of a model: a layer uses its
+        ``prior``, and a model has only the two numbers. A subclass may define its own property ``prior``.
         """
         if name in _OF_PRIOR and (name in self.__dict__ or "prior" in self.__dict__):
             got = f"an assignment of {value!r}"
-            raise AttributeError(fault(name, "in the constructor alone", got, _CHANGE_OF_PRIOR))
+            raise AttributeError(fault(name, "to be set in the constructor only", got, _CHANGE_OF_PRIOR))
         if name == "prior" and "prior_sigma" in self.__dict__ and not hasattr(type(self), name):
             got = f"an assignment to a {type(self).__name__}"
-            raise AttributeError(fault(name, "to be assigned to layers alone", got, _CHANGE_OF_PRIOR))
+            raise AttributeError(fault(name, "to be assigned to layers only", got, _CHANGE_OF_PRIOR))
         super().__setattr__(name, value)
 
     def _script_forward(self, x: Tensor, sample: bool = True) -> Tensor:
@@ -64,8 +65,9 @@ class BayesianModule(nn.Module):
     def __prepare_scriptable__(self) -> nn.Module:
         """Return the module that ``torch.jit.script`` compiles in place of this one.
 
-        TorchScript knows no keyword-only arguments, so a scripted model takes the documented ``(x, sample=True)``
-        alone. Its parameters are those of this module. A subclass's own pass is compiled as it stands.
+        TorchScript does not support keyword-only arguments, so a scripted model takes only the documented
+        ``(x, sample=True)``. Its parameters are those of this module. The ``forward`` of a subclass is compiled as it
+        is.
         """
         twin = _shallow_copy(self)
         if _owner(type(self), "forward") is _owner(type(self), "_script_forward"):
@@ -97,7 +99,7 @@ def need_stochastic_pass(model: Any) -> None:
     """Require a model whose call takes ``sample``."""
     try:
         signature = inspect.signature(model.forward if isinstance(model, nn.Module) else model)
-    except ValueError:  # of a scripted module, say
+    except ValueError:  # for example, for a scripted module
         return
     except TypeError:
         raise TypeError(fault("model", f"to take {A_PASS}", type(model).__name__, WHICH_MODELS)) from None

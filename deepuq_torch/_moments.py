@@ -15,7 +15,7 @@ class StreamingMoments:
     """Mean and biased variance over draws, merged chunk by chunk.
 
     Two passes over a chunk give its moments. The rule of Chan et al. merges them with the moments so far, and adds only
-    squares of deviations: a mean of 100 with a spread of 0.01 keeps its variance in float32.
+    squares of deviations: the variance of draws with mean 100 and standard deviation 0.01 stays accurate in float32.
 
     Source:
         Chan, Golub and LeVeque 1983, https://doi.org/10.1080/00031305.1983.10483115

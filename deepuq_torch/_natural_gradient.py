@@ -13,11 +13,12 @@ from torch.optim import Adam, Optimizer
 from ._checks import above_zero, decay, fault, number_or_scalar, positive_number
 from ._natural_step import Part, Rates, parts, take_step
 
-# A step is divided by the weight of the KL, which a warm-up starts at 0. Below this weight it is divided by this.
+# A step is divided by the weight of the KL, but at least by this number, because the weight is 0 when a warm-up starts.
 _SMALLEST_WEIGHT = 0.01
-# Up to this number of elements, posteriors are joined: calling each operation per tensor costs more than copying them.
+# Posteriors of up to this number of elements are joined: one call of each operation per tensor would cost more than
+# copying the tensors.
 _SMALL = 2**13
-# Advice about the parameters that an optimizer in the place of ``rest`` holds.
+# Advice about the parameters of the optimizer ``rest``.
 _LIST_OTHERS = "List them with `[p for name, p in model.named_parameters() if not name.endswith(('.mu', '.rho'))]`."
 _NO_OTHERS = "The model has no other parameters, so leave rest out."
 
@@ -37,26 +38,26 @@ class NaturalGradient(Optimizer):
 
     All other parameters of the model are trained by ``rest``. Its parameter groups follow that of the posteriors in
     ``param_groups``, so ``zero_grad``, ``state_dict``, a gradient scaler and a scheduler of this optimizer include
-    them; give ``rest`` no scheduler of its own. Parameters without a gradient are left as they are. A gradient that is
-    not finite makes its parameters NaN, as in torch's optimizers; ``torch.amp.GradScaler`` skips such a step.
+    these groups; give ``rest`` no scheduler of its own. Parameters without a gradient stay as they are. A non-finite
+    gradient makes its parameters NaN, as in torch's optimizers; ``torch.amp.GradScaler`` skips such a step.
 
     Args:
         model: a model with posteriors, not its parameters.
-        lr: learning rate of the means. Let a scheduler take it to 0, so that the noise of the gradient fades from them.
+        lr: learning rate of the means. Let a scheduler reduce it to 0, so that the noise of the gradients averages out.
         num_data: number of examples in the whole training set, the same as in ``negative_elbo``.
         beta1: decay of the average of dL/dmu.
-        beta2: decay of the average that the precision is, a number or a function of the number of steps so far. The
-            default suits about 8,000 steps; 1 - 4 / steps is the choice of ``deepuq_jax.fit``. A number is saved in
-            ``state_dict``, like lr and beta1. A function cannot be saved, so give it to the constructor again: loading
+        beta2: decay of the precision, which is a moving average; a number, or a function of the number of steps so far.
+            The default suits about 8,000 steps; ``deepuq_jax.fit`` chooses 1 - 4 / steps. A number is saved in
+            ``state_dict``, like lr and beta1. A function cannot be saved, so pass it to the constructor again: loading
             keeps it.
-        mean_limit: the longest step of a mean, in standard deviations; infinity for none.
-        precision_limit: the largest abs(a); infinity for none.
-        rest: optimizer of all other parameters that require a gradient, and of any outside of the model; Adam with a
-            rate of 1e-3 on all others of the model if None.
+        mean_limit: the longest step of a mean, in standard deviations; infinity for no limit.
+        precision_limit: the largest abs(a); infinity for no limit.
+        rest: optimizer of all other parameters of the model that require a gradient; it may also train parameters
+            outside of the model. If None, Adam with a learning rate of 1e-3 trains all other parameters of the model.
 
     Raises:
-        ValueError: a setting is out of range, the model holds no posterior, ``rest`` leaves out a parameter that
-            requires a gradient, or holds one of a posterior.
+        ValueError: a setting is out of range, the model has no posterior, ``rest`` leaves out a parameter that requires
+            a gradient, or ``rest`` has a parameter of a posterior.
         TypeError: an argument of the wrong type.
 
     Source:
@@ -111,8 +112,8 @@ class NaturalGradient(Optimizer):
 
         Args:
             closure: computes the loss and its gradients again, and returns the loss.
-            kl_weight: factor of the KL in the loss, the same as in ``negative_elbo``. The step is divided by it, or by
-                0.01 if it is smaller.
+            kl_weight: factor of the KL in the loss, the same as in ``negative_elbo``. The step is divided by this
+                factor, or by 0.01 if the factor is smaller.
 
         Returns:
             the loss of the closure, if there is one.
@@ -141,7 +142,7 @@ class NaturalGradient(Optimizer):
         return loss
 
     def _joint(self, parameters: Sequence[nn.Parameter]) -> Iterator[tuple[int, list[Part]]]:
-        """Yield numbers of steps so far, and parts of posteriors to compute as one."""
+        """Yield pairs (number of steps so far, parts of posteriors to compute together)."""
         groups: dict[Any, list[Part]] = {}
         for mu, rho in zip(parameters[::2], parameters[1::2], strict=True):
             if mu.grad is None and rho.grad is None:
@@ -157,13 +158,13 @@ class NaturalGradient(Optimizer):
             yield count, together
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Refuse a group after construction: nothing tells how to train it."""
+        """Refuse a group after construction, since nothing determines how to train it."""
         if self.param_groups:
-            raise ValueError(fault("all parameters", "in the model, or in rest, at construction", "another group"))
+            raise ValueError(fault("all parameters", "to be in the model or in rest at construction", "another group"))
         super().add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, with that of ``rest``, in torch's form."""
+        """Return the state, including that of ``rest``, in torch's form."""
         own = self.state
         try:
             if self.rest is not None:
@@ -175,8 +176,8 @@ class NaturalGradient(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the result of ``state_dict``.
 
-        A function beta2 of the constructor is kept. A number is kept, too, if the state holds none, because it was
-        saved with a function.
+        If the constructor got a function as beta2, the function is kept. If it got a number, the number is replaced by
+        that of the state, and kept only if the state was saved with a function.
         """
         own = self.param_groups[0].get("beta2")
         super().load_state_dict(state_dict)

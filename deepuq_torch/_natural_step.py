@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ._gaussian import RHO_TAIL, SIGMA_TAIL, at_least_float32, sigma_from_rho
 
-# Larger posteriors are split on a CPU, so that the temporary tensors of a step stay in its cache: a third of the time.
+# On a CPU, larger posteriors are split, so that the temporary tensors of a step stay in its cache. A step then takes a
+# third of the time.
 _IN_CACHE = 2**15
 # exp of this is finite in float32. In the product that it bounds, exp(-rho) is then smaller than its inverse.
 _LARGEST_EXPONENT = 80.0
@@ -21,7 +22,7 @@ class Rates(NamedTuple):
     """Rates and limits of a step.
 
     Attributes:
-        mean: learning rate of the means, times the factor from the loss to nats of the whole data set.
+        mean: learning rate of the means, times the factor that converts the loss to nats of the whole data set.
         precision: share of the old precision that the step replaces, times the same factor.
         beta1: decay of the average of the gradients of the means.
         mean_limit: longest step of a mean, in standard deviations.
@@ -40,7 +41,7 @@ class Part(NamedTuple):
 
     Attributes:
         mu, rho: parameters of the posterior.
-        by_mu, by_rho: gradients of the loss; without one, the parameter keeps its value.
+        by_mu, by_rho: gradients of the loss; a parameter whose gradient is None keeps its value.
         momentum: moving average of the gradients of mu.
     """
 
@@ -59,7 +60,7 @@ def parts(whole: Part) -> Iterator[Part]:
     else:
         rows = max(1, _IN_CACHE * whole.mu.shape[0] // size)
         split = [repeat(None) if one is None else one.split(rows) for one in whole]
-        for row in zip(*split, strict=False):  # a gradient that is None has no end
+        for row in zip(*split, strict=False):  # repeat(None) does not end
             yield Part(*row)  # type: ignore[arg-type]
 
 
@@ -99,7 +100,7 @@ def precision_step(rho: Tensor, gradient: Tensor, rate: float | Tensor, limit: f
         True
     """
     sigma = sigma_from_rho(rho)
-    # In the tail sigma is exp(rho) to rounding. There the floors keep all ratios finite, even if sigma underflows.
+    # In the tail, sigma equals exp(rho) to rounding, and the floors keep all ratios finite, even if sigma underflows.
     body, odds = sigma.clamp_min(SIGMA_TAIL), rho.clamp_min(RHO_TAIL).neg_().exp_()
     slope = torch.addcmul(body, body, odds)  # dL/dlog(sigma) = slope * dL/drho
     a = _clip(slope.mul_(rate).mul_(gradient), limit)
@@ -119,7 +120,7 @@ def mean_step(gradient: Tensor, sigma: Tensor, rate: float | Tensor, limit: floa
 
 
 def _clip(value: Tensor, limit: float) -> Tensor:
-    """Clip to [-limit, limit], where an infinite number becomes NaN so that it shows."""
+    """Clip to [-limit, limit], but turn infinite numbers into NaN, so that they are noticed."""
     return value.clamp(-limit, limit).add_(value, alpha=0)
 
 

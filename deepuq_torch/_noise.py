@@ -1,7 +1,7 @@
 """Standard normal noise as data.
 
-The noise for a pass of a model is the result of its ``draw_noise``, drawn in the documented order: a tensor for a
-posterior, a pair ``(eps_weight, eps_bias)`` for a layer, a tuple of such pairs for a network. The noise of several
+The noise for a pass of a model is the result of its ``draw_noise``: a tensor for a posterior, a pair ``(eps_weight,
+eps_bias)`` for a layer, a tuple of such pairs for a network. It is drawn in the documented order. The noise of several
 draws has the same structure, with a leading axis of draws on every tensor.
 """
 
@@ -21,13 +21,13 @@ Noise: TypeAlias = "Tensor | Sequence[Any]"
 
 
 def standard_normal_like(value: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw noise like this tensor, in a single call."""
+    """Draw noise of this tensor's shape, dtype and device, in a single call."""
     if torch.compiler.is_compiling():
-        # torch.compile would replace randn by a generator of its own, which is several times slower on a CPU and draws
-        # different numbers, and it merges equal calls of torch.normal. The in-place method draws the numbers of randn,
-        # but vmap refuses it.
+        # torch.compile would replace randn by its own generator, which is several times slower on a CPU and draws
+        # different numbers, and it merges equal calls of torch.normal. The in-place method draws the numbers of randn.
+        # It is not used elsewhere because vmap refuses it.
         return torch.empty(value.shape, dtype=value.dtype, device=value.device).normal_(generator=generator)
-    if generator is None and value.is_contiguous():  # in another layout randn_like would fill the memory in its order
+    if generator is None and value.is_contiguous():  # randn_like would draw in the order of any other memory layout
         return torch.randn_like(value)
     return torch.randn(value.shape, generator=generator, dtype=value.dtype, device=value.device)
 
@@ -58,7 +58,8 @@ def stack_noise(draws: Sequence[Noise]) -> Noise:
         axis of draws on every tensor.
 
     Raises:
-        ValueError: there are no draws, or their shapes differ. TypeError: they are no noises.
+        ValueError: there are no draws, or their shapes differ.
+        TypeError: a draw is neither a tensor nor a tuple or list of the same length as the first.
 
     Example:
         >>> pair = (torch.zeros(2, 3), torch.zeros(2))

@@ -44,10 +44,10 @@ def negative_elbo(
         num_data: number of examples in the whole training set (not of batches), at least the size of this batch. The
             value of a tensor is not checked.
         log_likelihood: callable ``(outputs, y) -> [batch]``, nats per example. If None, it is the Gaussian density for
-            a model that predicts its noise, or that ``load`` has given a ``noise_sigma``, and categorical for a
-            classifier. Any other regression model needs a log_likelihood.
+            a model that predicts its noise, or whose ``noise_sigma`` was set by ``load``. It is categorical for other
+            models, unless their ``task_type`` is "regression": these need a log_likelihood.
         kl_weight: factor of the KL, 1 for the ELBO; a number or a 0-d tensor.
-        mc_samples: number of passes with fresh weights to average the nll over.
+        mc_samples: number of passes with fresh weights over which the nll is averaged.
         noise: results of ``model.draw_noise``, with a leading axis of mc_samples draws on every tensor.
         generator: generator of the noise; torch's default generator if None.
 
@@ -124,12 +124,12 @@ def vi_elbo_step(
         num_batches: optimizer steps per epoch, ``len(train_loader)``.
         n_batches: deprecated name of num_batches.
         criterion: callable ``(outputs, y) -> scalar``; a model that predicts its noise uses its own ``nll`` instead. If
-            None, it is the mean squared error for ``model.task_type == "regression"``, or the Gaussian nll if ``load``
-            has given the model a ``noise_sigma``, and otherwise the cross-entropy.
+            None, it is the Gaussian nll if ``load`` has set the model's ``noise_sigma``, else the mean squared error if
+            ``model.task_type == "regression"``, and otherwise the cross-entropy.
             Torch's elementwise regression losses, such as ``torch.nn.MSELoss()``, need targets of the outputs' shape.
-            A function of your own may reshape them, so their shape is not checked.
+            For a function of your own, which may reshape the targets, their shape is not checked.
         kl_weight: factor of ``KL / num_batches``; a number or a 0-d tensor.
-        mc_samples: number of passes with fresh weights to average the nll over; the KL is computed once.
+        mc_samples: number of passes with fresh weights over which the nll is averaged; the KL is computed once.
         noise: results of ``model.draw_noise``, with a leading axis of mc_samples draws on every tensor.
         generator: generator of the noise; torch's default generator if None.
 
@@ -159,7 +159,7 @@ def vi_elbo_step(
         (True, True)
     """
     if num_batches is None and n_batches is not None:
-        message = "'n_batches' is deprecated and will go; pass 'num_batches'."
+        message = "'n_batches' is deprecated and will be removed; pass 'num_batches'."
         warnings.warn(message, DeprecationWarning, stacklevel=2)
     count = _one_count(num_batches, n_batches)
     kl_weight = number_or_scalar("kl_weight", kl_weight)
@@ -187,7 +187,7 @@ def vi_elbo_step(
 def _weighted(kl: Tensor, kl_weight: float | Tensor) -> Tensor:
     """Multiply the KL by its weight, unless that is 1.
 
-    A step of a small network has only a few dozen operations, so the saved one counts.
+    A step of a small network has only a few dozen operations, so saving a multiplication is worth it.
     """
     # When compiling, the test is skipped: a schedule that reaches 1 would recompile the function.
     if type(kl_weight) is float and kl_weight == 1.0 and not torch.compiler.is_compiling():
@@ -212,7 +212,7 @@ def _passes(
 ) -> Iterator[Any]:
     """Yield the outputs of stochastic passes.
 
-    Without noise or a generator, the model only gets ``sample``, the documented argument.
+    Without noise or a generator, the model gets only ``sample``, the documented argument.
     """
     one_source(noise, generator)
     if noise is not None:
@@ -231,7 +231,7 @@ def _need_kl(model: Any) -> None:
 
 
 def _need_scalar(value: object) -> None:
-    """Require a scalar, the average or the sum over a batch."""
+    """Require a tensor of one number, such as the average over a batch."""
     if not isinstance(value, Tensor):
         raise TypeError(fault("criterion", "to return a torch.Tensor", type(value).__name__))
     if value.ndim != 0 and value.numel() != 1:

@@ -54,7 +54,7 @@ class GaussianPosterior(nn.Module):
 
     Args:
         mu: initial means, a floating tensor of any shape.
-        rho: initial scales before the softplus, of the same shape.
+        rho: initial values of rho, of the same shape; the standard deviation is ``softplus(rho)``.
 
     Raises:
         ValueError: the shapes differ.
@@ -140,7 +140,7 @@ class GaussianPosterior(nn.Module):
         return total_kl([self.kl_term(prior)])
 
     def kl_term(self, prior: GaussianPrior) -> Term:
-        """What ``total_kl`` takes for this posterior."""
+        """Return the term of ``total_kl`` for this posterior."""
         try:
             return self.mu, self.rho, prior.mu, prior.sigma
         except AttributeError:
@@ -151,7 +151,7 @@ class GaussianPosterior(nn.Module):
 
 
 def script_draw(mu: Tensor, rho: Tensor, threshold: float = SOFTPLUS_THRESHOLD) -> Tensor:
-    """Draw with fresh noise, in the part of Python that TorchScript reads."""
+    """Draw with fresh noise, in the subset of Python that TorchScript supports."""
     noise = torch.randn_like(mu)
     if mu.dtype == torch.float16 or mu.dtype == torch.bfloat16:
         sigma = F.softplus(rho.float(), 1.0, threshold)

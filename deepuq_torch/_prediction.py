@@ -32,16 +32,17 @@ def predict_vi_uq(
 ) -> UQResult:
     """Predictive mean and variances over posterior draws.
 
-    ``total_var = epistemic_var + aleatoric_var``. ``epistemic_var`` is the variance over draws (the mean squared
-    deviation, divided by n_samples). ``aleatoric_var`` is the variance of the noise: the model predicts it (and it is
-    averaged over draws), or the caller gives it. In classification the moments are of ``softmax(outputs)`` over the
-    last axis.
+    ``total_var = epistemic_var + aleatoric_var``. ``epistemic_var`` is the variance over draws: the sum of the squared
+    deviations, divided by n_samples. ``aleatoric_var`` is the variance of the noise: the model predicts it (and it is
+    averaged over draws), or it is known, or the caller gives it. In classification, the moments are those of
+    ``softmax(outputs)`` over the last axis.
 
-    The model runs in evaluation mode, without gradients, and gets its modes back afterwards. Draws are streamed, so
-    memory does not grow with n_samples.
+    The model runs in evaluation mode, without gradients, and its modes are restored afterwards. The draws are merged in
+    chunks of bounded size, so memory does not grow with n_samples beyond that of a chunk.
 
-    Inside a function that ``torch.compile`` compiles, the prediction runs outside of the graph. So the draws are those
-    of the seed, the time to compile does not depend on n_samples, and ``fullgraph=True`` is not possible.
+    Inside a function that ``torch.compile`` compiles, the prediction runs outside of the graph. So a seed gives the
+    same draws as without compilation, the time to compile does not depend on n_samples, and ``fullgraph=True`` is not
+    possible.
 
     Args:
         model: a model with ``forward(x, sample=True)``, also inside ``DistributedDataParallel``, ``DataParallel``,
@@ -50,8 +51,8 @@ def predict_vi_uq(
         n_samples: number of draws.
         apply_softmax: whether the outputs are logits; always true if ``model.task_type`` is "classification".
         aleatoric_var: variance (not a std) of the noise in regression: a number, or a tensor that broadcasts to the
-            mean. It has no effect in classification, nor on a model that predicts its own noise. If None, it is the
-            square of ``model.noise_sigma``, if ``load`` has set it.
+            mean. It has no effect in classification, nor on a model that predicts its own noise. If it is None and
+            ``load`` has set ``model.noise_sigma``, the variance is the square of the latter.
         noise: results of ``model.draw_noise``, with a leading axis of n_samples draws on every tensor.
         generator: generator of the noise; torch's default generator if None.
 
@@ -61,7 +62,8 @@ def predict_vi_uq(
 
     Raises:
         ValueError: n_samples is not a positive int; aleatoric_var is negative, or does not broadcast to the mean; a
-            heteroscedastic model cannot read its own outputs; or the noise has the wrong shape.
+            model that predicts its noise lacks ``split_prediction`` or ``predictive_variance``; or the noise has the
+            wrong shape.
         TypeError: an argument of the wrong type, or a model whose call does not take ``sample``.
 
     Source:
@@ -84,8 +86,8 @@ def predict_vi_uq(
 def _outside_the_graph() -> Callable[..., UQResult]:
     """Keep the prediction out of compiled functions.
 
-    The compiler would unroll its draws, and take minutes for dozens of them. This is a function because the import of
-    the compiler takes a second, which only its users should spend.
+    The compiler would unroll the draws, and take minutes for dozens of them. This is a function because importing the
+    compiler takes a second, which only its users should have to wait for.
     """
     return torch.compiler.disable(_predict)  # type: ignore[return-value]
 
@@ -138,7 +140,7 @@ def _predict(
 def _read_noise(model: Any, outputs: Tensor) -> tuple[Tensor, Tensor]:
     """Read the means and noise variances of a chunk.
 
-    They are read draw by draw, because a model may count its axes from the front.
+    They are read draw by draw, because a model's methods may count axes from the front.
     """
     means, noise_vars = [], []
     for output in outputs:
@@ -186,7 +188,7 @@ def _given_variance(aleatoric_var: Tensor | float, mean: Tensor) -> Tensor:
         aleatoric_var = torch.tensor(float(aleatoric_var), dtype=mean.dtype, device=mean.device)
     given = real_tensor("aleatoric_var", aleatoric_var).detach().to(mean.device, mean.dtype)
     broadcasts_to("aleatoric_var", given, mean.shape, "the predicted mean")
-    # A prediction may read a tensor, which a training step does not: it waits for the device once, not in every step.
+    # Unlike a training step, a prediction may read a tensor, since it waits for the device only once.
     if not given.is_meta and not (given >= 0.0).all():
         raise ValueError(fault("aleatoric_var", "to be a variance, not negative and not NaN", given.min().item()))
     return given

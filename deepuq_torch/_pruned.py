@@ -1,4 +1,4 @@
-"""Bayesian affine layer some of whose weights are pruned."""
+"""Bayesian affine layer with pruned weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._layers import BayesianLinear
 
 
 class PruneMask(nn.Module):
-    """Booleans for a weight and a bias, False if pruned."""
+    """Booleans for the entries of a weight and a bias, False for pruned entries."""
 
     if TYPE_CHECKING:
         weight: Tensor
@@ -28,8 +28,8 @@ class PruneMask(nn.Module):
 class PrunedLinear(BayesianLinear):
     """``BayesianLinear`` with pruned weights.
 
-    A pruned weight is 0 in every draw and at the means, adds nothing to the KL, and has no gradient. ``load`` makes
-    such layers of the layers that ``deepuq_jax.prune`` has pruned. All weights are kept at first.
+    A pruned weight is 0 in every draw and at the means, adds nothing to the KL, and has the gradient 0. ``load`` makes
+    such layers from those that ``deepuq_jax.prune`` has pruned. A new layer keeps all weights.
 
     Args:
         in_features, out_features, prior_sigma, prior_mu, device, dtype: as in ``BayesianLinear``.
@@ -60,7 +60,7 @@ class PrunedLinear(BayesianLinear):
     def __prepare_scriptable__(self) -> nn.Module:
         """Refuse to be scripted.
 
-        TorchScript does not count this class as a ``BayesianLinear``: an MLP would draw with ``sample=False``, too.
+        TorchScript does not treat this class as a ``BayesianLinear``, so an MLP would draw even with ``sample=False``.
         """
         raise TypeError(fault("the model", "to have no pruned layers in torch.jit.script", type(self).__name__))
 

@@ -32,19 +32,22 @@ def save(path: str | os.PathLike[str], model: nn.Module, *, metadata: Mapping[st
     The file holds the architecture, the priors, the likelihood, the mode and all tensors, so ``load`` and
     ``deepuq_jax.load`` need nothing else. If a part of the model has a class that the format does not know, such as a
     feature extractor of your own, the file holds its tensors, and ``load`` takes its architecture from ``like``. The
-    file does not say which parameters require a gradient, except that it knows a feature extractor without any.
+    file does not record which parameters require a gradient, except whether all those of a last layer's feature
+    extractor are frozen.
 
-    The file is written whole or not at all: if anything fails, what the path held before is still there.
+    The file is written whole or not at all: if anything fails, an earlier file at the path is unchanged.
 
     Args:
-        path: of the file, usually ``*.safetensors``.
+        path: path of the file, usually ``*.safetensors``.
         model: a model or a layer of this package, or any other module; also inside ``DistributedDataParallel``,
             ``DataParallel``, ``AveragedModel`` or ``torch.compile``.
         metadata: a JSON object of your own, such as the data set and the number of epochs, for ``read_metadata``.
 
     Raises:
-        TypeError: the model is no ``torch.nn.Module``, or the metadata is not of strings, numbers, lists and dicts.
-        ValueError: the model holds state that is not a dense tensor with values, or the metadata is not finite.
+        TypeError: the model is no ``torch.nn.Module``, or the metadata contains other values than strings, numbers,
+            lists and dicts.
+        ValueError: the model holds state that is not a dense tensor with values, or the metadata contains a number that
+            is not finite.
         OSError: the file cannot be written.
 
     Example:
@@ -81,23 +84,23 @@ def load(
 ) -> Any:
     """Read a model that either package has saved.
 
-    No code comes from the file. A JAX model with the likelihood ``Gaussian(sigma)`` gets ``model.noise_sigma``, which
-    ``negative_elbo``, ``vi_elbo_step`` and ``predict_vi_uq`` use unless told otherwise; with ``Categorical()``, its
-    ``task_type`` is "classification". A model that is pruned stays pruned.
+    No code comes from the file. If the saved model has the likelihood ``Gaussian(sigma)``, ``model.noise_sigma`` is
+    set, which ``negative_elbo``, ``vi_elbo_step`` and ``predict_vi_uq`` use unless their arguments say otherwise. If it
+    has ``Categorical()``, ``task_type`` is "classification". A pruned model stays pruned.
 
     Args:
-        path: of the file.
-        like: a module with the architecture of the saved model, which is not changed. It is needed if a part of the
-            model is of your own class. Its names, shapes, dtypes and settings must be those of the file.
+        path: path of the file.
+        like: a module with the architecture of the saved model; it is not changed. It is needed if a part of the model
+            has a class of your own. Its names, shapes, dtypes and settings must be those of the file.
         device: device of the model. If None, torch's default, or the devices of ``like``.
 
     Returns:
         the model, in the mode in which it was saved.
 
     Raises:
-        ValueError: the file is damaged, of a newer format, or of another kind; it holds what this package does not
-            have, such as a convolution or another prior than a Gaussian; or it differs from ``like``. The message lists
-            every difference.
+        ValueError: the file is damaged, of a newer format, or of another kind; its model has a part that this package
+            does not have, such as a convolution or another prior than a Gaussian; or it differs from ``like``. The
+            message lists every difference.
         TypeError: ``like`` is no ``torch.nn.Module``.
         OSError: the file cannot be read.
 
@@ -128,10 +131,10 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the metadata that was saved with a model.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
-        the metadata, a dict as JSON gives it back.
+        the metadata as a dict.
 
     Raises:
         ValueError: the file is damaged, of a newer format, or of another kind.
@@ -156,7 +159,7 @@ def _need_module(name: str, model: Any) -> nn.Module:
 
 
 def _description_of(model: nn.Module) -> Node:
-    """Describe a model, as own if it cannot be rebuilt."""
+    """Describe a model; it is of an own class if it cannot be rebuilt from its description."""
     node = describe(model, model.training)
     if names_own_parts(node):
         return node
@@ -177,7 +180,7 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         message = str(error)
-        if not message.startswith("Expected "):  # of torch or Python, about a size that is too large, say
+        if not message.startswith("Expected "):  # a message of torch or Python, for example about a size too large
             message = fault("the file", "to hold a model that can be built", message.partition("\n")[0])
         raise ValueError(f"{message} The file is {os.fspath(path)!r}.") from error
 
@@ -205,10 +208,7 @@ def _read_description(text: str) -> Node:
 
 
 def _matching(description: Node, tensors: dict[str, Tensor], like: nn.Module | None) -> nn.Module:
-    """Return the module that takes the tensors of a file.
-
-    It is a new module without values, or ``like``.
-    """
+    """Return the module for the tensors of a file: a new module without values, or ``like``."""
     node, writer = description["model"], description["writer"]["package"]
     model = build(node) if like is None else like
     different = [] if like is None else list(differences(node, _description_of(like)))
@@ -228,7 +228,7 @@ def _matching(description: Node, tensors: dict[str, Tensor], like: nn.Module | N
 
 def _filled(model: nn.Module, tensors: dict[str, Tensor], device: torch.device | str | None) -> nn.Module:
     """Give a new model its values."""
-    # torch.get_default_device() of torch 2.6 does not know `with torch.device(...)`.
+    # In torch 2.6, torch.get_default_device() ignores `with torch.device(...)`.
     where = torch.empty(0).device if device is None else torch.device(device)
     model.load_state_dict({name: tensor.to(where, copy=True) for name, tensor in tensors.items()}, assign=True)
     return model

@@ -11,13 +11,13 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file that gets its name when written.
+    """Open a file that appears at its path only when complete.
 
     The bytes go to a temporary file beside the target, which is flushed to the disk and renamed. If anything fails, the
-    target is as it was, and the temporary file is gone.
+    target is unchanged, and the temporary file is deleted.
 
     Args:
-        path: of the file; a link to a file is followed.
+        path: path of the file; a link to a file is followed.
 
     Raises:
         OSError: the directory is missing or read-only, the disk is full, or the path is a directory.

@@ -25,7 +25,7 @@ def build(value: Any, path: Path = ()) -> nn.Module:
     """Build the module of a node, on torch's device ``meta``.
 
     Raises:
-        ValueError: a class or a setting that this package does not have, or a part of the caller's own class.
+        ValueError: a class or a setting that this package does not have, or a part with a class of the caller.
         TypeError: a setting of the wrong type.
     """
     node = as_node(value, path, frozenset({*_BUILDERS, OWN}))
@@ -96,7 +96,7 @@ def _parts_of_network(node: Node, path: Path) -> tuple[Settings, list[BayesianLi
 
 
 def _fitting(layers: list[BayesianLinear], wanted: list[BayesianLinear], path: Path) -> list[BayesianLinear]:
-    """Require layers of the sizes that the model has."""
+    """Require layers whose sizes are those of the model."""
     own, other = ([(layer.in_features, layer.out_features) for layer in each] for each in (layers, wanted))
     if own != other:
         raise ValueError(fault(f"the layers of {dotted(path)!r}", f"to have the sizes {other}", own))

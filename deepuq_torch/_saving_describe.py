@@ -1,4 +1,4 @@
-"""Descriptions of models, as ``docs/file-format.md`` lists them."""
+"""Descriptions of models, in the form of ``docs/file-format.md``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ._regressors import (
 from ._saving_likelihood import describe_likelihood
 from ._saving_node import CLASS, OWN, Node, dtype_name
 
-# The regressors of later releases, by the name of their class.
+# The regressors, keyed by the name of their class.
 REGRESSORS: dict[str, type[BayesianRegressor]] = {
     kind.__name__: kind
     for kind in (
@@ -47,16 +47,17 @@ def describe(module: nn.Module, training: bool) -> Node:
         training: mode of the whole model.
 
     Returns:
-        its node; of class ``own``, if the module is not just as a class of the format makes it.
+        the node of the module. Its class is ``own`` if no class of the format describes the module completely.
     """
     node = _describe_known(module, training)
     return describe_own(module, training) if node is None else node
 
 
 def _describe_part(module: Any, training: bool) -> Node:
-    """Describe a part that draws nothing.
+    """Describe a deterministic part.
 
-    ``nnx.Sequential`` calls Bayesian layers at their means, and ``nn.Sequential`` draws, so such a part is own.
+    A part with Bayesian layers gets the class ``own``, because ``nnx.Sequential`` calls such layers at their means, and
+    ``nn.Sequential`` draws their weights.
     """
     node = describe(module, training)
     return node if node[CLASS] in PARTS else describe_own(module, training)
@@ -164,7 +165,7 @@ def _describe_last_layer(model: LastLayerVariationalInference, training: bool) -
 
 
 def _is_frozen(module: Any) -> bool:
-    """Return whether parameters exist and none is trained."""
+    """Return whether there are parameters, none of which requires a gradient."""
     flags = [parameter.requires_grad for parameter in module.parameters()] if isinstance(module, nn.Module) else []
     return bool(flags) and not any(flags)
 

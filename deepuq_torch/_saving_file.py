@@ -47,11 +47,11 @@ _FIELD = b'"sha256":"'
 
 
 class Contents(NamedTuple):
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
         description: JSON text that describes the model.
-        tensors: views of the file's bytes, by name.
+        tensors: views of the file's bytes, keyed by name.
     """
 
     description: str
@@ -62,7 +62,7 @@ def write_file(path: str | os.PathLike[str], description: str, tensors: Mapping[
     """Write tensors and a description, whole or not at all.
 
     Raises:
-        ValueError: a tensor has no values, or a dtype that the format does not have.
+        ValueError: a tensor has no values, or its dtype is not in the format.
         OSError: the file cannot be written.
     """
     for name, tensor in tensors.items():
@@ -82,10 +82,10 @@ def write_file(path: str | os.PathLike[str], description: str, tensors: Mapping[
 
 
 def read_file(path: str | os.PathLike[str]) -> Contents:
-    """Read a file, and check its checksum before anything else.
+    """Read a file, and check its checksum before its contents are parsed.
 
     Raises:
-        ValueError: the file is not as ``docs/file-format.md`` says.
+        ValueError: the file does not follow ``docs/file-format.md``.
         OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
@@ -100,7 +100,7 @@ def parse(content: bytearray) -> Contents:
     """Check the bytes of a file, and view them.
 
     Raises:
-        ValueError: they are not as ``docs/file-format.md`` says.
+        ValueError: the bytes do not follow ``docs/file-format.md``.
     """
     body = _PREFIX + int.from_bytes(content[:_PREFIX], "little")
     if len(content) < _PREFIX or body > len(content) or body > _PREFIX + _LARGEST_HEADER:
@@ -129,7 +129,7 @@ def _need_storable(name: str, tensor: Any) -> None:
 
 
 def _start_of_file(description: str, tensors: Mapping[str, Tensor]) -> bytes:
-    """Return length and header, with a checksum of zeros."""
+    """Return the header and its length, with zeros in place of the checksum."""
     entries: dict[str, Any] = {_METADATA: {"format": _FORMAT, "model": description, "sha256": _NO_DIGEST}}
     offset = 0
     for name, tensor in tensors.items():
@@ -154,7 +154,7 @@ def _flat(tensor: Tensor) -> Tensor:
 def _bytes_of(flat: Tensor) -> Any:
     """Return the memory of a flat tensor, which is valid as long as the tensor lives.
 
-    `Tensor.numpy` would need NumPy, without which torch works.
+    `Tensor.numpy` would need NumPy, which torch does not require.
     """
     return (ctypes.c_ubyte * (flat.numel() * flat.element_size())).from_address(flat.data_ptr())
 
@@ -192,7 +192,7 @@ def _tensors(header: Mapping[str, Any], content: bytearray, body: int) -> dict[s
 
 
 def _span(name: str, entry: Any) -> tuple[int, int]:
-    """Return an array's first byte, and the byte after it."""
+    """Return the positions of an array's first byte, and of the byte after its last."""
     wanted = "to have a known dtype, a shape and data_offsets that fit each other"
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(fault(f"the array {name!r}", wanted, entry))

@@ -1,6 +1,6 @@
 """JSON that reads back as it was written.
 
-It holds no NaN, no infinity, and no key twice in an object.
+It contains no NaN and no infinity, and no object has a key twice.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ def to_json(name: str, value: Any) -> str:
     """Write a value as JSON.
 
     Raises:
-        ValueError: a number is not finite, or the value holds itself.
-        TypeError: reading would not give the value back, because it holds tuples, tensors or keys that are no strings.
+        ValueError: a number is not finite, or the value contains itself.
+        TypeError: reading would not give the value back, because it contains tuples, tensors or keys that are not
+            strings.
     """
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))

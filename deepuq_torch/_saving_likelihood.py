@@ -12,7 +12,7 @@ from ._saving_node import CLASS, Node, Path, Settings, as_node
 
 
 def describe_likelihood(model: Any) -> Node | None:
-    """Describe the likelihood; None leaves it to the criterion."""
+    """Describe the likelihood; None for a model that leaves it to the criterion."""
     if model.predicts_noise:
         return {CLASS: "HomoscedasticGaussian"}
     if model.heteroscedastic:

@@ -12,7 +12,7 @@ from ._checks import fault, finite_number, positive_number, positive_size, posit
 Node: TypeAlias = "dict[str, Any]"
 Path: TypeAlias = "tuple[str, ...]"
 CLASS = "class"
-OWN = "own"  # the class of a part whose architecture the caller's code holds
+OWN = "own"  # the class of a part whose architecture is in the caller's code, not in the file
 _MODE = "mode"
 _PARAM_DTYPES = {
     "float16": torch.float16,
@@ -35,7 +35,7 @@ class Settings:
     Args:
         node: JSON value that should be a node.
         path: path of the node, for messages.
-        names: of all settings that its class has.
+        names: names of all settings of its class.
 
     Raises:
         ValueError: a setting is missing or unknown.
@@ -70,7 +70,7 @@ class Settings:
         return positive_number(self._name(name), self.node[name])
 
     def one_of(self, name: str, *known: Any) -> Any:
-        """Return a value that deepuq_torch has."""
+        """Return a value, which must be among those that deepuq_torch supports."""
         value = self.node[name]
         if not any(type(value) is type(other) and value == other for other in known):
             wanted = " or ".join(map(repr, known))
@@ -127,7 +127,7 @@ def differences(file: Any, like: Any, path: Path = ()) -> Iterator[str]:
 
 
 def _comparable(node: Node) -> Node:
-    """Leave out modes, and name equal classes alike."""
+    """Leave out modes, and give equivalent classes the same name."""
     settings = dict(node)
     if settings.get(CLASS) == "function":
         settings[CLASS] = "Activation"

@@ -11,9 +11,9 @@ from ._posterior import GaussianPosterior
 class WeightStack:
     """Stack of drawn weights.
 
-    A layer's ``forward`` takes it in place of noise. It has no gradients. It computes sigma once, turns noise into
-    weights in place, and keeps memory for the outputs: fresh memory for every chunk of draws costs more than the
-    arithmetic of a small network.
+    A layer's ``forward`` takes a stack in place of noise. The stack has no gradients. It computes sigma once, turns
+    noise into weights in place, and keeps memory for the outputs: fresh memory for every chunk of draws costs more than
+    the arithmetic of a small network.
 
     Args:
         weight: posterior of the weight ``[out, in]``.

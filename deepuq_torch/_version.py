@@ -1,6 +1,6 @@
-"""The number of the whole distribution, which deepuq_jax/_version.py holds too; a test compares them.
+"""The version of the whole distribution, which is also in deepuq_jax/_version.py; a test compares the two.
 
-It is written here because importing deepuq_jax would import JAX, and the metadata of an editable install may be out of
+It is repeated here because importing deepuq_jax would import JAX, and the metadata of an editable install may be out of
 date.
 """
 

@@ -16,7 +16,7 @@ _WRAPPERS = (DistributedDataParallel, DataParallel, AveragedModel)
 def unwrapped(model: Any) -> Any:
     """Return the model inside any number of wrappers.
 
-    The model has ``kl`` and the rest; the wrappers do not.
+    Only the model has ``kl`` and the other methods of a Bayesian model.
     """
     inner = _inside(model)
     while inner is not None:
@@ -25,7 +25,7 @@ def unwrapped(model: Any) -> Any:
 
 
 def to_predict_with(model: Any) -> Any:
-    """Leave out the wrappers that do nothing in a prediction.
+    """Remove the outer wrappers that do nothing in a prediction.
 
     Without gradients, ``DistributedDataParallel`` has nothing to reduce, and its broadcast of buffers would wait for
     processes that do not predict.

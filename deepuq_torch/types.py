@@ -20,7 +20,7 @@ class UQResult:
         epistemic_var: variance of the prediction over posterior draws. ``predict_vi_uq`` always sets it and total_var,
             so their declared type is Tensor. They are None only in a result made by hand without them.
         aleatoric_var: variance of the observation noise, or None if it is not known.
-        total_var: sum of the two.
+        total_var: sum of the two variances, or the epistemic variance alone if the other is None.
         probs: mean class probabilities, or None in regression.
         probs_var: variance of the class probabilities, or None in regression.
         metadata: method, number of draws and task; a fresh dict per result.

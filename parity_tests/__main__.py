@@ -1,8 +1,8 @@
 """Compare deepuq_jax with deepuq_torch, and both with 60-digit arithmetic.
 
-Runs every case, prints the report, and writes it as Markdown and JSON to parity_tests/results, and its summaries into
-README.md and docs/results.md, between markers. It takes some minutes and shows its progress. The exit status is 0 if
-every error lies within its tolerance, else 1.
+Runs every case, prints the report, writes it as Markdown and JSON to parity_tests/results, and puts its summaries into
+README.md and docs/results.md, between markers. A run takes some minutes and shows its progress. The exit status is 0 if
+every error of the two packages is within its tolerance, else 1; errors of the original package do not count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> int:
         "--out", type=Path, metavar="DIR", help="write report.md and report.json to DIR, and leave the pages alone"
     )
     parser.add_argument(
-        "--render", action="store_true", help="run nothing: make the Markdown and the summaries from report.json"
+        "--render", action="store_true", help="run nothing, and make the Markdown and the summaries from report.json"
     )
     options = parser.parse_args()
     folder = options.out or report.RESULTS

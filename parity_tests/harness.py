@@ -1,9 +1,9 @@
 """Cases of the comparison, and the measurement of their errors.
 
 A case names a computation, its inputs, its two sides and its tolerance; the harness runs both sides. They get the same
-numpy arrays, noise included, so no test compares two random generators. A side is a function of the arrays by name,
-and returns an array or several arrays by name. The harness differentiates a fixed weighted sum of an output with
-respect to the inputs that the case lists.
+numpy arrays, noise included, so no test compares two random generators. A side is a function of a dict of arrays; it
+returns an array or a dict of arrays. The harness differentiates a fixed weighted sum of an output with respect to the
+inputs that the case lists.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from parity_tests.tolerances import BY_NAME, CONDITIONING_ULP, SUM, Tolerance
 Arrays = dict[str, np.ndarray]
 Side = Callable[[dict[str, Any]], Any]
 DTYPES = ("float32", "float64")
-# A case of this dtype computes in bfloat16. Its arrays are float32, which holds every bfloat16 number, because numpy
-# knows no bfloat16.
+# A case of this dtype computes in bfloat16. NumPy has no bfloat16, so the arrays of the case are float32, which can
+# represent every bfloat16 number.
 LOW = "bfloat16"
 
 
@@ -36,15 +36,15 @@ class Case:
 
     Attributes:
         name: unique name, shown in the report.
-        inputs: function from a dtype name to arrays by name, the noise among them. Floating arrays are float64; the
-            harness casts them.
-        jax_side, torch_side: functions of the inputs by name, as arrays of that package.
+        inputs: function from the name of a dtype to a dict of arrays, including the noise. Floating arrays are float64;
+            the harness casts them.
+        jax_side, torch_side: functions of a dict of the inputs, as arrays of that package.
         reference: the same function of 60-digit numbers, or None.
         wrt: names of the inputs to differentiate by; `torch_side` gets these as `nn.Parameter`s.
         grad_of: name of the output to differentiate.
         tolerance, grad_tolerance: names in `tolerances.BY_NAME`.
-        conditioning: function from the inputs to the change of each quantity that a rounding of an intermediate number
-            by one ulp causes, in ulp of 1.
+        conditioning: function from the inputs to the change of each quantity, in ulp of 1, that is caused by rounding
+            an intermediate number by one ulp.
         original_side: function of (module, inputs) that computes the same with the original package, or None.
         fault: known fault of the original in this case; "" if the original should agree.
         dtypes: precisions to run the case in. In `LOW` the inputs are bfloat16 numbers in float32 arrays, and the
@@ -73,7 +73,7 @@ class Error:
     Attributes:
         absolute: the difference itself.
         ulp: the difference in units of eps times the size that it is relative to, conditioning included.
-        share: the difference as a part of what the tolerance allows; up to 1 passes.
+        share: the difference divided by the difference that the tolerance allows; a share of at most 1 passes.
     """
 
     absolute: float
@@ -92,7 +92,7 @@ def torch_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-# Settings that let torch multiply or sum in a shorter format than the tensors have.
+# Settings that let torch multiply or sum in a shorter format than that of the tensors.
 _SHORTCUTS = ("allow_tf32", "allow_bf16_reduced_precision_reduction")
 
 
@@ -132,8 +132,8 @@ def run(case: Case, dtype: str) -> dict[str, Arrays]:
     """Compute all quantities of a case.
 
     Returns:
-        {"jax": quantities, "torch": quantities, "reference": quantities}, each by name; the last only if the case has a
-        reference. The gradient by an input is named "d <input>".
+        {"jax": quantities, "torch": quantities, "reference": quantities}, where quantities are a dict of arrays. The
+        last is present only if the case has a reference. The gradient by an input is named "d <input>".
     """
     arrays = cast(case.inputs(dtype), dtype)
     with precisely(dtype):
@@ -183,7 +183,7 @@ def error_of(one: np.ndarray, other: np.ndarray, dtype: str, tolerance: Toleranc
 
 
 def worst(group: list[Error]) -> Error:
-    """Return the largest of each measure."""
+    """Return the largest value of each measure of error."""
     return Error(max(e.absolute for e in group), max(e.ulp for e in group), max(e.share for e in group))
 
 

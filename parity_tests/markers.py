@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def block(name: str, lines: list[str]) -> str:
-    """Lines between the markers of a name."""
+    """Put lines between the markers of a name."""
     begin, end = _markers(name)
     return "\n".join([begin, "", *lines, "", end])
 
@@ -21,7 +21,7 @@ def put(text: str, name: str, new: str) -> str:
     """Replace the block of a name in a text.
 
     Raises:
-        ValueError: if the text does not hold both markers once, in order.
+        ValueError: if the text does not contain both markers once, in order.
 
     >>> put("a <!-- speed:begin --> old <!-- speed:end --> b", "speed", "new")
     'a new b'

@@ -1,7 +1,7 @@
-"""Models of both packages, and in 60 digits.
+"""Models of both packages, and the same models in 60 digits.
 
-All are made from a `Spec`. Weights and noise are inputs of a case, under the documented names and as ``[out, in]``, so
-both sides return gradients in that layout.
+All are made from a `Spec`. Weights and noise are inputs of a case, under the documented names and in the layout
+``[out, in]``, so both sides return gradients in that layout.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Spec:
 
 
 def draw_weights(spec: Spec, rng: np.random.Generator) -> Arrays:
-    """Draw means, and scales above and below the prior's.
+    """Draw means, and scales from a fifth to three times the default prior's.
 
     The means are as large as those of a trained network.
     """
@@ -128,16 +128,16 @@ def draw_noise(spec: Spec, rng: np.random.Generator, *draws: int) -> Arrays:
 
 
 def torch_noise(spec: Spec, inputs: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the noise among the inputs as torch expects it.
+    """Return the noise among the inputs in the form for torch.
 
-    A network has a pair per layer; a last layer has the pair of its head.
+    The noise of a network has a pair per layer; that of a last layer is the pair of its head.
     """
     pairs = tuple((inputs[f"noise.{i}.weight"], inputs[f"noise.{i}.bias"]) for i in range(len(spec.sizes) - 1))
     return pairs[0] if spec.features else pairs
 
 
 def jax_noise(spec: Spec, inputs: dict[str, Any]) -> Any:
-    """Return the noise among the inputs as JAX expects it."""
+    """Return the noise among the inputs in the form for JAX."""
     return transfer.noise_to_jax(torch_noise(spec, inputs))
 
 
@@ -211,10 +211,7 @@ def original_model(module: Any, spec: Spec, inputs: dict[str, Any]) -> Any:
 
 
 def put_parameters(model: torch.nn.Module, spec: Spec, inputs: dict[str, Any]) -> torch.nn.Module:
-    """Make the inputs the parameters of the model.
-
-    They are not copied, so that they have gradients.
-    """
+    """Make the inputs the parameters of the model, without copies, so that gradients reach them."""
     for i, layer in enumerate(transfer.torch_layers(model)):
         for posterior in ("weight", "bias"):
             for part in ("mu", "rho"):

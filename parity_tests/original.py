@@ -1,6 +1,6 @@
 """Comparison with the original package, if it is installed.
 
-It is `deepuq`, on PyPI `uqdeepnn` 0.1.10.
+The package is imported as `deepuq`; on PyPI, it is `uqdeepnn` 0.1.10.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def module() -> Any | None:
 
 @functools.cache
 def run(case: Case, dtype: str) -> Arrays | None:
-    """Compute a case with the original, if it can."""
+    """Compute a case with the original, if it is installed and has the function."""
     original, side = module(), case.original_side
     if original is None or side is None:
         return None

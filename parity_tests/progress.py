@@ -13,7 +13,8 @@ Step = TypeVar("Step")
 def tracked(group: str, steps: Sequence[Step]) -> Iterator[Step]:
     """Yield the steps of a group, and show progress.
 
-    A terminal gets a bar if tqdm is installed. Otherwise a line names the group as it begins, and its time as it ends.
+    A terminal shows a bar if tqdm is installed. Otherwise, a line names the group at its start, and its time at the
+    end.
     """
     tqdm = _tqdm() if sys.stderr.isatty() else None
     if tqdm is not None:

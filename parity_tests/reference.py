@@ -1,7 +1,7 @@
 """The same maths, and its gradients, in 60 digits.
 
-The numbers are mpmath's, in numpy arrays. In 60 digits a difference quotient with a relative step of 1e-25 is right to
-about 25 digits, so no derivative is written by hand and none can be wrong in the same way as the code.
+The numbers are mpmath's, in numpy arrays. In 60 digits, a difference quotient with a relative step of 1e-25 is right to
+about 25 digits. So no derivative is written by hand, and none can be wrong in the same way as the code.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 mp: Any = mpmath.mp.clone()
 mp.dps = 60
 _STEP = mp.mpf(10) ** -25
-# The step of a first derivative that is differentiated again. A central difference has an error of the order of its
-# square, and the larger step leaves more digits to the second difference.
+# The step of a first derivative that is differentiated again. The error of a central difference is of the order of the
+# square of its step. The larger step leaves more digits to the second difference.
 _INNER_STEP = mp.mpf(10) ** -15
 
 Exact = np.ndarray  # of mpmath numbers
@@ -34,7 +34,7 @@ exp, log, tanh = _each(mp.exp), _each(mp.log), _each(mp.tanh)
 relu = _each(lambda z: z if z > 0 else mp.mpf(0))
 gelu = _each(lambda z: z * mp.ncdf(z))
 silu = _each(lambda z: z / (1 + mp.exp(-z)))
-# A gradient evaluates the function at the same weights again and again, with one of them moved: hence the caches.
+# A gradient evaluates the function again and again at weights of which only one has moved: hence the caches.
 # log1p keeps the digits of an exponential that is small beside 1.
 softplus = _each(functools.lru_cache(2**14)(lambda rho: mp.log1p(mp.exp(rho))))
 rho_from_sigma = _each(lambda sigma: sigma + mp.log(-mp.expm1(-sigma)))
@@ -55,7 +55,7 @@ def normal_log_prob(x: Exact, mu: Any, sigma: Any) -> Exact:
 def gaussian_kl(mu: Any, rho: Any, prior_mu: Any, prior_sigma: Any) -> Any:
     """Compute the KL of N(mu, softplus(rho)^2) from N(prior_mu, prior_sigma^2).
 
-    This is the textbook formula: 60 digits bear its cancellation.
+    This is the textbook formula; with 60 digits, its cancellation does no harm.
     """
     sigma = mp.log1p(mp.exp(rho))
     return mp.log(prior_sigma / sigma) + (sigma**2 + (mu - prior_mu) ** 2) / (2 * prior_sigma**2) - mp.mpf(1) / 2
@@ -92,9 +92,9 @@ def gradient(
 ) -> np.ndarray:
     """Differentiate a weighted sum by each entry of an input.
 
-    The sum is weights * function(inputs), and the input is inputs[name]. A central difference is right relative to each
-    entry, even if the derivative vanishes. A forward difference is right relative to the curvature, and takes half the
-    time.
+    The sum is that of weights * function(inputs), and the input is inputs[name]. The error of a central difference is
+    small relative to each entry of the gradient, even if this entry is nearly zero. The error of a forward difference
+    is small relative to the curvature, and it takes half the time.
     """
     slopes = np.empty(inputs[name].shape, dtype=object)
     here = None if central else function(inputs)
@@ -117,7 +117,7 @@ def gradient(
 def slope(function: Callable[[Exact], Exact], at: Exact) -> Exact:
     """Differentiate an elementwise function, entry by entry.
 
-    The result has digits enough to be differentiated again.
+    The result has enough digits to be differentiated again.
     """
     step = _INNER_STEP * np.where(at == 0, mp.mpf(1), abs(at))
     return (function(at + step) - function(at - step)) / (2 * step)

@@ -1,4 +1,4 @@
-"""Calls that the documented page refuses, for both packages."""
+"""Calls that both packages must refuse."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def torch_predict(x: Any = X, **how: Any) -> Any:
 
 
 def same(name: str, error: type[Exception], one: Callable, other: Callable, *args: Any, **how: Any) -> Refusal:
-    """Refusal of the same arguments by both."""
+    """Refusal of the same arguments by both packages."""
     return Refusal(name, error, partial(one, *args, **how), partial(other, *args, **how))
 
 
@@ -212,7 +212,7 @@ def _models() -> list[Refusal]:
 
 
 def _noise() -> list[Refusal]:
-    """Three draws instead of two, and a missing layer."""
+    """Noise of three draws instead of two, and noise that lacks a layer."""
     pairs = [(np.zeros((3, 5, 3), np.float32), np.zeros((3, 5), np.float32))]
     pairs += [(np.zeros((3, 2, 5), np.float32), np.zeros((3, 2), np.float32))]
     for_jax = tuple({"kernel": jnp.asarray(w.swapaxes(1, 2)), "bias": jnp.asarray(b)} for w, b in pairs)
@@ -256,7 +256,7 @@ def _aleatoric() -> list[Refusal]:
 
 
 def _later_models() -> list[Refusal]:
-    """Arguments of the classes of later releases."""
+    """Arguments of the classes that later releases of Deep-UQ have."""
     y = np.zeros((4, 2), np.float32)
     makers = [
         ("MLP", jax_mlp, partial(dt.BayesByBackpropMLP, 3, [5], 2)),

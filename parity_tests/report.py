@@ -28,7 +28,7 @@ _TITLES = {
 
 
 def collect() -> dict[str, Any]:
-    """Run everything; return the report as JSON can hold it."""
+    """Run everything, and return the report in types that JSON can represent."""
     rows = []
     for group, members in cases.GROUPS.items():
         for case, dtype in tracked(group, [(member, dtype) for member in members for dtype in member.dtypes]):
@@ -79,7 +79,7 @@ def worst_rows(data: dict[str, Any], count: int = 8) -> list[str]:
 
 
 def passes(data: dict[str, Any]) -> bool:
-    """Return whether our packages are within every tolerance."""
+    """Return whether every error of the two packages is within its tolerance."""
     return all(
         error["share"] is not None and error["share"] <= 1.0
         for row in data["rows"]

@@ -1,8 +1,8 @@
 """Bounds on the effect of bfloat16 roundings.
 
 They are running error bounds of a network's outputs and gradients, computed in float64. Each number carries a bound on
-its error, to first order: the error that comes in times the size of the slope, plus half an eps of every number that is
-rounded.
+its error, to first order: the errors of its operands times the absolute slopes, plus half an eps times every number
+that is rounded.
 
 Source: Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.3.
 """
@@ -71,10 +71,10 @@ def forward(spec: Spec, i: Arrays, draw: Any) -> Pass:
 
 
 def backward(spec: Spec, i: Arrays, draw: Any, slope: np.ndarray, slope_error: np.ndarray) -> Arrays:
-    """Bound the errors of a tanh network's gradients, by input.
+    """Bound the errors of a tanh network's gradients by each input.
 
     Args:
-        slope, slope_error: gradient by the outputs, and its error.
+        slope, slope_error: the gradient by the outputs, and its error.
     """
     of, found = forward(spec, i, draw), {}
     g, error = slope, slope_error + _U * np.abs(slope)
@@ -124,16 +124,13 @@ def moments(values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     mean, mean_error = values.mean(axis=0), errors.mean(axis=0)
     deviation, deviation_error = np.abs(values - mean), errors + mean_error
-    # (d + e)^2 - d^2 <= 2 |d| e + e^2; the square counts, since a deviation may be as small as its error.
+    # (d + e)^2 - d^2 <= 2 |d| e + e^2; the square is kept, since a deviation may be as small as its error.
     var_error = (2.0 * deviation * deviation_error + deviation_error**2).mean(axis=0)
     return mean_error + _U * np.abs(mean), var_error + _U * values.var(axis=0)
 
 
 def kl_gradients(spec: Spec, i: Arrays) -> Arrays:
-    """Bound the effect of a rounding on the KL's gradients.
-
-    The prior has mean 0.
-    """
+    """Bound the effect of one rounding on the KL's gradients, for a prior of mean 0."""
     found = {}
     for name in spec.weight_names:
         if name.endswith(".mu"):

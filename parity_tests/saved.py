@@ -1,4 +1,4 @@
-"""Models of random shapes that cross in a file."""
+"""Models of random shapes that pass from one package to the other in a file."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def trained_in_jax(model: Any, x: np.ndarray, y: np.ndarray) -> Any:
 
 
 def agree(ours: Any, theirs: Any, x: np.ndarray, dtype: str) -> None:
-    """Compare outputs and KL on the same noise."""
+    """Check that outputs and KL agree on the same noise."""
     noise = theirs.draw_noise(generator=torch.Generator().manual_seed(1))
     inputs = torch.tensor(x)
     expected = theirs(inputs, noise=noise), theirs(inputs, sample=False), theirs.kl()
@@ -127,7 +127,7 @@ def agree(ours: Any, theirs: Any, x: np.ndarray, dtype: str) -> None:
 
 @jax.jit
 def quantities(model: Any, x: jax.Array, noise: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Compute outputs, drawn and mean, and the KL."""
+    """Compute the outputs of a draw, the outputs at the means, and the KL."""
     return model(x, noise=noise), model(x), model.kl()
 
 

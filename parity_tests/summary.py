@@ -10,7 +10,7 @@ from parity_tests import markers
 ROOT = Path(__file__).parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
 
-# (part of a case's name, family of the case); the first part that a name contains decides.
+# Pairs (part of a case's name, family of the case). The first part that a name contains determines its family.
 _FAMILIES = (
     ("steps of ", "training, 200 steps"),
     ("predict_vi_uq", "`predict_vi_uq`"),

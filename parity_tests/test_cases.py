@@ -17,10 +17,11 @@ _PAIRS = [("jax", "torch"), ("jax", "reference"), ("torch", "reference")]
 
 
 def _small_profile() -> set[tuple[str, str]]:
-    """Choose the runs of objectives that `make test` keeps; `make test-all` has every number of draws and precision.
+    """Choose the runs of objectives that `make test` keeps.
 
-    Objectives come with one draw and with five, and each of these compiles a program for every precision. The small
-    profile runs every objective once: by turns with one draw in float64 and with five in float32.
+    There are cases of each objective with one draw and with five, and each case compiles a program for every precision.
+    `make test-all` runs all of them. The small profile runs every objective once: alternately with one draw in float64
+    and with five draws in float32.
     """
     objectives = [case.name.removesuffix(" mc_samples=1") for case in cases.ALL if case.name.endswith(" mc_samples=1")]
     turns = [(1, "float64"), (5, "float32")]
@@ -59,7 +60,7 @@ def test_case(case: Case, dtype: str):
 def test_original(case: Case, dtype: str):
     found = original.run(case, dtype)
     if found is None:
-        pytest.skip("deepuq is not installed, or has no such thing")
+        pytest.skip("deepuq is not installed, or does not have this function")
     measured = harness.errors(case, dtype, found, harness.run(case, dtype)["torch"])
     share = harness.worst(list(measured.values())).share
     if case.fault:

@@ -1,7 +1,4 @@
-"""Intended differences of the two packages.
-
-They are stated so that a change is noticed.
-"""
+"""Intended differences between the two packages, so that a change is noticed."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ def test_data_that_only_its_values_tell_is_refused_by_jax_alone():
 
 
 def test_labels_out_of_range_are_refused_by_jax_alone():
-    """Torch's own kernels notice most of these on a CPU.
+    """deepuq_torch leaves labels to torch, whose kernels find most bad labels on a CPU.
 
-    A label of -100 is left out by its cross-entropy.
+    torch's cross-entropy ignores the label -100.
     """
     for label in (2, -1, -100):
         with pytest.raises(ValueError, match="labels from 0 to 1"):
@@ -31,10 +28,7 @@ def test_labels_out_of_range_are_refused_by_jax_alone():
 
 
 def test_a_batch_of_none_is_refused_by_jax_alone_where_it_has_a_meaning():
-    """The documented function returns no predictions for no inputs.
-
-    It leaves the loss to the caller's criterion.
-    """
+    """In torch, there are no predictions for no inputs, and the caller's criterion gives the loss."""
     empty = refusals.X[:0]
     with pytest.raises(ValueError, match="at least one example"):
         refusals.jax_predict(empty)
@@ -49,10 +43,7 @@ def test_a_batch_of_none_is_refused_by_jax_alone_where_it_has_a_meaning():
 
 
 def test_noise_of_no_known_structure_is_a_bad_value_to_jax_and_a_bad_type_to_torch():
-    """JAX refuses a string for its missing axis of draws.
-
-    Any pytree may be noise there.
-    """
+    """JAX refuses a string because it has no axis of draws, since in JAX any pytree may be noise."""
     with pytest.raises(ValueError, match="Expected noise"):
         refusals.jax_predict(noise="noise")
     with pytest.raises(TypeError, match="Expected noise"):
@@ -70,9 +61,9 @@ def test_class_probabilities_as_targets_are_torch_alone():
 
 
 def test_a_named_noise_scores_a_step_in_jax_alone():
-    """The documented regressors cannot name their noise.
+    """The documented regressors have no argument for their noise.
 
-    Mean squared error scores them, as it scores the regressors of JAX without a named noise.
+    Mean squared error scores them, as it scores the regressors of JAX whose noise is unknown.
     """
     y = np.zeros((4, 2), np.float32)
     one, other = (

@@ -1,7 +1,4 @@
-"""The harness finds faults.
-
-Among them are a flipped sign, a wrong gradient, a missing quantity, and a wrong dtype or shape.
-"""
+"""The harness finds faults: a flipped sign, a wrong gradient, an extra quantity, a wrong dtype or shape."""
 
 from __future__ import annotations
 

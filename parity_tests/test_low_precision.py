@@ -1,4 +1,4 @@
-"""The bounds on bfloat16 errors find faults."""
+"""The bounds on bfloat16 errors are narrow enough to find faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors and warnings of the documented page, in both packages."""
+"""Both packages raise the same errors and warnings."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ def test_committed_report_is_within_tolerance(data: dict):
 
 
 def test_no_error_uses_more_than_half_of_its_tolerance(data: dict):
-    """Another machine rounds differently.
+    """Leave room for other machines, which round differently.
 
-    A case beyond a half needs a better bound, not a looser bound.
+    If a case uses more than a half, derive a better bound for it rather than a looser one.
     """
     pairs = ("jax torch", "jax reference", "torch reference")
     shares = [

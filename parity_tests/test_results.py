@@ -31,7 +31,7 @@ _MODELS = [
 def test_metadata_and_the_fields_that_are_none(one, other, given, softmax: bool):
     common: dict[str, Any] = dict(n_samples=2, apply_softmax=softmax, aleatoric_var=given)
     model, x = one(), jnp.asarray(refusals.X)
-    # The fields and the metadata are known from the traced program; compiling it would tell no more.
+    # Tracing the program determines the fields and the metadata, so it need not be compiled.
     found = jax.eval_shape(lambda key: dj.predict_vi_uq(model, x, key=key, **common), jax.random.key(0))
     expected = dt.predict_vi_uq(other(), torch.tensor(refusals.X), **common)
     assert found.metadata == expected.metadata

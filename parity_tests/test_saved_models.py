@@ -22,7 +22,7 @@ from parity_tests.tolerances import SAVED
 from parity_tests.transfer import noise_to_jax
 
 _RUNS = {f"{kind} {dtype}": (kind, dtype) for kind in saved.KINDS for dtype in ("float32", "float64")}
-# Every class once, by turns in either precision.
+# Every class once, alternately in float32 and in float64.
 _EACH_ONCE = [f"{kind} {('float32', 'float64')[i % 2]}" for i, kind in enumerate(saved.KINDS)]
 
 
@@ -65,7 +65,7 @@ def test_trained_on_in_jax_it_predicts_in_torch(run, tmp_path):
 
 @pytest.mark.slow
 def test_known_noise_crosses(tmp_path):
-    """A JAX model with known noise scores and predicts alike."""
+    """A JAX model with known noise has the same scores and predictions in torch."""
     model = dj.BayesByBackpropMLP(2, (3,), 1, likelihood=dj.Gaussian(0.3), rngs=nnx.Rngs(0))
     twin = saved.through_torch(tmp_path, model)
     x, y = np.array([[0.5, -1.0], [2.0, 0.1]], np.float32), np.array([[1.0], [-0.5]], np.float32)
@@ -173,7 +173,7 @@ def test_jax_refuses_by_name_what_it_does_not_have(model, named, tmp_path):
 
 @pytest.mark.parametrize("is_later", [False, True])
 def test_checkpoints_of_the_original_reach_jax(is_later, tmp_path):
-    """State dicts go through a torch model and a file."""
+    """A state dict reaches JAX through a torch model and a file."""
     original = dt.BayesByBackpropMLP(3, (4, 5), 2)
     for parameter in original.parameters():
         torch.nn.init.normal_(parameter)

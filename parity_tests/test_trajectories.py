@@ -14,8 +14,8 @@ from parity_tests import trajectories
 from parity_tests.harness import DTYPES
 from parity_tests.trajectories import RUNS, Run
 
-# The precision in which `make test` runs a task with an optimizer; `make test-all` runs both. Each task and each
-# optimizer meets both precisions.
+# The precision in which `make test` runs a task with an optimizer; `make test-all` runs both precisions. In
+# `make test`, each optimizer runs in both precisions, and so does each task but learned noise.
 _PRECISION = {run: DTYPES[(run.task == "regression") == (run.optimizer == "adam")] for run in RUNS}
 
 

@@ -1,6 +1,6 @@
 """Tolerances of the parity tests, each with its reason.
 
-No other module of this folder holds a number that decides whether a comparison passes.
+Only this module and `rounding` have numbers that decide whether a comparison with a case's tolerance passes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Tolerance:
         return getattr(self, dtype) * self.size(expected)
 
 
-# Allowed roundings of an intermediate number, by an ulp each, if a case says how far such a rounding moves its results.
+# The number of roundings of an intermediate number, of one ulp each, that is allowed if a case has a `conditioning`,
+# which is the effect of such a rounding on its results.
 CONDITIONING_ULP = 8
 
 CLOSED_FORM = Tolerance(
@@ -104,7 +105,7 @@ BFLOAT16 = Tolerance(
 # Monte Carlo against the exact value, at a fixed seed: five standard errors.
 STANDARD_ERRORS = 5.0
 
-# The Kolmogorov-Smirnov test at a fixed seed: a right sampler falls below this once in a thousand seeds.
+# The Kolmogorov-Smirnov test at a fixed seed: a correct sampler has a smaller p-value for one in a thousand seeds.
 KS_PROBABILITY = 1e-3
 
 BY_NAME = {

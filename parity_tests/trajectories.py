@@ -86,10 +86,7 @@ RUNS += [Run(task, "natural gradient") for task in ("regression", "classificatio
 
 
 def data(run: Run, dtype: str) -> tuple[Arrays, Arrays]:
-    """Return the start weights, and the data of each step.
-
-    These are a batch and noise, with a leading axis of steps.
-    """
+    """Return the initial weights, and the batches and noise of all steps, with a leading axis of steps."""
     spec, rng = run.spec, np.random.default_rng(5)
     x = rng.normal(size=(_EXAMPLES, 2))
     signal = np.sin(x[:, :1]) + x[:, 1:] ** 2
@@ -103,7 +100,7 @@ def data(run: Run, dtype: str) -> tuple[Arrays, Arrays]:
 
 
 def train_jax(run: Run, dtype: str) -> Arrays:
-    """Train in JAX; return the final weights and all losses."""
+    """Train in JAX, and return the final weights and all losses."""
     start, steps = data(run, dtype)
     optimizer = run.jax_optimizer()
 
@@ -123,7 +120,7 @@ def train_jax(run: Run, dtype: str) -> Arrays:
 
 
 def train_torch(run: Run, dtype: str) -> Arrays:
-    """Train in torch; return the final weights and all losses."""
+    """Train in torch, and return the final weights and all losses."""
     start, steps = data(run, dtype)
     device = torch_device()
     inputs = {name: torch.tensor(values, device=device) for name, values in steps.items()}
@@ -154,6 +151,6 @@ def both(run: Run, dtype: str) -> tuple[Arrays, Arrays]:
 
 
 def error(run: Run, dtype: str) -> Error:
-    """Measure the error between two runs: parameters and all losses."""
+    """Measure the largest error between the two runs, over the final parameters and all losses."""
     one, other = both(run, dtype)
     return worst([error_of(one[name], other[name], dtype, TRAJECTORY) for name in other])

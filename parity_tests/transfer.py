@@ -24,9 +24,9 @@ def with_weights(model: Any, weights: Mapping[str, Any]) -> Any:
     """Copy a JAX model, with other weights.
 
     Args:
-        model: a `BayesianLinear`, a stack of them, or a last layer. It is not changed.
-        weights: arrays or tensors by their documented names, ``layers.{2 i}.weight_posterior.mu`` and so on, without
-            ``layers.{2 i}`` for a layer alone; also ``raw_var`` for a model with learned noise.
+        model: a `BayesianLinear`, a stack of such layers, or a last layer. The model is not changed.
+        weights: arrays or tensors, keyed by their documented names ``layers.{2 i}.weight_posterior.mu`` and so on; for
+            a single layer, the names have no ``layers.{2 i}``. A model with learned noise also needs ``raw_var``.
     Returns:
         A new model.
     Raises:
@@ -54,7 +54,7 @@ def with_weights(model: Any, weights: Mapping[str, Any]) -> Any:
 def noise_to_jax(noise: Any) -> Any:
     """Convert noise of a torch model for a JAX model.
 
-    Leading axes of draws stay in front.
+    Axes of draws stay the leading axes.
 
     Args:
         noise: a pair ``(eps_weight, eps_bias)`` of a layer or a last layer, or a tuple of pairs, one per layer.

@@ -1,6 +1,6 @@
 """Refused calls: wrong types, counts and shapes.
 
-A wrong value or count raises a ValueError, any other wrong type a TypeError.
+A wrong value raises a ValueError, and so does a count of a wrong type; other wrong types raise a TypeError.
 """
 
 from __future__ import annotations

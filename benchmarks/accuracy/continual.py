@@ -1,8 +1,8 @@
-"""``python -m benchmarks accuracy continual``: permuted MNIST, a task after the other.
+"""``python -m benchmarks accuracy continual``: permuted MNIST, one task after another.
 
-Each task is MNIST with its pixels in an order of its own. One network with one output layer learns the tasks in turn,
-from the images of the present task alone. After each task it is tested on all tasks so far. The posterior becomes the
-prior of the next task; in naive fine-tuning, the prior stays and the network just trains on.
+Each task is MNIST with its own order of the pixels. One network, with an output layer that all tasks share, learns the
+tasks in turn, each from the images of that task alone. After each task, the network is tested on all tasks so far. The
+posterior becomes the prior of the next task; in naive fine-tuning, the prior stays the same.
 
 Source: Nguyen, Li, Bui & Turner 2018, Variational Continual Learning, arXiv 1710.10628.
 """
@@ -39,9 +39,9 @@ class Plan:
 
     Attributes:
         tasks: number of permutations.
-        epochs: per task.
+        epochs: number of epochs per task.
         hidden: units of each of the two hidden layers.
-        draws: of the posterior in a prediction.
+        draws: number of draws of the posterior in a prediction.
     """
 
     tasks: int = 10
@@ -57,8 +57,11 @@ class Run:
     """The tasks, and the trainings on them.
 
     Args:
-        data: the images. is_validated: whether to train on the first five sixths of the training images and test on the
-            others, for choices.
+        data: the images.
+        plan: length and size of the run.
+        seed: the seed of all random numbers.
+        is_validated: whether to train on the first five sixths of the training images and to test on the others, as a
+            basis for choices.
     """
 
     def __init__(self, data: Mnist, plan: Plan, *, seed: int, is_validated: bool):
@@ -72,9 +75,9 @@ class Run:
         """Learn the tasks in turn.
 
         Args:
-            after: makes the model of the next task from the trained one.
+            after: makes the model of the next task from the trained model.
         Returns:
-            {"accuracies": for each number of learned tasks, the test accuracy of each of them in %}.
+            {"accuracies": for each number of learned tasks, the test accuracy of each of these tasks in %}.
         """
         found = []
         for count, model in enumerate(self._learn(after), start=1):
@@ -111,12 +114,12 @@ def _scaled(images: np.ndarray) -> np.ndarray:
 
 
 def updated(model: Any) -> Any:
-    """Copy a model, with its posterior as the prior."""
+    """Return a copy of a model whose prior is the model's posterior."""
     return dq.with_prior(model, dq.as_prior(model))
 
 
 def unchanged(model: Any) -> Any:
-    """Return a model with its prior as it is."""
+    """Return the model itself, whose prior stays."""
     return model
 
 
@@ -124,7 +127,7 @@ METHODS: dict[str, Callable[[Any], Any]] = {UPDATED: updated, TUNED: unchanged}
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Average accuracies by the number of tasks, and those of each task at the end."""
+    """Average accuracies by the number of tasks, and the final accuracy of each task."""
     plan = record["plan"]
     counts = [str(count) for count in range(1, plan["tasks"] + 1)]
     averages = [

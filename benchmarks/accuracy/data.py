@@ -1,8 +1,8 @@
 """The data sets, from a folder or from OpenML.
 
-A folder holds `uci/<name>.npz` for regression and `tabular/<name>.npz` for classification (`x` [n, d], `y` [n],
-`test_index` [splits, n_test]; the other rows train). It also holds `mnist/*-ubyte.gz` and `fashion-mnist/*-ubyte.gz`,
-the original IDX files.
+A folder holds `uci/<name>.npz` for regression and `tabular/<name>.npz` for classification, with the arrays `x` [n, d],
+`y` [n] and `test_index` [splits, n_test]; rows that are not test rows are training rows. It also holds the original IDX
+files `mnist/*-ubyte.gz` and `fashion-mnist/*-ubyte.gz`.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Mnist:
 
 
 def data_dir(given: Path | None) -> Path | None:
-    """The given folder, else the environment's, else None for OpenML.
+    """Return the given folder, or that of `DEEPUQ_DATA`, or None for OpenML.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
@@ -169,7 +169,7 @@ def standard_splits(n: int, splits: int = 20) -> np.ndarray:
 
 
 def load_mnist(folder: Path | None, name: str = "mnist") -> Mnist:
-    """Load MNIST, or the set of the same form that is named "fashion-mnist".
+    """Load MNIST, or a set of the same form: "fashion-mnist".
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -189,7 +189,7 @@ def load_mnist(folder: Path | None, name: str = "mnist") -> Mnist:
 
 
 def hold_out(images: tuple[np.ndarray, np.ndarray], most: int) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Set the last of the training images and labels aside for validation, at most a sixth of them.
+    """Set the last `most` images and labels aside for validation, at most a sixth of all.
 
     >>> fitted, held = hold_out((np.zeros((12, 4)), np.arange(12)), 10)
     >>> fitted[1].size, held[1].tolist()

@@ -1,4 +1,4 @@
-"""The Monte Carlo error of predictions: what it is over repetitions, and what a single prediction says."""
+"""The Monte Carlo error of predictions: measured over repetitions, and estimated by each prediction."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ QUICK_EPOCHS = 2
 
 
 class Problem(NamedTuple):
-    """A data set in two parts, and a model that is not trained.
+    """A data set in two parts, and an untrained model.
 
     Attributes:
-        name: of the data and the network, for the table.
-        model: names its likelihood.
+        name: describes the data and the network, for the table.
+        model: an untrained model, which has a likelihood.
         train, test: pairs (x, y).
     """
 
@@ -37,7 +37,7 @@ class Problem(NamedTuple):
 
 
 def _parts(x: np.ndarray, y: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Split off three tenths for the test, and standardise the inputs with the rest."""
+    """Hold out three tenths as the test set, and standardise the inputs by the other rows."""
     order = np.random.default_rng(0).permutation(len(x))
     test, train = order[: 3 * len(x) // 10], order[3 * len(x) // 10 :]
     mean, std = x[train].mean(axis=0), x[train].std(axis=0)
@@ -46,7 +46,7 @@ def _parts(x: np.ndarray, y: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray],
 
 
 def _bunch(load: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the inputs and targets that a loader of scikit-learn gives."""
+    """Return the inputs and targets of a loader of scikit-learn."""
     found = load()
     return found.data, found.target
 
@@ -89,10 +89,11 @@ PROBLEMS: tuple[Callable[[], Problem], ...] = (digits, breast_cancer, diabetes, 
 
 
 def measure(problem: Problem, *, epochs: int | None, seed: int) -> dict[str, Any]:
-    """Fit the model, and compare repeated predictions with what they say of their error.
+    """Fit the model, and compare the spread of repeated predictions with their own error estimates.
 
     Returns:
-        a dict with `exact`, the mean log predictive density over many draws, and a row per number of draws.
+        a dict with `exact`, the mean log predictive density with `EXACT` draws; `exact_error`, its standard error; and
+        `rows`, one per number of draws.
     """
     fitting, long, short = jax.random.split(jax.random.key(seed), 3)
     model = dq.fit(problem.model, *problem.train, key=fitting, epochs=epochs).model
@@ -134,7 +135,7 @@ def main(argv: list[str]) -> None:
     """Measure every problem, and write the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy draws", description=__doc__)
     parser.add_argument("--json", type=Path, help="write the record here")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
     parser.add_argument("--quick", action="store_true", help="train for two epochs, to see that everything works")
     args = parser.parse_args(argv)
     problems = {}

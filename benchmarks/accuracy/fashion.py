@@ -1,7 +1,7 @@
 """``python -m benchmarks accuracy fashion``: LeNet-5 on Fashion-MNIST beside published scores.
 
-Natural gradients choose the prior by the NLL on 10,000 of the training images, after training on the others. All
-methods then train on all training images. The learning rate of the deterministic network is that of the published one.
+The prior under natural gradients is chosen by the NLL on 10,000 of the training images, after training on the others.
+All methods then train on all training images. The deterministic network has the learning rate of the published network.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Plan:
     """Length and size of the trainings.
 
     Attributes:
-        epochs: of each training.
-        choice_epochs: of each training in the choice of the prior.
-        draws: of the posterior in a prediction.
-        members: of the ensemble.
-        prior_sigmas: to choose from.
+        epochs: number of epochs of each training.
+        choice_epochs: number of epochs of each training in the choice of the prior.
+        draws: number of draws of the posterior in a prediction.
+        members: number of networks in the ensemble.
+        prior_sigmas: the standard deviations that the choice of the prior compares.
     """
 
     epochs: int = 10
@@ -84,7 +84,7 @@ class Run:
         return self._fit(model, data, epochs, self.seed, optimizer, dq.ELBO())
 
     def choose(self) -> list[dict[str, Any]]:
-        """Validation scores of natural gradients with each prior."""
+        """Compute the validation scores of natural gradients with each prior."""
         rows = []
         for sigma in self.plan.prior_sigmas:
             model = self._natural(sigma, self.fitted, self.plan.choice_epochs)
@@ -92,12 +92,12 @@ class Run:
         return rows
 
     def natural_gradients(self, prior_sigma: float) -> dict[str, Any]:
-        """Score `fit` with natural gradients and a prior."""
+        """Score `fit` with natural gradients and a Gaussian prior of this standard deviation."""
         model = self._natural(prior_sigma, self.train, self.plan.epochs)
         return {"prior_sigma": prior_sigma, **self._scores(model, self.test)}
 
     def adam(self) -> dict[str, Any]:
-        """Score Bayes by Backprop with Adam, at the learning rate that `fit` has where it takes Adam."""
+        """Score Bayes by Backprop with Adam, at the learning rate of `fit`'s default Adam."""
         model = lenet.bayesian(NETWORK_PRIOR, rngs=nnx.Rngs(self.seed))
         return self._scores(self._fit(model, self.train, self.plan.epochs, self.seed, self._adam(5e-3)), self.test)
 
@@ -106,7 +106,7 @@ class Run:
         return optax.adam(optax.cosine_decay_schedule(rate, steps))
 
     def deterministic(self) -> dict[str, dict[str, Any]]:
-        """Score the first network without a posterior alone, and all members of the ensemble."""
+        """Score the first deterministic network by itself, and the ensemble of all of them."""
         optimizer, members = self._adam(1e-3), []
         for i in range(self.plan.members):
             seed = 1000 * self.seed + i
@@ -129,7 +129,7 @@ def scores(result: dq.UQResult, y: np.ndarray) -> dict[str, float]:
 
 
 def measure(run: Run, parts: report.Parts) -> dict[str, Any]:
-    """Everything that the benchmark reports."""
+    """Measure everything that the benchmark reports."""
     compared = parts("choice of the prior", lambda: {"rows": run.choose()})["rows"]
     best = min(compared, key=lambda row: row["nll"])["prior_sigma"]
     steps: dict[str, Callable[[], dict[str, Any]]] = {

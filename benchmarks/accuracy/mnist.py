@@ -1,8 +1,8 @@
 """``python -m benchmarks accuracy mnist``: MNIST beside published errors.
 
 Every recipe trains on 50,000 images for a few epochs, and its NLL on the other 10,000 training images is compared. The
-best recipe of each prior and estimator is compared in the same way after all epochs. These recipes then train on all
-60,000 images, and the best of them also at the larger size.
+best recipe of each kind of prior and each estimator is compared in the same way after all epochs. These recipes then
+train on all 60,000 images, and the best of them also trains the larger network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.accuracy.mnist_score import elsewhere, predict, pruning_curve, s
 from deepuq_jax.priors.defaults import LAYER_PRIOR
 
 VALIDATION = 10_000
-ANGLE = 3  # the place of 90 degrees in `ANGLES`
+ANGLE = 3  # the index of 90 degrees in `ANGLES`
 PRIORS = (("gaussian", 0.1), ("gaussian", 1.0), ("scale mixture", 0.5))
 BAYESIAN_SPACE = tuple(
     Recipe(prior=prior, prior_sigma=sigma, estimator=estimator, kl_weight=weight)
@@ -40,14 +40,14 @@ PUBLISHED = (
 
 
 class Fit(NamedTuple):
-    """The prior of a model, and the objective of `fit`; None is the default."""
+    """The prior of a model, and the objective of `fit`; None stands for the default."""
 
     prior: Any
     objective: dq.ELBO | None = None
 
 
-# The prior of the second was chosen on validation images, among sigma 1, 0.32 and 4 / sqrt(fan_in); its KL has the
-# weight 1 throughout.
+# Both use natural gradients, the default of `fit` in classification. The prior of the second was chosen on validation
+# images, among sigma 1, 0.32 and 4 / sqrt(fan_in); its KL has the weight 1 throughout.
 FITS = {
     "fit, defaults": Fit(LAYER_PRIOR),
     "fit, natural gradients, gaussian prior 0.32": Fit(dq.GaussianPrior(sigma=0.32), dq.ELBO()),
@@ -59,10 +59,10 @@ class Plan:
     """Length and size of the trainings.
 
     Attributes:
-        choice_epochs: of each recipe in the comparison.
-        epochs: of the final trainings, by hidden units.
-        draws: of the posterior in a prediction.
-        space, twin_space: recipes to compare, Bayesian and deterministic.
+        choice_epochs: number of epochs of each recipe in the first comparison.
+        epochs: pairs (hidden units, epochs of the final trainings).
+        draws: number of draws of the posterior in a prediction.
+        space, twin_space: the Bayesian and the deterministic recipes to compare.
     """
 
     choice_epochs: int = 5
@@ -72,7 +72,7 @@ class Plan:
     twin_space: tuple[Recipe, ...] = TWIN_SPACE
 
 
-# A single recipe without a comparison takes three minutes on two cores.
+# A single recipe, without a comparison; it takes three minutes on two cores.
 QUICK = Plan(
     choice_epochs=0,
     epochs=((400, 8),),
@@ -92,7 +92,7 @@ class Run:
         self.plan, self.seed, self.cache = plan, seed, cache
 
     def compare(self, space: Sequence[Recipe], *, hidden: int, epochs: int) -> list[dict[str, Any]]:
-        """Validation scores of each recipe; a single recipe gets none."""
+        """Compute validation scores of each recipe; a single recipe is not trained and has no scores."""
         if len(space) == 1:
             return [{"recipe": asdict(space[0]), "name": str(space[0])}]
         rows = []
@@ -112,7 +112,7 @@ class Run:
         return row | self._report(trained.model, is_bayesian=recipe.is_bayesian)
 
     def fits(self, hidden: int) -> list[dict[str, Any]]:
-        """Report `fit` with nothing set, and with natural gradients."""
+        """Report `fit` with nothing set, and with a chosen prior and the plain ELBO."""
         return [{"name": name, "hidden": hidden, **self._fit(hidden, fit)} for name, fit in FITS.items()]
 
     def _fit(self, hidden: int, fit: Fit) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def best(rows: list[dict[str, Any]]) -> Recipe:
 
 
 def measure(run: Run, *, with_defaults: bool) -> dict[str, Any]:
-    """Everything that the benchmark reports, the smaller network first."""
+    """Measure everything that the benchmark reports, with the smaller network first."""
     (hidden, epochs), *larger = run.plan.epochs
     spaces = run.plan.space, run.plan.twin_space
     compared, twins = (run.compare(s, hidden=hidden, epochs=run.plan.choice_epochs) for s in spaces)
@@ -211,7 +211,7 @@ def _pruning(pruned: list[dict[str, Any]]) -> str:
 
 
 def _with_fits(run: Run, final: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Replace the rows of `fit` by new ones, in their place."""
+    """Replace the rows of `fit` by new rows, in the same places."""
     rows: list[dict[str, Any]] = []
     for row in final:
         if "recipe" in row:

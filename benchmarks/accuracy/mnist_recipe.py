@@ -38,10 +38,10 @@ class Recipe:
         prior: "gaussian", "scale mixture", or "none" for the deterministic twin.
         prior_sigma: standard deviation of the Gaussian prior, or of the wide part of the mixture.
         estimator: a name in `ESTIMATORS`.
-        kl_weight: of the KL in the objective; 1 gives the ELBO.
+        kl_weight: the weight of the KL in the objective; 1 gives the ELBO.
         sigma_init: posterior standard deviation at the start.
-        learning_rate: of Adam at the start; a cosine takes it to 0.
-        weight_decay: decoupled, of the twin.
+        learning_rate: the learning rate of Adam at the start; it falls to 0 as a cosine.
+        weight_decay: the decoupled weight decay of the twin.
         hidden: units of each of the two hidden layers.
     """
 
@@ -101,7 +101,7 @@ def make_model(recipe: Recipe, *, inputs: int, rngs: nnx.Rngs) -> nnx.Module:
 
 
 def make_optimizer(recipe: Recipe, size: int) -> optax.GradientTransformation:
-    """Adam; a cosine takes its rate to 0."""
+    """AdamW, whose learning rate falls to 0 as a cosine."""
     steps = recipe.epochs * -(-size // recipe.batch_size)
     return optax.adamw(optax.cosine_decay_schedule(recipe.learning_rate, steps), weight_decay=recipe.weight_decay)
 
@@ -115,13 +115,13 @@ class Trained:
 
 
 def train(recipe: Recipe, x: np.ndarray, y: np.ndarray, *, seed: int, cache: Path | None = None) -> Trained:
-    """Train by a recipe, or resume from the cache.
+    """Train by a recipe, starting from the cache if it has a state.
 
     Args:
         recipe: the settings.
         x, y: images [n, pixels], scaled, and labels [n].
-        seed: of the initial weights, the order of the data and the noise.
-        cache: folder that keeps the state of each training in a file.
+        seed: the seed of the initial weights, the order of the data and the noise.
+        cache: folder in which a file per training keeps its state; None keeps nothing.
     Raises:
         FloatingPointError: if a step was not finite.
     """

@@ -1,7 +1,4 @@
-"""Scores of a network on MNIST.
-
-Test scores, entropy away from the data, and the pruning curve.
-"""
+"""Scores of a network on MNIST: test scores, entropy away from the data, and the pruning curve."""
 
 from __future__ import annotations
 
@@ -60,8 +57,8 @@ def rotated(x: np.ndarray, angle: float) -> np.ndarray:
 def elsewhere(model: Any, x: np.ndarray, *, seed: int, draws: int) -> dict[str, Any]:
     """Mean predictive entropy (nats) on rotated digits and on noise.
 
-    The AUROC says how well entropy tells noise from digits. Noise is uniform in each pixel, up to the brightest pixel
-    of the digits.
+    The AUROC measures how well the entropy distinguishes noise from digits. The noise of each pixel is uniform between
+    0 and the brightest pixel of the digits.
     """
     x = x[:OTHER_IMAGES]
     noise = np.random.default_rng(seed).uniform(0, x.max(), x.shape).astype(x.dtype)

@@ -1,6 +1,6 @@
-"""Deterministic networks under the model protocol.
+"""Deterministic networks that follow the model protocol.
 
-The same code trains and scores them.
+So the code that trains and scores Bayesian networks trains and scores these, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PointNetwork(nnx.Module):
 
     Args:
         net: any module.
-        likelihood: of its outputs.
+        likelihood: the likelihood of the targets, given the outputs of `net`.
     """
 
     def __init__(self, net: nnx.Module, likelihood: Any):

@@ -1,7 +1,4 @@
-"""Data from OpenML through scikit-learn.
-
-scikit-learn keeps fetched data in its own folder.
-"""
+"""Data from OpenML through scikit-learn, which keeps fetched data in its own folder."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ import numpy as np
 
 
 class Source(NamedTuple):
-    """A set of OpenML: name, version and number of rows.
+    """A set of OpenML: name, version, number of rows and of targets.
 
-    The last `targets` columns are targets; the benchmark uses the first of them.
+    The last `targets` columns are targets; the benchmark uses the first of these.
     """
 
     name: str
@@ -62,7 +59,7 @@ def fetch_regression(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Fetch inputs [n, d] and targets [n].
 
     Raises:
-        ValueError: if the set is not known here, or OpenML's has another number of rows.
+        ValueError: if the name is not in `REGRESSION`, or the fetched set has another number of rows.
     """
     if name not in REGRESSION:
         raise ValueError(f"Expected the name of a known set ({', '.join(sorted(REGRESSION))}); got {name}.")

@@ -10,7 +10,7 @@ from benchmarks.accuracy.report import units_and_epochs
 from benchmarks.accuracy.uci_score import LEVELS
 from deepuq_jax.plots import BLUE, GREY, INK, ORANGE, SKY, VERMILION
 
-# The last two are those of the palette of Okabe and Ito that the package does not use.
+# The last two are colours of the palette of Okabe and Ito that the package does not use.
 COLOURS = (BLUE, SKY, VERMILION, GREY, ORANGE, INK, "#009E73", "#CC79A7")
 SMALL = 9
 
@@ -25,7 +25,7 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, An
 
 
 def regression(record: dict[str, Any], order: Sequence[str]) -> Any:
-    """Log-likelihoods of each set with standard errors, and coverages."""
+    """Log-likelihoods of each set with standard errors, and the coverages of all sets."""
     sets = record["sets"]
     columns = min(3, len(sets) + 1)
     rows = -(-(len(sets) + 1) // columns)
@@ -80,7 +80,7 @@ def _plot_coverage(ax: Any, sets: dict[str, Any], colours: dict[str, str]) -> No
 def digits(record: dict[str, Any]) -> Any:
     """Pruning curves, and entropy on rotated digits.
 
-    A recipe has a colour, and the larger network is dashed.
+    Each recipe has a colour, and lines of larger networks are dashed.
     """
     figure, (curve, turned) = _figure(1, 2, (9.0, 4.4))
     names = list(dict.fromkeys(row["name"] for row in record["final"]))
@@ -108,7 +108,7 @@ def digits(record: dict[str, Any]) -> Any:
 
 
 def images(record: dict[str, Any], published: dict[str, tuple[float, float]]) -> Any:
-    """Accuracy against NLL, a point per method, and the published ones hollow."""
+    """Accuracy against NLL, one point per method; published scores are hollow points."""
     figure, (ax,) = _figure(1, 1, (6.0, 4.0))
     colours = [colour for colour in COLOURS if colour != GREY]  # Grey is for the published scores.
     for (name, row), colour in zip(record["final"].items(), colours, strict=False):
@@ -124,7 +124,7 @@ def images(record: dict[str, Any], published: dict[str, tuple[float, float]]) ->
 
 
 def continual(record: dict[str, Any]) -> Any:
-    """Average accuracy over the tasks so far, and that of the first task, by the number of tasks."""
+    """Average accuracy over the tasks so far, and accuracy on the first task, by the number of tasks."""
     figure, (ax,) = _figure(1, 1, (6.0, 4.0))
     for (name, found), colour in zip(record["methods"].items(), (BLUE, VERMILION), strict=True):
         rows = found["accuracies"]

@@ -35,11 +35,11 @@ def measure(
 
     Args:
         train, test: scaled images [n, pixels] and labels [n].
-        dtype: in which the model computes.
-        seed: of the initial weights, the order of the data and the noise, alike for all dtypes.
-        epochs: None for the default of `fit`.
+        dtype: the dtype in which the model computes.
+        seed: the seed of the initial weights, the order of the data and the noise; the same for all dtypes.
+        epochs: number of epochs; None for the default of `fit`.
     Returns:
-        error in %, NLL in nats, number of epochs and seconds of training.
+        the dtype, the seed, the error in %, the NLL in nats, and the number of epochs and seconds of training.
     """
     model_key, fit_key, key = jax.random.split(jax.random.key(seed), 3)
     sizes = train[0].shape[1], HIDDEN, CLASSES
@@ -74,8 +74,8 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy precision", description=__doc__)
     parser.add_argument("--data-dir", type=Path, help="folder of the data (default: $DEEPUQ_DATA, else from OpenML)")
     parser.add_argument("--json", type=Path, help="write the record here")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
-    parser.add_argument("--quick", action="store_true", help="train for an epoch, to see that everything works")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
+    parser.add_argument("--quick", action="store_true", help="train for one epoch, to see that everything works")
     args = parser.parse_args(argv)
     data = load_mnist(data_dir(args.data_dir))
     train, test = (

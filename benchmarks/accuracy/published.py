@@ -1,6 +1,6 @@
-"""Published results on the same splits of the regression sets.
+"""Published results on the standard splits of the regression sets.
 
-Test RMSE and log-likelihood per example, nats.
+Each result is a test RMSE and a log-likelihood per example, in nats.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ SOURCES = (
     "1612.01474), Table 1. ³ Wu et al. 2019 (arXiv 1810.03958), Table 2: 50 ReLUs, heteroscedastic, empirical Bayes."
 )
 
-# RMSE or None, log-likelihood; in the order of the columns.
+# For each set, one pair (RMSE, log-likelihood) per column, in the order of `COLUMNS`. An unpublished RMSE is None.
 RESULTS: dict[str, list[tuple[float | None, float]]] = {
     "bostonHousing": [(2.90, -2.40), (3.28, -2.41), (3.01, -2.57), (None, -2.46), (None, -2.41)],
     "concrete": [(4.83, -2.94), (6.03, -3.06), (5.67, -3.16), (None, -3.07), (None, -3.06)],
@@ -23,7 +23,7 @@ RESULTS: dict[str, list[tuple[float | None, float]]] = {
 
 
 def cells(name: str) -> list[str]:
-    """The published columns of a set, or dashes.
+    """The cells of the published columns for a set; dashes for an unknown set.
 
     >>> cells("yacht")[0], cells("yacht")[3], cells("new")[0]
     ('0.67 / -1.25', '- / -0.68', '-')

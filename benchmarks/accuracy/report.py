@@ -1,7 +1,4 @@
-"""The files of a run: record, table and picture.
-
-A JSON record, a Markdown table and a PNG stand beside each other.
-"""
+"""The files of a run: a JSON record, and beside it a Markdown table and a PNG."""
 
 from __future__ import annotations
 
@@ -53,7 +50,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 def units_and_epochs(row: dict[str, Any]) -> tuple[str, str]:
     """Hidden units and epochs of an MNIST network, as text.
 
-    Epochs are "default" if everything else was left at `fit`'s defaults.
+    Epochs are "default" for a row of `fit`, whose number of epochs was not set.
 
     >>> units_and_epochs({"recipe": {"hidden": 400, "epochs": 20}}), units_and_epochs({"hidden": 400})
     (('400', '20'), ('400', 'default'))
@@ -67,7 +64,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, help="folder of the data (default: $DEEPUQ_DATA, else from OpenML)")
     parser.add_argument("--json", type=Path, help="write the record here, and beside it the table and a picture")
     parser.add_argument("--redraw", action="store_true", help="write table and picture of --json's record; run nothing")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
     parser.add_argument("--quick", action="store_true", help="a short run, to see that everything works")
     parser.add_argument("--cache", type=Path, help="folder to keep finished parts in, so that a run can resume")
 
@@ -76,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the common options and --fit-only."""
     add_common_options(parser)
     parser.add_argument(
-        "--fit-only", action="store_true", help="run `fit` with nothing set, and put it into the record at --json"
+        "--fit-only", action="store_true", help="repeat only the methods named `fit, ...` in the record at --json"
     )
 
 
@@ -84,7 +81,7 @@ def earlier(args: argparse.Namespace) -> dict[str, Any]:
     """Read the record at --json without its environment, for --fit-only.
 
     Raises:
-        SystemExit: if there is none, or its seed or length differs.
+        SystemExit: if there is no record, or its seed or `quick` differs from the arguments.
     """
     if args.json is None or not args.json.exists():
         raise SystemExit(f"Expected --json of a whole run with --fit-only; got {args.json}.")
@@ -96,7 +93,7 @@ def earlier(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def fingerprint(*parts: Any) -> str:
-    """A file name that depends on the parts alone."""
+    """A name for a file, determined by the parts."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -104,7 +101,7 @@ class Parts:
     """The parts of a run, each kept in a file.
 
     Args:
-        folder: of the files; None keeps nothing.
+        folder: the folder of these files; None keeps nothing.
         key: everything on which the parts depend.
     """
 
@@ -112,9 +109,9 @@ class Parts:
         self.folder, self.key = folder, fingerprint(*key)
 
     def __call__(self, name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return the result of `run`, or a kept result.
+        """Return the kept result of a part, or else run it.
 
-        The result includes the seconds that it took.
+        The result includes the seconds that the run took.
         """
         path = None if self.folder is None else self.folder / f"{fingerprint(name, self.key)}.json"
         if path is not None and path.exists():
@@ -146,7 +143,7 @@ def redraw(
     Returns:
         The record.
     Raises:
-        SystemExit: if there is no record.
+        SystemExit: if there is no such file.
     """
     if args.json is None or not args.json.exists():
         raise SystemExit(f"Expected --json to be a file that exists with --redraw; got {args.json}.")

@@ -35,13 +35,13 @@ SPLITS, QUICK_SPLITS = 5, 2
 
 
 class Runner(NamedTuple):
-    """A method, or several that share trainings.
+    """A method, or several methods that share trainings.
 
     Attributes:
-        name: for the cache and the progress.
+        name: identifies the runner in the cache and in the lines of progress.
         run: (split, seed, plan) -> Found.
-        most_rows: training rows up to which it is run; None for any number.
-        is_fit: whether it is `fit` with nothing set, which --fit-only repeats.
+        most_rows: the largest number of training rows for which the method is run; None for any number.
+        is_fit: whether the method is `fit` with nothing set, which --fit-only repeats.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Runner(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A kind of sets: its loader, its splits, its score and its methods."""
+    """A kind of sets: its names, loader, splits, score and methods."""
 
     names: Callable[[Path], list[str]]
     load: Callable[[str, Path], DataSet]
@@ -60,7 +60,8 @@ class Kind(NamedTuple):
     runners: tuple[Runner, ...]
 
 
-# A Gaussian process takes the cube of the number of rows, and for each class in turn.
+# The time of a Gaussian process grows with the cube of the number of rows, and in classification each class needs its
+# own process. So Gaussian processes run on smaller sets only.
 KINDS = {
     "classification": Kind(
         classification_names,
@@ -97,7 +98,7 @@ KINDS = {
 def measure(
     kind: Kind, data: DataSet, parts: report.Parts, *, splits: int, seed: int, plan: Plan, without: list[str]
 ) -> dict[str, Any]:
-    """Run every method on a set but those left out."""
+    """Run every method on a set, except those left out."""
     rows = data.train_index().shape[1]
     left_out = {
         runner.name: f"it is run up to {runner.most_rows:,} training rows"
@@ -118,11 +119,11 @@ def measure(
 def run(
     kind: Kind, runners: list[Runner], data: DataSet, parts: report.Parts, *, splits: int, seed: int, plan: Plan
 ) -> dict[str, Any]:
-    """Run some methods on the first splits of a set: scores by the name of the method."""
+    """Run some methods on the first splits of a set, and return their scores by name."""
     methods = {}
     for runner in runners:
         found = []
-        # Splits in turn, so that a split finds the programs that were compiled for the one before.
+        # The splits run in turn, so that each can reuse the programs that were compiled for the first.
         for i, split in enumerate(kind.splits(data, splits)):
             scored = partial(_scored, kind, runner, split, seed=1000 * seed + i, plan=plan)
             found.append(parts(f"{data.name}: {runner.name}, split {i}", scored))
@@ -153,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen_sets(args: argparse.Namespace, known: dict[str, list[str]], folder: Path | None) -> dict[str, list[str]]:
-    """The names in --sets, or all names, by kind; with --quick and no --sets, the smallest file of each kind.
+    """The names in --sets, or all names, by kind.
 
     An unknown name ends the program with exit code 2.
     """
@@ -182,7 +183,7 @@ def _folder(args: argparse.Namespace) -> Path:
 
 
 def measure_all(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Run every method on the chosen sets."""
+    """Run every method on the chosen sets; with --quick and no --sets, on the smallest set of each kind."""
     plan = QUICK if args.quick else Plan()
     splits = args.splits
     if splits is None:
@@ -203,7 +204,7 @@ def measure_all(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def repeat_fits(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Run `fit` with nothing set on the sets of the record at --json, and put it there."""
+    """Run `fit` with nothing set on the sets of the record at --json, and replace its scores there."""
     record = report.earlier(args)
     plan = QUICK if args.quick else Plan()
     # The cache cannot see changes of the defaults of `fit`.

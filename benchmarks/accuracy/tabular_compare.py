@@ -25,12 +25,12 @@ Methods = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Task:
-    """A kind of sets and how its methods are compared.
+    """How the methods on a kind of sets are compared.
 
     Attributes:
         order: methods in the order of the tables.
-        references: the methods whose better one is the measure of the others.
-        second: the metric that is ranked beside the NLL, lower is better.
+        references: two methods; the better of them is the reference for all methods.
+        second: the metric that is ranked besides the NLL; lower is better.
     """
 
     order: tuple[str, ...]
@@ -54,12 +54,12 @@ class Comparison(NamedTuple):
 
     Attributes:
         sets: number of these sets.
-        wins: number of sets on which its mean NLL is at or below that of both references.
-        mean_excess: mean over sets of its NLL minus that of the better reference, nats.
+        wins: number of sets on which the method's mean NLL is at or below that of both references.
+        mean_excess: mean over sets of the method's NLL minus that of the better reference, nats.
         worst_excess, worst_set: the largest such difference and its set.
-        ranks: mean rank by metric, 1 is best; None for a method that is not ranked.
-        near_process: number of sets on which its NLL is at most `MARGIN` above that of the Gaussian process, and the
-            number of sets on which that ran.
+        ranks: mean rank for each metric, where 1 is best; None for a method that is not ranked.
+        near_process: number of sets on which the method's NLL is at most `MARGIN` above that of the Gaussian process,
+            and number of sets on which both ran.
     """
 
     sets: int
@@ -83,7 +83,7 @@ def excess(methods: Methods, task: Task) -> dict[str, float]:
 
 
 def ranks(methods: Methods, metric: str) -> dict[str, float]:
-    """Rank of each method on a set among those that ran there; equal scores share the mean of their ranks.
+    """Rank the methods that ran on a set; equal scores share the mean of their ranks.
 
     >>> ranks({"a": {"nll": 0.2}, "b": {"nll": 0.1}, "c": {"nll": 0.2}}, "nll")
     {'a': 2.5, 'b': 1.0, 'c': 2.5}
@@ -93,11 +93,11 @@ def ranks(methods: Methods, metric: str) -> dict[str, float]:
 
 
 def compare(sets: dict[str, Methods], task: Task) -> dict[str, Comparison]:
-    """Compare the methods over the sets, each over those that it ran on.
+    """Compare each method over the sets that it ran on.
 
     Args:
-        sets: the methods of each set by name.
-        task: of these sets.
+        sets: the methods of each set, keyed by the name of the set.
+        task: how the methods on these sets are compared.
     """
     excesses = {name: excess(methods, task) for name, methods in sets.items()}
     ranked = {

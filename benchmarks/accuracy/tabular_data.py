@@ -73,13 +73,13 @@ def labelled_validation(split: LabelledSplit, seed: int) -> LabelledSplit:
 def real_validation(split: RealSplit, seed: int) -> RealSplit:
     """Divide the training rows at random; test rows are in neither part.
 
-    Its own units are the standardised units of the whole split.
+    The result's own units are the standardised units of the given split.
     """
     return _real(split.x, split.y, *_hold_out(len(split.y), seed))
 
 
 def checksum(data: DataSet) -> int:
-    """A number that tells apart sets of the same name."""
+    """A number that distinguishes sets of the same name."""
     total = 0
     for part in (data.x, data.y, data.test_index):
         total = zlib.crc32(np.ascontiguousarray(part).tobytes(), total)

@@ -1,7 +1,7 @@
 """Methods of this library on tabular sets.
 
-`fit` is called with nothing set. The tuned method chooses by a validation part of the training rows, and then trains on
-all of them. The splits of a set have equal shapes, so that each program is compiled once per set.
+`fit` is called with nothing set. The tuned method makes its choices on a validation part of the training rows, and then
+trains on all training rows. The splits of a set have equal shapes, so each program is compiled once per set.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Plan:
     """Size of the trainings.
 
     Attributes:
-        epochs: of `fit`; None sets nothing.
-        draws: of the posterior in a prediction.
-        gains: of the priors `fan_in_gaussian(gain)` that the tuned method chooses from.
-        members: of the ensemble.
+        epochs: number of epochs of `fit`; None leaves its default.
+        draws: number of draws of the posterior in a prediction.
+        gains: the gains of the priors `fan_in_gaussian(gain)` from which the tuned method chooses.
+        members: number of networks in the ensemble.
     """
 
     epochs: int | None = None
@@ -60,8 +60,8 @@ class Found(NamedTuple):
     """Predictions at the test rows of a split.
 
     Attributes:
-        predictions: class probabilities [m, classes], or draws in the target's units, by the name of the method.
-        notes: for the record, such as what was chosen, or None.
+        predictions: class probabilities [m, classes], or draws in the target's units, keyed by the name of the method.
+        notes: entries for the record, such as the choices that were made; or None.
     """
 
     predictions: dict[str, Any]
@@ -95,7 +95,7 @@ def tuned_classifier(split: LabelledSplit, seed: int, plan: Plan) -> Found:
     keys, inner = _keys(seed), labelled_validation(split, seed)
 
     def trained_on(part: LabelledSplit, gain: float) -> np.ndarray:
-        # A gain that is an array is a leaf of the priors, so that all gains share a program.
+        # A gain that is an array is a leaf of the priors, so all gains share a compiled program.
         model = dq.BayesByBackpropMLP(
             part.x.shape[1],
             HIDDEN,
@@ -180,7 +180,7 @@ def _fit_targets(
 
 
 def _best(candidates: Iterable[Candidate], nll: Callable[[Candidate], float]) -> Candidate:
-    """Return the candidate of the lowest validation NLL; a training that is not finite is the worst."""
+    """Return the candidate with the lowest validation NLL; a training with non-finite steps ranks last."""
 
     def score(candidate: Candidate) -> float:
         try:

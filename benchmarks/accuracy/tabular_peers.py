@@ -1,6 +1,7 @@
 """Methods of scikit-learn on tabular sets.
 
-Regressors without a noise get a constant one, by cross-validation of their residuals on the training rows.
+Regressors that estimate no noise get a constant noise variance, which maximises the likelihood of held-out training
+rows.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ LOGISTIC, RIDGE = "LogisticRegressionCV", "RidgeCV"
 PROCESS, FOREST, ENSEMBLE = "Gaussian process", "random forest", "ensemble"
 
 FOLDS = 5
-# Residuals of so many rows give the variance of the noise within a few per cent, so that no further fold is needed.
+# The residuals of this many rows give the noise variance to within a few per cent, so no further fold is needed.
 ENOUGH_ROWS = 2_000
-# Bounds of the log variance of the noise, for targets of variance 1.
+# Bounds of the logarithm of the noise variance, for targets of variance 1.
 LOG_VARIANCES = (np.log(1e-10), np.log(10.0))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what defaults of scikit-learn warn of: unconverged networks, rare classes, changes to come."""
+    """Silence warnings about scikit-learn's defaults: unconverged networks, rare classes, future changes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", FutureWarning)
@@ -51,7 +52,7 @@ def _seeds(seed: int, members: int) -> list[int]:
 
 
 def _probabilities(classifier: Any, split: LabelledSplit) -> np.ndarray:
-    """Fit and predict; classes that the training rows lack get the probability 0."""
+    """Fit and predict; classes that are absent from the training rows get the probability 0."""
     with _quiet():
         classifier.fit(split.x, split.y)
     probs = np.zeros((len(split.test_y), split.classes))
@@ -60,7 +61,7 @@ def _probabilities(classifier: Any, split: LabelledSplit) -> np.ndarray:
 
 
 def network_classifiers(split: LabelledSplit, seed: int, plan: Plan) -> Found:
-    """MLPClassifier with its defaults, and the mean of some with 64-64 units each."""
+    """MLPClassifier with its defaults, and an ensemble of several with 64-64 units each."""
     single = _probabilities(MLPClassifier(random_state=seed), split)
     members = [
         _probabilities(MLPClassifier(hidden_layer_sizes=HIDDEN, random_state=own), split)
@@ -70,14 +71,20 @@ def network_classifiers(split: LabelledSplit, seed: int, plan: Plan) -> Found:
 
 
 def logistic_regression(split: LabelledSplit, seed: int, plan: Plan) -> Found:
-    """LogisticRegressionCV; the strength of the penalty is chosen by accuracy, its default."""
+    """LogisticRegressionCV, with more iterations than the default.
+
+    Accuracy chooses the strength of the penalty, as by default.
+    """
     del seed, plan
     classifier = LogisticRegressionCV(max_iter=2000, scoring="accuracy")
     return Found({LOGISTIC: _probabilities(classifier, split)})
 
 
 def process_classifier(split: LabelledSplit, seed: int, plan: Plan) -> Found:
-    """A Gaussian process per class, against the rest, with one length scale."""
+    """Gaussian processes, each of one class against the rest.
+
+    The kernel of each process has a single length scale. Two classes need a single process.
+    """
     del plan
     classifier = GaussianProcessClassifier(_kernel(split.x), random_state=seed)
     return Found({PROCESS: _probabilities(classifier, split)})
@@ -90,16 +97,16 @@ def forest_classifier(split: LabelledSplit, seed: int, plan: Plan) -> Found:
 
 
 def _kernel(x: np.ndarray) -> Any:
-    # Standardised rows lie sqrt(2 d) apart. A search that starts at a length scale of 1 ends there if d is large.
+    # Two standardised rows are about sqrt(2 d) apart. If d is large, a search that starts at 1 does not leave it.
     return ConstantKernel() * RBF(np.sqrt(x.shape[1]))
 
 
-# Predicts (x, y, test_x) -> draws without the noise, standardised, by the name of the method.
+# A predictor maps (x, y, test_x) to standardised draws without noise, keyed by the name of the method.
 Predictor = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, Draws]]
 
 
 def with_noise(predictor: Predictor, split: RealSplit, seed: int) -> Found:
-    """Add a constant variance, which maximises the likelihood of held-out training rows."""
+    """Add to each draw the constant variance that maximises the likelihood of held-out training rows."""
     folds = np.array_split(np.random.default_rng(seed).permutation(len(split.y)), FOLDS)
     held_out, rows = [], np.zeros(0, int)
     for fold in folds:
@@ -117,9 +124,9 @@ def with_noise(predictor: Predictor, split: RealSplit, seed: int) -> Found:
 
 
 def fitted_noise(draws: Draws, y: np.ndarray) -> float:
-    """The variance that maximises the likelihood, if it is added to the variance of each draw.
+    """Find the variance that maximises the likelihood when it is added to each draw.
 
-    For a single draw without a variance it is the mean of the squared residuals.
+    For a single draw without a variance, the result is the mean of the squared residuals.
 
     >>> round(fitted_noise(Draws(np.zeros((1, 2)), np.zeros((1, 2))), np.array([0.1, -0.3])), 4)
     0.05
@@ -133,7 +140,7 @@ def fitted_noise(draws: Draws, y: np.ndarray) -> float:
 
 
 def network_regressors(split: RealSplit, seed: int, plan: Plan) -> Found:
-    """MLPRegressor with its defaults, and a mixture of some with 64-64 units each."""
+    """MLPRegressor with its defaults, and a mixture of several with 64-64 units each."""
 
     def predictor(x: np.ndarray, y: np.ndarray, test_x: np.ndarray) -> dict[str, Draws]:
         single = _means([MLPRegressor(random_state=seed)], x, y, test_x)
@@ -144,7 +151,7 @@ def network_regressors(split: RealSplit, seed: int, plan: Plan) -> Found:
 
 
 def _means(models: list[Any], x: np.ndarray, y: np.ndarray, test_x: np.ndarray) -> Draws:
-    """A draw per model, without a variance."""
+    """Fit each model; its predictions are one draw, with variance 0."""
     with _quiet():
         mean = np.stack([model.fit(x, y).predict(test_x) for model in models])
     return Draws(mean, np.zeros_like(mean))
@@ -161,7 +168,7 @@ def ridge_regression(split: RealSplit, seed: int, plan: Plan) -> Found:
 
 
 def forest_regressor(split: RealSplit, seed: int, plan: Plan) -> Found:
-    """A random forest with its defaults; the variance over its trees is part of the variance."""
+    """A random forest with its defaults; its predictive variance includes the variance over trees."""
     del plan
     return with_noise(partial(_forest, seed), split, seed)
 
@@ -175,8 +182,9 @@ def _forest(seed: int, x: np.ndarray, y: np.ndarray, test_x: np.ndarray) -> dict
 def process_regressor(split: RealSplit, seed: int, plan: Plan) -> Found:
     """A Gaussian process with one length scale and learned noise."""
     del plan
-    # The default bound of the noise, 1e-5, is above the noise of nearly noise-free targets. The search starts at the
-    # default noise, 1: from a smaller one it may end where it has learned repeated rows of rounded targets by heart.
+    # The default lower bound of the noise variance, 1e-5, is above the noise of nearly noise-free targets. The search
+    # starts at the default noise variance, 1: if it starts lower, it may end at a kernel that has memorised repeated
+    # rows with rounded targets.
     kernel = _kernel(split.x) + WhiteKernel(noise_level_bounds=(1e-8, 1e5))
     with _quiet():
         model = GaussianProcessRegressor(kernel, random_state=seed).fit(split.x, split.y)

@@ -9,10 +9,10 @@ from benchmarks.accuracy.plot import COLOURS, SMALL, _figure
 from benchmarks.accuracy.tabular_compare import TASKS, Task, excess
 from deepuq_jax.plots import INK, PALE
 
-# Limits of the excess in nats; the left one lies nearer to 0 if no method is so far ahead.
+# Limits of the axis of the excess, in nats. The left limit is at the lowest excess, but between LEAST and NEAREST.
 MOST, LEAST, NEAREST = 0.3, -1.0, -0.1
 
-# The methods of classification and of regression that answer to each other share a colour and a place in a row.
+# Corresponding methods of classification and of regression share a colour and a place in a row.
 _FAMILIES = (
     (tabular_methods.FIT,),
     (tabular_methods.FIT_OWN_NOISE,),
@@ -26,9 +26,9 @@ _FAMILIES = (
 
 
 def picture(record: dict[str, Any]) -> Any:
-    """Excess NLL over the better reference: a row per set, a dot per method, a panel per kind of sets.
+    """Draw the excess NLL over the better reference, with one panel per kind of sets.
 
-    Excess beyond the limits of a panel is drawn at the limit as an arrowhead.
+    A panel has a row per set and a dot per method. An excess beyond the limits is an arrowhead at the limit.
     """
     kinds = [kind for kind in TASKS if record[kind]]
     most = max(len(record[kind]) for kind in kinds)

@@ -10,7 +10,8 @@ from benchmarks.accuracy import uci_score
 from benchmarks.accuracy.uci_score import Draws
 from deepuq_jax.metrics import expected_calibration_error
 
-# Some methods give a class the probability 0. All probabilities are raised to this one, so that the NLL is finite.
+# Some methods give a class the probability 0. For the NLL, all probabilities are raised to at least this value, so that
+# it is finite.
 LEAST_PROBABILITY = 1e-12
 BINS = 15
 
@@ -27,7 +28,7 @@ def of_probabilities(probs: np.ndarray, y: np.ndarray) -> dict[str, float]:
     >>> of_probabilities(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 0]))
     {'nll': 0.346..., 'accuracy': 100.0, 'ece': 25.0}
     """
-    # Rounding takes some methods of scikit-learn out of [0, 1].
+    # Rounding takes the probabilities of some methods of scikit-learn out of [0, 1].
     probs = np.clip(np.asarray(probs, np.float64), 0.0, 1.0)
     likelihood = np.maximum(probs[np.arange(len(y)), y], LEAST_PROBABILITY)
     return {
@@ -48,7 +49,7 @@ def of_draws(draws: Draws, y: np.ndarray) -> dict[str, Any]:
 
 
 def over_splits(per_split: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over splits, with standard errors; None is the standard error of a single split.
+    """Means over splits, with standard errors; for a single split, the standard error is None.
 
     >>> over_splits([{"nll": 1.0}, {"nll": 3.0}])
     {'nll': 2.0, 'nll_se': 1.0, 'per_split': [{'nll': 1.0}, {'nll': 3.0}]}

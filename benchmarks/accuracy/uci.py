@@ -1,7 +1,7 @@
 """``python -m benchmarks accuracy uci``: regression beside published results.
 
-Each split chooses its hyperparameters by the log-likelihood of fifths of its training rows, held out in turn. The
-network then trains anew on all training rows. A split's test rows play no part in its choice.
+For each split, hyperparameters are chosen by the log-likelihood on three fifths of its training rows, each held out in
+turn. The network then trains anew on all training rows. The test rows of a split play no part in its choice.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def choose(space: tuple[Any, ...], splits: Splits, *, seed: int, plan: Plan) -> 
     """Choose for each split by its own mean validation log-likelihood.
 
     Args:
-        space: the choices.
-        splits: of `validation_splits`.
-        seed: of everything random.
-        plan: shared by all trainings.
+        space: the candidates.
+        splits: the result of `validation_splits`.
+        seed: the seed of all random numbers.
+        plan: the settings that all trainings share.
     Returns:
-        For the record: how the choice was made, the score of each choice, and the chosen indices by split.
+        For the record: how the choice was made, the score of each candidate, and the chosen index for each split.
     """
     count = len(splits.x)
     trained = (run([choice] * count, splits, seed=seed, plan=plan) for choice in space)
@@ -71,16 +71,16 @@ def score_all(draws: list[Draws], splits: Splits) -> list[Score]:
 
 
 class Fit(NamedTuple):
-    """A model, and the arguments of `fit`; None is the default."""
+    """A model, and the arguments of `fit`; None stands for the default."""
 
     regressor: Callable[..., Any]
     optimizer: optax.GradientTransformation | None = None
     objective: dq.ELBO | None = None
 
 
-# The noise is learned: the same for all inputs, or a function of the input. Natural gradients have local
-# reparameterization, the prior N(0, 1) and a KL weight that rises over a quarter of the 10,000 steps, as chosen on
-# validation parts.
+# The noise is learned: the same for all inputs, or a function of the input. Under natural gradients, the layers use
+# local reparameterization and the prior N(0, 1), and the KL weight rises over the first quarter of the 10,000 steps.
+# These settings were chosen on validation parts.
 FITS = {
     DEFAULTS: Fit(dq.HomoscedasticBayesByBackpropRegressor),
     DEFAULTS_OWN_NOISE: Fit(dq.HeteroscedasticBayesByBackpropRegressor),
@@ -97,7 +97,7 @@ FITS = {
 
 
 def fit_with_defaults(kind: Fit, splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
-    """Run `fit` with nothing else set, on each split in turn."""
+    """Run `fit` on each split in turn, with nothing set but what `kind` sets."""
     draws, predict_jitted = [], jax.jit(predict, static_argnames="draws")
     for i in range(len(splits.x)):
         model_key, fit_key, predict_key = jax.random.split(jax.random.key(1000 * seed + i), 3)
@@ -110,7 +110,7 @@ def fit_with_defaults(kind: Fit, splits: Splits, *, seed: int, plan: Plan) -> li
 
 
 def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, with_torch: bool) -> dict[str, Any]:
-    """Run every method on a set: scores, choices, seconds."""
+    """Run every method on a set; return scores, choices and seconds."""
     inner, outer = validation_splits(data, seed=seed), test_splits(data)
     options: dict[str, Any] = dict(seed=seed, plan=plan)
 
@@ -140,7 +140,7 @@ def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, 
 
 
 def fits(data_name: str, splits: Splits, parts: report.Parts, *, seed: int, plan: Plan) -> dict[str, Any]:
-    """Run the columns of `fit` with nothing set."""
+    """Run the methods of the columns `fit, ...`."""
 
     def scored(kind: Fit) -> dict[str, Any]:
         return _scored(fit_with_defaults(kind, splits, seed=seed, plan=plan), splits)
@@ -154,7 +154,7 @@ def _scored(draws: list[Draws], splits: Splits) -> dict[str, Any]:
 
 
 def _point_and_ensemble(members: list[Draws], splits: Splits) -> dict[str, Any]:
-    """Score the first member alone, and all members."""
+    """Score the first member alone, and the mixture of all members."""
     first = [Draws(draw.mean[:1], draw.var[:1]) for draw in members]
     return {POINT: _scored(first, splits), ENSEMBLE: _scored(members, splits)}
 
@@ -215,7 +215,7 @@ def main(argv: list[str]) -> dict[str, Any]:
         return report.redraw(args, as_markdown, partial(plot.regression, order=METHODS))
     folder = data_dir(args.data_dir)
     plan = Plan(steps=500, draws=50) if args.quick else Plan()
-    # The cache cannot see changes of the defaults of `fit`: --fit-only does without it.
+    # The keys of the cache do not depend on the defaults of `fit`, so --fit-only ignores the cache.
     cache = None if args.fit_only else args.cache
     parts = report.Parts(cache, args.seed, asdict(plan), [repr(choice) for choice in BAYESIAN_SPACE + POINT_SPACE])
     options: dict[str, Any] = dict(seed=args.seed, plan=plan)

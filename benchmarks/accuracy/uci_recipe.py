@@ -1,6 +1,6 @@
 """The recipe for every regression set.
 
-Networks have a hidden layer of 50 ReLUs. The splits of a set train in a single compiled program under `vmap`.
+Networks have a hidden layer of 50 ReLUs. Splits with the same kind of noise train in one compiled program, by `vmap`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Plan:
     """Settings shared by every set and every model.
 
     Attributes:
-        steps: of the optimizer, rounded to whole epochs.
-        batch_size: for up to 2,000 rows; beyond, it grows with the data up to 256.
-        learning_rate: of Adam at the start; a cosine takes it to 0.
+        steps: number of steps of the optimizer, rounded to whole epochs.
+        batch_size: the batch size for fewer than 4,000 rows; from there on, it grows with the data, up to 256.
+        learning_rate: the learning rate of Adam at the start; it falls to 0 as a cosine.
         sigma_init: posterior standard deviation at the start.
-        draws: of the posterior in a prediction.
-        members: of the ensemble.
+        draws: number of draws of the posterior in a prediction.
+        members: number of networks in the ensemble.
     """
 
     steps: int = 8_000
@@ -56,7 +56,7 @@ class Plan:
         return max(1, round(self.steps / self.steps_per_epoch(rows)))
 
     def steps_per_epoch(self, rows: int) -> int:
-        """The number of batches, with the remainder as a batch."""
+        """The number of batches; the last of them may be smaller."""
         return -(-rows // self.batch(rows))
 
 
@@ -65,8 +65,8 @@ class Bayesian:
     """A choice for the Bayesian network.
 
     Attributes:
-        noise: "homoscedastic" or "heteroscedastic"; either is learned.
-        kl_weight: of the KL in the objective at the end; 1 gives the ELBO.
+        noise: "homoscedastic" or "heteroscedastic"; both are learned.
+        kl_weight: the final weight of the KL in the objective; 1 gives the ELBO.
         warm_up: share of the steps over which that weight rises from 0.
         prior_scale: the prior of a layer's weights has standard deviation prior_scale / sqrt(fan_in).
     """
@@ -83,7 +83,7 @@ class Point:
 
     Attributes:
         noise: as in `Bayesian`.
-        weight_decay: decoupled (AdamW).
+        weight_decay: decoupled weight decay, as in AdamW.
     """
 
     noise: str
@@ -121,12 +121,12 @@ MODELS = {Bayesian: bayesian_model, Point: point_model}
 def train(choice: Any, x: Array, y: Array, key: Array, *, kind: type, noise: str, plan: Plan) -> Any:
     """Train a network on a split.
 
-    The function is pure: vmap it over splits, choices and seeds.
+    The function is pure, so `vmap` can map it over splits, choices and seeds.
 
     Args:
-        choice: the numbers of a `Bayesian` or a `Point` by name; may be traced.
+        choice: the numbers of a `Bayesian` or a `Point`, keyed by name; they may be traced.
         x, y: [n, d] and [n, 1], standardised.
-        key: of the initial weights, the order of the data and the noise.
+        key: draws the initial weights, the order of the data and the noise.
         kind, noise, plan: static.
     Returns:
         The trained model.
@@ -191,7 +191,7 @@ def _program(choices, x, y, held_x, keys, *, kind, noise, plan):
 def run(choices: list[Any], splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
     """Train each split by its own choice.
 
-    Splits that share a likelihood train in a single compiled program.
+    Splits that share a kind of noise train in a single compiled program.
 
     Returns:
         The draws of each split (ensemble members for a `Point`), in the target's own units.

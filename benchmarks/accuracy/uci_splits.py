@@ -1,7 +1,4 @@
-"""Splits of a regression set, standardised and stacked.
-
-Stacked splits train in a single program.
-"""
+"""Splits of a regression set, standardised and stacked so that they can train in one program."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import numpy as np
 from benchmarks.accuracy.data import RegressionSet
 
 VALIDATION_SHARE = 0.2
-# A single fifth of 450 rows says little about which of two recipes is better; all five would nearly double the cost.
+# One fifth of 450 rows is too little to find the better of two recipes; all five fifths would nearly double the cost.
 FOLDS = 3
 
 
@@ -26,7 +23,7 @@ class Splits(NamedTuple):
         y: training targets [splits, n, 1].
         held_x: held-out inputs [splits, m, d].
         held_y: held-out targets [splits, m], in their own units.
-        y_mean, y_std: of the training targets [splits], to return to those units.
+        y_mean, y_std: mean and standard deviation of the training targets [splits], to convert back to those units.
     """
 
     x: np.ndarray
@@ -49,10 +46,11 @@ def test_splits(data: RegressionSet) -> Splits:
 def validation_splits(data: RegressionSet, *, seed: int) -> Splits:
     """Divide each training split at random, for validation.
 
-    Test rows are in neither.
+    Test rows are in neither part.
 
     Returns:
-        FOLDS divisions of every split, each with another fifth: all splits in turn, then all splits again.
+        FOLDS divisions of every split, each with another fifth held out; first one division of every split, then the
+        next division of every split, and so on.
     """
     order = np.stack([np.random.default_rng([seed, i]).permutation(row) for i, row in enumerate(data.train_index())])
     held = max(1, round(VALIDATION_SHARE * order.shape[1]))

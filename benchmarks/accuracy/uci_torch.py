@@ -1,9 +1,9 @@
-"""The same recipe in `deepuq_torch`, on the same splits.
+"""The recipe of `uci_recipe` in `deepuq_torch`, on the same splits.
 
 Only the random numbers differ.
 
-Splits that share a likelihood train side by side under `torch.func.vmap`. Adam is elementwise, so an optimizer over the
-stacked parameters acts on each split alone.
+Splits that share a kind of noise and a prior train side by side under `torch.func.vmap`. Adam is elementwise, so one
+optimizer over the stacked parameters trains each split as a separate optimizer would.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ CLASSES = {
 
 
 def make_model(choice: Bayesian, inputs: int, plan: Plan, generator: torch.Generator) -> nn.Module:
-    """The network of `uci_recipe.bayesian_model`, with its priors and its start.
+    """The network of `uci_recipe.bayesian_model`, with its priors and initial posterior.
 
-    The documented start has means of zero.
+    The classes of `deepuq_torch` would start with means of zero, as Deep-UQ documents.
     """
     model = CLASSES[choice.noise](inputs, (HIDDEN,), 1, activation="relu")
     for layer in (*model.hidden_layers, model.output_layer):
@@ -39,7 +39,7 @@ def make_model(choice: Bayesian, inputs: int, plan: Plan, generator: torch.Gener
         rho = float(rho_from_sigma(torch.tensor(plan.sigma_init)))
         with torch.no_grad():
             nn.init.trunc_normal_(layer.weight_posterior.mu, a=-2.0, b=2.0, generator=generator)
-            # As in Flax's lecun_normal: a normal cut off at two standard deviations has a standard deviation of 0.88.
+            # As in Flax's lecun_normal: a standard normal cut off at +-2 has a standard deviation of 0.88.
             layer.weight_posterior.mu.mul_(1.0 / math.sqrt(layer.in_features) / 0.87962566103423978)
             layer.weight_posterior.rho.fill_(rho)
             layer.bias_posterior.rho.fill_(rho)

@@ -1,7 +1,8 @@
-"""Two records of ``python -m benchmarks accuracy`` with standard errors over splits (uci, tabular).
+"""Compare two records of ``python -m benchmarks accuracy uci`` or ``tabular``.
 
-Where both records have the scores of the same splits, the differences per split are compared, since the splits differ
-far more than the methods; else the two standard errors are added in squares.
+If both records have scores of equally many splits, these count as the same splits, and the noise is the standard error
+of the differences per split, since the splits differ far more than the methods. Otherwise the noise is the root of the
+sum of the two squared standard errors.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _SETTINGS = ("seed", "quick", "plan", "draws")
 
 
 class Score(NamedTuple):
-    """A method's score on a set, with its standard error and, if known, the scores of the splits."""
+    """A method's score on a set, its standard error, and the scores of the splits (empty if unknown)."""
 
     value: float
     error: float
@@ -29,7 +30,7 @@ class Score(NamedTuple):
 
 
 def compare(before: dict[str, Any], after: dict[str, Any], is_chosen: Callable[[str, str], bool]) -> Comparison:
-    """Compare the scores that both records have.
+    """Compare the scores that are in both records.
 
     Args:
         before, after: records.

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 from statistics import NormalDist, median
 
-# The chance that equal code is found changed, in any row of a comparison.
+# The probability that a comparison of equal code reports a change in any row.
 CHANCE = 0.05
 
 
 class Verdict(Enum):
-    """What a comparison says of a row; the value is how a table words it."""
+    """The outcome of a comparison for a row; the value is its wording in a table."""
 
     WORSE = "WORSE"
     BETTER = "better"
@@ -22,15 +22,15 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Change:
-    """A row that both files have.
+    """A row that is in both files.
 
     Attributes:
         group: the workload or data set.
         name: the contestant or method.
-        before, after: the two values, in words.
-        difference: after relative to before, in words.
-        noise: the difference that equal code may show, in words.
-        verdict: of the comparison.
+        before, after: the two values, as text.
+        difference: after relative to before, as text.
+        noise: the difference that equal code may show, as text.
+        verdict: the outcome of the comparison.
     """
 
     group: str
@@ -44,11 +44,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All changes, and what the reader must know beside them.
+    """All changes, and notes on how to read them.
 
     Attributes:
         changes: a `Change` per row.
-        notes: sentences.
+        notes: sentences for the reader.
     """
 
     changes: list[Change]
@@ -61,9 +61,9 @@ class Comparison:
 
 
 def normal_threshold(rows: int) -> float:
-    """Return the standard normal deviation that none of so many rows exceeds, but by `CHANCE`.
+    """Return the threshold that some of the rows exceed with probability `CHANCE` at most.
 
-    Rows may be worse or better, so there are two tails per row (Bonferroni).
+    The rows are standard normal. They may be worse or better, so there are two tails per row (Bonferroni).
 
     >>> round(normal_threshold(1), 2), round(normal_threshold(100), 2)
     (1.96, 3.48)
@@ -85,11 +85,11 @@ def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def as_text(comparison: Comparison, *, every: bool) -> str:
-    """Word a comparison: notes, the changed rows, or all, and a summary.
+    """Write a comparison as text: notes, the changed rows (or all rows), and a summary.
 
     Args:
-        comparison: of two files.
-        every: also list the rows within noise.
+        comparison: the comparison of two files.
+        every: whether to list the rows within noise, too.
     """
     lines = [*comparison.notes]
     shown = [change for change in comparison.changes if every or change.verdict is not Verdict.SAME]
@@ -108,7 +108,7 @@ def as_text(comparison: Comparison, *, every: bool) -> str:
 
 
 def percent(log_ratio: float) -> str:
-    """Word the logarithm of a ratio as a change in percent.
+    """Write the logarithm of a ratio as a change in percent.
 
     >>> percent(math.log(1.25)), percent(math.log(0.5))
     ('+25.0 %', '-50.0 %')

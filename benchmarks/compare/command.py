@@ -1,8 +1,8 @@
 """``python -m benchmarks compare BEFORE AFTER``: what changed between two result files, beyond noise.
 
-Both are files of `speed --json`, or both are records of `accuracy uci` or `accuracy tabular`. The rows are compared at
-once: if nothing changed, the chance that any row is found changed is about 5 %. The exit code is 0 if no row is worse,
-1 if a row is worse, and 2 if the files or the names cannot be compared.
+Both are files of `speed --json`, or both are records of `accuracy uci` or `accuracy tabular`. The rows are compared
+jointly: if nothing changed, the probability that any row is reported as changed is about 5 %. The exit code is 0 if no
+row is worse, 1 if a row is worse, and 2 if the files cannot be compared or a name is unknown.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _names(data: dict[str, Any]) -> tuple[list[str], list[str]]:
 def _refuse_unknown(
     parser: argparse.ArgumentParser, option: str, kind: str, given: list[str], known: list[str]
 ) -> None:
-    """Refuse a text that is part of no known name, and list the nearest."""
+    """Refuse a text that is part of no known name, and list the nearest names."""
     for text in given:
         if not any(text in name for name in known):
             parser.error(unknown(option, kind, text, known))

@@ -1,9 +1,10 @@
-"""Two result files of ``python -m benchmarks speed``.
+"""Compare two result files of ``python -m benchmarks speed``.
 
 The noise of a ratio has two parts. Within a run, it is the standard error of both medians, estimated from the fastest
 calls: a slow spell of the machine moves the slowest call by any factor, but not the fastest. Between runs, the machine
-itself is faster or slower. The rows of other packages, whose code is the same in both files, measure that: their median
-ratio in a workload is divided out, and their spread is part of the noise.
+itself becomes faster or slower. The rows of other packages, whose code is the same in both files, measure this change.
+If the machine and the software are the same in both files, their median ratio in a workload is divided out. Their
+spread is part of the noise.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ from benchmarks.speed.check import OK
 from benchmarks.speed.table import micro
 
 OURS = ("deepuq_jax", "deepuq_torch")
-# With fewer rows of other packages, the change of the machine cannot be told from that of the code.
+# With fewer rows of other packages, the change of the machine cannot be separated from that of the code.
 FEWEST_CONTROLS = 5
-# The spread between runs that is assumed without them.
+# The spread between runs that is assumed if there are fewer such rows.
 ASSUMED_SPREAD = 0.1
-# The logarithm of a change of the machine that is more than a slow spell.
+# The logarithm of a ratio above which a change of the machine is more than a slow spell.
 _LARGE_SHIFT = math.log(1.25)
-# What tells whether two runs are of the same machine and software.
+# The entries of an environment that describe the machine and the software.
 _MACHINE = ("backend", "device", "cores", "torch_threads", "precision", "xla_flags", "python", "versions")
 
 
 class Pair(NamedTuple):
-    """A row of both files.
+    """A row that is in both files.
 
     Attributes:
-        workload, contestant: their names.
-        package: of the contestant.
-        before, after: the rows.
-        rounds: timed calls of each.
+        workload, contestant: the names of the workload and of the contestant.
+        package: the contestant's package.
+        before, after: the row in each file.
+        rounds: the number of timed calls in each file.
     """
 
     workload: str
@@ -53,13 +54,13 @@ class Pair(NamedTuple):
 
 
 def compare(before: dict[str, Any], after: dict[str, Any], is_chosen: Callable[[str, str], bool]) -> Comparison:
-    """Compare the rows that both files have.
+    """Compare the rows that are in both files.
 
     Args:
         before, after: result files.
         is_chosen: a function of the names of a workload and a contestant.
     Returns:
-        A Comparison. A row that was right and is BAD counts as worse.
+        A Comparison. A row whose check was ok before and is BAD after counts as worse.
     """
     pairs = [pair for pair in _pairs(before, after) if pair.before["check"] == OK]
     chosen = [pair for pair in pairs if is_chosen(pair.workload, pair.contestant)]
@@ -88,13 +89,13 @@ def _machine(
     """Estimate how the machine changed between the runs.
 
     Returns:
-        The logarithm of the change of each workload, the spread of the rows around it, and sentences.
+        The logarithm of the change of each workload, the spread of the rows around it, and sentences for the reader.
     """
     controls: dict[str, list[float]] = {}
     for pair in pairs:
         if pair.package not in OURS:
             controls.setdefault(pair.workload, []).append(pair.log_ratio)
-    controls = {name: ratios for name, ratios in controls.items() if any(ratios)}  # The others are a run and its copy.
+    controls = {name: ratios for name, ratios in controls.items() if any(ratios)}  # Without copies of the same rows.
     shifts = {name: median_and_spread(ratios)[0] for name, ratios in controls.items() if len(ratios) >= FEWEST_CONTROLS}
     rest = [ratio - shifts[name] for name, ratios in controls.items() if name in shifts for ratio in ratios]
     differences = _differences(before, after)
@@ -138,7 +139,7 @@ def _change(pair: Pair, shift: float, spread: float, threshold: float) -> Change
         return Change(pair.workload, pair.contestant, _micro(before), after["check"], "", "-", Verdict.WORSE)
     noise = threshold * math.hypot(spread, *(map(_error, (before, after), pair.rounds)))
     verdict, difference = Verdict.SAME, pair.log_ratio - shift
-    # The medians of few calls have heavy tails, so the fastest call must lie beyond the other median, too.
+    # The medians of few calls have heavy tails, so the fastest call of one file must also lie beyond the other median.
     if difference > noise and after["low_s"] > before["median_s"] * math.exp(shift):
         verdict = Verdict.WORSE
     elif difference < -noise and before["low_s"] * math.exp(shift) > after["median_s"]:

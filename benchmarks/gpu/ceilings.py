@@ -1,4 +1,4 @@
-"""Limits of the card: memory, matrix products, launches, random numbers."""
+"""Limits of the card: memory bandwidth, matrix products, launches, random numbers."""
 
 from __future__ import annotations
 

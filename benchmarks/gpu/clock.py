@@ -1,6 +1,6 @@
 """Times of calls on a GPU.
 
-A call can be waited for, or queue behind others, which hides the work of the host.
+The clock can wait for each call, or queue calls behind each other, which hides the work of the host.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Clock:
     """A stopwatch that repeats a call and takes the median.
 
     Args:
-        dry: whether this is a rehearsal, which repeats once.
+        dry: whether this is a rehearsal, with as few calls as possible.
     """
 
     def __init__(self, dry: bool):
@@ -27,7 +27,7 @@ class Clock:
     def timed(self, function: Callable[[], Any], *, units: int = 1, seconds: float = 0.4) -> dict[str, float]:
         """Measure the median microseconds of a call per unit of work.
 
-        Each call is waited for. The median is measured twice: the difference between the two is noise.
+        The clock waits for each call. The median is measured twice; the difference between the two shows the noise.
         """
         seconds = 0.0 if self._dry else seconds
         for _ in range(1 if self._dry else 3):

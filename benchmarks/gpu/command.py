@@ -35,7 +35,7 @@ class Stage:
 
     Attributes:
         name: the key of its rows in the file of results.
-        seconds: its share of the time; rows written by then stay.
+        seconds: the most time it may take; rows that it has written by then stay.
         runner: "module:function" below `benchmarks.gpu`.
         xla_flags: added to XLA_FLAGS in its process.
     """
@@ -53,7 +53,7 @@ class Stage:
         return record
 
 
-# Stages in order of importance: on a slow machine no time may be left for the last.
+# Stages in order of importance: on a slow machine, there may be no time left for the last ones.
 STAGES = (
     Stage("ceilings", 40, "ceilings:run"),
     Stage("correctness", 80, "correctness:run"),
@@ -67,7 +67,7 @@ STAGES = (
 
 
 def main(argv: list[str]) -> dict[str, Any]:
-    """Run the command; return the stages with their rows."""
+    """Run the command, and return the stages with their rows."""
     args = _arguments(argv)
     if args.stage:
         _stage(args.stage).run(args.json, args.dry)

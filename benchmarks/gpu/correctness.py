@@ -79,7 +79,7 @@ def _objective_and_prediction(record: Record, subject: Subject) -> None:
 
 
 def _steps(record: Record, subject: Subject, count: int = 30) -> None:
-    """Train for some steps; then a step on NaN must change nothing and be recorded."""
+    """Train for some steps, then take a step on NaN, which must change no parameter and be recorded."""
     (x, y), key, step = subject.data(subject.batch), jax.random.key(1), Step(subject)
     leaves, losses = step.start, []
     for i in range(count):

@@ -14,7 +14,7 @@ from benchmarks.speed.contestants import jax_parts
 
 
 def run(record: Record, clock: Clock, dry: bool) -> None:
-    """Add the rows of the two smaller networks."""
+    """Add the rows of the two smaller networks, with and without validation data."""
     for subject in subjects(dry)[-2:]:
         _measure(record, subject, batches=2 if dry else 100, epochs=2 if dry else 20)
 

@@ -1,4 +1,4 @@
-"""Predictions with different numbers of draws at once, and uncompiled."""
+"""Predictions with different numbers of draws at once, and predictions called without jit."""
 
 from __future__ import annotations
 

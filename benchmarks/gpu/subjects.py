@@ -55,13 +55,13 @@ def subjects(dry: bool) -> tuple[Subject, ...]:
 
 
 class Step:
-    """A training step on a flat list of arrays, which are donated.
+    """A training step on a flat list of donated arrays.
 
     This is the fastest way to call a step.
 
     Args:
         subject: the network and its batch size.
-        estimator: of its layers.
+        estimator: the estimator of the network's layers.
         objective: the ELBO with a single draw by default.
         optimizer: Adam by default.
     """
@@ -89,7 +89,7 @@ class Step:
 
 
 def repeated(program: Callable[..., Any], start: list[Any], x: Any, y: Any) -> Callable[[], Any]:
-    """Create a function that runs the next step at each call."""
+    """Create a function that runs the next training step at each call."""
     keys = list(jax.random.split(jax.random.key(0), 64))
     state, count = start, 0
 
@@ -103,7 +103,7 @@ def repeated(program: Callable[..., Any], start: list[Any], x: Any, y: Any) -> C
 
 
 def relative_error(one: Any, other: Any) -> float:
-    """Compute |one − other| / |other| over the floating leaves of two pytrees."""
+    """Compute |one - other| / |other| over the floating leaves of two pytrees."""
 
     def flat(tree: Any) -> np.ndarray:
         leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]

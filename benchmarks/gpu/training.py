@@ -14,7 +14,7 @@ from benchmarks.gpu.subjects import Step, Subject, repeated, subjects
 from benchmarks.speed.contestant import Setting
 from benchmarks.speed.contestants import jax_parts
 
-# By what the name of a row adds.
+# The optimizers, keyed by the suffix of their rows' names.
 OPTIMIZERS = {"": jax_parts.OPTIMIZER, ", natural gradients": dq.natural_gradient()}
 
 
@@ -25,7 +25,7 @@ def run(record: Record, clock: Clock, dry: bool) -> None:
 
 
 def run_without_command_buffers(record: Record, clock: Clock, dry: bool) -> None:
-    """Add the rows of the largest network, in a process with that flag of XLA."""
+    """Add the rows of the largest network; the stage's process has a flag against command buffers."""
     _measure(record, clock, subjects(dry)[0], variants=False)
 
 
@@ -38,7 +38,8 @@ def _measure(record: Record, clock: Clock, subject: Subject, *, variants: bool) 
     lowered |= {name: epoch.lower(state, key) for name, (epoch, state) in epochs.items()}
     programs = compile_together(lowered)
     for name, (_, start) in steps.items():
-        # A step reads and writes all that it keeps. It is bound by that, so bytes per second say more than operations.
+        # A step reads and writes its whole state, and this traffic bounds its speed. So bytes per second say more than
+        # operations per second.
         bytes_moved = 2 * sum(leaf.nbytes for leaf in start)
         call = repeated(programs[name], start, x, y)
         times = clock.timed(call)
@@ -56,7 +57,7 @@ def _loss_of(epoch: Any, state: dq.TrainState, key: Any) -> Any:
 
 
 def _steps(subject: Subject, variants: bool) -> dict[str, tuple[Any, list[Any]]]:
-    """Create the steps by name: a jitted function, and the donated arrays it starts from."""
+    """Create the steps, keyed by name: a jitted function, and the donated arrays that it starts from."""
     size = subject.network.num_data
     chosen = {f"one call per step{name}": Step(subject, optimizer=optimizer) for name, optimizer in OPTIMIZERS.items()}
     if variants:

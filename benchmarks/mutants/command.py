@@ -51,13 +51,13 @@ def main(argv: list[str]) -> None:
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks mutants", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", metavar="SUBJECT", help="try the mutants of one group of files, e.g. deepuq_torch")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further mutant after this time")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further mutant after this time")
     parser.add_argument("--again", action="store_true", help="also try the survivors again, with the tests as they are")
     parser.add_argument("--redraw", action="store_true", help="try nothing; write the report from the results")
-    parser.add_argument("--size", type=int, default=SIZE, help=f"of the sample (default {SIZE})")
-    parser.add_argument("--seed", type=int, default=SEED, help=f"of the sample (default {SEED})")
+    parser.add_argument("--size", type=int, default=SIZE, help=f"number of mutants in the sample (default {SIZE})")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"seed of the sample (default {SEED})")
     parser.add_argument("--results", type=Path, default=RESULTS / "mutants.jsonl", help="file of results, JSON Lines")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".mutants", help="for the copy of the checkout")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".mutants", help="folder for the copy of the checkout")
     arguments = parser.parse_args(argv)
     names = [subject.name for subject in SUBJECTS]
     if arguments.only is not None and arguments.only not in names:

@@ -51,7 +51,7 @@ class Change(NamedTuple):
     occurrence: int
 
     def apply(self, source: str) -> str | None:
-        """Return the mutated source, or None if it is no Python or the same program."""
+        """Return the mutated source, or None if it is not valid Python or is the same program."""
         mutated = mutate_code(source, get_operator(self.operator)(), self.occurrence)
         if mutated is None:
             return None
@@ -67,9 +67,9 @@ class Position(NamedTuple):
 
     Attributes:
         line: counted from one.
-        name: identifies the place as long as its own line does not change: kind, text of the line, column in the text,
-            and which of the places with all of these equal.
-        changes: of which a sample takes one.
+        name: identifies the place as long as its own line does not change: the kind of change, the text of the line,
+            the column in that text, and the number of earlier places where all of these are the same.
+        changes: the possible changes; a sample takes at most one of them.
     """
 
     line: int

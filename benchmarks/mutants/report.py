@@ -19,8 +19,8 @@ def wilson(killed: int, tried: int) -> tuple[float, float]:
     ((k + z²/2) ± z sqrt(k (n - k) / n + z²/4)) / (n + z²), from Wilson, J. Am. Stat. Assoc. 22 (1927).
 
     Args:
-        killed: k of n.
-        tried: n, at least 1.
+        killed: k, the number of mutants that were found.
+        tried: n, the number of mutants that were tried; at least 1.
     Returns:
         the bounds, between 0 and 1.
 
@@ -44,7 +44,7 @@ def unexplained(sample: Sample, done: Mapping[str, Result], reasons: Mapping[str
 
 
 def markdown(sample: Sample, done: Mapping[str, Result], reasons: Mapping[str, str]) -> str:
-    """Write the table by folder, the total, and the survivors with their reasons."""
+    """Write the table by group of files, the total, and the survivors with their reasons."""
     pairs = tried(sample, done)
     verdicts = Counter((result.subject, result.verdict) for _, result in pairs)
     drawn = Counter(mutant.subject for mutant in sample.mutants)

@@ -19,10 +19,10 @@ class Mutant:
     Attributes:
         subject: name of the group that the file belongs to.
         file: path from the root of the checkout.
-        line: of the fault, counted from one, in the file as it stands.
-        operator: the operator of cosmic-ray that made it.
+        line: the line of the fault in the unchanged file, counted from one.
+        operator: the operator of cosmic-ray that made the fault.
         before, after: the lines that differ, without indentation.
-        nth: which of the places with the same line in the file, counted from zero.
+        nth: the number of earlier places in the file with the same kind of change, line of text and column.
         source: the whole mutated file.
     """
 
@@ -37,7 +37,7 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """Identify the mutant while its own line stands, whatever else changes in the file."""
+        """Identify the mutant even after the other lines of the file have changed."""
         return _digest(self.file, self.operator, self.before, self.after, self.nth)[:12]
 
 
@@ -46,8 +46,8 @@ class Sample:
     """Mutants to try, and how many there could be.
 
     Attributes:
-        mutants: in the order to try them, in which every beginning is spread over the subjects like the whole.
-        population: number of places that can be mutated, by name of the subject.
+        mutants: in the order to try them; each initial part of it is spread over the subjects like the whole.
+        population: the number of places that can be mutated, keyed by the name of the subject.
     """
 
     mutants: tuple[Mutant, ...]
@@ -58,14 +58,14 @@ def draw(root: Path, subjects: Sequence[Subject], size: int, seed: int) -> Sampl
     """Draw places at random, and one change in each.
 
     The subjects get shares of the sample in proportion to their numbers of places. Each place has a number from a hash
-    of the seed and of its line, and the lowest numbers are drawn. So a larger sample holds the smaller, and
-    an edit of one line leaves the other lines' mutants in the sample.
+    of the seed and of its line, and the lowest numbers are drawn. So a larger sample usually contains the smaller one,
+    and an edit of one line leaves nearly all mutants of the other lines in the sample.
 
     Args:
-        root: of the checkout.
+        root: the root of the checkout.
         subjects: the strata.
         size: number of mutants.
-        seed: another one draws another sample.
+        seed: determines which places and changes are drawn.
     """
     places = {subject.name: _ranked(root, subject, seed) for subject in subjects}
     population = {name: len(ranked) for name, ranked in places.items()}
@@ -103,7 +103,7 @@ def _quotas(population: dict[str, int], size: int) -> dict[str, int]:
 def _first_valid(
     root: Path, subject: str, ranked: Sequence[tuple[str, Position]], quota: int, seed: int
 ) -> list[Mutant]:
-    """Make the mutants of the first places; a place whose changes all leave the program as it was is passed over."""
+    """Make the mutants of the first places, and skip places where no change gives a valid, different program."""
     found: list[Mutant] = []
     for file, place in ranked:
         if len(found) == quota:

@@ -1,4 +1,4 @@
-"""Run the tests on one mutant after the other."""
+"""Run the tests on one mutant after another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from benchmarks.mutants.subjects import Subject
 from benchmarks.mutants.workshop import Outcome, Workshop
 
 QUICK, THOROUGH = "not slow and not long", "not long"
-# A mutant is stopped after this many times what the tests take without one; a busy machine makes both times uneven.
+# A run of tests on a mutant is stopped after `_PATIENCE` times the duration of the same run on the unchanged copy, but
+# not before `_SHORTEST_LIMIT_S`. The factor is large because a busy machine makes both durations vary.
 _PATIENCE, _SHORTEST_LIMIT_S = 6.0, 60.0
 _LONGEST_BASELINE_S = 1800.0
 
@@ -19,12 +20,12 @@ _LONGEST_BASELINE_S = 1800.0
 class Trials:
     """Tries mutants of several subjects, each with the tests of its subject.
 
-    Before a subject's first mutant, its tests run on the unchanged copy. They must pass, and the time that they take
-    sets the time limit.
+    Before a set of tests first runs on a mutant, it runs on the unchanged copy. The tests must pass there, and their
+    duration sets the time limit.
 
     Args:
-        workshop: where the tests run.
-        subjects: by name.
+        workshop: the copy of the checkout in which the tests run.
+        subjects: the subjects, keyed by name.
     """
 
     def __init__(self, workshop: Workshop, subjects: Mapping[str, Subject]) -> None:
@@ -33,7 +34,7 @@ class Trials:
         self._limits: dict[tuple[str, str], float] = {}
 
     def outcome(self, mutant: Mutant) -> Outcome:
-        """Run the doctests of a mutant's file and its quick tests, and the thorough ones if these all pass."""
+        """Run the doctests and the quick tests of a mutant's file; if all pass, also run the thorough tests."""
         subject = self._subjects[mutant.subject]
         first = subject.first(self._workshop.root, mutant.file)
         quick_limit = self._limit(first, QUICK) if first else _SHORTEST_LIMIT_S
@@ -62,14 +63,14 @@ class Trials:
 def run(
     trials: Trials, mutants: Sequence[Mutant], path: Path, *, stop: Callable[[], bool], show: Callable[[str], None]
 ) -> None:
-    """Try mutants until all are done, and write each result down before the next begins.
+    """Try mutants in turn, and record each result before the next trial begins.
 
     Args:
-        trials: decides on a mutant.
-        mutants: those to try, in order.
+        trials: runs the tests on a mutant.
+        mutants: the mutants to try, in order.
         path: the file of results.
-        stop: asked before each mutant; True ends the run.
-        show: takes a line for people to read.
+        stop: called before each mutant; the run ends if it returns True.
+        show: called with one line of progress after each mutant.
     """
     for number, mutant in enumerate(mutants, start=1):
         if stop():

@@ -27,10 +27,10 @@ class Outcome:
     """How a run of tests ended.
 
     Attributes:
-        verdict: `survived` if all tests passed, `killed` if one failed, `timeout` if they did not end in time,
-            `untested` if there were none.
-        by: the test that failed; empty if there is none or pytest did not start.
-        seconds: that the run took.
+        verdict: `survived` if all tests passed, `killed` if a test failed or pytest could not run, `timeout` if the
+            tests did not end in time, `untested` if there were no tests.
+        by: the test that failed; empty if no test failed or pytest could not run.
+        seconds: the duration of the run.
     """
 
     verdict: str
@@ -62,7 +62,7 @@ class Workshop:
         """Replace a file of the copy, and put the original back at the end."""
         path = self.root / file
         original = path.read_bytes()
-        # Python takes bytecode for that of the source if time (in seconds) and size agree, as they do for many mutants.
+        # Python reuses bytecode if the time (in seconds) and size of the source match, as they do for many mutants.
         bytecode = Path(importlib.util.cache_from_source(str(path)))
         bytecode.unlink(missing_ok=True)
         path.write_text(source, encoding="utf-8")
@@ -75,12 +75,12 @@ class Workshop:
     def test(self, paths: Sequence[str], marks: str, limit_s: float) -> Outcome:
         """Run tests in a process of their own, up to the first that fails.
 
-        Programs that the run compiled are forgotten, unless all tests passed: a run that is stopped may leave half of
-        one, and few mutants share theirs with another.
+        Unless all tests passed, the programs that the run compiled are deleted from the cache: a run that is stopped
+        may leave an incomplete file, and few mutants share their programs with another mutant.
 
         Args:
-            paths: of test files and of files with doctests, from the root of the copy.
-            marks: pytest's `-m`.
+            paths: paths of test files and of files with doctests, from the root of the copy.
+            marks: the expression for pytest's `-m`.
             limit_s: seconds after which the run is stopped.
         """
         command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-m", marks, *paths]

@@ -20,12 +20,12 @@ ADAM = optax.adam(1e-3)
 
 
 def width_of(parameters: float) -> int:
-    """Width of a network w-w-w-10 with about so many weights and biases.
+    """Width of a network w-w-w-10 with about this many weights and biases.
 
     >>> width_of(1e6)
     704
     """
-    # Two kernels w * w, a kernel 10 w, two biases w, and a bias 10.
+    # The network has two kernels of w * w numbers, a kernel of 10 w, two biases of w, and a bias of 10.
     linear = OUTPUTS + 2
     return max(1, round((math.sqrt(linear**2 + 8 * (parameters - OUTPUTS)) - linear) / 4))
 
@@ -35,7 +35,7 @@ class Case(ABC):
     """A program to measure.
 
     Attributes:
-        parameters: number of weights and biases that is aimed at; each has a mean and a standard deviation.
+        parameters: intended number of weights and biases; each has a mean and a standard deviation.
         batch: number of examples.
         draws: number of draws of the posterior.
         devices: number of devices that the batch is split over.
@@ -71,7 +71,7 @@ class Case(ABC):
 
     @abstractmethod
     def call(self, start: Any, x: Any, y: Any, key: Any) -> Any:
-        """Run the program; a step returns the next start."""
+        """Run the program; a training step returns the state that the next step starts from."""
 
     @property
     @abstractmethod

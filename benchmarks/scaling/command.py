@@ -1,7 +1,7 @@
 """``python -m benchmarks scaling``: time and peak memory against parameters, draws, batch and devices.
 
-Memory is that of the compiled program, so the largest networks never run. The devices are CPU devices that XLA makes of
-one, in a process of their own: they show what a device holds and computes, and no times.
+Memory is computed from the compiled program, so the largest networks never run. The devices are simulated: in a process
+of its own, XLA divides one CPU into several. Their rows show what each device holds and computes, but no times.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.scaling.cases import KINDS
 from benchmarks.scaling.measure import QUICK, Plan, along, slope
 
 AXES = ("parameters", "draws", "batch", "devices")
-# Of the devices, a batch that all of them divide, and a network whose work is mostly that of the batch.
+# Over several devices, every number of devices divides the batch, and most of the network's work is per example.
 OVER_DEVICES = {"batch": 1024, "parameters": 1e6}
 
 
@@ -36,7 +36,7 @@ def measure(axis: str, plan: Plan) -> dict[str, Any]:
 
 
 def over_devices(quick: bool) -> dict[str, Any]:
-    """Measure the devices in a process that has as many."""
+    """Measure along the axis of devices, in a process that has this many devices."""
     count = max((QUICK if quick else Plan()).devices)
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
     environment = {**os.environ, "XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
@@ -72,7 +72,7 @@ def _line(axis: str, row: dict[str, Any]) -> list[str]:
 
 
 def _slopes(axis: str, rows: list[dict[str, Any]]) -> str:
-    """Word the exponents of the largest values."""
+    """Write a sentence on the exponents that are fitted to the largest values."""
     measures = {"operations": "work per device"} if axis == "devices" else {"seconds": "time"}
     measures |= {"peak": "memory"}
     found = [f"{name} grows with the power {slope(rows, axis, measure):.2f}" for measure, name in measures.items()]

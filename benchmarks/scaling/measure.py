@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks.scaling.cases import Case, Training
 from benchmarks.timing import Timing, interleave
 
-# The seconds that a timed call should take, in as many steps as that needs.
+# The seconds that a timed call should take; the number of its steps follows from this.
 CALL_S = 0.1
-# A slope is fitted to so many of the largest values.
+# A slope is fitted to this many of the largest values.
 LARGEST = 3
 
 
@@ -27,7 +27,7 @@ class Plan:
     Attributes:
         parameters, batch, devices: values for training and prediction.
         training_draws, prediction_draws: draws of a step, and of a prediction.
-        timed: the largest number of parameters with which a program runs; larger ones are compiled alone.
+        timed: the largest number of parameters with which a program runs; larger programs are only compiled.
         rounds: number of timed calls.
     """
 
@@ -58,13 +58,13 @@ QUICK = Plan(
 
 
 def memory(case: Case) -> dict[str, Any]:
-    """Compile a program for arrays that do not exist, and return what it would take of each device.
+    """Compile a program from the shapes of its arrays, and return its memory and operations per device.
 
     Returns:
         count: number of weights and biases.
-        peak: bytes of arguments, results and temporary arrays, donated arguments once.
-        arrays: the peak in units of all trained parameters, which are a mean and a rho per weight.
-        operations: of floating-point numbers, as XLA counts them; the body of a loop counts once.
+        peak: bytes of arguments, results and temporary arrays; donated arguments count once.
+        arrays: the peak divided by the bytes of all trained parameters, which are a mean and a rho per weight.
+        operations: floating-point operations, as XLA counts them; the body of a loop counts once.
     """
     start, *rest = case.abstract()
     compiled = case.program.lower(start, *rest).compile()
@@ -82,7 +82,7 @@ def memory(case: Case) -> dict[str, Any]:
 
 
 def runner(case: Case) -> tuple[Callable[[], Any], int]:
-    """Return a warm function of no argument, and the number of steps or predictions that it makes."""
+    """Return a warm function without arguments, and the number of steps or predictions per call."""
     program, (x, y), key = case.program, case.data(), jax.random.key(0)
     held = [case.start()]
 
@@ -106,14 +106,14 @@ def runner(case: Case) -> tuple[Callable[[], Any], int]:
 
 
 def times(cases: dict[str, Case], rounds: int) -> dict[str, Timing]:
-    """Time the cases in turn, so that a slow spell of the machine falls on all."""
+    """Time the cases in turn, so that a slow spell of the machine affects all of them."""
     made = {name: runner(case) for name, case in cases.items()}
     units = {name: count for name, (_, count) in made.items()}
     return interleave({name: call for name, (call, _) in made.items()}, units=units, rounds=rounds)
 
 
 def along(case: Case, axis: str, values: Sequence[Any], plan: Plan) -> list[dict[str, Any]]:
-    """Measure a case at each value of an axis; over several devices, only memory and operations."""
+    """Measure a case at each value of an axis; along the axis of devices, only memory and operations."""
     cases = {str(value): case.at(axis, value) for value in values}
     small = {name: one for name, one in cases.items() if one.parameters <= plan.timed}
     timed = times(small, plan.rounds) if axis != "devices" else {}
@@ -130,8 +130,8 @@ def slope(rows: list[dict[str, Any]], axis: str, measure: str) -> float:
     """Fit the exponent s of measure ~ value^s to the largest values, by least squares of the logarithms.
 
     Args:
-        rows: as from `along`.
-        axis: the axis; the number of parameters is counted, not the one aimed at.
+        rows: rows such as those of `along`.
+        axis: the axis; on the axis of parameters, the values are the actual numbers, not the intended ones.
         measure: "seconds", "peak" or "operations".
 
     >>> slope([{"value": v, "peak": 3 * v**2} for v in (1, 2, 4)], "draws", "peak")

@@ -13,7 +13,7 @@ LABELS = {"parameters": "weights and biases", "draws": "draws", "batch": "batch"
 
 
 class Measure(NamedTuple):
-    """What a panel shows: a column of the rows, in a unit."""
+    """What a panel shows: a column of the rows, its label, and its unit."""
 
     column: str
     label: str

@@ -16,17 +16,14 @@ from benchmarks.speed.workloads import Predict, Train
 
 OK = "ok"
 STANDARD_ERRORS = 5.0
-# A fall of the loss counts from the first number of steps on; without a fall by the second, the row is BAD. On a wide
-# network the loss at a single draw varies by more than it falls in forty steps.
+# The loss is checked for a fall from LEAST_STEPS on. If it has not fallen by MOST_STEPS, the row is BAD. On a wide
+# network, the loss at a single draw varies by more than it falls in forty steps.
 LEAST_STEPS, MOST_STEPS = 40, 400
 FALL_STANDARD_ERRORS = 2.0
 
 
 def numbers(losses: Any) -> list[float]:
-    """Losses of either framework as floats.
-
-    Losses are an array or a list of scalars.
-    """
+    """Convert the losses of either framework, an array or a list of scalars, to floats."""
     if not len(losses):
         return []
     return np.concatenate([np.atleast_1d(_number(loss)) for loss in losses]).tolist()
@@ -37,10 +34,7 @@ def _number(loss: Any) -> np.ndarray:
 
 
 def training(contestant: Contestant, work: Train, losses: list[float]) -> str:
-    """`OK`, or the fault of the losses.
-
-    Losses are those of all steps since the common start.
-    """
+    """Return `OK`, or the fault of the losses, which are those of all steps since the common start."""
     if not all(map(math.isfinite, losses)):
         return "BAD: a loss is not finite"
     if contestant.package != FLOOR:
@@ -55,9 +49,9 @@ def training(contestant: Contestant, work: Train, losses: list[float]) -> str:
 
 
 def falls(losses: list[float]) -> bool:
-    """Whether the last third of losses is below the first.
+    """Whether the mean of the last third of the losses is below that of the first third.
 
-    The difference must exceed `FALL_STANDARD_ERRORS`, with the spread within the thirds as the error.
+    The difference must exceed `FALL_STANDARD_ERRORS` standard errors, estimated from the spread within the thirds.
     """
     if len(losses) < LEAST_STEPS:
         return False
@@ -67,7 +61,7 @@ def falls(losses: list[float]) -> bool:
 
 
 def is_settled(losses: list[float]) -> bool:
-    """Whether the verdict stands whatever further steps bring."""
+    """Whether further steps cannot change the verdict."""
     return falls(losses) or len(losses) >= MOST_STEPS or not all(map(math.isfinite, losses))
 
 
@@ -77,7 +71,7 @@ def _ends(losses: list[float]) -> tuple[list[float], list[float]]:
 
 
 def prediction(contestant: Contestant, work: Predict, predictions: list[tuple[Any, Any]]) -> str:
-    """`OK`, or how far the predictions are off.
+    """Return `OK`, or how far the predictions are off.
 
     Pooled over the predictions, the mean and the variance (summed over outputs) are compared with the reference.
     """
@@ -90,7 +84,8 @@ def prediction(contestant: Contestant, work: Predict, predictions: list[tuple[An
     def error(var: np.ndarray) -> np.ndarray:
         return np.sqrt(var * (1 / draws + 1 / exact.draws)) + 1e-7
 
-    # Divided by n as documented, the variance of n draws is (n - 1) / n of the true one, in the mean over calls too.
+    # The documented variance of n draws divides by n, so its expectation, also as a mean over calls, is (n - 1) / n of
+    # the true variance.
     biased = (work.draws - 1) / work.draws
     spread = biased * (exact.draws / (exact.draws - 1) * exact.spread)
     for name, found, true, tolerance in (

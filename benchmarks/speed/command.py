@@ -1,6 +1,6 @@
 """``python -m benchmarks speed``: time every contestant on every workload.
 
-With --json the figures and the full table are written too; --readme and --plot write the pages' tables and the picture.
+--json also writes the figures and the full table to files, --readme the tables of the pages, and --plot the picture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SLOW_TO_COMPILE = ("compiled", "flipout", "local reparameterization")
 
 
 def main(argv: list[str]) -> dict[str, Any]:
-    """Run the command; return the figures of a result file."""
+    """Run the command, and return the figures as in a result file."""
     args = _arguments(argv)
     if args.redraw:
         measured = results.read(args.json)
@@ -125,7 +125,7 @@ def _workloads(args: argparse.Namespace, backend: str) -> list[Workload]:
 def _chosen(found: list[Contestant], absent: list[str], args: argparse.Namespace) -> list[Contestant]:
     """The contestants that --contestants chooses.
 
-    It may also name absent packages, if it leaves something to time.
+    The option may also name absent packages, if something to time is left.
     """
     known = [*(contestant.name for contestant in found), *absent]
     _refuse_unknown("--contestants", "contestant", args.contestants.split(","), known)
@@ -176,9 +176,9 @@ def _log(line: str) -> None:
 
 
 def _fill_memory(args: argparse.Namespace, setting: Setting) -> dict[str, Any]:
-    """Measure the missing peaks of memory, each in a process.
+    """Measure the missing peaks of memory, each in its own process.
 
-    Each is written at once, so that a later failure loses nothing.
+    Each peak is written at once, so that a later failure loses nothing.
     """
     data = results.read(args.json)
     names = [row["contestant"] for part in data["workloads"].values() for row in part["rows"]]

@@ -24,9 +24,10 @@ class Setting:
     precision: str = "float32"
 
 
-# Takes a number of steps, continues training, and returns the loss of each step (arrays of either framework).
+# A trainer takes a number of steps, continues training, and returns the loss of each step (arrays of either framework).
 Trainer = Callable[[int], Any]
-# Draws anew at each call, and returns (mean, variance divided by the number of draws), each [inputs, outputs].
+# A predictor draws anew at each call, and returns mean and variance, each [inputs, outputs]. The variance of n draws
+# divides by n.
 Predictor = Callable[[], tuple[Any, Any]]
 
 
@@ -36,12 +37,12 @@ class Contestant:
 
     Attributes:
         package: the distribution, or `FLOOR`.
-        variant: tells the contestant from others of its package: estimator, call style.
+        variant: distinguishes the contestant from others of its package: estimator, call style.
         framework, style: select the floor that the contestant is compared with. Styles: "scanned" (one call per epoch),
             "call" (one jitted call per step), "flat" (the same with the leaves of the state as a donated list),
             "eager", "compiled".
         train, predict: set up a workload; they raise `Unsupported` if the package lacks a feature.
-        kl: how the loss takes the KL: "exact", "sampled" (at the drawn weights) or "none" (not in the loss).
+        kl: how the loss includes the KL: "exact", "sampled" (at the drawn weights) or "none" (not in the loss).
     """
 
     package: str
@@ -68,9 +69,7 @@ def is_installed(module: str) -> bool:
 
 
 def load(module: str) -> Any:
-    """Import a peer without its types.
-
-    The peer may be absent during type checks.
+    """Import a peer without its types, as the peer may be absent during type checks.
 
     Warnings at import concern the peer's own developers and are silenced.
     """

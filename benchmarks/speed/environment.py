@@ -52,10 +52,7 @@ def apply(setting: Setting) -> None:
 
 
 def compile_anew() -> None:
-    """Give torch's compiler an empty cache.
-
-    A first call then compiles, as it does in JAX.
-    """
+    """Give torch's compiler an empty cache, so that a first call compiles, as it does in JAX."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp(prefix="inductor-")
 
 

@@ -1,8 +1,7 @@
 """The table on a GPU, in several modes.
 
-Each arithmetic has a mode, and float32 also a mode without command buffers.
-
-Flags of XLA and the precision of matrix products belong to a process, so each mode starts the command anew.
+Each arithmetic has a mode, and float32 also a mode without command buffers. Flags of XLA and the precision of matrix
+products belong to a process, so each mode starts the command anew.
 """
 
 from __future__ import annotations

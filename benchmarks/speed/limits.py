@@ -1,6 +1,7 @@
-"""Bytes and operations of each workload, and its least time.
+"""Bytes and operations of each workload, and the limit that they set to its time.
 
-The limit is the longer of moving the bytes and doing the operations at the rates that the machine reaches.
+The limit is the time to move the bytes or to do the operations, at the measured rates of the machine, whichever is
+longer.
 """
 
 from __future__ import annotations
@@ -78,9 +79,7 @@ class Machine:
 
 
 def measure_machine(elements: int = 2**25, side: int = 2048, calls: int = 5) -> Machine:
-    """Measure the rates in JAX, each in a few calls.
-
-    The best call counts.
+    """Measure the rates in JAX, each by the fastest of a few calls.
 
     The calls read and write an array far larger than any cache, multiply two matrices (float32, at the precision that
     is set), and draw normals by `jax.random`.
@@ -101,7 +100,7 @@ def _best(function: Callable, argument: jax.Array, calls: int, *more: jax.Array)
 def limit_s(work: Work, machine: Machine) -> float:
     """Seconds for the bytes or the operations, whichever takes longer.
 
-    The shorter part is assumed to hide behind the longer, and noise to be free.
+    The shorter part is assumed to overlap with the longer, and noise to be free.
     """
     return max(work.bytes / machine.bandwidth, work.operations / machine.flops)
 

@@ -1,7 +1,4 @@
-"""Measure every contestant on a workload.
-
-Set-up, first call, calls in turn, check.
-"""
+"""Measure every contestant on a workload: set-up, first call, timed calls in turn, check."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ class Entry:
 def measure(
     work: Workload, contestants: list[Contestant], setting: Setting, rounds: int, log: Callable[[str], None] = print
 ) -> list[dict]:
-    """Measure each contestant that has the workload's task.
+    """Measure each contestant that does the workload's task.
 
     Returns:
         Rows with times in seconds per step (per call, in prediction).
@@ -75,10 +72,7 @@ def measure(
 
 
 def _set_up(work: Workload, contestant: Contestant, setting: Setting) -> Entry | None:
-    """Build, compile and warm up.
-
-    Returns None if the contestant lacks the task.
-    """
+    """Build, compile and warm up; return None if the contestant does not do the task."""
     if isinstance(work, Predict):
         if contestant.predict is None:
             return None

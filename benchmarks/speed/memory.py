@@ -1,7 +1,4 @@
-"""Peak memory of a contestant, in its own process.
-
-The process runs ``python -m benchmarks.speed.memory``.
-"""
+"""Peak memory of a contestant, in a process that runs ``python -m benchmarks.speed.memory``."""
 
 from __future__ import annotations
 
@@ -32,10 +29,7 @@ def resident() -> int:
 
 
 def on_device() -> int | None:
-    """The larger of the frameworks' peaks on the GPU, bytes.
-
-    None on a CPU.
-    """
+    """The larger of the frameworks' peaks on the GPU, in bytes; None on a CPU."""
     torch = sys.modules.get("torch")
     found = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in jax.devices()]
     if torch is not None and torch.cuda.is_available():

@@ -1,7 +1,4 @@
-"""The table as a picture that fits a screen.
-
-Each workload has a panel, and each library a bar.
-"""
+"""The table as a picture that fits a screen: a panel per workload, and a bar per library."""
 
 from __future__ import annotations
 
@@ -53,9 +50,9 @@ def draw(data: dict[str, Any], path: Path) -> None:
 
 
 def libraries(part: dict[str, Any]) -> list[dict[str, Any]]:
-    """The fastest right row of each library, fastest first.
+    """The fastest row of each library among those whose check is ok, in the order of their times.
 
-    The network without uncertainty counts as a library of each framework.
+    In each framework, the network without uncertainty counts as a library.
     """
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for row in sorted(results.right(part), key=results.median):
@@ -64,9 +61,9 @@ def libraries(part: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _panel(axis: Any, name: str, rows: list[dict[str, Any]]) -> None:
-    """Draw bars from 1 on a log scale.
+    """Draw bars that start at 1, on a log scale.
 
-    1 is the fastest floor, or the fastest row if there is no floor.
+    The unit is the time of the fastest floor, or of the fastest row if there is no floor.
     """
     axis.invert_yaxis()
     axis.spines[["top", "right", "left"]].set_visible(False)
@@ -84,15 +81,12 @@ def _panel(axis: Any, name: str, rows: list[dict[str, Any]]) -> None:
         axis.annotate(_three_digits(ratio), (max(ratio, 1), i), fontsize=_SMALL, **place)
     axis.set_yticks(range(len(rows)), [_label(row, name) for row in rows], fontsize=_SMALL)
     _scale(axis, min(ratios), max(ratios))
-    # Above the labels, too: the panel is narrow.
+    # The title also spans the labels, because the panel is narrow.
     axis.set_title(f"{name}\n1 = {micro(unit)} µs", fontsize=9, loc="right")
 
 
 def _scale(axis: Any, low: float, high: float) -> None:
-    """Make a log axis with a few plain numbers.
-
-    It leaves room for the values of the longest bars.
-    """
+    """Make a log axis with a few plain numbers, and with room for the values of the longest bars."""
     span = max(high, 1.5) / low
     axis.set_xscale("log")
     axis.set_xlim(low / span**0.02, low * span**1.25)

@@ -1,8 +1,7 @@
 """``python -m benchmarks profile``: the parts of a training step's time.
 
-The parts of a step are timed in turn.
-
-The cost of a part of the scanned step is the time saved without the part. In the other styles a part is timed alone.
+The parts are timed in turn. The cost of a part of the scanned step is the time that leaving it out saves. In the other
+styles, a part is timed alone.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ class Part:
     """A timed part of a step.
 
     Attributes:
-        name: of the part.
+        name: the name of the part.
         run: runs once for each step of the workload.
-        left_out_of: `run` is this other step without the part; None: `run` is the part alone.
+        left_out_of: the name of a step; `run` is that step without this part. If None, `run` is this part alone.
     """
 
     name: str
@@ -48,12 +47,12 @@ class Part:
 
 
 def scanned_without(work: Train, part: str) -> Callable[[], Any]:
-    """An epoch of weight sampling without a part of a step.
+    """An epoch of weight sampling, in which the steps leave out a part.
 
     Args:
         work: the workload.
-        part: "noise" (given instead of drawn), "KL" (not computed), "Adam" (plain descent instead), or "the check" for
-            finite numbers. The first three leave out the check too.
+        part: "noise" (given instead of drawn), "KL" (not computed), "Adam" (plain descent instead), or "the check"
+            (that every number is finite). The first three leave out the check, too.
     """
     start = deepuq_jax.model_of(work.network, SETTING)
     params, rest = dq.partition(start)
@@ -84,10 +83,7 @@ def scanned(work: Train) -> list[Part]:
 
 
 def called(work: Train) -> list[Part]:
-    """deepuq_jax, weight sampling, one call per step.
-
-    The program alone, and Python's work around it.
-    """
+    """deepuq_jax, weight sampling, one call per step: the program, and Python's work around it."""
     state = dq.TrainState.create(deepuq_jax.model_of(work.network, SETTING), jax_parts.OPTIMIZER)
     leaves, treedef = jax.tree.flatten(state)
     flat = _trainer(deepuq_jax, "deepuq_jax, weight sampling, one call per step, flat donated state", work)
@@ -116,7 +112,7 @@ def eager(work: Train) -> list[Part]:
 
 
 def _trainer(module: Any, name: str, work: Train) -> Callable[[], Any]:
-    """The contestant of this name, set up."""
+    """Set up the contestant of this name."""
     train = next(c.train for c in module.contestants() if c.name == name and c.train is not None)
     run = train(work, SETTING)
     return lambda: run(work.steps)

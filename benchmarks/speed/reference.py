@@ -18,7 +18,7 @@ from benchmarks.speed.workloads import (
     Weights,
 )
 
-CHECKED_INPUTS = 20  # of a prediction; the inputs share the draws, which cost most
+CHECKED_INPUTS = 20  # inputs of a prediction that are checked; they share the draws, which cost most
 LOSS_DRAWS, PREDICTION_DRAWS = 64, 1000
 
 
@@ -83,8 +83,8 @@ class Prediction(Moments):
 
     Attributes:
         spread: mean squared distance of a draw's outputs from their mean, which is the sum of their variances [inputs].
-        spread_var: variance of that squared distance [inputs]. A thousand draws do not tell how far the sample variance
-            of a single output may be off, such as the probability of a class that few draws find likely.
+        spread_var: variance of that squared distance [inputs]. The variances are summed because a thousand draws are
+            too few to estimate the error of a single one, such as that of a class that few draws find likely.
     """
 
     spread: np.ndarray
@@ -102,13 +102,11 @@ def _draw(means: Weights, random: np.random.Generator) -> Weights:
 
 @functools.cache
 def first_loss(network: Network, batch: int) -> dict[str, Moments]:
-    """Moments of the first training loss.
-
-    The loss is taken at a single draw and a random batch.
+    """Moments of the first training loss, at a single draw and a random batch.
 
     Returns:
-        A value for each way of taking the KL. "exact": NLL + KL / num_data; "sampled": log q(w) - log p(w) in place of
-        the KL; "none": the NLL alone. Nats per example.
+        Moments, in nats per example, for each way to include the KL. "exact": NLL + KL / num_data; "sampled": log q(w)
+        - log p(w) in place of the KL; "none": the NLL alone.
     """
     random = np.random.default_rng(2)
     means, exact = network.means(), kl(network)
@@ -134,9 +132,8 @@ def _log_ratio(w: np.ndarray, mu: np.ndarray) -> float:
 def prediction(network: Network, inputs: int) -> Prediction:
     """Moments of a draw's prediction, [checked, outputs].
 
-    Only the first of these inputs are checked.
-
-    A prediction is the outputs in regression, and class probabilities otherwise.
+    Only the first `CHECKED_INPUTS` inputs are checked. A prediction is the outputs in regression, and class
+    probabilities otherwise.
     """
     random = np.random.default_rng(3)
     means, x = network.means(), network.data(inputs)[0][:CHECKED_INPUTS]

@@ -25,9 +25,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def merge(path: Path, measured: dict[str, Any]) -> dict[str, Any]:
-    """Write workloads into a file, in place of earlier results.
+    """Write workloads into a file, in place of their earlier results.
 
-    A table can so be measured in parts.
+    So a table can be measured in parts.
     """
     data = read(path)
     data["workloads"].update(measured)
@@ -37,7 +37,7 @@ def merge(path: Path, measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def timed(part: dict[str, Any]) -> list[dict[str, Any]]:
-    """A workload's rows that have a time, right or BAD."""
+    """A workload's rows that have a time, whether their check is ok or BAD."""
     return [row for row in part["rows"] if "median_s" in row]
 
 
@@ -58,10 +58,7 @@ def original_of(part: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def ratio(row: dict[str, Any] | None, to: dict[str, Any] | None) -> float | None:
-    """The ratio of two medians.
-
-    None unless both rows are there and right.
-    """
+    """The ratio of two medians; None unless both rows exist and their checks are ok."""
     if row is None or to is None or row["check"] != OK or to["check"] != OK:
         return None
     return row["median_s"] / to["median_s"]

@@ -46,7 +46,7 @@ def speed_in_short(data: dict[str, Any]) -> str:
 
 
 def limits(data: dict[str, Any]) -> str:
-    """The block of limits, and the shares that are reached."""
+    """The block of limits, and of the shares of them that are reached."""
     machines = [part["machine"] for part in data["workloads"].values()]
     bandwidths = _range([machine["bandwidth"] / 1e9 for machine in machines], 1)
     flops = _range([machine["flops"] / 1e9 for machine in machines], 0)
@@ -155,7 +155,7 @@ def _ours(part: dict[str, Any]) -> Row | None:
 
 
 def _first(part: dict[str, Any], package: str, style: str) -> Row | None:
-    """A package's first right row of a style.
+    """A package's first row of a style whose check is ok.
 
     Weight sampling comes before the other estimators.
     """

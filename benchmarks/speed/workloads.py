@@ -25,9 +25,9 @@ class Network:
     Convolutions of stride 2 come first, and the mean over positions follows them.
 
     Attributes:
-        input_shape: of an example, channels last.
+        input_shape: shape of an example, channels last.
         kernels: the shape of each layer's kernel.
-        num_data: size of the data set from which batches are taken to come.
+        num_data: size of the data set that the batches stand for.
     """
 
     name: str
@@ -58,8 +58,9 @@ class Network:
     def data(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Random inputs, and targets that can be learned.
 
-        Targets are a sine, the labels of a random linear map, or contrasts of images: a network that averages over
-        positions sees how much pixels vary, and no linear map of them.
+        Targets are a sine in regression, and the labels of a random linear map in classification. The labels of images
+        depend on their contrast: a network that averages over positions can learn how much the pixels vary, but not a
+        linear map of the pixels.
         """
         random = np.random.default_rng(0)
         x = random.standard_normal((rows, *self.input_shape), np.float32)
@@ -101,7 +102,7 @@ class Train:
     """Training steps: ELBO, gradient, Adam.
 
     Attributes:
-        steps: of a scanned epoch, and the most in a timed call of a loop.
+        steps: number of steps of a scanned epoch, and the largest number in a timed call of a loop.
         mc_samples: draws per step.
     """
 
@@ -142,7 +143,7 @@ WORKLOADS: tuple[Workload, ...] = (
     Predict(MEDIUM),
 )
 QUICK: tuple[Workload, ...] = (Train(SMALL, batch=32, steps=500), Predict(SMALL))
-# On a GPU the time of a prediction also depends on how much work there is at once.
+# On a GPU, the time of a prediction also depends on the amount of work at once.
 ON_GPU: tuple[Workload, ...] = tuple(
     Predict(network, draws, inputs)
     for network in (SMALL, MEDIUM)

@@ -26,7 +26,7 @@ def make_row():
 
 @pytest.fixture
 def data():
-    """A file with a workload that has a row of most kinds."""
+    """A result file with one workload, which has rows of most kinds."""
     rows = [
         _row("deterministic", "scanned", 1e-3),
         _row("deepuq_jax", "scanned", 2e-3),

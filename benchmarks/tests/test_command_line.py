@@ -14,7 +14,7 @@ PROGRAMS = {"benchmarks": (commands.main, commands.COMMANDS), "accuracy": (accur
 
 
 def refusal(main, argv, capsys):
-    """The message with which a program ends with exit code 2."""
+    """Run a program that must end with exit code 2, and return its message."""
     with pytest.raises(SystemExit) as ended:
         main(argv)
     assert ended.value.code == 2
@@ -52,7 +52,7 @@ def test_the_nearest_names_are_listed():
     assert unknown("--only", "thing", "numpiro", ["torchbnn", "numpyro, SVI"]).endswith(
         "The nearest: numpyro; numpyro, SVI."
     )
-    # Without a close name the message still shows names.
+    # If no name is close, the message still shows names.
     assert "torchbnn" in unknown("--only", "thing", "xyz", ["torchbnn"])
 
 
@@ -97,5 +97,5 @@ def test_a_file_is_redrawn_without_a_measurement(monkeypatch, tmp_path, capsys):
 
 
 def test_names_in_the_committed_file_are_known():
-    """A name that the file holds can be timed again."""
+    """The committed file has the workloads that the command can time."""
     assert set(results.read(results.RESULTS / "speed-cpu.json")["workloads"]) == {work.name for work in WORKLOADS}

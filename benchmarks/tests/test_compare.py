@@ -19,7 +19,7 @@ ROUNDS = 11
 
 
 def timed(make_row, seed, *, slower=1.0, machine=1.0, peers=8, noise=0.03):
-    """A file whose calls take a second, with the noise of a machine."""
+    """Make a result file in which calls take about a second, with noise and slow spells."""
     random = np.random.default_rng(seed)
     names = [("deepuq_jax", slower)] + [(f"peer {i}", 1.0) for i in range(peers)]
     rows = []
@@ -47,7 +47,7 @@ def test_equal_code_is_within_noise(make_row):
         before, after = timed(make_row, seed), timed(make_row, 1000 + seed)
         comparison = speed.compare(before, after, every)
         wrong += any(change.verdict is not Verdict.SAME for change in comparison.changes)
-    assert wrong <= 15  # 5 expected; 15 are more than four standard deviations above.
+    assert wrong <= 15  # The expected number is 5; 15 is more than four standard deviations above it.
 
 
 @pytest.mark.parametrize(("slower", "verdict"), [(1.5, Verdict.WORSE), (1 / 1.5, Verdict.BETTER), (1.0, Verdict.SAME)])
@@ -123,7 +123,7 @@ def test_splits_are_compared_in_pairs():
 
 
 def run(argv, capsys):
-    """The exit code and what was printed."""
+    """Run the command; return its exit code and the printed text."""
     try:
         code = commands.main(["compare", *map(str, argv)])
     except SystemExit as ended:

@@ -1,4 +1,4 @@
-"""The benchmark runs, its counts are right, and a contestant that computes something else is BAD."""
+"""The benchmark runs, its counts are right, and a contestant with other results is BAD."""
 
 import dataclasses
 import functools
@@ -232,7 +232,7 @@ def test_bfloat16_is_another_arithmetic():
 
 @pytest.fixture
 def small_command(monkeypatch):
-    """The command with a tiny workload, which leaves the process as it was."""
+    """Give the command a tiny workload, and let it leave the settings of this process alone."""
     monkeypatch.setattr(command, "QUICK", (PREDICT,))
     monkeypatch.setattr(command, "WORKLOADS", (PREDICT,))
     monkeypatch.setattr(command.environment, "apply", lambda setting: None)

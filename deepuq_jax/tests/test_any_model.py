@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "any-model.md"
-# The last images are by other writers than the first, so an ordinary network has about 0.92.
+# The last images are by other writers than the first, so an ordinary network has an accuracy of about 0.92.
 ACCURATE = 0.8
 
 pytestmark = [
@@ -35,7 +35,7 @@ def programs(page=PAGE):
 
 
 def ways():
-    """Return the programs under each heading, without the first program, which all share."""
+    """Return the programs under each heading, without the first program, which all headings share."""
     found: dict = {}
     for heading, program in programs()[1:] if PAGE.exists() else ():
         found.setdefault(heading, []).append(program)

@@ -1,4 +1,4 @@
-"""Networks of every library as Bayesian models: the limit of no noise, state, dropout, the choice of parameters.
+"""Networks of every library as Bayesian models: the limit of no noise, state, dropout, and last layers.
 
 The programs of docs/any-model.md, which test_any_model.py runs, show that such models learn.
 """
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 ADAM = optax.adam(1e-2)
 every_network = pytest.mark.parametrize("name", NETWORKS)
-# After the limit of no noise, which covers every network, `make test` runs one network of each library.
+# The test of the limit of no noise runs every network. In the others, `make test` runs one network of each library.
 every_library = pytest.mark.parametrize("name", small_profile(NETWORKS, [*STATEFUL, "function"]))
 stateful = pytest.mark.parametrize("name", STATEFUL)
 
@@ -50,7 +50,7 @@ def arrays(tree):
 
 
 def statistics(model):
-    """Return what a model carries, without its random streams."""
+    """Return the arrays that a model carries, without its random streams."""
     carried = nnx.state(model, nnx.Not(nnx.Any(nnx.Param, nnx.RngState)))
     return arrays(carried)
 
@@ -61,7 +61,7 @@ def differ(before, after):
 
 @jax.jit
 def one_step(model, x, y, key):
-    """Train for a step, compiled as a whole."""
+    """Take one training step, compiled as a whole."""
     state = dq.TrainState.create(model, ADAM)
     return dq.train_step(state, x, y, key=key, objective=dq.ELBO(4), optimizer=ADAM)[0]
 

@@ -58,7 +58,7 @@ def test_the_table_of_levels_is_that_of_the_package():
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_go_down_only(path):
-    """A file imports from lower levels and from its own folder, without exceptions."""
+    """A file imports from lower levels and from its own folder; only the demo is exempt."""
     here = unit_of(path)
     if here == DEMO:
         return

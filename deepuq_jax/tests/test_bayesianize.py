@@ -11,7 +11,7 @@ import deepuq_jax as dq
 
 
 class Net(nnx.Module):
-    """A network with weights, statistics, dropout and a tied layer."""
+    """A network with weights, statistics, dropout and, if `tied`, a layer that is used twice."""
 
     def __init__(self, rngs, *, rate=0.0, tied=False):
         self.first = nnx.Linear(3, 4, rngs=rngs)

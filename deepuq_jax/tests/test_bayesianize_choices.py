@@ -1,4 +1,4 @@
-"""Choices of `bayesianize` and `moped`: which weights, what becomes of the rest, and the scales."""
+"""Choices of `bayesianize` and `moped`: which weights are Bayesian, how the rest is treated, and the scales."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ PATHS = {
 }
 
 
-# The names are given, since they must not depend on the order of a set, which differs between two workers.
+# The ids are explicit, since they must not depend on the order of a set, which differs between two workers.
 @pytest.mark.parametrize(("where", "paths"), PATHS.items(), ids=["all", "kernels", "last", "glob", "type", "types"])
 def test_which_parameters_are_bayesian(where, paths):
     model = dq.bayesianize(ConvNet(), where=where, sigma=0.1, prior=dq.GaussianPrior(0.0, 0.3))
@@ -58,7 +58,7 @@ def test_layers_are_found_in_order_and_by_type_in_every_library():
     assert dq.bayesianize(net, where="last_layer").bayesian_paths() == ["layers.2.bias", "layers.2.kernel"]
     in_a_list = dq.bayesianize(nnx.clone(net), where="last_layer")
     assert in_a_list.bayesian_paths() == ["layers.2.bias", "layers.2.kernel"]
-    # NNX sorts the attributes of a module whenever it takes it apart, so nothing tells which was defined last.
+    # NNX sorts the attributes of a module whenever it splits it, so which was defined last is unknown.
     with pytest.raises(ValueError, match=r"Expected where to name the layer, as in 'head\.\*', .* no lasting order"):
         dq.bayesianize(ConvNet(), where="last_layer")
     mlp = NETWORKS["Equinox MLP"]()[0]
@@ -121,7 +121,7 @@ def test_moped_keeps_the_predictions_and_lies_around_the_weights(prior):
     mu, scale = prior.mu, float(prior.sigma)
     w = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(function_params())]).astype(float)
     sigma = np.maximum(0.1 * np.abs(w), 1e-3)
-    # The deviation w - w0 has mean 0, against the prior's mu.
+    # The posterior of the deviation w - w0 has mean 0, and the prior of the deviation has mean mu.
     expected = (np.log(scale / sigma) + (sigma**2 + mu**2) / (2 * scale**2) - 0.5).sum()
     np.testing.assert_allclose(model.kl(), expected, rtol=1e-4)
     params, _ = dq.partition(model)

@@ -1,4 +1,4 @@
-"""The programs of the first pages and of the concepts run as they stand, and print what the text says."""
+"""The programs of the first pages and of the concepts run as they stand, and give the numbers in the text."""
 
 import re
 
@@ -14,7 +14,7 @@ pytestmark = [
 
 
 def run(name):
-    """Run the programs of a page, and return its names."""
+    """Run the programs of a page, and return the names that they define."""
     names: dict = {}
     with jax.numpy_rank_promotion("allow"):
         for program in programs(ROOT / "docs" / name):
@@ -23,7 +23,7 @@ def run(name):
 
 
 def said(name, pattern):
-    """Return the numbers that a page says, in a sentence that the pattern finds."""
+    """Return the numbers in the sentence of a page that matches a pattern."""
     found = re.search(pattern, " ".join((ROOT / "docs" / name).read_text(encoding="utf-8").split()))
     assert found, pattern
     return [float(number) for number in found.groups()]
@@ -47,7 +47,7 @@ def test_quick_start():
     assert float(names["nll"]) == pytest.approx(reached, abs=0.05)
     assert float(names["coverage"]) > 0.93
     ratio = names["far"].epistemic_var / names["near"].epistemic_var
-    assert float(ratio[0, 0]) > 10**2  # of variances
+    assert float(ratio[0, 0]) > 10**2  # The ratio is that of variances.
 
 
 @pytest.mark.long

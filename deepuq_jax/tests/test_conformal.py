@@ -12,7 +12,7 @@ REPETITIONS, N, TESTS, LEVEL = 1000, 39, 20, 0.9
 
 
 def regression(key, n):
-    """Return a prediction that is wrong in mean and variance, with targets of heavy tails."""
+    """Return predictions with a wrong mean and a wrong variance, and targets with heavy tails."""
     mean, spread, noise = jax.random.normal(key, (3, n))
     var = jnp.exp(spread)
     y = 1.0 + 0.5 * mean + jnp.sqrt(1.0 + var) * noise**3
@@ -41,7 +41,7 @@ def inside(bounds, y):
 
 
 def classification(key, n):
-    """Return probabilities that are far too sure, with labels of other probabilities."""
+    """Return overconfident probabilities, and labels that were drawn from less extreme probabilities."""
     logits = jax.random.normal(jax.random.fold_in(key, 0), (n, 6))
     return jax.nn.softmax(4 * logits), jax.random.categorical(jax.random.fold_in(key, 1), logits)
 
@@ -81,7 +81,7 @@ def test_a_thousand_repetitions_cover_as_promised(method, key):
         return method(*simulate(first, N), simulate(second, TESTS), own)
 
     found = np.asarray(covered(jax.random.split(key, REPETITIONS))).mean(axis=1)
-    # Scores without ties are covered with probability k / (n + 1) exactly, here 36 / 40.
+    # If scores have no ties, the coverage is exactly k / (n + 1), which is 36 / 40 here.
     error = found.std(ddof=1) / np.sqrt(REPETITIONS)
     assert error < 0.003
     assert found.mean() > LEVEL - 5 * error
@@ -117,7 +117,7 @@ def test_scores_of_sets_are_those_of_a_transcription(key):
 
 
 def test_every_class_is_in_a_set_at_a_quantile_of_one():
-    """Sure and wrong: the sum of all probabilities has rounding errors, which must not cost coverage."""
+    """The sum of all probabilities has rounding errors, which must not leave out a class."""
     probs = np.full((40, 7), 1 / 7, np.float32)
     calibrated = conformal.aps(probs, np.arange(40) % 7)
     sets = calibrated.sets(np.random.default_rng(0).dirichlet(np.ones(7), 500).astype(np.float32), 0.97)
@@ -132,7 +132,7 @@ def test_an_empty_interval_has_its_bounds_crossed():
 
 def test_the_same_key_draws_other_numbers_for_calibration_and_prediction():
     probs, keys = np.full((1, 2), 0.5, np.float32), [jax.random.key(i) for i in range(8)]
-    # With equal numbers, the label would always be at its own score, and so in the set.
+    # If the numbers were equal, the label would always have its own score, and so be in the set.
     found = [conformal.aps(probs, np.zeros(1, int), key=k).sets(probs, 0.5, key=k)[0, 0] for k in keys]
     assert 0 < sum(map(bool, found)) < len(keys)
 

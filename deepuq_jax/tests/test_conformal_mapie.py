@@ -84,12 +84,12 @@ def classification():
 
 
 def uniform(size):
-    """Return the random numbers of MAPIE, which begins anew for each call."""
+    """Return the random numbers of MAPIE, which starts from the seed at each call."""
     return np.random.RandomState(SEED).uniform(size=size)
 
 
 def with_most_probable(sets, probs):
-    """Add the most probable class, as MAPIE does where it includes no other."""
+    """Add the most probable class, as MAPIE does if a set would be empty."""
     return np.asarray(sets) | np.eye(probs.shape[1], dtype=bool)[probs.argmax(axis=1)]
 
 
@@ -109,7 +109,7 @@ def test_aps(x64):
 
 
 def test_raps(x64):
-    """MAPIE chooses the penalty by itself, so the penalty is set beneath its public functions."""
+    """Set the penalty through MAPIE's internal functions, since its public functions choose it themselves."""
     x, y = classification()
     penalty, free_classes = 0.2, 2
     score = RAPSConformityScore()

@@ -1,7 +1,7 @@
 """The contracts of estimators and layers.
 
-The tests run over `__all__`, so that a new name is tested without being listed here. A new layer needs a row in
-`LAYERS`, since nobody can guess the arguments of its constructor.
+The tests run over `__all__`, so a new estimator is tested without being listed here. A new layer needs a row in
+`LAYERS`, with the arguments of its constructor.
 """
 
 import jax
@@ -24,7 +24,7 @@ def numbers(*shape):
     return jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
 
 
-# A function that builds the layer, and an input for it. A layer without a row fails `test_every_layer_has_a_row`. The
+# For each layer, a function that builds it, and an input. A layer without a row fails `test_every_layer_has_a_row`. The
 # layers share shapes, since each new shape costs the compilation of some twenty small programs.
 LAYERS = {
     "BayesianConv": (lambda **o: dq.BayesianConv(3, 2, (3,), **o), numbers(5, 4, 3)),
@@ -81,9 +81,9 @@ class OpaquePrior:
         return dq.GaussianPrior(0.0, 0.5).log_prob(w)
 
 
-# One name per class: a second documented name of a class is the same layer.
+# One name per class, since some classes have a second documented name.
 NAMES = list({getattr(layers, name): name for name in reversed(layers.__all__)}.values())[::-1]
-# These add a likelihood to the MLP and inherit its calls, its draws and its KL, so `make test` runs one of them.
+# These only add a likelihood to the MLP, and inherit its calls, its draws and its KL, so `make test` leaves them out.
 LIKE_ANOTHER = {
     "BayesByBackpropRegressor",
     "HeteroscedasticBayesByBackpropRegressor",
@@ -98,12 +98,12 @@ estimator_contract = pytest.mark.parametrize("estimator", [getattr(estimators, n
 def estimators_for(name):
     """Choose the estimators of a layer's contracts.
 
-    A layer with kernels of its own is tested with every estimator that it accepts. A network of layers only hands the
-    estimator on, so it is tested with Flipout, whose noise has the most parts.
+    A layer with its own kernel is tested with every estimator that it accepts. A network only passes the estimator on
+    to its layers, so it is tested with Flipout, whose noise has the most parts.
     """
     if not issubclass(getattr(layers, name), AffineLayer):
         return ["flipout"]
-    # The exact form refuses weights that are shared over positions; for all others it equals the approximate form.
+    # The exact form refuses weights that are shared over positions. For other layers, it equals the approximate form.
     refused = "local_reparameterization" if name == "BayesianConv" else "approximate_local_reparameterization"
     return [estimator for estimator in estimators.__all__ if estimator != refused]
 
@@ -314,7 +314,7 @@ def test_bad_inputs_are_refused(name, key):
 
 @estimator_contract
 def test_estimator_has_the_law_of_weight_sampling(estimator, key):
-    """Mean and variance of a layer's outputs over draws are the exact ones within five standard errors."""
+    """Mean and variance of a layer's outputs over draws are within five standard errors of the exact moments."""
     layer = dq.BayesianLinear(3, 2, estimator=estimator, sigma_init=0.3, rngs=nnx.Rngs(0))
     x = jnp.array([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0]])
     n = 20_000

@@ -13,7 +13,7 @@ import deepuq_jax as dq
 from deepuq_jax import estimators
 from deepuq_jax.tests import tolerances
 
-# This name takes keywords that the type checker would refuse.
+# Through this name, tests can pass arguments that the type checker would refuse.
 ANY_CONV: Any = dq.BayesianConv
 
 
@@ -26,7 +26,7 @@ def numbers(*shape):
 
 
 def direct(x, kernel, strides, pads, dilation, groups):
-    """Compute the sum that defines a convolution layer, by SciPy's correlation of each pair of channels in float64."""
+    """Compute a convolution layer as a sum of SciPy's correlations of pairs of channels, in float64."""
     rank = len(strides)
     x = np.pad(x, [(0, 0), *pads, (0, 0)])
     spread = np.zeros((*[(n - 1) * d + 1 for n, d in zip(kernel.shape, dilation, strict=False)], *kernel.shape[rank:]))
@@ -44,7 +44,7 @@ def direct(x, kernel, strides, pads, dilation, groups):
 
 
 def same(size, n, stride, dilation):
-    """Return TensorFlow's SAME padding, for ceil(size / stride) outputs, with an odd zero at the end."""
+    """Return TensorFlow's SAME padding, for ceil(size / stride) outputs; an odd zero goes to the end."""
     total = max((-(-size // stride) - 1) * stride + (n - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
 
@@ -112,7 +112,7 @@ def test_mean_and_variance_of_each_output_are_the_exact_ones(estimator, key):
     x = jnp.asarray(numbers(2, 6, 2), jnp.float32)
     n = 10_000
     draws = np.asarray(jax.lax.map(lambda k: layer(x, key=k), jax.random.split(key, n), batch_size=1000), np.float64)
-    # An output is a sum over independent weights, so its variance is the same convolution of squares.
+    # An output is a sum over independent weights, so its variance is the same convolution, of squares.
     windows = np.asarray(x, float).reshape(2, 3, 4) ** 2
     variance = 0.09 * windows.sum(axis=-1, keepdims=True) + 0.09 + np.zeros(2)
     error = tolerances.STANDARD_ERRORS * np.sqrt(variance / n)
@@ -128,7 +128,7 @@ def test_embedding_is_rows_of_the_drawn_table(key):
     table = np.asarray(layer.kernel_posterior.sample(noise=noise["kernel"]))
     np.testing.assert_array_equal(layer(ids, key=key), table[ids])
     np.testing.assert_array_equal(layer(ids), np.asarray(layer.kernel_posterior.mu)[ids])
-    one_hot = np.eye(6, dtype=np.float32)[ids]  # The input that estimators other than weight sampling are given.
+    one_hot = np.eye(6, dtype=np.float32)[ids]  # The input of the estimators other than weight sampling.
     np.testing.assert_allclose(layer._op(jnp.asarray(one_hot), jnp.asarray(table)), table[ids], rtol=1e-6)
 
 

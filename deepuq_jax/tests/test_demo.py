@@ -93,7 +93,7 @@ def first_seed(pair):
 def test_train_is_fit_early_stopping_included(data):
     epochs, patience = 12, 1
     settings = digits.Settings(hidden_dims=(8,), epochs=epochs, patience=patience)
-    # At this high rate, the validation score soon rises, and later falls again.
+    # At this high rate, the validation NLL soon rises, and later falls again.
     optimizer, key = optax.adam(0.1), jax.random.key(1)
     train, validation = first_seed(data.train), first_seed(data.validation)
     model = digits.build_bayesian(settings, jax.random.key(0))
@@ -151,7 +151,7 @@ def test_the_band_opens_away_from_the_data():
     fitted = curve.fit_curve(key=jax.random.key(0), size=256, epochs=150)
     std = np.sqrt(np.asarray(fitted.result.epistemic_var))[:, 0]
     inside = (fitted.x > 0.05) & (fitted.x < 0.45)
-    # At four seeds, the band at either end was 2.5 to 4.1 times as wide as at its widest place among the data.
+    # With four seeds, the band at either end was 2.5 to 4.1 times as wide as at its widest place among the data.
     assert 2 * std[inside].max() < min(std[0], std[-1])
     assert np.all(np.diff(std[fitted.x > 0.6]) > 0)
 

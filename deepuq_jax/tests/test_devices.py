@@ -1,6 +1,6 @@
-"""Training and prediction over several devices: who computes what, what is communicated, and equal results.
+"""Training and prediction over several devices: how work is divided, what is communicated, and equal results.
 
-Two programs with eight CPU devices measure it all, since the number of devices is fixed when a process starts.
+Two programs with eight CPU devices make all measurements, since a process has a fixed number of devices.
 """
 
 import functools
@@ -27,7 +27,8 @@ LONG = (
     "iterators",
     "a_sharding",
 )
-# A quarter of the work of a batch of 1,024, and all of the noise, the KL and the optimizer, which are per parameter.
+# A device has a quarter of the work per example of a batch of 1,024, and all of the work per parameter: noise, KL and
+# optimizer.
 LARGEST_SHARE = 0.32
 
 
@@ -67,7 +68,7 @@ def test_an_epoch_divides_its_work_and_sums_its_gradients_once():
     ((kind, size),) = found["data that are copied"]["collectives"]
     assert kind == "all-reduce"
     assert parameters <= size <= parameters + 16
-    # If the data are split, the rows of the batch travel, too, and 12 bytes or so of each that say which ones.
+    # If the data are split, the rows of the batch are communicated, too, with about 12 bytes per row that identify it.
     others = [size for kind, size in found["data that are split"]["collectives"] if size < parameters]
     assert max(others) == 1024 * 256
     assert sum(others) <= 1024 * (256 + 4)
@@ -95,7 +96,8 @@ def test_annotated_parameters_are_split_over_columns_and_rows(model):
     assert found["parts"] == [[16, 32], [32, 64]]
     assert {"(None, 'model')", "('model', None)"} <= set(found["annotations"])
     assert found["distance"] <= tolerances.LAYOUTS["float32"]
-    # One sum of activations after the rows, one of gradients, one of what belongs to the parts of a kernel: no noise.
+    # There is one sum of activations after the kernel that is split by rows, one sum of gradients, and one sum of
+    # numbers that belong to the parts of a kernel. Noise is not communicated.
     assert len(found["collectives"]) == 3
     assert all(kind == "all-reduce" for kind, _ in found["collectives"])
 

@@ -1,4 +1,4 @@
-"""Diagnostics: importance weights and k-hat where they are known, and a finding for each known fault."""
+"""Diagnostics: importance weights and k-hat against known values, and a finding for each known fault."""
 
 import re
 import sys
@@ -60,7 +60,7 @@ def test_where_q_is_the_posterior_every_weight_is_the_evidence(x64, key):
 
 @pytest.mark.parametrize("how", ["layers", "bayesianize", "a dict of layers", "last layer"])
 def test_weights_are_those_of_the_very_draws(how, key):
-    """A weight is log p(y | f) + log p(w) - log q(w), with all terms taken from the fixed network."""
+    """A log weight is log p(y | f) + log p(w) - log q(w), where all terms come from the fixed network."""
     rngs, prior, x = nnx.Rngs(0), dq.GaussianPrior(0.1, 0.5), jnp.linspace(-1, 1, 12).reshape(6, 2)
     y = x[:, :1]
     net = nnx.Linear(2, 1, rngs=rngs)
@@ -82,7 +82,7 @@ def test_weights_are_those_of_the_very_draws(how, key):
     for i, value in enumerate(got):
         want, drawn = of_draw(model, i)
         tensors = weight_tensors(model)
-        # The leaves of both come in the order of their names, biases before kernels.
+        # The leaves of the drawn network are in the order of their names, biases before kernels.
         tensors = sorted(tensors, key=lambda tensor: (tensor.layer, tensor.path))
         for w, tensor in zip(drawn, tensors, strict=True):
             sigma = np.logaddexp(0, np.asarray(tensor.rho))
@@ -132,7 +132,8 @@ def test_khat_of_a_narrow_gaussian_is_the_exact_tail_index(x64, key):
     for c in (0.4, 0.7, 0.9, 1.2):
         options = dict(key=key, n_samples=20_000, log_likelihood=dq.Gaussian(NOISE))
         ks[c] = diagnostics.pareto_khat(diagnostics.log_importance_weights(linear(mean, c * sigma), x, y, **options))
-    # The tail has a slow factor, a power of its logarithm, that biases the fit by up to a tenth at this many draws.
+    # The tail has a slowly varying factor, a power of its logarithm, which biases the fit by up to a tenth at this
+    # number of draws.
     for c in (0.4, 0.7, 0.9):
         assert abs(ks[c] - (1 - c**2)) < 0.15
     assert ks[1.2] < 0  # The weights are bounded.
@@ -155,10 +156,7 @@ def test_without_arviz_stats_the_error_names_the_extra(monkeypatch):
         diagnostics.pareto_khat(np.zeros(100))
 
 
-# ----------------------------------------------------------------------------------------------------- weight by weight
-
-
-# The names in `priors` that are not classes are rules that choose priors.
+# ------------------------------------------------------------------------------------------------------ health of a fit
 
 
 def test_an_exact_fit_is_healthy(key):
@@ -178,7 +176,7 @@ def test_an_exact_fit_is_healthy(key):
 
 @pytest.mark.slow
 def test_a_banana_is_not_a_gaussian(key):
-    """The data see only w1 - w0^2, so the posterior is bent and no mean-field Gaussian is near it."""
+    """The data depend only on w1 - w0^2, so the posterior is bent, and no mean-field Gaussian is near it."""
     likelihood, x, y = dq.Gaussian(0.03), jnp.ones((4, 1)), jnp.zeros((4, 4))
     banana = (lambda w, x: x * (w[1] - w[0] ** 2)[None], jnp.stack([jnp.full(4, 0.5), jnp.full(4, 0.3)]))
     model = dq.bayesianize(banana, sigma=0.1, prior=dq.GaussianPrior(0.0, 2.0), likelihood=likelihood)

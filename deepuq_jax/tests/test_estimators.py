@@ -12,7 +12,7 @@ from deepuq_jax.model.posteriors import with_drawn_weights
 from deepuq_jax.tests import tolerances
 
 SINGLE_OUTPUT = [dq.local_reparameterization, dq.approximate_local_reparameterization]
-# On inputs [batch, in_features] the approximate form is the exact one, so `make test` compiles for one of them.
+# On inputs [batch, in_features], the approximate form equals the exact form, so `make test` runs only the exact form.
 OTHERS = [
     dq.local_reparameterization,
     pytest.param(dq.approximate_local_reparameterization, marks=pytest.mark.long),
@@ -115,10 +115,10 @@ def test_a_model_trains_with_it(estimator, key):
 
 
 def test_its_gradient_varies_less_than_that_of_weight_sampling(key):
-    """The gradient averaged over a batch has less variance with local reparameterization and with Flipout.
+    """The batch mean of the gradient has a lower variance with local reparameterization and with Flipout.
 
-    Flipout gains less: examples share the size of the noise and differ in its sign, so the part of the gradient that is
-    even in the noise stays correlated.
+    Flipout gains less: examples share the magnitude of the noise and differ in its sign, so the part of the gradient
+    that is even in the noise stays correlated.
     """
     x = jax.random.normal(jax.random.key(2), (64, 3))
     keys = jax.random.split(key, 500)

@@ -19,7 +19,7 @@ WORDS = jax.random.key_data(jax.random.key(0))
 
 
 def functions(estimator):
-    """Return functions of flat arguments by name, since a file holds no types of pytrees, with their first argument."""
+    """Return three functions and their first argument, a list of arrays, since a file holds no types of pytrees."""
     model = dq.BayesByBackpropMLP(4, (), 3, likelihood=dq.Categorical(), estimator=estimator, rngs=nnx.Rngs(0))
     start = TrainState.create(model, ADAM)
 
@@ -37,7 +37,7 @@ def functions(estimator):
 
     def predict_vi_uq(leaves, words):
         model = jax.tree.unflatten(jax.tree.structure(start), leaves).model
-        # The number of draws at once is that of the machine which exports, so it is named.
+        # By default, the number of draws at once depends on the machine that exports, so it is set here.
         result = dq.predict_vi_uq(model, X, key=jax.random.wrap_key_data(words), n_samples=4, draws_at_once=2)
         return result.mean, result.total_var
 

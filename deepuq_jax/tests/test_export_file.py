@@ -1,4 +1,4 @@
-"""An exported file predicts in a process that has JAX alone, for any number of inputs."""
+"""An exported file predicts in a process that has only JAX, for any number of inputs."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ print(json.dumps({name: array.tolist() for name, array in function(x, numpy.uint
 
 
 def read(path):
-    """Return the program of a file and its needs."""
+    """Return the program of a file, and the contents of its needs.json."""
     with zipfile.ZipFile(path) as archive:
         needs = json.loads(archive.read("needs.json"))
         return jax_export.deserialize(bytearray(archive.read("function"))), needs
@@ -102,7 +102,7 @@ def test_a_network_with_state_is_exported_in_evaluation_mode_for_dicts(tmp_path)
 
 
 def fixed(outputs):
-    """Add numbers whose shape must be known."""
+    """Add an array of NumPy, for which the shape of the outputs must be known."""
     return outputs + np.zeros(outputs.shape, np.float32)
 
 

@@ -1,4 +1,4 @@
-"""`fit` as a user sees it: compilations, early stopping, iterables, bad data, and defaults."""
+"""`fit` as a user sees it: compilations, early stopping, iterables, and bad data."""
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ def test_one_compilation_for_the_whole_run_and_for_a_second_run(key):
     options = dict(key=key, optimizer=ADAM, batch_size=16)
     dq.fit(parabola(), x, y, objective=dq.ELBO(log_likelihood=counting), epochs=1, **options)
     first = list(counting.traces)
-    # The check of the targets looks at all 50 examples. The program holds only the full batches and the remainder.
+    # The check of the targets traces all 50 examples, and the program only full batches and the remainder.
     assert set(first) == {(50, 1), (16, 1), (2, 1)}
     counting.traces.clear()
     dq.fit(parabola(), x, y, objective=dq.ELBO(kl_weight=0.5, log_likelihood=counting), epochs=3, **options)
@@ -145,7 +145,8 @@ def test_batches_from_an_iterable_compile_once_per_shape(key):
     counting = Counting()
     options = dict(key=key, objective=dq.ELBO(50, log_likelihood=counting), optimizer=ADAM)
     result = dq.fit(parabola(), Loader(x, y, 16), epochs=10, **options)
-    # Each batch is also checked against the outputs as it comes. Beyond that there is a program for 16 and one for 2.
+    # Each batch is also checked against the outputs as it comes. Besides, there is a program for 16 examples, and one
+    # for 2.
     checks = 10 * 4
     assert len(counting.traces) - checks <= 2 * 2
     assert result.history["loss"][-1] < result.history["loss"][0]

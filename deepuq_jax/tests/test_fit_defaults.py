@@ -46,7 +46,7 @@ def test_with_nothing_set_natural_gradients_train_a_classifier(key, monkeypatch)
         named = dq.fit(classified(), x, y, key=key, objective=objective, optimizer=optimizer, epochs=3)
         jax.tree.map(np.testing.assert_array_equal, nnx.state(default.model), nnx.state(named.model))
     assert dq.fit(classified(), x, y, key=key).history["kl_weight"].tolist() == [1.0] * 3
-    # An epoch of unknown length: neither the rate nor the decay depends on the number of steps.
+    # If the length of an epoch is unknown, neither the rate nor the decay depends on the number of steps.
     constant = dq.natural_gradient(0.2, beta2=0.9995, initial_precision=1.0, rest=optax.adam(5e-3))
     batches, objective = [(x[:128], y[:128]), (x[128:], y[128:])], dq.ELBO(256)
     untold = dq.fit(classified(), Untold(batches), key=key, objective=objective)
@@ -69,7 +69,7 @@ def test_with_nothing_set_the_steps_are_set_and_the_rate_falls_to_zero(key, monk
     assert len(told.history["loss"]) == 3
     untold = dq.fit(parabola(), Untold(batches), key=key, objective=dq.ELBO(256))
 
-    # Its length is not known beforehand, so its rate does not fall, and the last steps are larger.
+    # The length of `Untold` is not known beforehand, so the learning rate does not fall, and the last steps are larger.
     def moved(fitted):
         return np.abs(fitted.model.layers[1].kernel_posterior.mu - parabola().layers[1].kernel_posterior.mu).sum()
 
@@ -86,7 +86,7 @@ def test_with_nothing_set_the_weight_of_the_kl_rises_over_three_quarters_of_the_
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     loss, nll, kl = (default.history[name] for name in ("loss", "nll", "kl"))
     weight = (loss - nll) / (kl / 50)
-    # An epoch has two steps, so the history has the mean of both.
+    # An epoch has two steps, so each entry of the history is a mean of two weights.
     np.testing.assert_allclose(weight[:6], (4 * np.arange(6) + 1) / 24, atol=1e-3)
     np.testing.assert_allclose(weight[6:], 1.0, rtol=1e-4)
 

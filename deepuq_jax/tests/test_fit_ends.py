@@ -1,4 +1,4 @@
-"""How a fit ends: its history tells the truth, and whatever interrupts it leaves the model in reach (finding C)."""
+"""How a fit ends: its history is right, and after any interruption the model can be recovered."""
 
 import signal
 
@@ -25,7 +25,7 @@ def model():
 
 
 class Interrupted:
-    """Two epochs of batches, and an error in the middle of the third."""
+    """Batches for two epochs, and an error in the middle of the third epoch."""
 
     def __init__(self, error):
         self.error, self.passes = error, 0
@@ -39,7 +39,7 @@ class Interrupted:
 
 
 class PressesCtrlC(Interrupted):
-    """Ctrl-C as the operating system delivers it."""
+    """Batches with Ctrl-C at the start of the third epoch, as the operating system delivers it."""
 
     def __iter__(self):
         self.passes += 1
@@ -88,7 +88,7 @@ def test_ctrl_c_waits_for_the_end_of_a_step():
 
 
 def test_the_best_model_survives_an_interruption():
-    """With patience, the result holds the model of the best epoch."""
+    """With patience, the result of an interrupted fit has the model of the best epoch."""
     batches = Interrupted(KeyboardInterrupt())
     options = {"key": KEY, "objective": dq.ELBO(20), "optimizer": ADAM, "validation_data": (X, -10 - Y)}
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -100,7 +100,7 @@ def test_the_best_model_survives_an_interruption():
 
 @pytest.mark.parametrize("as_batches", [False, True], ids=["arrays", "batches"])
 def test_the_history_holds_the_weight_and_the_elbo(as_batches):
-    """The loss mixes a rising KL weight; the ELBO does not."""
+    """The KL has a rising weight in the loss, and the weight 1 in the ELBO."""
     objective = dq.ELBO(20, dq.schedules.linear(8))
     data = (BATCHES, None) if as_batches else (X, Y)
     options = {} if as_batches else {"batch_size": 10}

@@ -18,7 +18,7 @@ def rhos(dtype):
 
 
 def assert_close(actual, expected, dtype, rtol=None):
-    """Check the relative error, except below the smallest normal number, which is then the unit."""
+    """Check the relative error; below the smallest normal number, check the error relative to that number."""
     rtol = tolerances.CLOSED_FORM[dtype.name] if rtol is None else rtol
     actual = np.asarray(actual, np.float64)
     assert np.isfinite(actual).all()
@@ -38,7 +38,8 @@ def test_sigma_and_its_gradient_hold_over_the_whole_range(dtype):
 def test_sigma_is_right_down_to_the_smallest_normal_number(dtype):
     rho = np.log(np.finfo(dtype).tiny) + np.array([0.01, 0.1, 1.0], dtype)
     sigma = np.asarray(gaussian.sigma_from_rho(rho.astype(dtype)), np.float64)
-    # rho is known only to half an ulp of |rho|, and exp turns that into a relative error.
+    # Rounding rho gives it an error of half an ulp of |rho|, which exp would turn into a relative error. So the
+    # reference gets the rounded rho.
     rtol = tolerances.CLOSED_FORM[dtype.name]
     np.testing.assert_allclose(sigma, reference.sigma_from_rho(rho.astype(dtype)), rtol=rtol)
 
@@ -105,7 +106,7 @@ def test_kl_and_its_gradients_over_twelve_decades_of_scale(dtype):
 
 @pytest.mark.parametrize("offset", [1e-2, -1e-2, 1e-3, -1e-3, 1e-4, 1e-6, -1e-6])
 def test_kl_near_the_prior_keeps_its_digits(dtype, offset):
-    """In float32, the textbook form has no correct digit here (faults page, number 3)."""
+    """In float32, the textbook form has no correct digit here."""
     prior_sigma = np.array([0.05, 0.1, 1.0, 3.0], dtype)
     sigma = prior_sigma.astype(np.float64) * (1 + offset)
     rho = (sigma + np.log(-np.expm1(-sigma))).astype(dtype)
@@ -119,7 +120,7 @@ def test_kl_of_the_prior_from_itself_is_zero_to_rounding(dtype):
     sigma = np.geomspace(1e-6, 1e3, 50).astype(dtype)
     rho = np.asarray(gaussian.rho_from_sigma(sigma))
     kl = np.asarray(gaussian.gaussian_kl(sigma, rho, sigma, sigma))
-    # sigma comes back within a few ulp times |rho|, and the KL is the square of that.
+    # sigma is recovered within a few ulp times |rho|, and the KL is the square of this error.
     bound = (tolerances.ROUND_TRIP_ULP * tolerances.ulp(dtype) * np.maximum(1, np.abs(rho))) ** 2
     assert (kl >= 0).all()
     np.testing.assert_array_less(kl, bound)
@@ -145,7 +146,7 @@ def test_kl_is_never_negative_and_right_for_any_numbers(mu, rho, prior_mu, prior
     actual = float(gaussian.gaussian_kl(*args))
     expected = float(reference.gaussian_kl(*args))
     assert actual >= 0
-    # The difference mu - prior_mu is rounded, and its square inherits two ulp of the larger number.
+    # The difference mu - prior_mu is rounded, which adds two ulp of the larger number to the error of its square.
     cancelled = 4 * tolerances.ulp(np.float32) * max(abs(mu), abs(prior_mu)) * abs(mu - prior_mu) / prior_sigma**2
     bound = kl_bound(expected, args[1], args[3], np.dtype("float32")) + cancelled + 1e-30
     assert abs(actual - expected) <= bound

@@ -1,4 +1,4 @@
-"""What hostile calls found, one by one."""
+"""The faults that hostile calls have found, each with its own test."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ LABELS = np.asarray([0, 1])
 
 
 def test_the_moments_behind_a_relu_are_finite_far_from_zero():
-    """The square of mean / std overflowed, and infinity times 0 was NaN."""
+    """Once, the square of mean / std overflowed, and infinity times 0 gave NaN."""
     means = np.asarray([1e30, -1e30, 3.0, -3.0, 0.0], np.float32)
     variances = np.asarray([0.5, 0.5, 1e-38, 1e-38, 1e-45], np.float32)
     mean, var = functional.relu_moments(means, variances)

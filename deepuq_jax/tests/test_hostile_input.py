@@ -25,7 +25,7 @@ SMALL = {"functions": 150, "values": 100, "models": 60, "training": 8}
 TOTAL = int(os.environ.get("DEEPUQ_EXAMPLES", "10000"))
 SHARES = {"functions": 0.4, "values": 0.35, "models": 0.23, "training": 0.02}
 
-# Names that are called through other entries, or cannot be called.
+# Public names without an entry of their own: other entries call them, or they cannot be called.
 TYPES = {"BayesianModel", "Estimator", "Likelihood", "Objective", "Prior"}  # base classes and protocols
 MODULES = {
     "conformal",
@@ -53,7 +53,7 @@ COVERED = {
     "PredictionSets": "aps",
     "QuantileIntervals": "cqr",
     "SplitIntervals": "split",
-    "GaussianPosterior": "MeanField",  # It takes placeholders of JAX's transformations too.
+    "GaussianPosterior": "MeanField",  # It also accepts the placeholders of JAX's transformations.
     "combine": "partition",
     "load": "save",  # and test_saving_fuzz
     "saving": "save",
@@ -67,7 +67,7 @@ COVERED = {
 
 @pytest.fixture(autouse=True)
 def any_rank():
-    """Hostile shapes broadcast against each other, where that is documented."""
+    """Allow rank promotion, since hostile shapes broadcast against each other where that is documented."""
     with jax.numpy_rank_promotion("allow"):
         yield
 
@@ -101,7 +101,7 @@ def faults_of_valid(group, every):
 
 
 def hostile_calls(group):
-    """A call of the group, with hostile values for one or two arguments."""
+    """Make a strategy for calls of the group, with hostile values for one or two arguments."""
     entries = GROUPS[group]
 
     def replaced(name):

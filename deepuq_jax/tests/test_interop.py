@@ -91,7 +91,7 @@ def test_arviz_reads_the_draws():
     pytest.importorskip("arviz_base")
     model = dq.BayesByBackpropMLP(1, (4,), 1, likelihood=dq.Gaussian(3.0), rngs=nnx.Rngs(0))
     tree = to_datatree(model, key=KEY, n_samples=100, x=X, y=X**2)
-    # With so wide a noise, no example moves the posterior, and the weights need no smoothing.
+    # With noise this large, no example has much influence, and the importance weights need no smoothing.
     held_out = np.log(100) - jax.nn.logsumexp(-np.asarray(tree["log_likelihood"]["y"][0]), axis=0)
     loo = arviz_stats.loo(tree)
     assert loo.n_data_points == 12

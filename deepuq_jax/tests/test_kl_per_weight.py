@@ -1,4 +1,4 @@
-"""The KL by weight: it adds up to the whole, for every prior and every kind of model."""
+"""The KL per weight adds up to the whole KL, for every prior and every kind of model."""
 
 import dataclasses
 
@@ -19,6 +19,7 @@ from deepuq_jax.tests.test_diagnostics import NOISE, TwoHeads, linear
 pytestmark = pytest.mark.slow
 
 
+# The names in `priors` that are not classes are rules, which assign priors.
 @pytest.mark.parametrize(
     "prior_class", [getattr(priors, n) for n in priors.__all__ if isinstance(getattr(priors, n), type)]
 )
@@ -44,7 +45,7 @@ def test_kl_per_weight_without_a_closed_form_and_with_a_prior_a_weight(x64):
 
 
 class Centred(nnx.Module):
-    """Weights with a prior around a centre of their own."""
+    """Weights whose prior lies around a given centre."""
 
     def __init__(self, mean, sigma, centre):
         self.posterior = nnx.Param(dq.MeanField.init({"w": mean}, sigma))
@@ -94,6 +95,3 @@ def test_paths_of_every_kind_of_model():
     assert [tensor.layer for tensor in weight_tensors(nested)] == ["layers.0.layers.0"] * 2 + ["layers.1"] * 2
     with pytest.raises(ValueError, match="mean-field posterior"):
         weight_tensors(nnx.Linear(2, 1, rngs=nnx.Rngs(0)))
-
-
-# ------------------------------------------------------------------------------------------------------ health of a fit

@@ -1,8 +1,8 @@
 """Mean-field variational inference (Bayes by Backprop), at its documented path.
 
-The set-up is mean-field:
+The set-up is as follows:
 
-- Each parameter tensor has a Gaussian posterior of its own, and all of its components are independent.
+- Each parameter tensor has its own Gaussian posterior, whose components are independent.
 - In a stochastic forward pass, Bayesian layers sample their weights from the posteriors, by reparameterization.
 - The divergence KL(q || p) of the posteriors from a Gaussian prior is computed analytically, in nats.
 - The ELBO helper ``vi_elbo_step`` adds the scaled KL to a data-fit loss; ``negative_elbo`` does so in exact units.

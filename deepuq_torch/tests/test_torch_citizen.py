@@ -282,7 +282,8 @@ def test_repr_tells_sizes_and_prior():
 @pytest.mark.parametrize("make", [lambda: dq.BayesianLinear(2, 1), lambda: dq.BayesByBackpropMLP(2, [3], 1)])
 def test_a_prior_is_not_changed_by_an_attribute_that_nothing_reads(make, name):
     """Finding 10: `model.prior_sigma = 1.0` changed nothing."""
-    with pytest.raises(AttributeError, match=rf"Expected {name} in the constructor alone; got an assignment of 1\.0\."):
+    wanted = rf"Expected {name} to be set in the constructor only; got an assignment of 1\.0\."
+    with pytest.raises(AttributeError, match=wanted):
         setattr(make(), name, 1.0)
 
 
@@ -299,7 +300,7 @@ def test_a_prior_is_not_changed_by_an_attribute_that_nothing_reads(make, name):
 def test_a_model_has_no_prior_to_replace(model):
     """`model.prior = GaussianPrior(...)` changed nothing."""
     message = (
-        rf"^Expected prior to be assigned to layers alone; got an assignment to a {type(model).__name__}\. To change"
+        rf"^Expected prior to be assigned to layers only; got an assignment to a {type(model).__name__}\. To change"
     )
     with pytest.raises(AttributeError, match=message):
         model.prior = dq.GaussianPrior(0.5, 1.0)

@@ -1,6 +1,6 @@
 """All cases, by subject.
 
-A new case is an entry in the list of its file.
+To add a case, add an entry to the list `CASES` in one of the files.
 """
 
 from parity_tests.cases import closed_forms, low_precision, objectives, prediction, second_derivatives, weighted

@@ -1,7 +1,4 @@
-"""Cases of the closed forms.
-
-Sigma and its inverse, log sigma, a draw, log densities, and the KL.
-"""
+"""Cases of the closed forms: sigma and its inverse, log sigma, a draw, log densities, the KL."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ _PRIOR = {"mu": -0.25, "sigma": 0.125}  # exact in binary, so that both dtypes a
 
 
 def _rho(dtype: str) -> np.ndarray:
-    """Values over the whole range; exp(rho) overflows at the last."""
+    """Values over the whole range; exp(rho) overflows at the largest."""
     body = np.linspace(-30.0, 30.0, 25)
     return np.concatenate([[_LOWEST_RHO[dtype], -50.0, -18.0, 0.0], body, [89.0, 200.0, 1000.0]])
 
@@ -39,7 +36,7 @@ def _posterior(dtype: str) -> Arrays:
 def _near_prior(dtype: str) -> Arrays:
     """Scales and means near the prior's, and equal to them.
 
-    They differ by a half to a millionth.
+    The relative difference of the scales is from a half to a millionth, and 0 in the last entry.
     """
     off = 2.0 ** -np.arange(1.0, 21.0)
     sigma = _PRIOR["sigma"] * np.concatenate([1.0 + off, 1.0 - off, [1.0]])
@@ -50,8 +47,9 @@ def _near_prior(dtype: str) -> Arrays:
 def _kl_conditioning(inputs: Arrays) -> Arrays:
     """Conditioning of the KL and of its slope in rho.
 
-    These are their changes, in ulp of 1, if sigma changes by an ulp: with q = sigma / prior sigma, |q^2 - 1| and
-    2 q^2 dlog(sigma) / drho. At q = 1 the KL is quadratic, and so many roundings move it by their square.
+    These are the changes of both, in ulp of 1, if sigma changes by one ulp: with q = sigma / prior sigma, |q^2 - 1| and
+    2 q^2 dlog(sigma) / drho. At q = 1, the KL is quadratic in the change of sigma. There, the square of
+    `CONDITIONING_ULP` roundings is allowed.
     """
     eps = CONDITIONING_ULP * float(np.finfo(inputs["rho"].dtype).eps)
     rho = inputs["rho"].astype(np.float64)
@@ -151,7 +149,7 @@ _REPARAMETERIZE = Case(
 
 
 def _points(dtype: str) -> Arrays:
-    """Scales of the same order: no term hides the others."""
+    """Scales of the same order, so that no term hides the others."""
     rng = np.random.default_rng(3)
     return {"mu": rng.normal(size=24), "rho": np.linspace(-1.5, 0.5, 24), "w": rng.normal(size=24)}
 

@@ -1,8 +1,9 @@
 """Cases of layers, networks, an objective and predictions in bfloat16.
 
 Inputs, weights and noise are bfloat16 numbers. JAX keeps its posteriors in float32 and computes in bfloat16
-(``dtype=``). Torch does the same under ``torch.autocast``, or keeps its parameters in bfloat16 too. Both are compared
-with JAX, and JAX and the second are compared with 60 digits, within the bounds of `rounding`.
+(``dtype=``). Torch does the same under ``torch.autocast``, or keeps its parameters in bfloat16, too. Both ways are
+compared with JAX. JAX, and torch with bfloat16 parameters, are also compared with 60 digits. The bounds are those of
+`rounding`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _jax_model(spec: Spec, i: dict[str, Any]) -> Any:
 
 
 def _on_torch(spec: Spec, i: dict[str, Any], autocast: bool, function: Callable) -> Any:
-    """Apply `function` to the model, under autocast or in bfloat16."""
+    """Apply `function` to the model, under autocast or with bfloat16 parameters."""
     model = models.torch_model(spec, i)
     if autocast:
         with torch.autocast(torch_device().type, torch.bfloat16):
@@ -72,7 +73,7 @@ def _widened(outputs: Any) -> Any:
 
 
 def _allowed(bounds: Arrays) -> Arrays:
-    """Convert bounds of errors to the unit of `Case.conditioning`."""
+    """Convert bounds on errors to the unit of `Case.conditioning`."""
     return {name: bound / (CONDITIONING_ULP * float(jnp.finfo(LOW).eps)) for name, bound in bounds.items()}
 
 
@@ -91,7 +92,7 @@ def _forward_bounds(spec: Spec, i: Arrays) -> Arrays:
 def _forward_case(name: str, spec: Spec, autocast: bool, *, smooth: bool = True) -> Case:
     """Case of a draw of a network, and its KL.
 
-    It has gradients if the network is `smooth`; a rounding may flip a relu.
+    The case has gradients only if the network is `smooth`, because a rounding may flip a relu.
     """
 
     def jax_side(i: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +182,7 @@ def _prediction_bounds(spec: Spec, i: Arrays) -> Arrays:
 def _prediction_case(name: str, spec: Spec, autocast: bool) -> Case:
     """Case of predictive moments.
 
-    JAX returns them in float32, torch in the dtype of the outputs.
+    JAX returns the moments in float32, torch in the dtype of the outputs.
     """
     common: dict[str, Any] = dict(n_samples=_PREDICTION_DRAWS, apply_softmax=_is_classification(spec))
 

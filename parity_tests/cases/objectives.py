@@ -1,6 +1,6 @@
 """Cases of layers, networks and objectives.
 
-Forward passes and the KL; `negative_elbo` and `vi_elbo_step` for every likelihood.
+The cases are forward passes with the KL, and `negative_elbo` and `vi_elbo_step`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from parity_tests.models import Spec
 
 _BATCH = 3
 _NOISE_SIGMA = 0.5  # of the Gaussian likelihood; exact in binary
-# Neither 1 nor equal to each other, so that a factor that is left out or misplaced shows.
+# These numbers are neither 1 nor equal to each other, so that a missing or misplaced factor shows.
 _NUM_DATA, _NUM_BATCHES, _KL_WEIGHT = 37, 9, 0.3
 
 SPECS = {
@@ -32,7 +32,7 @@ SPECS = {
     "heteroscedastic": Spec(activation="tanh", prior_mu=0.5, likelihood=dj.HeteroscedasticGaussian()),
     "heteroscedastic, one target": Spec(outputs=1, activation="silu", likelihood=dj.HeteroscedasticGaussian()),
 }
-# Each likelihood appears again as the likelihood of a last layer.
+# Each likelihood above appears again as the likelihood of a last layer.
 _NETWORKS = dict(SPECS)
 SPECS["homoscedastic"] = Spec(activation="tanh", prior_sigma=0.25, likelihood=dj.HomoscedasticGaussian())
 SPECS |= {
@@ -57,7 +57,7 @@ def forward_case(
 ) -> Case:
     """Case of a network, or of its only layer.
 
-    It compares a draw, the outputs at the means, and the KL.
+    The case compares a draw, the outputs at the means, and the KL.
     """
 
     def part(model: Any, noise: Any) -> tuple[Any, Any]:
@@ -122,7 +122,7 @@ def reference_log_likelihood(spec: Spec, outputs: np.ndarray, y: np.ndarray) -> 
 def reference_score(spec: Spec, outputs: np.ndarray, y: np.ndarray) -> Any:
     """Compute the documented criterion in 60 digits.
 
-    For learned noise it leaves out log(2 pi) / 2 per target.
+    For learned noise, the criterion leaves out log(2 pi) / 2 per target.
     """
     if isinstance(spec.likelihood, dj.UnknownNoise):
         return ((outputs - y) ** 2).mean()

@@ -1,6 +1,6 @@
 """Cases of `predict_vi_uq` on a stack of noises.
 
-Regression, classification, learned noise and given noise; and the ways in which torch runs the draws.
+They are regression, classification, learned noise and given noise, and the ways in which torch runs the draws.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _CLASSIFICATION = Spec(outputs=3)
 _LAST_LAYERS = {kind: spec for kind, spec in SPECS.items() if spec.features and not kind.endswith("gaussian")}
 _GIVEN = np.array([[0.25, 2.0]])  # broadcasts over the batch
 _DRAWS = 16
-# Torch runs as many draws at once on a CPU as keep 2^19 numbers. With so many copies of the batch that is 7 draws of
-# `_REGRESSION`, and their moments are merged.
+# On a CPU, torch runs at once as many draws as fit into 2^19 numbers. With `_COPIES` copies of the batch, these are 7
+# draws of `_REGRESSION`. The moments of such chunks are merged.
 _COPIES = 8192
 
 
 def _fields(result: Any) -> dict[str, Any]:
-    """Return the fields that a result holds.
+    """Return the fields of a result that are not None.
 
-    A field that is None in a single package is then a missing quantity.
+    So a field that is None in only one of the packages is a missing quantity.
     """
     values = {name: getattr(result, name) for name in _FIELDS}
     return {name: value for name, value in values.items() if value is not None}
@@ -76,7 +76,7 @@ def _case(
     def torch_side(i: dict[str, Any]) -> dict[str, Any]:
         model, noise = models.torch_model(spec, i), models.torch_noise(spec, i)
         found = _fields(dt.predict_vi_uq(model, i["x"], noise=noise, aleatoric_var=pick(i, torch_var), **common))
-        # The documented field is the caller's variance. Torch returns it as given; JAX broadcasts it to the mean.
+        # The documented field is the caller's variance. Torch returns it as given; JAX broadcasts it to mean's shape.
         return {k: v.expand_as(found["mean"]) for k, v in found.items()}
 
     def original_side(module: Any, i: dict[str, Any]) -> dict[str, Any]:
@@ -93,14 +93,11 @@ def _case(
 
 
 class _AnyMLP(dt.BayesByBackpropMLP):
-    """Subclass whose passes may do anything.
-
-    Torch therefore runs its draws singly.
-    """
+    """Subclass, whose passes may do anything, so that torch runs its draws one at a time."""
 
 
 def _one_at_a_time_case() -> Case:
-    """Case of draws that torch runs and merges singly."""
+    """Case of draws that torch runs and merges one at a time."""
     spec = _REGRESSION
 
     def jax_side(i: dict[str, Any]) -> dict[str, Any]:
@@ -121,9 +118,9 @@ def _one_at_a_time_case() -> Case:
 
 
 def _in_chunks_case() -> Case:
-    """Case of draws that torch runs in chunks.
+    """Case of draws that torch runs in chunks on a CPU.
 
-    It does so on a CPU. The batch is large: it consists of `_COPIES` copies of a small batch.
+    The batch is large: it consists of `_COPIES` copies of a small batch.
     """
     spec = _REGRESSION
 

@@ -1,7 +1,7 @@
 """Cases of the second derivatives of the KL.
 
-The value of a case is the gradient of the KL, and the harness differentiates it again. In torch the parameters are
-`nn.Parameter`s, so that this is the gradient that the package writes out by hand.
+The value of a case is the gradient of the KL, which the harness differentiates again. In torch the parameters are
+`nn.Parameter`s, for which the package's hand-written gradient is used.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def _torch_gradient(kl: torch.Tensor, parameters: list[torch.Tensor]) -> torch.T
 def _exact_gradient(i: Arrays, prefixes: list[str], prior_mu: float, prior_sigma: float) -> np.ndarray:
     """Compute the gradient of the summed KL in 60 digits.
 
-    The KL is elementwise, so each entry is differentiated alone. The order is mu, rho of each prefix.
+    The KL is elementwise, so each entry is differentiated alone. For each prefix, the gradient by mu comes before that
+    by rho.
     """
     prior = ref.mp.mpf(prior_mu), ref.mp.mpf(prior_sigma)
     parts = []

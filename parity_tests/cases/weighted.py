@@ -1,6 +1,7 @@
 """Cases of the objectives' weights.
 
-The weight of the KL and the number of examples as arrays, differentiated too; and a weight of zero.
+In some cases, the weight of the KL and the number of examples are arrays, and the loss is also differentiated by them.
+In another case, the weight is zero.
 """
 
 from __future__ import annotations

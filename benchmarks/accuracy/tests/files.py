@@ -7,7 +7,7 @@ import numpy as np
 
 
 def write_regression(folder, name="made", *, rows=60, inputs=2, splits=3, noise=0.1):
-    """Write a noisy linear function of the inputs, in units far from 1; every split has other test rows."""
+    """Write a noisy linear function of the first input, in units far from 1; each split has other test rows."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, inputs)) * 10 + 50
     y = 300 + 20 * ((x[:, 0] - 50) / 10 + noise * rng.normal(size=rows))
@@ -35,7 +35,7 @@ def write_mnist(folder, *, name="mnist", train=240, test=60):
 
 
 def write_classification(folder, name="labels", *, rows=60, inputs=2, classes=3, splits=2):
-    """Write labels that say into which part of the first input's range a row falls, in units far from 1."""
+    """Write inputs in units far from 1, and labels that number the parts of the first input's range."""
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(rows, inputs)) * 10 + 50
     y = np.minimum((x[:, 0] - 50) / 10 * classes, classes - 1).astype(np.int64)

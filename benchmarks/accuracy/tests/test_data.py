@@ -31,7 +31,7 @@ def test_mnist_comes_as_it_was_written(tmp_path):
 
 
 def test_the_standard_splits_are_the_published_ones():
-    """The first test rows of the first split of Boston housing (506 rows) and of yacht (308)."""
+    """Compare the first test rows of the first split of Boston housing (506 rows) and of yacht (308 rows)."""
     assert data.standard_splits(506)[0][:8].tolist() == [431, 115, 470, 216, 264, 209, 316, 384]
     assert data.standard_splits(308)[0][:8].tolist() == [121, 115, 286, 216, 264, 209, 1, 22]
 

@@ -1,4 +1,4 @@
-"""The benchmark of Monte Carlo errors runs on a small problem, and its record is that of every problem."""
+"""The benchmark of Monte Carlo errors runs on a small problem, and the committed record has every problem."""
 
 import json
 

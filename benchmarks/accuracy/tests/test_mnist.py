@@ -18,7 +18,7 @@ from deepuq_jax.training import _defaults
 # Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
-# 240 and 200 images leave no smaller batch, which would be a second step to compile.
+# 240 and 200 images are whole numbers of batches; a smaller last batch would be a second step to compile.
 TINY = Recipe(hidden=16, epochs=3, batch_size=40, learning_rate=1e-2, kl_weight=0.01)
 
 
@@ -62,7 +62,7 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     saved = json.loads((tmp_path / "mnist.json").read_text())
     assert saved["final"] == record["final"]
     assert saved["sizes"] == {"train": 240, "test": 60, "validation": 40}
-    # The recipe with the better validation score, at its final length, and `fit` with nothing set but the optimizer.
+    # The twin, the recipe with the better validation score at its final length, and the two rows of `fit`.
     assert [row.get("recipe", {}).get("kl_weight") for row in saved["final"]] == [1.0, TINY.kl_weight, None, None]
     assert [row["name"] for row in saved["final"][2:]] == list(mnist.FITS)
     assert [row["recipe"]["epochs"] for row in saved["final"][:2]] == [6, 6]
@@ -118,7 +118,7 @@ def test_recipes_are_chosen_by_validation_and_the_finalists_after_all_epochs(tmp
     best = Recipe(estimator=local, kl_weight=0.1), Recipe(estimator=sampled, kl_weight=0.1)
     assert [Recipe(**row["recipe"]) for row in record["finalists"]] == [r.at(hidden=16, epochs=6) for r in best]
     final = [twins[0].at(hidden=16, epochs=6), *(r.at(hidden=16, epochs=6) for r in best)]
-    # After all epochs the second finalist is better, and the larger network takes it.
+    # After all epochs, the second finalist is better, so the larger network trains by it.
     final += [twins[0].at(hidden=24, epochs=3), best[1].at(hidden=24, epochs=3)]
     assert [Recipe(**row["recipe"]) for row in record["final"]] == final
     # The comparisons train without the validation images.

@@ -32,7 +32,10 @@ def test_a_mixture_is_scored_by_its_own_density_and_quantiles():
 
 
 def test_draws_from_the_truth_cover_at_their_level():
-    """y is N(0, 1 + 2^2) and the draws are its quantiles; five standard errors of a share among 4,000."""
+    """Check y from N(0, 2^2 + 1) against a mixture of unit Gaussians at quantiles of N(0, 2^2).
+
+    The tolerance is five standard errors of a share among 4,000 targets.
+    """
     rng = np.random.default_rng(2)
     quantiles = 2.0 * norm.ppf((np.arange(400) + 0.5) / 400)[:, None]
     y = np.sqrt(5.0) * rng.normal(size=4000)
@@ -45,6 +48,6 @@ def test_summary_is_mean_and_standard_error_over_splits():
     rows = [Score(1.0, -2.0, (0.5, 0.9, 0.9), (0.5, 0.9, 0.9)), Score(3.0, -4.0, (0.7, 0.9, 1.0), (0.5, 0.9, 0.9))]
     found = summary(rows)
     assert found["rmse"] == 2.0
-    assert found["rmse_se"] == pytest.approx(1.0)  # std with n - 1 is sqrt(2), over sqrt(2)
+    assert found["rmse_se"] == pytest.approx(1.0)  # The standard deviation, sqrt(2), is divided by sqrt(2) splits.
     assert found["log_likelihood"] == -3.0
     assert found["coverage"] == pytest.approx([0.6, 0.9, 0.95])

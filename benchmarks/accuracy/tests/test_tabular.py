@@ -17,7 +17,7 @@ SMALL = replace(tabular_methods.QUICK, epochs=3, draws=5)
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """Two sets, of which --quick takes the smaller."""
+    """A folder of two sets, of which --quick takes the smaller."""
     monkeypatch.setattr(tabular, "QUICK", SMALL)
     write_classification(tmp_path)
     write_classification(tmp_path, "larger", rows=80)

@@ -37,7 +37,7 @@ def test_a_split_is_scaled_by_its_training_rows_alone(tmp_path):
 
 
 def test_validation_rows_are_training_rows_and_held_out(tmp_path):
-    # Each row is its own label, so that the rows of a part can be told.
+    # The target of each row is its number, so that the rows of a part can be identified.
     rows = np.arange(20)
     data = RegressionSet("rows", rows[:, None] * 1.0, rows * 1.0, np.array([[0, 1, 2, 3, 4]]))
     (split,) = tabular_data.real_splits(data, 1)
@@ -144,7 +144,7 @@ def test_noise_that_is_fitted_is_the_mean_squared_residual():
     mean, y = rng.normal(size=(1, 50)), rng.normal(size=50)
     expected = np.mean((mean[0] - y) ** 2)
     assert peers.fitted_noise(Draws(mean, np.zeros((1, 50))), y) == pytest.approx(expected, rel=1e-3)
-    # A variance that the draws have is subtracted.
+    # The variance of the draws is subtracted.
     assert peers.fitted_noise(Draws(mean, np.full((1, 50), 0.5)), y) == pytest.approx(expected - 0.5, rel=1e-3)
 
 
@@ -204,7 +204,7 @@ def test_every_peer_learns_a_line(tmp_path):
             names.add(name)
             found = tabular_score.of_draws(draws, split.test_y)
             assert draws.mean.shape[1] == len(split.test_y)
-            # The targets spread by 20, with noise of 2.
+            # The standard deviation of the targets is 20, and that of their noise is 2.
             assert found["rmse"] < 12, name
             assert found["nll"] < 4.2, name
     assert names == {peers.MLP_REGRESSOR, peers.ENSEMBLE, peers.RIDGE, peers.PROCESS, peers.FOREST}

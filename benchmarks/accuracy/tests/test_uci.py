@@ -20,7 +20,7 @@ from deepuq_jax.training import _defaults
 # Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
-# Each batch has all rows, since a remainder would be a second step to compile.
+# Each batch has all rows, since a smaller last batch would be a second step to compile.
 SMALL = Plan(steps=300, batch_size=64, draws=20, members=2)
 GOOD, BAD = Bayesian("homoscedastic", 0.3, 0.5), Bayesian("homoscedastic", 300.0, 0.5)
 
@@ -44,10 +44,10 @@ def test_a_split_trains_among_others_as_it_does_alone(made):
 
     mean, var = alone(splits.x[1], splits.y[1], splits.held_x[1])
     found = uci_recipe.in_own_units(mean, var, splits, 1)
-    # 300 steps of float32 in another order of summation.
+    # The two programs sum in different orders, over 300 steps in float32.
     np.testing.assert_allclose(together[1].mean, found.mean, rtol=1e-3)
     np.testing.assert_allclose(together[1].var, found.var, rtol=2e-2)
-    # The made-up targets spread by 20 about 300, with noise of 2.
+    # The made-up targets have mean 300 and standard deviation 20, and that of their noise is 2.
     assert score(found, splits.held_y[1]).rmse < 6
 
 
@@ -71,7 +71,7 @@ def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_p
     arguments += ["--quick"] if has_torch else ["--quick", "--no-torch"]
     record = uci.main(arguments)
     saved = json.loads((tmp_path / "uci.json").read_text())
-    # Compare texts, since JSON makes lists of tuples.
+    # Compare texts, since JSON turns tuples into lists.
     assert json.dumps(saved["sets"]) == json.dumps(record["sets"])
     found = saved["sets"]["made"]
     assert (found["rows"], found["trained_on"], found["chosen_on"]) == (60, 54, 11)
@@ -79,7 +79,7 @@ def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_p
     methods = found["methods"]
     assert set(methods) == set(uci.METHODS) - (set() if has_torch else {"deepuq_torch"})
     assert ("deepuq_torch" in methods) == has_torch
-    if has_torch:  # The same recipe with other noise differs by less than the noise of the targets, which is 2.
+    if has_torch:  # With other random numbers, the recipe differs by less than the noise of the targets, which is 2.
         assert abs(methods["deepuq_torch"]["rmse"] - methods["deepuq_jax"]["rmse"]) < 2
     assert all(row["splits"] == 3 and np.isfinite(row["log_likelihood"]) for row in methods.values())
     text = (tmp_path / "uci.md").read_text()

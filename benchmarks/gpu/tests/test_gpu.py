@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory):
-    """Rehearse once: the stages, the file that they were written to, and what was printed."""
+    """Rehearse once; return the stages, the file with their rows, and the printed text."""
     file, printed = tmp_path_factory.mktemp("gpu") / "gpu.json", io.StringIO()
     with contextlib.redirect_stdout(printed):
         stages = command.main(["--dry", "--json", str(file)])

@@ -1,4 +1,4 @@
-"""Memory against the size of a problem: what the library promises, and what the committed record shows."""
+"""Memory against the size of a problem, as promised, and as in the committed record."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_memory_of_training_is_at_most_six_arrays():
 def test_memory_of_a_prediction_does_not_grow_with_the_draws():
     case = cases.Prediction(parameters=3e4, batch=4)
     few, many = (measure.memory(case.at("draws", draws))["peak"] for draws in (2, 2000))
-    assert many - few <= 4 * 2000  # The numbers of the draws, and nothing else.
+    assert many - few <= 4 * 2000  # Four bytes per draw, for its number, and nothing else.
 
 
 def test_a_network_has_about_the_parameters_that_were_asked_for():
@@ -45,9 +45,9 @@ def test_the_committed_record_has_every_value():
 
 def test_the_committed_record_keeps_the_promises():
     axes = json.loads(RECORD.read_text(encoding="utf-8"))["axes"]
-    # Activations of the batch come on top; of a million parameters and more, they are small.
+    # Activations of the batch are added to this; beside a million parameters or more, they are small.
     assert all(row["arrays"] <= MOST_ARRAYS for row in axes["parameters"]["training"] if row["count"] > 5e5)
-    # A single draw is no loop, and takes less.
+    # A single draw needs no loop, and takes less memory.
     peaks = [row["peak"] for row in axes["draws"]["prediction"] if row["value"] > 1]
     assert max(peaks) <= 1.01 * min(peaks)
 

@@ -20,12 +20,13 @@ PACKAGE, MODULE = "bayesian-torch", "bayesian_torch"
 
 def _model(network: Network, setting: Setting) -> Any:
     found = load("bayesian_torch.layers")
-    linear = partial(found.LinearReparameterization, prior_variance=PRIOR_SIGMA)  # named a variance, used as a std
+    # `prior_variance` is used as a standard deviation.
+    linear = partial(found.LinearReparameterization, prior_variance=PRIOR_SIGMA)
     conv = partial(found.Conv2dReparameterization, stride=CONV_STRIDE, padding=CONV_PADDING, prior_variance=PRIOR_SIGMA)
     model = parts.stack(network, linear, conv).to(parts.device(setting))
     with torch.no_grad():
         for layer, (kernel, bias) in zip(parts.layers(model), parts.means(network, setting), strict=True):
-            layer.dnn_to_bnn_flag = True  # return outputs alone, without the KL, as after its conversion of a network
+            layer.dnn_to_bnn_flag = True  # The layer then returns outputs alone, as in a network that it converted.
             for parameter, value in zip(_parameters(layer), (kernel, parts.RHO, bias, parts.RHO), strict=True):
                 parameter.copy_(torch.as_tensor(value))
     return model
@@ -37,7 +38,7 @@ def _parameters(layer: Any) -> list[Tensor]:
 
 
 def _kl(model: Any) -> Tensor:
-    """The KL, from means over tensors times their sizes."""
+    """The KL: the sum over tensors of the mean KL per weight times the number of weights."""
     total = torch.zeros((), device=next(model.parameters()).device)
     for layer in parts.layers(model):
         mu, rho, mu_bias, rho_bias = _parameters(layer)

@@ -1,4 +1,4 @@
-"""blackjax: `meanfield_vi`, which takes the KL at the drawn weights."""
+"""blackjax: `meanfield_vi`, which evaluates the KL at the drawn weights."""
 
 from __future__ import annotations
 
@@ -20,10 +20,7 @@ def _vi() -> Any:
 
 
 def _start(network: Network) -> Any:
-    """A state at the common start.
-
-    `init` alone would set the means to zero.
-    """
+    """A state at the common start; `init` alone would set the means to zero."""
     mu, rho = parts.means(network), parts.log_sigmas(network)
     return _vi().init(mu, parts.OPTIMIZER)._replace(mu=mu, rho=rho)
 

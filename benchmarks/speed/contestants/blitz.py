@@ -1,7 +1,4 @@
-"""blitz-bayesian-pytorch: `sample_elbo` and `mfvi_forward`.
-
-The KL is taken at the drawn weights.
-"""
+"""blitz-bayesian-pytorch: `sample_elbo` and `mfvi_forward`, with the KL at the drawn weights."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ def _model(network: Network, setting: Setting, *last: nn.Module) -> Any:
     """The network, followed by `last`, as a `variational_estimator`."""
     found = load("blitz.modules")
     zero, sigma = (torch.tensor(value, device=parts.device(setting)) for value in (0.0, PRIOR_SIGMA))
-    # A single Gaussian as the prior is cheaper than its default, a mixture of two.
+    # A single Gaussian as the prior is cheaper than blitz's default, a mixture of two.
     options = dict(prior_dist=torch.distributions.Normal(zero, sigma))
     conv = partial(found.BayesianConv2d, stride=CONV_STRIDE, padding=CONV_PADDING, **options)
     stack = parts.stack(network, partial(found.BayesianLinear, **options), conv)
@@ -44,7 +41,7 @@ def _train(work: Train, setting: Setting) -> Trainer:
         weight = 1 / network.num_data
         return model.sample_elbo(x, y, criterion, work.mc_samples, complexity_cost_weight=weight)
 
-    # Its layers register each weight twice; only the samplers' copies get a gradient.
+    # blitz's layers register each weight twice; only the samplers' copies get a gradient.
     samplers = [s for layer in parts.layers(model) for s in (layer.weight_sampler, layer.bias_sampler)]
     return parts.loop(objective, [p for s in samplers for p in (s.mu, s.rho)], work, setting)
 

@@ -114,9 +114,9 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
 
 
 def contestants() -> list[Contestant]:
-    """Nine ways to train with Adam, one with natural gradients, and a single way to predict.
+    """Nine ways to train with Adam, one way with natural gradients, and one way to predict.
 
-    Predictions draw weights with any estimator.
+    Predictions draw weights, whatever the estimator.
     """
     styles: tuple[tuple[Style, str, Any], ...] = (
         ("scanned", "scanned epoch", _train_scanned),

@@ -15,9 +15,9 @@ PACKAGE = MODULE = "deepuq_torch"
 
 
 def documented_mlp(module: Any, network: Network, setting: Setting) -> Any:
-    """`BayesByBackpropMLP` of this module at the start values.
+    """Make the `BayesByBackpropMLP` of a module at the start values.
 
-    The module may also be the original's, which has the same class.
+    The module is that of deepuq_torch or of the original, which has the same class.
     """
     if network.is_convolutional:
         raise Unsupported("it has no convolution")
@@ -48,7 +48,7 @@ def _train(work: Train, setting: Setting, compile: bool = False) -> Trainer:
 
 
 def predict_documented(module: Any, work: Predict, setting: Setting, compile: bool = False) -> Predictor:
-    """`predict_vi_uq` of this module."""
+    """Predict by the `predict_vi_uq` of a module."""
     model, x = documented_mlp(module, work.network, setting), parts.inputs(work, setting)
 
     def moments(x):

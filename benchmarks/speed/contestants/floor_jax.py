@@ -52,7 +52,7 @@ def _predict(work: Predict, setting: Setting) -> Predictor:
     @jax.jit
     def passes(weights, x):
         def add(total, i):
-            # The inputs change with the pass, or the compiler would run a single pass for all.
+            # The inputs change with each pass; otherwise the compiler would run one pass for all.
             return total + parts.forward(weights, x * (1 + 1e-6 * i), setting), None
 
         total = jax.lax.scan(add, jnp.zeros((len(x), work.network.outputs)), jnp.arange(float(work.draws)))[0]

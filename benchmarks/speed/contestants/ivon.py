@@ -19,7 +19,7 @@ PACKAGE, MODULE = "ivon-opt", "ivon"
 
 
 def _optimizer(network: Network, model: Any, mc_samples: int = 1) -> Any:
-    """IVON at the common start.
+    """IVON at the common start, with N = ess.
 
     Its prior variance is 1 / (N weight_decay), and its sigma^2 is 1 / (N (hess + weight_decay)).
     """

@@ -1,7 +1,4 @@
-"""Shared parts of the JAX contestants.
-
-Data, the plain network, loops and scanned epochs.
-"""
+"""Shared parts of the JAX contestants: data, the plain network, loops and scanned epochs."""
 
 from __future__ import annotations
 
@@ -27,8 +24,8 @@ from benchmarks.speed.workloads import (
 )
 
 OPTIMIZER = optax.adam(LEARNING_RATE)
-KEYS = 512  # prepared ahead, since making a key per step would add a call
-# Below this many weights, all draws at once are faster than draws in turn.
+KEYS = 512  # keys are prepared in advance, since making a key per step would add a call
+# With fewer weights than this, all draws at once are faster than draws in turn.
 FEW_WEIGHTS = 10_000
 
 
@@ -92,10 +89,7 @@ def key_cycle() -> Any:
 
 
 def loop(step: Callable[..., tuple[Any, Any]], state: Any, work: Train) -> Trainer:
-    """Train with one call per step.
-
-    step(state, x, y, key) -> (state, loss).
-    """
+    """Train with one call of step(state, x, y, key) -> (state, loss) per step."""
     x, y = data(work)
 
     def split(rows: jax.Array) -> list[jax.Array]:
@@ -116,10 +110,7 @@ def loop(step: Callable[..., tuple[Any, Any]], state: Any, work: Train) -> Train
 
 
 def scanned(epoch: Callable[..., tuple[Any, Any]], state: Any, work: Train) -> Trainer:
-    """Train with one call per epoch.
-
-    epoch(state, key) -> (state, losses).
-    """
+    """Train with one call of epoch(state, key) -> (state, losses) per epoch."""
     keys = key_cycle()
 
     def run(steps: int) -> Any:
@@ -151,10 +142,7 @@ def step_of(
 
 
 def epoch_of(step: Callable[..., tuple[Any, Any]], work: Train) -> Callable[..., tuple[Any, Any]]:
-    """An epoch like `deepuq_jax.train_epoch`.
-
-    It shuffles, gathers each batch, and scans the steps.
-    """
+    """An epoch that, like `deepuq_jax.train_epoch`, shuffles, gathers batches, and scans the steps."""
     x, y = data(work)
 
     @jax.jit
@@ -172,18 +160,12 @@ def epoch_of(step: Callable[..., tuple[Any, Any]], work: Train) -> Callable[...,
 
 
 def over_draws(function: Callable[[Any], jax.Array], draws: Any, network: Network) -> jax.Array:
-    """Apply a function to each draw.
-
-    A small network takes all draws at once, a large network takes them in turn.
-    """
+    """Apply a function to each draw: to all at once for a small network, in turn for a large one."""
     if network.size < FEW_WEIGHTS:
         return jax.vmap(function)(draws)
     return jax.lax.map(function, draws)
 
 
 def prediction_of(network: Network, outputs: jax.Array) -> jax.Array:
-    """Outputs in regression, else class probabilities.
-
-    Predictions are moments of these.
-    """
+    """Return outputs in regression, else class probabilities; predictions are their moments."""
     return outputs if network.is_regression else jax.nn.softmax(outputs, axis=-1)

@@ -1,7 +1,4 @@
-"""numpyro: SVI with an AutoNormal guide.
-
-The ELBO takes the KL in closed form.
-"""
+"""numpyro: SVI with an AutoNormal guide, and an ELBO with the KL in closed form."""
 
 from __future__ import annotations
 
@@ -22,10 +19,7 @@ def _names(network: Network) -> list[tuple[str, str]]:
 
 
 def _model(network: Network, setting: Setting) -> Any:
-    """The network with a Gaussian prior on each tensor.
-
-    The batch stands for all data.
-    """
+    """The network with a Gaussian prior on each tensor; a batch stands for all data."""
     numpyro, distributions = load("numpyro"), load("numpyro.distributions")
 
     def draw(name, like):
@@ -65,7 +59,7 @@ def _svi(work: Train, setting: Setting) -> tuple[Any, Any]:
 
 
 def _step(svi: Any, work: Train) -> Any:
-    def step(state, x, y, key):  # unused: the state holds a key
+    def step(state, x, y, key):  # `key` is unused, since the state holds a key
         state, loss = svi.update(state, x, y)
         return state, loss / work.network.num_data
 

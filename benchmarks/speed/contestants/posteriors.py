@@ -1,7 +1,4 @@
-"""posteriors: `vi.diag` with torchopt's Adam.
-
-The KL is taken at the drawn weights.
-"""
+"""posteriors: `vi.diag` with torchopt's Adam, and the KL at the drawn weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Shared parts of the torch contestants.
-
-Data, the plain network, Bayesian stacks, and the training loop.
-"""
+"""Shared parts of the torch contestants: data, the plain network, Bayesian stacks, the training loop."""
 
 from __future__ import annotations
 
@@ -157,10 +154,7 @@ def arithmetic(setting: Setting) -> Any:
 def loop(
     objective: Callable[[Tensor, Tensor], Tensor], parameters: Iterable[Tensor], work: Train, setting: Setting
 ) -> Trainer:
-    """Train by objective(x, y) -> loss, its gradient and Adam.
-
-    The losses are stacked after the loop.
-    """
+    """Train by Adam on objective(x, y) -> loss; the losses are stacked after the loop."""
     optimizer, data = adam(list(parameters)), batches(work, setting)
 
     def run(steps: int) -> Tensor:
@@ -181,7 +175,7 @@ def compiled(function: Callable) -> Callable:
     """Compile a function by `torch.compile`.
 
     Raises:
-        Unsupported: if its backend cannot build here.
+        Unsupported: if torch's backend cannot build on this machine.
     """
     reason = _no_compiler()
     if reason:
@@ -201,16 +195,13 @@ def _no_compiler() -> str:
 
 
 def moments(network: Network, draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance over draws, the first axis.
-
-    The draws are of outputs, or of class probabilities.
-    """
+    """Mean and variance over draws of the outputs, or of class probabilities; draws are the first axis."""
     values = draws if network.is_regression else torch.softmax(draws, dim=-1)
     return values.mean(dim=0), values.var(dim=0, unbiased=False)
 
 
 def predict_by_loop(model: Callable[[Tensor], Tensor], work: Predict, setting: Setting) -> Predictor:
-    """Predict by a pass per draw, like these packages' examples."""
+    """Predict by one pass per draw, as in the examples of these packages."""
     x = inputs(work, setting)
 
     def predict():
