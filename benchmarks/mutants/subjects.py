@@ -67,5 +67,9 @@ SUBJECTS = (
         ("objective",),
         ("objective_contracts", "sticking_the_landing", "training", "messages", "traps", "own_classes"),
     ),
-    _jax("prediction", ("prediction",), ("monte_carlo_error", "propagation", "modes", "likelihoods", "traps")),
+    _jax(
+        "prediction",
+        ("prediction",),
+        ("monte_carlo_error", "propagation", "modes", "mixed_precision", "likelihoods", "traps"),
+    ),
 )

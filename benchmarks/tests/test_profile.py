@@ -47,6 +47,7 @@ def test_a_step_without_a_part_trains(part):
     assert losses[-1].mean() < losses[0].mean()
 
 
+@pytest.mark.long
 def test_the_command_times_every_part(monkeypatch, tmp_path, capsys):
     small = tuple((title, make, TINY, 8, 2) for title, make, *_ in {p[0]: p for p in profile.PROFILES}.values())
     monkeypatch.setattr(profile, "PROFILES", small)

@@ -6,18 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepuq_jax.tests.profiles import small_profile
+
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    "docs/training.md",
-    "docs/resuming.md",
-    "docs/trust.md",
+PAGES = ["docs/training.md", "docs/resuming.md", "docs/trust.md", "docs/saving.md", "docs/devices.md"]
+# Each of these trains several models for many epochs, or has quick tests of what it shows.
+LONG_PAGES = [
     "docs/likelihoods.md",
     "docs/natural-gradients.md",
-    "docs/saving.md",
-    "docs/devices.md",
     "docs/conformal.md",
-    pytest.param("docs/interop.md", marks=pytest.mark.long),  # test_interop.py and test_export_file.py are quick
-    pytest.param("docs/plots.md", marks=pytest.mark.long),  # test_plots.py and test_pictures.py are quick
+    "docs/interop.md",
+    "docs/plots.md",
     "docs/scikit-learn.md",
 ]
 
@@ -38,7 +37,7 @@ def lenient_rank_promotion():
 @pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="an installed package has no docs beside it")
 @pytest.mark.usefixtures("lenient_rank_promotion")
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", small_profile([*PAGES, *LONG_PAGES], PAGES))
 def test_every_program_of_a_page_runs(name, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # Some programs write files.
     names: dict = {}

@@ -8,6 +8,7 @@ from flax import nnx
 
 import deepuq_jax as dq
 from deepuq_jax.priors.defaults import LayerDefault
+from deepuq_jax.tests.profiles import small_profile
 from deepuq_jax.training import _automatic, _defaults, prior_choice
 
 SHORT = {"epochs": 3, "batch_size": 32}
@@ -134,9 +135,12 @@ def test_fit_with_nothing_set_takes_the_gain_with_the_best_score(key, chosen):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", [{"objective": dq.ELBO()}, {"epochs": 1}, {"batch_size": 32}])
-def test_fit_with_a_setting_keeps_the_prior(setting, key, chosen):
-    model = dq.fit(classifier(), *labels(), key=key, **setting).model
+SETTINGS = {"objective": dq.ELBO(), "epochs": 1, "batch_size": 32}
+
+
+@pytest.mark.parametrize("name", small_profile(SETTINGS, ["objective"]))
+def test_fit_with_a_setting_keeps_the_prior(name, key, chosen):
+    model = dq.fit(classifier(), *labels(), key=key, **{name: SETTINGS[name]}).model
     assert (priors_of(model), chosen) == (priors_of(classifier()), [])
 
 

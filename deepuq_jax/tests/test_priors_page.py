@@ -11,6 +11,7 @@ pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="an installed package 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_program_reaches_a_sensible_score():
     pytest.importorskip("sklearn")
     (_, shared), *ways = programs(PAGE)

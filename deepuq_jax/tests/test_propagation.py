@@ -62,6 +62,7 @@ def trained(hidden, likelihood, key):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_its_error_against_draws_is_what_the_docs_say(key):
     model, x = trained((50,), dq.Gaussian(0.1), key)
     moments = dq.predict_vi_uq(model, x, method="moments")

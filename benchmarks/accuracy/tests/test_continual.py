@@ -15,6 +15,7 @@ PLAN = continual.Plan(tasks=2, epochs=1, hidden=4, draws=2)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     write_mnist(tmp_path)

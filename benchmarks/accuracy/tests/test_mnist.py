@@ -48,6 +48,7 @@ def test_an_interrupted_training_resumes(tmp_path, monkeypatch):
     jax.tree.map(same, nnx.state(mnist_recipe.train(TINY, x, y, seed=0, cache=tmp_path).model), nnx.state(whole.model))
 
 
+@pytest.mark.long
 def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     write_mnist(tmp_path)

@@ -60,6 +60,7 @@ def test_plan_fits_any_size():
     assert plan.batch(45_000) == 256
 
 
+@pytest.mark.long
 def test_the_command_chooses_by_validation_and_writes_what_it_prints(made, tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(uci, "BAYESIAN_SPACE", (BAD, GOOD))
