@@ -1,4 +1,4 @@
-"""The result of `fit`, and the error that carries one."""
+"""The result of `fit`, and an error that carries such a result."""
 
 from __future__ import annotations
 
