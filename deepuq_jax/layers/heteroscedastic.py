@@ -44,8 +44,8 @@ class HeteroscedasticOutputs:
     def nll(self, prediction: Array, target: Array) -> Array:
         """Compute the documented Gaussian negative log likelihood, a scalar.
 
-        1/2 ((y - m)^2 / v + log v), summed over targets and averaged over the other axes, as `vi_elbo_step` takes it.
-        It leaves out the constant 1/2 log(2 pi) nats per target, which `negative_elbo` includes.
+        1/2 ((y - m)^2 / v + log v), summed over targets and averaged over the other axes, as in `vi_elbo_step`. It
+        leaves out the constant 1/2 log(2 pi) nats per target, which `negative_elbo` includes.
 
         Args:
             prediction: [..., 2 output_dim].

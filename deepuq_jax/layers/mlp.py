@@ -34,7 +34,8 @@ class BayesByBackpropMLP(Sequential):
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`. A rule for priors
             receives the paths "layers.0.kernel", "layers.0.bias", "layers.2.kernel" and so on.
     Raises:
-        ValueError, TypeError: a size is not a positive int, the activation is unknown, and as in `BayesianLinear`.
+        ValueError, TypeError: as in `BayesianLinear`; also if a size is not a positive int or the activation is
+            unknown.
 
     >>> import jax
     >>> import jax.numpy as jnp

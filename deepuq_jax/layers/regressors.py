@@ -22,8 +22,8 @@ class MultiOutputBayesByBackpropRegressor(BayesByBackpropMLP):
 
     y = f(x, w) + noise. The outputs are the means, [batch, output_dim].
 
-    Unless a likelihood is given, `vi_elbo_step` uses the mean squared error, and `negative_elbo` and `fit` ask for a
-    likelihood.
+    Unless a likelihood is given, `vi_elbo_step` uses the mean squared error, and `ELBO` (the default objective of
+    `fit`) refuses the model and asks for a likelihood.
 
     Args:
         input_dim, output_dim: sizes of the last axis of x and of y, positive ints.

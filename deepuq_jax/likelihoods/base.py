@@ -124,7 +124,7 @@ class Likelihood(ABC):
     def of_targets(self) -> Likelihood:
         """Return the likelihood of plain targets, for predictions.
 
-        It is the likelihood itself, or the one inside a `Masked` or `Weighted`.
+        It is the likelihood itself, or the inner likelihood of a `Masked` or `Weighted`.
         """
         return self
 

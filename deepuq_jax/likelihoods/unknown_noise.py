@@ -31,7 +31,7 @@ class UnknownNoise(Likelihood):
         """Refuse to compute a density.
 
         Raises:
-            ValueError: always, since the density needs a noise.
+            ValueError: always, since a density needs specified noise.
         """
         what = "for a regression model that does not name its noise, such as Gaussian(sigma)"
         raise ValueError(expected("log_likelihood", what, "None"))

@@ -32,9 +32,9 @@ class DocumentedELBO(VariationalObjective):
 
     loss = nll + kl_weight * KL / num_batches
 
-    If `criterion` averages over the batch, the weight of the KL is too large by a factor of the batch size B. The exact
-    ELBO per example has KL / num_data = KL / (B * num_batches), which `kl_weight = 1/B` restores here. `ELBO` has the
-    exact units by itself.
+    If `criterion` is the mean negative log-likelihood of the batch, the weight of the KL is too large by a factor of
+    the batch size B. The exact ELBO per example has KL / num_data = KL / (B * num_batches), which `kl_weight = 1/B`
+    restores here. `ELBO` has the exact units by itself.
 
     Args:
         num_batches: optimizer steps per epoch, N / B; an int or a traced number.
@@ -45,7 +45,7 @@ class DocumentedELBO(VariationalObjective):
             scored by 1/2 ((y - m)^2 / v + log v) with variance v, as documented.
         mc_samples, antithetic: as in `ELBO`.
     Raises:
-        ValueError, TypeError: a count or a number is invalid. A call raises the errors of `ELBO`.
+        ValueError, TypeError: a count or a number is invalid. A call raises the same errors as a call of `ELBO`.
 
     >>> import jax
     >>> import jax.numpy as jnp

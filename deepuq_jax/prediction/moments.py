@@ -77,9 +77,10 @@ def predict_vi_uq(
         n_samples: number of draws.
         apply_softmax: treat the outputs as logits, and return the moments of the probabilities.
         aleatoric_var: variance (not a std) of the noise in regression, a number or an array that broadcasts to the
-            mean. It replaces the variance of a Gaussian likelihood; a likelihood that is not Gaussian refuses it. It
-            has no effect in classification, as documented, nor on a model that predicts its noise.
-        batch_size: number of inputs per batch, for an `x` whose activations do not fit into memory.
+            mean. It replaces the variance of `Gaussian(sigma)`, and is the variance of a model that names no noise. As
+            documented, it has no effect in classification, nor on a model that predicts Gaussian noise. Other
+            likelihoods refuse it.
+        batch_size: number of inputs per batch, for inputs whose activations do not fit into memory together.
         draws_at_once: number of draws that run side by side under `vmap`. The default is 1 on a CPU, where more draws
             are slower, and 10 elsewhere. It changes speed and memory, but not the draws.
         antithetic: draw in pairs of opposite noise, which needs an even `n_samples`. Terms linear in the noise cancel
