@@ -55,8 +55,8 @@ class PredictionSets:
     def sets(self, prediction: Any, level: float = 0.9, *, key: Array | None = None, noise: Any = None) -> Array:
         """Compute sets that contain the label with probability `level`.
 
-        A set holds the classes whose score is at most conformal_quantile(scores, level). It may be empty. With its most
-        probable class added, it is never empty and covers no less.
+        A set holds the classes whose score is at most conformal_quantile(scores, level). It may be empty. If the most
+        probable class is added to it, it is never empty and covers no less.
 
         Args:
             prediction: for new inputs: a `UQResult` of a classification, or probabilities [batch, classes].

@@ -26,7 +26,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = ACTIVATIONS | {
 
 
 class FunctionCodec(Codec):
-    """A function with a name.
+    """The codec of functions with a name.
 
     Functions are found by identity, since two of the same name may differ.
 
@@ -52,7 +52,7 @@ class FunctionCodec(Codec):
 
 
 class ActivationCodec(Codec):
-    """A documented activation."""
+    """The codec of a documented activation."""
 
     name = "Activation"
 
