@@ -125,7 +125,7 @@ def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> A
 
     Args:
         outputs, y: arrays of the same shape, [batch] or [batch, ...].
-        sigma: standard deviation of the noise, in units of `y`. One that is not a positive normal number gives an
+        sigma: standard deviation of the noise, in units of `y`. A sigma that is not a positive normal number gives an
             infinity or NaN.
     Returns:
         log density in nats, [batch].
@@ -212,7 +212,9 @@ def split_mean_variance(outputs: Array) -> tuple[Array, Array]:
 
 
 def split_unless_known(outputs: Array, known: float | None) -> tuple[Array, Array]:
-    """Return (m, p) of outputs that hold m and, unless it is known, a positive number p per m.
+    """Split outputs into numbers m and a positive number p per m.
+
+    If p is known, the outputs are m alone.
 
     Args:
         outputs: m alone if p is known; otherwise as in `split_mean_variance`, with p in place of the variance.

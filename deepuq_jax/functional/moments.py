@@ -49,7 +49,7 @@ def empty_moments(shape: tuple[int, ...], dtype: Any) -> Moments:
 def check_moments(name: str, moments: Any) -> None:
     """Require moments of a scalar count, and a mean and m2 of one shape."""
     if not isinstance(moments, Moments):
-        raise TypeError(expected(name, "to be Moments, as of empty_moments", moments))
+        raise TypeError(expected(name, "to be Moments, as from empty_moments", moments))
     for part, value in zip(("count", "mean", "m2"), moments, strict=True):
         check_real(f"{name}.{part}", value)
     if jnp.shape(moments.count) != ():

@@ -37,7 +37,7 @@ def invert_cdf(cdf: Callable[[Array], Array], p: Array, dtype: Any, is_discrete:
 
     def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
-        middle = (low >> 1) + (high >> 1) + (low & high & 1)  # Their sum would overflow.
+        middle = (low >> 1) + (high >> 1) + (low & high & 1)  # The sum of the ends would overflow.
         is_below = cdf(_float(middle, dtype)) < p
         return jnp.where(is_below, middle, low), jnp.where(is_below, high, middle)
 

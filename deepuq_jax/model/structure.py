@@ -63,7 +63,7 @@ def flatten_untied(model: Any) -> tuple[list[Any], Any]:
         if tied:
             names = " and ".join(".".join(map(str, path)) for path in tied[0])
             raise ValueError(
-                f"Expected each module once in the model; got the same module at {names}. Use bayesianize(net)."
+                f"Expected each module once in the model; got the same object at {names}. Use bayesianize(net)."
             )
     return leaves, treedef
 
