@@ -23,8 +23,8 @@ _ROUNDING = 1e-2
 def real_arrays(*names: str, broadcast: bool = True, min_axes: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Require real numbers or arrays as arguments of a function.
 
-    The decorated function raises an error in this library's words where JAX would raise one in its own. The checks read
-    dtypes and shapes, never values.
+    The decorated function raises errors in the words of this library instead of errors of JAX. The checks read dtypes
+    and shapes, never values.
 
     Args:
         names: names of the arguments. An argument whose default is None may be None.

@@ -31,7 +31,7 @@ from deepuq_jax.conformal.quantile import checked_scores, conformal_quantile
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.metrics.predictions import class_labels, class_probs
 
-# Folded into a caller's key, so that the same key may serve for both.
+# Folded into a caller's key, so that the same key may serve for calibration and prediction.
 _CALIBRATION, _PREDICTION = 0, 1
 
 
@@ -80,8 +80,8 @@ def aps(prediction: Any, y: Any, *, key: Array | None = None, noise: Any = None)
 
     score(c) = sum of the probabilities of all classes at least as probable as c - u p_c
 
-    Without key and noise, u = 0: the sets are a little larger than they need be. With u uniform on [0, 1], the coverage
-    is within 1 / (n + 1) of the level, and some sets are empty.
+    Without key and noise, u = 0: the sets are a little larger than necessary. With u uniform on [0, 1], the coverage is
+    within 1 / (n + 1) of the level, and some sets are empty.
 
     Args:
         prediction: for the calibration inputs: a `UQResult` of a classification, or probabilities [n, classes].

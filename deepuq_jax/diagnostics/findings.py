@@ -49,7 +49,7 @@ class FitHealth:
         khat: Pareto k-hat of the importance weights of the posterior against q; -inf if the weights are nearly equal.
         khat_threshold: a larger k-hat means that q is far from the posterior.
         elbo: evidence lower bound of the whole data set in nats, estimated from the same draws.
-        kl: KL(q || p) of the model in nats: its own `kl()` if this is a closed form, else the sum over the layers.
+        kl: KL(q || p) of the model in nats: `model.kl()` if it has a closed form, else the sum over the layers.
         temperature: ratio of the KL's weight in the objective to its weight in the exact ELBO.
         layers: a `LayerHealth` per layer.
         share_at_prior, signal_to_noise: as in `LayerHealth`, over all weights.

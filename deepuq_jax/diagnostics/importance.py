@@ -29,7 +29,7 @@ from deepuq_jax.objectives.kl import kl_divergence
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
 from deepuq_jax.posterior import AtDraw
 
-# Examples per batch. Sums over so many examples in float32 are right to hundredths of a nat; batches are summed in
+# Examples per batch. Sums over this many examples in float32 are right to hundredths of a nat; batches are summed in
 # float64.
 _BATCH = 1024
 # Draws per batch: as fast as a plain loop for large networks, and several times as fast for small networks.

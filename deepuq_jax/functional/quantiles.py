@@ -43,7 +43,7 @@ def invert_cdf(cdf: Callable[[Array], Array], p: Array, dtype: Any, is_discrete:
 
     _, high = lax.fori_loop(0, jnp.finfo(dtype).bits, halve, (low, high))
     t = lax.stop_gradient(_float(high, dtype))
-    # XLA may treat the numbers below the smallest normal one as 0, and the bisection then ends at one of them.
+    # XLA may treat the numbers below the smallest normal number as 0, and the bisection then ends at such a number.
     t = jnp.where(jnp.abs(t) < jnp.finfo(dtype).tiny, 0.0, t)
     if is_discrete:
         return t

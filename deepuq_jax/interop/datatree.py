@@ -125,7 +125,7 @@ def _without_wrappers(path: str) -> str:
 
 
 def _dataset(xarray: Any, values: dict[str, Array]) -> Any:
-    """Add the axes `chain` and `draw`, and name the others."""
+    """Add the axes `chain` and `draw`, and name the other axes."""
     arrays = {name: np.asarray(drawn)[None] for name, drawn in values.items()}
     variables = {name: (("chain", "draw", *_axes(name, array.ndim - 2)), array) for name, array in arrays.items()}
     count = next(iter(arrays.values())).shape[1]

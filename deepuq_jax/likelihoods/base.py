@@ -72,7 +72,7 @@ class Likelihood(ABC):
         Masks and weights per target need it. A `FactorizedLikelihood` defines it.
         """
         del outputs, y
-        purpose = "a mask or weights per target (those per example, [batch], need only log_prob)"
+        purpose = "a mask or weights per target (per example, [batch], log_prob suffices)"
         self._lacks("log_prob_per_target(outputs, y)", purpose)
 
     def moments(self, outputs: Any) -> tuple[Array, Array | None]:

@@ -37,7 +37,7 @@ def split_annotation(value: Any) -> tuple[Any, Annotation]:
 
 
 def of_last_axis(annotation: Annotation, axes: int) -> Annotation:
-    """Return the annotation of a bias, whose axis is the last one of its kernel.
+    """Return the annotation of a bias, whose axis is the last axis of its kernel.
 
     Args:
         annotation: the annotation of the kernel.

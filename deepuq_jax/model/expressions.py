@@ -30,7 +30,7 @@ class NoiseUse(NamedTuple):
     branches: tuple[tuple[int, int], ...]
 
     def excludes(self, other: NoiseUse) -> bool:
-        """Whether the two are in different branches of one condition."""
+        """Whether the two are in different branches of the same condition."""
         branches = dict(other.branches)
         return any(branches.get(condition, branch) != branch for condition, branch in self.branches)
 

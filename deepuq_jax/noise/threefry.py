@@ -62,8 +62,8 @@ def normal_from_words(first: Array, second: Array) -> Array:
     t = jax.lax.bitcast_convert_type(second, jnp.int32).astype(jnp.float32) * np.float32(2.0**-32)
     square = t * t
     # The sine is a ratio and not a polynomial because of XLA on a CPU: it recomputes an expression that ends in a
-    # product at each use (a bias once per row of the batch, a weight again in the backward pass), but one that ends in
-    # a division only once.
+    # product at each use (a bias once per row of the batch, a weight again in the backward pass), but an expression
+    # that ends in a division only once.
     numerator, denominator = (
         jnp.polyval(np.asarray(coefficients[::-1], np.float32), square)
         for coefficients in (SINE_NUMERATOR, SINE_DENOMINATOR)

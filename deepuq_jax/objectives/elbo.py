@@ -44,7 +44,7 @@ class ELBO(VariationalObjective):
             The schedules of `deepuq_jax.schedules` are pytrees. A plain function, such as an optax schedule, is static,
             so another function object recompiles.
         log_likelihood: a likelihood, or any function (outputs, y) -> [batch], in nats per example. The default is the
-            model's `likelihood`; a model without one is refused.
+            model's `likelihood`; a model without a likelihood is refused.
         mc_samples: number of draws.
         antithetic: draw in pairs of opposite noise, which needs an even `mc_samples`. Terms linear in the noise cancel
             in each pair. This works with every estimator, but not with dropout.

@@ -65,10 +65,10 @@ def predict_vi_uq(
     mean = E_w[m(x, w)],  epistemic_var = Var_w[m(x, w)],  aleatoric_var = E_w[v(x, w)],
     total_var = epistemic_var + aleatoric_var
 
-    Here m and v are the mean and the variance that the model's `likelihood` predicts. Without one, m is the output.
-    With `apply_softmax`, m is always the class probabilities. With method "vi", draw i uses fold_in(key, i) for every
-    input, so each draw is a single function of x, whatever the `batch_size`; with `antithetic`, each pair of draws
-    shares a key. The variance over draws is biased (divided by n), as documented.
+    Here m and v are the mean and the variance that the model's `likelihood` predicts. Without a likelihood, m is the
+    output. With `apply_softmax`, m is always the class probabilities. With method "vi", draw i uses fold_in(key, i) for
+    every input, so each draw is a single function of x, whatever the `batch_size`; with `antithetic`, each pair of
+    draws shares a key. The variance over draws is biased (divided by n), as documented.
 
     Args:
         model: a Bayesian model.

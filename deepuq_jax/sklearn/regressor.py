@@ -109,7 +109,7 @@ class VIRegressor(RegressorMixin, VIEstimator):
         self.likelihood = likelihood
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn what the targets may be."""
+        """Return the tags, which name the kinds of targets."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         tags.target_tags.positive_only = self.likelihood in (*_COUNTS, *_POSITIVE)

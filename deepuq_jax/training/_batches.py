@@ -61,7 +61,7 @@ class OverBatches(Epochs):
                 begun.sizes.append(size)
                 begun.position = position
         if not begun.terms:
-            raise ValueError("Expected an iterable that starts anew each epoch; got one without a batch.")
+            raise ValueError("Expected an iterable that starts anew each epoch; got an iterable without batches.")
         means = means_of_one_epoch(begun.terms, begun.sizes, self.objective.measures)
         # An iterator starts anew each epoch. An iterable with a position of its own may continue from it.
         return EpochsRun(1, means, tells.get_state() if begun.is_tracked and tells is self.batches else None)

@@ -28,8 +28,8 @@ from deepuq_jax.training._packed import FORMAT, Packed, Progress, pack, unpack
 
 # The most differences that an error message lists, and the most characters that it takes from another error.
 _LISTED, _SHOWN = 3, 160
-# Orbax writes a checkpoint into a folder of such a name. When a save fails, its other threads still write for some
-# milliseconds, so the folder is watched, with pauses of this length in seconds.
+# Orbax writes a checkpoint into a folder whose name matches this pattern. When a save fails, other threads of orbax
+# still write for some milliseconds, so the folder is watched, with pauses of this length in seconds.
 _TEMPORARY, _PAUSE = "*.orbax-checkpoint-tmp*", 0.3
 # The defaults of `fit`: checkpoints after each epoch, of which the last two are kept.
 _SAVE_EVERY, _KEEP_LAST = 1, 2
@@ -206,7 +206,7 @@ def _first_words(error: Exception) -> str:
 
 
 class Saving(NamedTuple):
-    """Where and how often to save.
+    """The place and the frequency of checkpoints.
 
     Attributes:
         folder: is created if it does not exist.
@@ -247,7 +247,7 @@ def open_checkpoints(saving: Saving, run: Any, *, is_scored: bool) -> Generator[
     Args:
         saving: where and how often to save.
         run: the description of the run.
-        is_scored: whether the checkpoint of the lowest `val_nll` is kept beside the last ones.
+        is_scored: whether the checkpoint with the lowest `val_nll` is kept in addition to the last checkpoints.
     Raises:
         OSError: the folder cannot be written to, or another run uses it.
     """

@@ -47,7 +47,7 @@ class Begun:
 
     Attributes:
         terms, sizes: the terms and the number of examples of each step.
-        position: where the batches stand after the last step, as their `get_state` returned it, or None.
+        position: the position of the batches after the last step, from their `get_state`, or None.
         is_tracked: whether to ask the batches for their position.
         is_resumable: whether the epoch can go on from here in another process.
     """

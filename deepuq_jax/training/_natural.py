@@ -52,7 +52,7 @@ class NaturalGradientState(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """The settings of `natural_gradient`, and its steps with them."""
+    """The settings of `natural_gradient`, and its update."""
 
     learning_rate: Any
     num_data: Any

@@ -1,6 +1,6 @@
 """The loop of `fit` over epochs.
 
-It trains and scores the model, and keeps the best one.
+It trains and scores the model, and keeps the best model.
 """
 
 from __future__ import annotations

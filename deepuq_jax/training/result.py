@@ -36,6 +36,6 @@ class NonFiniteError(FloatingPointError):
 
     def __init__(self, step: int, result: FitResult):
         advice = "Its attribute `result` has the last good model. A lower learning rate often helps."
-        super().__init__(f"Expected a finite loss and update; got a non-finite one at step {step}. {advice}")
+        super().__init__(f"Expected a finite loss and update; got NaN or infinity at step {step}. {advice}")
         self.step = step
         self.result = result
