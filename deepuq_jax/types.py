@@ -54,7 +54,7 @@ class UQResult:
     """Predictive moments of a batch.
 
     The result is a pytree: the arrays are its children, and `metadata` is static. Every field but `mean` may be None.
-    The fields after `metadata` are additions of `deepuq_jax` to the documented fields.
+    The fields after `metadata` are additions of `deepuq_jax` to the fields of Deep-UQ.
 
     Attributes:
         mean: predictive mean, [batch, ...].

@@ -16,7 +16,7 @@ from deepuq_jax._arguments import broadcasts_to, real_arrays
 from deepuq_jax._checks import check_range, check_real, check_some, expected, is_concrete, nan_outside
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32, sigma_from_rho
 
-# The documented lower bound of a learned variance, which is softplus(v) + 1e-6.
+# The lower bound of a learned variance, softplus(v) + 1e-6, as in Deep-UQ.
 MIN_VARIANCE = 1e-6
 
 
@@ -260,7 +260,7 @@ def heteroscedastic_log_densities(outputs: Array, y: Array) -> Array:
 
 
 def heteroscedastic_nll(outputs: Array, y: Array) -> Array:
-    """Documented Gaussian score with predicted noise, without its constant.
+    """Gaussian score of Deep-UQ with predicted noise, without its constant.
 
     It is sum_d 1/2 ((y_d - m_d)^2 / v_d + log v_d), averaged over all other axes, with
     (m, v) = split_mean_variance(outputs).

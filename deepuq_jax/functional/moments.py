@@ -100,7 +100,7 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
 
 
 def variance(moments: Moments) -> Array:
-    """Biased variance, divided by n as documented.
+    """Biased variance, divided by n as in Deep-UQ.
 
     >>> float(variance(empty_moments((), jnp.float32)))
     0.0

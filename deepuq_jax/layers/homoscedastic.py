@@ -64,7 +64,7 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackp
         input_dim: size of x's last axis.
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         output_dim: number of targets.
-        activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
+        activation: "relu" (the default of Deep-UQ is "tanh"), "gelu", "tanh", "silu" or a callable.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.

@@ -165,7 +165,7 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         return super().split_prediction(prediction)
 
     def nll(self, prediction: Array, target: Array) -> Array:
-        """Compute the documented Gaussian negative log likelihood, a scalar.
+        """Compute Deep-UQ's Gaussian negative log likelihood, a scalar.
 
         1/2 ((y - m)^2 / v + log v), as in `HeteroscedasticOutputs.nll`.
 

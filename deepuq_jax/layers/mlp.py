@@ -23,7 +23,7 @@ class BayesByBackpropMLP(Sequential):
     h_0 = x,  h_l = activation(h_{l-1} W_l + b_l),  y = h_{L-1} W_L + b_L
 
     Every W and b has a Gaussian posterior. `layers` also holds the activations, so the Bayesian layers have the indices
-    0, 2, 4, ... as in the documented API.
+    0, 2, 4, ... as in Deep-UQ.
 
     Args:
         input_dim, output_dim: sizes of the last axis of x and of y, positive ints.
@@ -67,5 +67,5 @@ class BayesByBackpropMLP(Sequential):
         super().__init__(*members[:-1], likelihood=likelihood)
 
 
-# Later releases document the same class under this name.
+# Later releases of Deep-UQ document the same class under this name.
 BayesByBackpropRegressor = BayesByBackpropMLP

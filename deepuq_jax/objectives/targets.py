@@ -43,7 +43,7 @@ CHOICES = (
 def documented_likelihood(model: Any) -> Likelihood:
     """Return the model's likelihood, or `Categorical()`.
 
-    That is the documented default of `vi_elbo_step`.
+    That is the default of `vi_elbo_step`, as in Deep-UQ.
     """
     return as_model(model).named_likelihood() or Categorical()
 

@@ -68,7 +68,7 @@ def predict_vi_uq(
     Here m and v are the mean and the variance that the model's `likelihood` predicts. Without a likelihood, m is the
     output. With `apply_softmax`, m is always the class probabilities. With method "vi", draw i uses fold_in(key, i) for
     every input, so each draw is a single function of x, whatever the `batch_size`; with `antithetic`, each pair of
-    draws shares a key. The variance over draws is biased (divided by n), as documented.
+    draws shares a key. The variance over draws is biased (divided by n), as in Deep-UQ.
 
     Args:
         model: a Bayesian model.
@@ -78,7 +78,7 @@ def predict_vi_uq(
         apply_softmax: treat the outputs as logits, and return the moments of the probabilities.
         aleatoric_var: variance (not a std) of the noise in regression, a number or an array that broadcasts to the
             mean. It replaces the variance of `Gaussian(sigma)`, and is the variance of a model that names no noise. As
-            documented, it has no effect in classification, nor on a model that predicts Gaussian noise. Other
+            in Deep-UQ, it has no effect in classification, nor on a model that predicts Gaussian noise. Other
             likelihoods refuse it.
         batch_size: number of inputs per batch, for inputs whose activations do not fit into memory together.
         draws_at_once: number of draws that run side by side under `vmap`. The default is 1 on a CPU, where more draws

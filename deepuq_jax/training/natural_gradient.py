@@ -113,7 +113,7 @@ def natural_gradient(
         _check_above_zero(name, limit)
         if isinstance(limit, Tracer):
             remedy = 'in optax.inject_hyperparams, pass static_args=("mean_limit", "precision_limit")'
-            raise TypeError(expected(name, f"to be a Python number ({remedy})", limit))
+            raise TypeError(expected(name, f"to be a Python number: {remedy}", limit))
     if learning_rate is not None and not callable(learning_rate):
         _check_above_zero("learning_rate", learning_rate)
     for name, decay in (("beta1", beta1), ("beta2", beta2)):
