@@ -19,8 +19,9 @@ def kl_divergence(model: Any, *, key: Array | None = None, noise: Any = None) ->
 
     Args:
         model: any pytree with Bayesian layers in it.
-        key: needed if the KL has no closed form. It is then estimated at the weights that `model(x, key=key)` draws,
-            or, for a model without `kl`, at an independent draw for each node.
+        key: needed if the KL has no closed form. It is then estimated at weights drawn with the key; under weight
+            sampling, these are the weights of `model(x, key=key)`. For a model without `kl`, each node gets an
+            independent draw.
         noise: noise in place of the key, for a model with its own `kl`.
     Returns:
         KL in nats, a scalar.

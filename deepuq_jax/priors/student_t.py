@@ -27,7 +27,8 @@ from deepuq_jax.priors.base import Prior
 class StudentTPrior(Numbers, Prior):
     """Independent Student-t prior.
 
-    The KL has no closed form. It is estimated at the draw of the likelihood.
+    The KL has no closed form. It is estimated at a draw of the weights; under weight sampling, this is the draw of the
+    likelihood.
 
     log p(w) = -(df + 1)/2 log(1 + z^2/df) - log scale - log(df)/2 - log B(1/2, df/2),  z = (w - mu) / scale
 

@@ -16,8 +16,8 @@ class FitResult(NamedTuple):
         model: the trained model; with early stopping, the model of the best epoch.
         history: arrays [epochs] by name, averaged over the examples of each epoch: `loss`, the value of the objective,
             `nll` and `kl`; if the objective defines them, `kl_weight` and `elbo` = -(nll + KL / num_data) in nats per
-            example, whose value does not depend on the weight; and, with validation data, `val_nll`, the negative log
-            predictive density in nats per example.
+            example, whose value does not depend on the weight; and, with validation data, `val_nll`, their negative log
+            predictive density after the epoch, in nats per example.
         state: the `TrainState` after the last step.
     """
 
