@@ -248,6 +248,7 @@ class VIRegressor(RegressorMixin, VIEstimator):
         if self.likelihood not in _POSITIVE:
             return Units.of_columns("y", y, weight)
         if not (y > 0).all():
-            what = f"to be positive for likelihood={self.likelihood!r}"
-            raise ValueError(expected("y", what, f"{y.min()} among its entries"))
+            raise ValueError(
+                expected("y", f"to be positive for likelihood={self.likelihood!r}", f"{y.min()} among its entries")
+            )
         return Units.of_positive(y, weight)
