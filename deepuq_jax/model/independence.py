@@ -51,7 +51,7 @@ def refuse_shared_noise(model: Any, x: Any) -> None:
         x: inputs.
     Raises:
         ValueError: two layers draw with the same key; a layer is called without a key although the model was called
-            with one; or a key is the same at every step of a loop or `vmap` over which the layer's parameters vary.
+            with a key; or a key is the same at every step of a loop or `vmap` over which the layer's parameters vary.
     """
     if any(_is_own(node) for node in _nodes_above_layers(model)):
         problem = _problem(_described(model), _described(x))

@@ -52,8 +52,8 @@ class ModuleCodec(Codec):
 def register(kind: Any = None, *, name: str | None = None, settings: Sequence[str] | None = None) -> Any:
     """Register your own class or function for files.
 
-    `load` then builds it without `like`. The file holds the name of the class, not its code, so register the class in
-    the program that loads the file too. Use this function as a decorator, or call it.
+    `load` then builds it without `like`. The file holds the name of the class, not its code, so also register the class
+    in the program that loads the file. Use this function as a decorator, or call it.
 
     Args:
         kind: a frozen dataclass, such as a prior, a likelihood or an estimator: its fields are kept, numbers as JSON

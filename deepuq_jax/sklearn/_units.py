@@ -83,7 +83,7 @@ class Units:
 
 
 def in_units(network: Any, inputs: Units, targets: Units) -> Standardized:
-    """Wrap a network, which computes in standard units, for data in theirs.
+    """Wrap a network of standard units for data in their own units.
 
     Args:
         network: a model with a likelihood.

@@ -55,8 +55,8 @@ class VIClassifier(ClassifierMixin, VIEstimator):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Update the posterior by new data.
 
-        The posterior of the last fit becomes the prior, and a whole `fit` runs on the new data alone. The units stay
-        those of the first data. The first call is a `fit`.
+        The posterior of the last fit becomes the prior, and `fit` runs for its full length on the new data alone. The
+        units stay those of the first data. The first call is a `fit`.
 
         Args:
             X, y, sample_weight: as in `fit`.

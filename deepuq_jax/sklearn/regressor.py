@@ -46,7 +46,7 @@ class VIRegressor(RegressorMixin, VIEstimator):
         early_stopping: whether to hold out data, to stop once the log predictive density of these data no longer rises,
             and to return the best network.
         validation_fraction: the share of the data that is held out.
-        n_iter_no_change: number of passes without a better density after which early stopping stops.
+        n_iter_no_change: number of passes without a better density after which early stopping ends the training.
         n_samples: number of draws of the weights in a prediction.
         random_state: a seed, a NumPy generator of type RandomState, or None for another fit each time.
         warm_start: whether `fit` starts from the last fit, in its units.
@@ -128,8 +128,8 @@ class VIRegressor(RegressorMixin, VIEstimator):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Update the posterior by new data.
 
-        The posterior of the last fit becomes the prior, and a whole `fit` runs on the new data alone. The units stay
-        those of the first data. The first call is a `fit`.
+        The posterior of the last fit becomes the prior, and `fit` runs for its full length on the new data alone. The
+        units stay those of the first data. The first call is a `fit`.
         """
         return self._fit(X, y, sample_weight, updates=True)
 
