@@ -119,7 +119,7 @@ def fit(
     Warns:
         ScaleWarning: in arrays, an input feature or a real target has a root mean square above 10, or a real target
             that is not constant has a standard deviation below 0.01: wrap the model in `Standardized`. Or natural
-            gradients start from posteriors that are far too wide.
+            gradients without `initial_precision` start from posteriors that are far too wide.
     Raises:
         ValueError, TypeError: an argument is invalid; or the data hold NaN, infinity or labels out of range; or there
             are no examples, or `x` and `y` have unequal numbers of them.
