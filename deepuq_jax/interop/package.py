@@ -92,7 +92,7 @@ def _readme(needs: Needs) -> str:
     call = "function(x, numpy.uint32(0))  # another seed: other draws" if "seed" in needs.inputs else "function(x)"
     return f"""A prediction of a Bayesian neural network, averaged over {needs.n_samples} draws of its weights.
 
-To run it, install jax and flatbuffers. It was written with jax {needs.jax} for {platforms}.
+To run this program, install jax and flatbuffers. It was written with jax {needs.jax} for {platforms}.
 
   import zipfile
   import numpy
