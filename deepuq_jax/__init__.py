@@ -2,8 +2,10 @@
 
 A Bayesian model is a pytree with two calls and a method: ``model(x, key=k)`` evaluates a draw of the weights,
 ``model(x)`` evaluates the posterior means, and ``model.kl()`` returns the KL divergence from the prior. The layers and
-MLPs of this package are Bayesian models, and `bayesianize(net)` turns any other network into a Bayesian model. All
-functions over them are pure.
+MLPs of this package are Bayesian models, and `bayesianize(net)` turns any other network into a Bayesian model. No
+function changes the model that it is given.
+
+Some names and defaults follow Deep-UQ, the torch package whose documented interface `deepuq_torch` reimplements.
 """
 
 from deepuq_jax import (

@@ -16,20 +16,20 @@ from deepuq_jax._checks import LARGEST, check_real, describe, expected, is_concr
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# Probabilities of 16-bit floats may add up to as much above 1.
+# Rounding may take 16-bit probabilities above 1 by this much.
 _ROUNDING = 1e-2
 
 
 def real_arrays(*names: str, broadcast: bool = True, min_axes: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Require real numbers or arrays as arguments of a function.
 
-    The decorated function raises an error in this library's words where JAX would raise one in its own. The checks read
-    dtypes and shapes, never values.
+    The decorated function raises errors in the words of this library instead of errors of JAX. The checks read dtypes
+    and shapes, never values.
 
     Args:
-        names: names of the arguments. One whose default is None may be None.
+        names: names of the arguments. An argument whose default is None may be None.
         broadcast: whether their shapes must broadcast.
-        min_axes: the number of axes that each must have.
+        min_axes: the least number of axes of each argument.
 
     >>> @real_arrays("a", "b")
     ... def add(a, b):
@@ -66,7 +66,7 @@ def real_arrays(*names: str, broadcast: bool = True, min_axes: int = 0) -> Calla
 
 
 def check_axes(name: str, value: Any, count: int) -> None:
-    """Require at least so many axes."""
+    """Require at least `count` axes."""
     if np.ndim(value) < count:
         raise ValueError(expected(name, f"to have at least {'one axis' if count == 1 else f'{count} axes'}", value))
 
@@ -113,8 +113,8 @@ def check_axis(name: str, axis: Any) -> tuple[int, ...]:
 
 
 def check_dtype(name: str, dtype: Any) -> Any:
-    """Return a dtype of real numbers, as narrow as JAX is set to have it."""
-    # jnp.float32 and its like are objects with a dtype, but no arrays.
+    """Return a dtype of real numbers, narrowed if JAX has only 32 bits."""
+    # jnp.float32 and its like are objects with a dtype, but not arrays.
     is_scalar_type = hasattr(dtype, "dtype") and not hasattr(dtype, "shape")
     found = None
     if isinstance(dtype, (np.dtype, str, type)) or is_scalar_type:

@@ -13,12 +13,15 @@ from jax.core import Tracer
 
 # The longest value that a message shows in full.
 _SHOWN = 80
-# The largest count and the longest axis: what JAX counts in 32 bits.
+# The largest count and the longest axis, since JAX counts in 32 bits.
 LARGEST = 2**31 - 1
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether `value` is an array with values to read: no tracer, and not spread over several processes."""
+    """Whether `value` is an array whose values this process can read.
+
+    A tracer is not, nor is an array whose parts lie in several processes.
+    """
     if not isinstance(value, jax.Array):
         return isinstance(value, np.ndarray)
     return not isinstance(value, Tracer) and (value.is_fully_addressable or value.is_fully_replicated)
@@ -38,7 +41,10 @@ def describe(value: Any) -> str:
 
 
 def short(value: Any) -> str:
-    """Show a value by at most 80 characters; Python refuses to print an integer of thousands of digits."""
+    """Show a value, shortened after 80 characters.
+
+    Python refuses to print an integer of thousands of digits, so its length is shown instead.
+    """
     if isinstance(value, int) and abs(value).bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
     shown = repr(value)
@@ -88,8 +94,8 @@ def is_integer(value: Any) -> bool:
 def check_real(name: str, value: Any) -> Any:
     """Return a real number, an array of real numbers or a tracer unchanged.
 
-    Booleans count as 0 and 1. What JAX cannot hold is refused here, because its own conversion would fail in its own
-    words, drop the mask of a masked array, or end the process (a long double).
+    Booleans count as 0 and 1. Values that JAX cannot hold are refused here, because the conversion by JAX would raise
+    an error in other words, drop the mask of a masked array, or end the process (a long double).
 
     Raises:
         TypeError: `value` is something else, such as a list, a complex number or a masked array. ValueError: it is an
@@ -116,7 +122,7 @@ def check_real(name: str, value: Any) -> Any:
 
 
 def check_array(name: str, value: Any) -> Any:
-    """Return a number or an array that JAX can hold, also a complex one."""
+    """Return a number or an array that JAX can hold, even if complex."""
     if isinstance(value, jax.Array) or (
         isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.complexfloating)
     ):
@@ -159,7 +165,7 @@ def check_positive(name: str, value: Any) -> None:
         return
     values = np.asarray(value, dtype=np.float64)
     limits = jnp.finfo(jnp.result_type(float))
-    # What has no normal number in the widest dtype of JAX would turn into 0 or infinity.
+    # A value outside the normal numbers of the widest dtype of JAX would turn into 0 or infinity.
     if not ((values >= float(limits.tiny)) & (values <= float(limits.max))).all():
         shown = f"{value!r}" if values.ndim == 0 else f"{values.min()} among its entries"
         raise ValueError(expected(name, "to be finite and above zero", shown))
@@ -280,7 +286,7 @@ def check_range(name: str, what: str, values: Any, size: int) -> None:
 def nan_outside(values: Any, size: int, result: Array) -> Array:
     """Replace results by NaN where integers are not in 0 to size - 1.
 
-    This is `check_range` inside `jit`, where no error can be raised. Concrete integers were checked by it.
+    This is `check_range` inside `jit`, where no error can be raised. Concrete integers have passed `check_range`.
     """
     return result if is_concrete(values) else jnp.where((values >= 0) & (values < size), result, jnp.nan)
 

@@ -1,4 +1,4 @@
-"""Inputs of other kinds as arrays."""
+"""Conversion of lists, data frames and torch tensors to arrays."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def _from_rows(name: str, rows: Any) -> Any:
 
 
 def real_array(name: str, value: Any) -> Array:
-    """Convert numbers, arrays and what stands for them to a JAX array.
+    """Convert numbers, arrays, lists or tables to a JAX array.
 
     Args:
         name: name of the argument in an error message.
         value: a number, an array, a (nested) list of numbers, a data frame or a torch tensor.
     Raises:
-        TypeError: it holds something else than real numbers.
+        TypeError: it holds anything but real numbers.
 
     >>> real_array("x", [1.0, 2.0])
     Array([1., 2.], dtype=float32)

@@ -24,15 +24,16 @@ def parts_of(sharding: Any) -> int:
 
 
 def own_rows(name: str, tree: Any) -> Any:
-    """Return the rows of arrays over several processes that this process holds, as NumPy arrays.
+    """Return the rows that this process holds, as NumPy arrays.
 
-    Other leaves, and arrays whose values this process can read, stay as they are.
+    It applies to arrays that are spread over several processes. Other leaves, and arrays whose values this process can
+    read, stay as they are.
 
     Args:
         name: name of the arrays in an error message.
         tree: a pytree.
     Raises:
-        ValueError: an array over several processes is split over another axis than the first.
+        ValueError: an array over several processes is split along an axis other than the first.
     """
 
     def of_leaf(leaf: Any) -> Any:
@@ -52,13 +53,13 @@ def _own_rows(name: str, array: Array) -> Any:
 
 
 def filled(like: Any, value: float = 0.0) -> Array:
-    """Create an array of one number, of the type of another.
+    """Create an array of one number, with the type of another array.
 
     The type includes the layout over devices: that of explicit sharding, and over which axes of `jax.shard_map` an
     array varies. The carry of a scan needs it.
 
     Args:
-        like: what `jax.eval_shape` returns.
+        like: a result of `jax.eval_shape`.
         value: the number.
 
     >>> filled(jax.ShapeDtypeStruct((2,), jnp.float32), 3.0)

@@ -170,8 +170,8 @@ class PriorCentre(nnx.Variable[Any]):
 def _initial_sigmas(sigma: Any, params: Any, chosen: Any) -> Any:
     """Resolve `sigma` for the chosen parameters.
 
-    A function is called on each chosen parameter, a pytree over all parameters loses the entries of the others, and
-    anything else is passed on.
+    A function is called on each chosen parameter, a pytree over all parameters loses the entries of the parameters that
+    are not chosen, and anything else is passed on.
     """
     if callable(sigma):
         return jax.tree_util.tree_map_with_path(lambda path, leaf: sigma(dotted(path), leaf), chosen)

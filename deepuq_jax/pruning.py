@@ -1,6 +1,6 @@
 """Prune weights by their signal-to-noise ratio.
 
-Weights whose mean is small beside their standard deviation are set to 0.
+Weights whose mean is small compared with their standard deviation are set to 0.
 
 Source: Blundell et al. 2015, arXiv 1505.05424, section 5.1; Graves 2011, Practical Variational Inference for Neural
 Networks.
@@ -58,7 +58,7 @@ def prune(model: Any, fraction: float) -> Any:
 
     The given fraction of the weights, those with the smallest \\|mu\\| / sigma, is pruned. A pruned weight is 0 in
     every draw and at the means, adds nothing to the KL, and has no gradient. The mask is carried, and `fit` continues
-    to train the other weights. If the model was pruned before, the weights pruned then count towards the fraction.
+    to train the other weights. If the model was pruned before, its pruned weights count towards the fraction.
 
     Plain `jax.grad` of the model itself refuses the boolean masks; `nnx.grad`, `train_step` and `fit` leave them out.
 

@@ -1,4 +1,4 @@
-"""A model that takes and gives data in their own units."""
+"""A model that takes and returns data in their own units."""
 
 from __future__ import annotations
 

@@ -54,13 +54,13 @@ class UQResult:
     """Predictive moments of a batch.
 
     The result is a pytree: the arrays are its children, and `metadata` is static. Every field but `mean` may be None.
-    The fields after `metadata` are additions of `deepuq_jax` to the documented fields.
+    The fields after `metadata` are additions of `deepuq_jax` to the fields of Deep-UQ.
 
     Attributes:
         mean: predictive mean, [batch, ...].
         epistemic_var: biased variance (divided by n) over draws of the model.
         aleatoric_var: variance of the noise, averaged over draws.
-        total_var: the sum of the two variances.
+        total_var: the sum of the two variances; in classification, `epistemic_var`.
         probs: class probabilities [batch, classes], in classification.
         probs_var: variance of the class probabilities over draws.
         metadata: a dict with `method`, `n_samples`, `task` and, in regression, `heteroscedastic`; each result has its
@@ -69,7 +69,7 @@ class UQResult:
         mutual_information: mutual information of label and weights [batch], in nats (BALD; Houlsby et al. 2011,
             arXiv 1112.5745). It is the epistemic part of `predictive_entropy`; None in regression.
         mixture: the predictive distribution over the draws, in regression with a likelihood that is not a Gaussian
-            (counts, heavy tails, an own one); else None. It holds the outputs of every draw.
+            (counts, heavy tails, a likelihood of your own); else None. It holds the outputs of every draw.
     """
 
     mean: Array
@@ -103,8 +103,8 @@ class UQResult:
         """Central interval of the predictive distribution.
 
         With a `mixture`, the bounds are the quantiles at (1 - level) / 2 and (1 + level) / 2 of the mixture over draws.
-        Without one, they are those of the Gaussian with the predictive moments: mean -+ z sqrt(total_var), with
-        P(\\|Z\\| < z) = level for a standard normal Z.
+        Without a mixture, they are the quantiles of the Gaussian with the predictive moments: mean -+ z
+        sqrt(total_var), with P(\\|Z\\| < z) = level for a standard normal Z.
 
         Args:
             level: probability inside the interval, between 0 and 1.
@@ -143,8 +143,8 @@ class UQResult:
         regression: (prod_d (1 + epistemic_var_d / aleatoric_var_d) - 1) / (S - 1)
 
         The first is the delta method; the second is the delta method for Gaussian noise and Gaussian means that are
-        independent over the targets. `log_density_with_error` computes the error for given targets, also where the
-        prediction all but excludes them. The draws are taken to be independent: for antithetic ones, the error may be
+        independent over the targets. `log_density_with_error` computes the error for given targets, even if the
+        prediction almost excludes them. The draws are taken to be independent; for antithetic draws, the error may be
         sqrt(2) times as large.
 
         Returns:
@@ -168,7 +168,7 @@ class UQResult:
 
         Args:
             error: the largest acceptable root mean square of `monte_carlo_error` over the batch, in nats. At 0.1, the
-                mean log predictive density is too low by 0.1^2 / 2 = 0.005 nats.
+                mean log predictive density is too low by about 0.1^2 / 2 = 0.005 nats.
         Returns:
             A whole number as a float, at least 2.
         Raises:
@@ -188,7 +188,7 @@ class UQResult:
         if self.probs is not None and self.probs_var is not None:
             return jnp.sum(_ratio(self.probs_var, self.probs), axis=-1)
         if self.mixture is not None or self.epistemic_var is None or self.aleatoric_var is None:
-            message = "Expected a result of a classification or of Gaussian noise; got another one."
+            message = "Expected a result of a classification or of Gaussian noise; got another result."
             raise ValueError(f"{message} Use log_density_with_error, which takes targets.")
         logs = jnp.log1p(_ratio(self.epistemic_var, self.aleatoric_var))
         return jnp.expm1(jnp.sum(logs.reshape(logs.shape[0], -1), axis=1))
@@ -205,11 +205,12 @@ class ELBOTerms(NamedTuple):
     """The terms of an objective.
 
     Attributes:
-        nll: -E log p(y|x,w), in nats per example, averaged over the batch and the draws.
+        nll: -E log p(y|x,w), in nats per example, averaged over the batch and the draws; in `DocumentedELBO`, the mean
+            of its criterion.
         kl: KL(q||p) in nats: the whole KL in `ELBO`, KL / num_batches in `DocumentedELBO`.
         state: carried state after the call (such as BatchNorm statistics in training), or None.
         loss: the value of the objective, so that a training step can log it.
-        kl_weight: the weight of the KL in the loss, at this step; None if the objective does not tell.
+        kl_weight: the weight of the KL in the loss, at this step; None if the objective does not define it.
         elbo: -(nll + KL / num_data) in nats per example, whatever the weight; None if the objective does not define it.
     """
 

@@ -31,13 +31,13 @@ def as_prior(model: Any) -> PosteriorRule:
 
     p_next(w) = N(w; mu, sigma^2), with the mu and the sigma of each weight's posterior
 
-    If the first model has learned from data A and the next one learns from B, its posterior approximates the posterior
-    given A and B. With exact posteriors the two would be equal, as in linear regression with an orthogonal design.
+    If the first model has learned from data A and the next model learns from B, the posterior of the next model
+    approximates the posterior given A and B. With exact posteriors the two would be equal, as in linear regression with
+    an orthogonal design.
 
-    To continue with the same model, use `with_prior(model, as_prior(model))`. A new model,
-    `BayesByBackpropMLP(..., prior=as_prior(model))`, starts at its own initial weights. Train the next model with
-    `fit(..., objective=ELBO())`: in regression, the KL weight of the default objective starts at 0, where the prior is
-    ignored.
+    To continue with the same model, use `with_prior(model, as_prior(model))`. A new model, `BayesByBackpropMLP(...,
+    prior=as_prior(model))`, starts at its own initial weights. Train the next model with `fit(..., objective=ELBO())`:
+    under Adam, the KL weight of the default objective starts at 0, which ignores the prior.
 
     Args:
         model: a Bayesian model with mean-field posteriors. For pruned weights, the prior is the posterior that they had
@@ -81,7 +81,7 @@ def _priors_of(path: str, posterior: MeanField) -> dict[str, GaussianPrior]:
 def with_prior(model: Any, prior: Prior | PriorRule | LayerDefault) -> Any:
     """Copy a model with another prior.
 
-    Posteriors, carried state and weights without a posterior stay as they are, so training continues where it was.
+    Posteriors, carried state and weights without a posterior stay as they are, so training can go on from there.
 
     Args:
         model: a model of layers of this package, or a model made by `bayesianize`.
@@ -109,9 +109,9 @@ def with_prior(model: Any, prior: Prior | PriorRule | LayerDefault) -> Any:
         if isinstance(prior, LayerDefault):
             shape = _kernel_shape(owner)
             if shape is None:
-                what = "to be of layers, whose kernels tell their number of inputs"
+                what = "to belong to layers, whose kernels show their number of inputs"
                 raise ValueError(
-                    expected("the posteriors of the model", what, f"another one at {path or 'its root'!r}")
+                    expected("the posteriors of the model", what, f"another posterior at {path or 'its root'!r}")
                 )
             _set_prior(owner, prior.of_kernel(shape))
         else:
@@ -120,7 +120,7 @@ def with_prior(model: Any, prior: Prior | PriorRule | LayerDefault) -> Any:
 
 
 def has_default_prior(model: Any) -> bool:
-    """Whether every posterior of a model is of a layer with its default prior."""
+    """Whether all posteriors belong to layers with their default prior."""
     owners = [owner for _, owner in weight_owners(model)]
     return bool(owners) and all(_is_default(owner) for owner in owners)
 
@@ -131,7 +131,7 @@ def _is_default(owner: Any) -> bool:
 
 
 def _kernel_shape(owner: Any) -> tuple[int, ...] | None:
-    """Return the shape of a layer's kernel; None for an owner that is no layer."""
+    """Return the shape of a layer's kernel; None for an owner that is not a layer."""
     posterior = posteriors_of(owner).get("kernel_posterior")
     return None if posterior is None else posterior.mu.shape
 

@@ -60,7 +60,7 @@ class EquinoxNet:
         return outputs, {**carried, "state": state}
 
     def in_mode(self, name: str, value: bool, weights: Any, carried: Any) -> EquinoxNet:
-        """Set the `inference` flags of the batch norms, or all others."""
+        """Set the `inference` flags of batch norms, or of all other layers."""
         eqx = _equinox()
         net = self._rebuild(weights, carried["arrays"])
 
@@ -75,7 +75,7 @@ class EquinoxNet:
         return replace(self, static=_static(net)[0])
 
     def in_dtype(self, dtype: Any, weights: Any, carried: Any) -> EquinoxNet:
-        """Return the network itself: its layers compute in the dtype of what they are given."""
+        """Return the network itself, which computes in the dtype of its arguments."""
         return self
 
 

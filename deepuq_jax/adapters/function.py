@@ -28,7 +28,7 @@ class FunctionNet:
         return self
 
     def in_dtype(self, dtype: Any, weights: Any, carried: Any) -> FunctionNet:
-        """Return the network itself: functions compute in the dtype of what they are given."""
+        """Return the network itself, which computes in the dtype of its arguments."""
         return self
 
 

@@ -53,7 +53,7 @@ class LinenNet:
         return replace(self, arguments=arguments)
 
     def in_dtype(self, dtype: Any, weights: Any, carried: Any) -> LinenNet:
-        """Return the network itself: its layers compute in the dtype of what they are given."""
+        """Return the network itself, which computes in the dtype of its arguments."""
         return self
 
 

@@ -67,7 +67,10 @@ class NetModule(ModeSwitch, CastsItself):
         self.net = nnx.static(self.net.in_mode(name, value, self._means(), self._state()))
 
     def compute_in(self, dtype: Any) -> None:
-        """Cast weights and inputs, and let the layers of the network compute in the dtype, where they can."""
+        """Cast weights and inputs to a dtype.
+
+        Layers of the network that have a compute dtype, unless it is set already, get this dtype.
+        """
         self.compute_dtype = dtype
         self.net = nnx.static(self.net.in_dtype(dtype, self._means(), self._state()))
 
@@ -116,7 +119,7 @@ class FixedModule(FixedModel, NetModule):
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Return the network's outputs."""
         stream = unwrap(self.stream_key)
-        # A model around this one, called with a key, seeds all streams anew.
+        # A model around this module seeds all streams anew when it is called with a key, so the streams are set again.
         is_state = isinstance(self.carried, nnx.State)
         state = with_stream_key(self.carried, stream) if is_state else self._state()
         weights, x = cast_floats((self._means(), x), self.compute_dtype)

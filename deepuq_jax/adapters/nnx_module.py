@@ -108,9 +108,9 @@ def _params_in_order(node: Any, seen: set[int]) -> Iterator[nnx.Param[Any]]:
 
 
 def _has_last_layer(node: Any) -> bool:
-    """Whether the layer that comes last is the same after `nnx.split`, `nnx.clone` and `nnx.jit`.
+    """Whether the last layer stays last in `nnx.split` and the like.
 
-    They sort the attributes of a module by name, and keep the order of lists.
+    `nnx.split`, `nnx.clone` and `nnx.jit` sort the attributes of a module by name, and keep the order of lists.
     """
     children = [child for child in _children(node) if any(True for _ in _params_in_order(child, set()))]
     if all(isinstance(child, nnx.Variable) for child in children):

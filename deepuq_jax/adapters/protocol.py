@@ -39,13 +39,14 @@ class Net(Protocol):
     def in_dtype(self, dtype: Any, weights: Any, carried: Any) -> Net:
         """Return the network with a compute dtype in all layers that have none of their own.
 
-        The network's weights and inputs are cast before its call. A library without such layers returns the network.
+        The network's weights and inputs are cast before its call. A library without such layers returns the network
+        itself.
         """
         ...
 
 
 # The names of arguments under which modules take their mode, and the argument's value in evaluation.
-BOTH_MODES = ("train", "training", "is_training")  # True switches dropout on, and BatchNorm to its batch.
+BOTH_MODES = ("train", "training", "is_training")  # True means dropout, and BatchNorm by the batch.
 MODE_ARGUMENTS = dict.fromkeys(BOTH_MODES, False) | {"deterministic": True, "use_running_average": True}
 
 

@@ -31,7 +31,7 @@ from deepuq_jax.conformal.quantile import checked_scores, conformal_quantile
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.metrics.predictions import class_labels, class_probs
 
-# Folded into a caller's key, so that the same key may serve for both.
+# Folded into a caller's key, so that the same key may serve for calibration and prediction.
 _CALIBRATION, _PREDICTION = 0, 1
 
 
@@ -55,8 +55,8 @@ class PredictionSets:
     def sets(self, prediction: Any, level: float = 0.9, *, key: Array | None = None, noise: Any = None) -> Array:
         """Compute sets that contain the label with probability `level`.
 
-        A set holds the classes whose score is at most conformal_quantile(scores, level). It may be empty. With its most
-        probable class added, it is never empty and covers no less.
+        A set holds the classes whose score is at most conformal_quantile(scores, level). It may be empty. If the most
+        probable class is added to it, it is never empty and covers no less.
 
         Args:
             prediction: for new inputs: a `UQResult` of a classification, or probabilities [batch, classes].
@@ -80,8 +80,8 @@ def aps(prediction: Any, y: Any, *, key: Array | None = None, noise: Any = None)
 
     score(c) = sum of the probabilities of all classes at least as probable as c - u p_c
 
-    Without key and noise, u = 0: the sets are a little larger than they need be. With u uniform on [0, 1], the coverage
-    is within 1 / (n + 1) of the level, and some sets are empty.
+    Without key and noise, u = 0: the sets are a little larger than necessary. With u uniform on [0, 1], the coverage is
+    within 1 / (n + 1) of the level, and some sets are empty.
 
     Args:
         prediction: for the calibration inputs: a `UQResult` of a classification, or probabilities [n, classes].

@@ -59,7 +59,7 @@ def cqr(bounds: tuple[Any, Any], y: Any) -> QuantileIntervals:
 
     Args:
         bounds: (lower, upper) for the calibration inputs, of the shape of `y`: the `interval(level)` of a `UQResult`,
-            or quantiles of any other kind. A level near the one that is wanted in the end serves best.
+            or quantiles of any other kind. A level near the level of the final intervals serves best.
         y: calibration targets [n, ...], not used in training. Each of several targets is calibrated on its own.
     Returns:
         QuantileIntervals, whose `interval(bounds, level)` gives the intervals of new inputs.

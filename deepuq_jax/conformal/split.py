@@ -58,8 +58,8 @@ class SplitIntervals:
 def split(prediction: Any, y: Any, *, normalized: bool = False) -> SplitIntervals:
     """Calibrate intervals around the predictive mean.
 
-    The scores are |y - mean|, or |y - mean| / sqrt(total_var) if normalized. Intervals of the former have the same
-    width everywhere; those of the latter are wide where the model is unsure.
+    The scores are |y - mean|, or |y - mean| / sqrt(total_var) if normalized. With the former scores, all intervals have
+    the same width; with the latter, they are wide where the model is unsure.
 
     Args:
         prediction: for the calibration inputs: a `UQResult` of a regression, a pair (mean, var), or, without
@@ -90,7 +90,7 @@ def _mean_and_scale(prediction: Any, normalized: bool) -> tuple[Array, Any]:
     if not normalized:
         return mean, 1.0
     if var is None:
-        raise ValueError("Expected prediction to have a variance for normalized=True; got one without.")
+        raise ValueError("Expected prediction to have a variance for normalized=True; got a mean alone.")
     var = at_least_float32(real_array("prediction", var))
     if var.shape != mean.shape:
         raise ValueError(expected("the variance of prediction", f"of the shape of the mean, {list(mean.shape)}", var))
@@ -103,7 +103,7 @@ def _mean_and_scale(prediction: Any, normalized: bool) -> tuple[Array, Any]:
 def _moments(prediction: Any) -> tuple[Any, Any]:
     if isinstance(prediction, UQResult):
         if prediction.probs is not None:
-            raise ValueError("Expected prediction to be a regression; got a classification, for which there is aps.")
+            raise ValueError("Expected prediction to be a regression; got a classification, which needs aps.")
         return prediction.mean, prediction.total_var
     if isinstance(prediction, tuple):
         if len(prediction) != 2:

@@ -1,6 +1,7 @@
-"""Tools that tell whether a fit can be trusted.
+"""Tools that show whether a fit can be trusted.
 
-They measure the health of a fit, compute importance weights of the posterior, and calibrate an inference by simulation.
+They measure the health of a fit, compute importance weights of the posterior, and check the calibration of an inference
+by simulation.
 """
 
 from deepuq_jax.diagnostics.findings import FitHealth, LayerHealth

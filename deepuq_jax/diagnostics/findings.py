@@ -11,8 +11,8 @@ from deepuq_jax.prediction.draws import DEFAULT_DRAWS
 TEMPERATURE_SLACK = 0.1
 # A layer with more than this share of its weights at the prior does little more than add noise.
 PRUNED_SHARE = 0.9
-# If the 95 % quantile of |mu| / sigma is below NO_SIGNAL, no weight is known to differ from 0. If the 5 % quantile is
-# above NO_NOISE, q is nearly a point.
+# If the 95 % quantile of |mu| / sigma is below NO_SIGNAL, hardly any weight is known to differ from 0. If the 5 %
+# quantile is above NO_NOISE, q is nearly a point.
 NO_SIGNAL, NO_NOISE = 1.0, 100.0
 # Relative tolerance between a model's KL and the sum over its weights; sums in float32 agree far better.
 KL_SLACK = 0.01
@@ -46,10 +46,10 @@ class FitHealth:
     `print` it to see a table and the findings in words.
 
     Attributes:
-        khat: Pareto k-hat of the importance weights of the posterior against q; -inf if the weights are all equal.
+        khat: Pareto k-hat of the importance weights of the posterior against q; -inf if the weights are nearly equal.
         khat_threshold: a larger k-hat means that q is far from the posterior.
-        elbo: evidence lower bound of the whole data set in nats, over the same draws.
-        kl: KL(q || p) of the model in nats: its own `kl()` if this is a closed form, else the sum over the layers.
+        elbo: evidence lower bound of the whole data set in nats, estimated from the same draws.
+        kl: KL(q || p) of the model in nats: `model.kl()` if it has a closed form, else the sum over the layers.
         temperature: ratio of the KL's weight in the objective to its weight in the exact ELBO.
         layers: a `LayerHealth` per layer.
         share_at_prior, signal_to_noise: as in `LayerHealth`, over all weights.
@@ -57,8 +57,8 @@ class FitHealth:
         n_samples: number of draws.
         prediction_error: standard error that the default number of draws leaves in the mean log predictive density of
             the data, in nats per example.
-        prediction_bias: its bias, below 0, in nats per example.
-        draws_needed: number of draws for which both are at most 0.01.
+        prediction_bias: bias of that mean, at most 0, in nats per example.
+        draws_needed: number of draws for which error and bias are at most 0.01.
     """
 
     khat: float
@@ -77,7 +77,7 @@ class FitHealth:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """A sentence per problem; empty if there is no problem."""
+        """A description per problem; empty if there is no problem."""
         return findings_of(self)
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ def findings_of(health: FitHealth) -> tuple[str, ...]:
     Args:
         health: a `FitHealth`.
     Returns:
-        A sentence per problem; empty if there is no problem.
+        A description per problem; empty if there is no problem.
     """
     causes = (*_kl(health), *_temperature(health), *_pruned(health), *_signal(health))
     return (*causes, *_khat(health), *_draws(health))

@@ -24,9 +24,10 @@ from deepuq_jax.prediction.draws import DEFAULT_DRAWS
 # A weight whose KL is below this, in nats, is still at the prior: its mean is within 0.45 prior standard deviations of
 # the prior's mean, and its standard deviation within a factor of 1.4. The jitter of Adam alone leaves about 0.04 nats.
 PRIOR_KL = 0.1
-# Draws and examples per batch for the error of a prediction, which 200 draws estimate to some percent.
+# Number of draws, and of examples per batch, for the error of a prediction. 200 draws estimate this error to within
+# some percent.
 _ERROR_DRAWS, _BATCH = 200, 1024
-# With fewer draws, the fit of a tail says nothing.
+# With fewer draws, the fit of a tail is meaningless.
 MIN_SAMPLES = 100
 
 
@@ -35,7 +36,7 @@ def effective_temperature(
 ) -> float:
     """Return the temperature of a training objective.
 
-    The temperature T is the weight of the KL in the objective over its weight in the exact ELBO. T = 1 gives the
+    The temperature T is the weight of the KL in the objective divided by its weight in the exact ELBO. T = 1 gives the
     Bayesian posterior, T < 1 a cold posterior.
 
     The exact ELBO per example contains KL / size. `negative_elbo` contains kl_weight KL / num_data, so
@@ -44,7 +45,7 @@ def effective_temperature(
 
     Args:
         size: number of training examples.
-        kl_weight: its value at the end of training.
+        kl_weight: the KL weight of the objective at the end of training.
         num_data: the argument of `negative_elbo`; default `size`, as in `fit`.
         num_batches: the argument of `vi_elbo_step`, if this was the objective.
     Raises:
@@ -78,11 +79,12 @@ def diagnose(
 ) -> FitHealth:
     """Diagnose the health of a fit.
 
-    The diagnosis measures the distance of q to the posterior, how much each layer has learned, the temperature of the
-    training objective, and whether the default number of draws suffices for predictions.
+    The diagnosis measures how far q is from the posterior, how much each layer has learned, the temperature of the
+    training objective, and whether the default number of draws suffices for predictions. It runs the model in
+    evaluation mode.
 
     Args:
-        model: the trained model, with dropout and BatchNorm in evaluation mode.
+        model: the trained model, in any mode.
         x, y: the whole training data, arrays with a leading axis of examples.
         key: a single key of `jax.random.key`.
         log_likelihood: (outputs, y) -> [batch], nats. Default: the model's `likelihood`.

@@ -29,7 +29,7 @@ from deepuq_jax.objectives.kl import kl_divergence
 from deepuq_jax.objectives.targets import check_targets, resolve_likelihood
 from deepuq_jax.posterior import AtDraw
 
-# Examples per batch. Sums over so many examples in float32 are right to hundredths of a nat; batches are summed in
+# Examples per batch. Sums over this many examples in float32 are right to hundredths of a nat; batches are summed in
 # float64.
 _BATCH = 1024
 # Draws per batch: as fast as a plain loop for large networks, and several times as fast for small networks.
@@ -54,7 +54,7 @@ def log_importance_weights(
 
     The weights are not normalised by the evidence p(y | x). The mean of log r_i estimates the ELBO of the data. If q is
     the exact posterior, every log r_i is log p(y | x). The parts of the model that are not Bayesian (BatchNorm
-    statistics, plain parameters) stay fixed. Put dropout and BatchNorm into evaluation mode first.
+    statistics, plain parameters) stay fixed. The model runs in evaluation mode, whatever mode it is in.
 
     Args:
         model: a Bayesian model with mean-field posteriors.
@@ -125,15 +125,15 @@ def pareto_khat(log_weights: Any) -> float:
     """Fit the Pareto shape of the largest weights.
 
     k-hat is the shape of a generalised Pareto distribution that arviz-stats fits to the tail of the importance weights.
-    Below 0.5 the weights have a finite variance. Above about 0.7 (`khat_threshold`) importance sampling from q does not
-    reach the target with any number of draws.
+    Below 0.5 the weights have a finite variance. Above about 0.7 (`khat_threshold`), importance sampling from q needs
+    an impracticable number of draws.
 
     Args:
         log_weights: [draws], nats, up to a constant.
     Returns:
         k-hat; -inf if the weights are equal to within a thousandth and so have no tail.
     Raises:
-        ValueError: there are fewer than 25 draws, or NaN or +infinity among them, or no finite weight.
+        ValueError: there are fewer than 25 draws, or a log weight is NaN or +infinity, or none is finite.
         ImportError: arviz-stats is not installed.
     Source: Vehtari et al. 2024, arXiv 1507.02646.
 

@@ -21,8 +21,8 @@ from deepuq_jax.noise import draw_key
 class CalibrationRanks(NamedTuple):
     """Ranks of true parameters among their posterior draws.
 
-    If the inference is right, the ranks are uniform on 0 ... n_draws. A heap at both ends means that the posterior is
-    too narrow, a heap in the middle that it is too wide, and a slope that it is biased.
+    If the inference is right, the ranks are uniform on 0 ... n_draws. An excess at both ends means that the posterior
+    is too narrow, an excess in the middle that it is too wide, and a slope that it is biased.
 
     Attributes:
         ranks: integers, a pytree like the parameters with a leading axis of simulations.

@@ -112,7 +112,7 @@ def _is_prior(node: Any) -> bool:
 def kl_per_weight(tensor: WeightTensor) -> Array:
     """Compute KL(q || p) per weight in nats.
 
-    The result has the shape of the tensor. The KL of a weight tells how much the weight has learned from the data. It
+    The result has the shape of the tensor. The KL of a weight shows how much the weight has learned from the data. It
     is computed in closed form if the prior has a closed form, else as E_q[log q(w)] - E_q[log p(w)] by Gauss-Hermite
     quadrature.
 

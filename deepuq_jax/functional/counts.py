@@ -78,7 +78,7 @@ def negative_binomial_log_prob(log_mean: Array, dispersion: Array, y: Array) -> 
 
     Args:
         log_mean: log of the mean, any shape.
-        dispersion: positive, of the same shape; the limit of 0 is the Poisson distribution.
+        dispersion: positive, of the same shape; dispersion -> 0 gives the Poisson distribution.
         y: counts of the same shape.
     Returns:
         log probability in nats, of the same shape.

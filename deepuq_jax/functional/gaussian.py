@@ -161,7 +161,7 @@ def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: 
 
     Args:
         x, mu: arrays of any shapes that broadcast.
-        sigma: standard deviation. One that is not a positive normal number gives an infinity or NaN.
+        sigma: standard deviation. A sigma that is not a positive normal number gives an infinity or NaN.
         log_sigma: logarithm of `sigma`, for a caller who knows it more accurately than log(sigma).
     Returns:
         log density in nats, of the broadcast shape, in at least float32.

@@ -16,7 +16,7 @@ from deepuq_jax._arguments import broadcasts_to, real_arrays
 from deepuq_jax._checks import check_range, check_real, check_some, expected, is_concrete, nan_outside
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, at_least_float32, sigma_from_rho
 
-# The documented lower bound of a learned variance, which is softplus(v) + 1e-6.
+# The lower bound of a learned variance, softplus(v) + 1e-6, as in Deep-UQ.
 MIN_VARIANCE = 1e-6
 
 
@@ -125,7 +125,7 @@ def gaussian_log_likelihood(outputs: Array, y: Array, sigma: Array | float) -> A
 
     Args:
         outputs, y: arrays of the same shape, [batch] or [batch, ...].
-        sigma: standard deviation of the noise, in units of `y`. One that is not a positive normal number gives an
+        sigma: standard deviation of the noise, in units of `y`. A sigma that is not a positive normal number gives an
             infinity or NaN.
     Returns:
         log density in nats, [batch].
@@ -212,7 +212,9 @@ def split_mean_variance(outputs: Array) -> tuple[Array, Array]:
 
 
 def split_unless_known(outputs: Array, known: float | None) -> tuple[Array, Array]:
-    """Return (m, p) of outputs that hold m and, unless it is known, a positive number p per m.
+    """Split outputs into numbers m and a positive number p per m.
+
+    If p is known, the outputs are m alone.
 
     Args:
         outputs: m alone if p is known; otherwise as in `split_mean_variance`, with p in place of the variance.
@@ -258,7 +260,7 @@ def heteroscedastic_log_densities(outputs: Array, y: Array) -> Array:
 
 
 def heteroscedastic_nll(outputs: Array, y: Array) -> Array:
-    """Documented Gaussian score with predicted noise, without its constant.
+    """Gaussian score of Deep-UQ with predicted noise, without its constant.
 
     It is sum_d 1/2 ((y_d - m_d)^2 / v_d + log v_d), averaged over all other axes, with
     (m, v) = split_mean_variance(outputs).

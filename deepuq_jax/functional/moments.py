@@ -49,7 +49,7 @@ def empty_moments(shape: tuple[int, ...], dtype: Any) -> Moments:
 def check_moments(name: str, moments: Any) -> None:
     """Require moments of a scalar count, and a mean and m2 of one shape."""
     if not isinstance(moments, Moments):
-        raise TypeError(expected(name, "to be Moments, as of empty_moments", moments))
+        raise TypeError(expected(name, "to be Moments, as from empty_moments", moments))
     for part, value in zip(("count", "mean", "m2"), moments, strict=True):
         check_real(f"{name}.{part}", value)
     if jnp.shape(moments.count) != ():
@@ -100,7 +100,7 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
 
 
 def variance(moments: Moments) -> Array:
-    """Biased variance, divided by n as documented.
+    """Biased variance, divided by n as in Deep-UQ.
 
     >>> float(variance(empty_moments((), jnp.float32)))
     0.0

@@ -15,7 +15,7 @@ from jax import Array
 from deepuq_jax._arguments import real_arrays
 from deepuq_jax.functional.gaussian import at_least_float32
 
-# Beyond so many standard deviations from 0, the smaller side has no probability in float64 either.
+# Beyond this number of standard deviations from 0, the smaller side has no probability even in float64.
 _ENDS = 40.0
 
 

@@ -37,13 +37,13 @@ def invert_cdf(cdf: Callable[[Array], Array], p: Array, dtype: Any, is_discrete:
 
     def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
-        middle = (low >> 1) + (high >> 1) + (low & high & 1)  # Their sum would overflow.
+        middle = (low >> 1) + (high >> 1) + (low & high & 1)  # The sum of the ends would overflow.
         is_below = cdf(_float(middle, dtype)) < p
         return jnp.where(is_below, middle, low), jnp.where(is_below, high, middle)
 
     _, high = lax.fori_loop(0, jnp.finfo(dtype).bits, halve, (low, high))
     t = lax.stop_gradient(_float(high, dtype))
-    # XLA may treat the numbers below the smallest normal one as 0, and the bisection then ends at one of them.
+    # XLA may treat the numbers below the smallest normal number as 0, and the bisection then ends at such a number.
     t = jnp.where(jnp.abs(t) < jnp.finfo(dtype).tiny, 0.0, t)
     if is_discrete:
         return t

@@ -33,13 +33,14 @@ def student_t_log_prob(z: Array, df: Array) -> Array:
 def student_t_cdf(z: Array, df: Array) -> Array:
     """Distribution function of Student's t, for arrays of the same shape.
 
-    JAX has no derivative of the incomplete beta function with respect to `df`, and raises an error where one is needed.
+    JAX has no derivative of the incomplete beta function with respect to `df`, and raises an error if it is needed.
 
     >>> [round(float(p), 4) for p in student_t_cdf(jnp.array([0.0, 1.0]), jnp.ones(2))]
     [0.5, 0.75]
     """
-    # Each form is exact on its side: those of the incomplete beta function would lose z near the centre, or the tail.
-    # At the centre the derivative of that function is infinite, and the distribution function is linear to rounding.
+    # Each form is accurate where it is used: `inside` would lose the tail, and `tail` would lose z near the centre. At
+    # the centre itself, the derivative of the incomplete beta function is infinite, and the distribution function is
+    # linear to rounding.
     is_centre, is_near = jnp.abs(z) < jnp.finfo(z.dtype).eps ** (1 / 3), jnp.square(z) < df
     centre = 0.5 + z * jnp.exp(student_t_log_prob(jnp.zeros_like(z), df))
     near, far = jnp.where(is_near & ~is_centre, z, 1.0), jnp.where(is_near, 1.0, z)

@@ -35,7 +35,7 @@ def to_datatree(model: Any, *, key: Array, n_samples: int = 1000, x: Any = None,
     Draw i of every group is the same draw of the weights. All draws are held in memory: `n_samples` times the model.
 
     Args:
-        model: a Bayesian model with mean-field posteriors. It is evaluated in evaluation mode.
+        model: a Bayesian model with mean-field posteriors. It runs in evaluation mode.
         key: a key of `jax.random.key`.
         n_samples: number of draws.
         x: inputs [batch, ...]; they add the group `posterior_predictive`.
@@ -43,8 +43,8 @@ def to_datatree(model: Any, *, key: Array, n_samples: int = 1000, x: Any = None,
     Returns:
         A DataTree. `posterior` has a variable per weight tensor, such as "layers.0.kernel", of the shape [1, n_samples,
         ...] over `chain` and `draw`. `posterior_predictive` and `log_likelihood` (nats per example) have the variable
-        "y". There is one chain, because the draws are independent: R-hat and the effective sample size tell nothing of
-        how near q is to the posterior, which `diagnose` measures.
+        "y". There is one chain, because the draws are independent: R-hat and the effective sample size say nothing
+        about how near q is to the posterior, which `diagnose` measures.
     Raises:
         ValueError, TypeError: an argument is invalid, `y` comes without `x`, the model has no likelihood for the
             targets, or no mean-field posterior.
@@ -90,7 +90,7 @@ def _draws(
 ) -> dict[str, dict[str, Array]]:
     """Compute the arrays [n_samples, ...] of each group."""
     model = as_model(in_evaluation_mode(model))
-    # The numbers of draws are below this one, so the key is that of no draw of the weights.
+    # The numbers of the draws are below this number, so no draw of the weights has this key.
     key_of_targets = jax.random.fold_in(key, np.uint32(2**32 - 1))
 
     def of_draw(i: Array) -> dict[str, dict[str, Array]]:
@@ -125,7 +125,7 @@ def _without_wrappers(path: str) -> str:
 
 
 def _dataset(xarray: Any, values: dict[str, Array]) -> Any:
-    """Add the axes `chain` and `draw`, and name the others."""
+    """Add the axes `chain` and `draw`, and name the other axes."""
     arrays = {name: np.asarray(drawn)[None] for name, drawn in values.items()}
     variables = {name: (("chain", "draw", *_axes(name, array.ndim - 2)), array) for name, array in arrays.items()}
     count = next(iter(arrays.values())).shape[1]

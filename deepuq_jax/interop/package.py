@@ -1,4 +1,4 @@
-"""The zip archive in which an exported program lies, with what it needs."""
+"""The zip archive of an exported program and its requirements."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Needs:
-    """What an exported program needs and returns.
+    """The requirements, inputs and outputs of an exported program.
 
     Attributes:
         format: name and number of the format of the archive.
         jax: version that wrote the program. JAX runs programs that are up to six months older than itself.
         deepuq_jax: version that wrote the program; it is not needed to run it.
-        calling_convention_version: of `jax.export`.
+        calling_convention_version: the version of the calling convention of `jax.export`.
         platforms: platforms on which the program runs.
         inputs: type and shape of the arguments; "batch" is any positive number.
         outputs: type and shape of the returned arrays by name.
@@ -85,14 +85,14 @@ def write_package(path: str | os.PathLike[str], function: bytearray, needs: Need
 
 
 def _readme(needs: Needs) -> str:
-    """Say in words how to run the program."""
+    """Explain how to run the program."""
     inputs = ", ".join(f"{name} {kind}" for name, kind in needs.inputs.items())
     outputs = "\n".join(f"  {name} {kind}" for name, kind in needs.outputs.items())
     platforms = ", ".join(needs.platforms)
     call = "function(x, numpy.uint32(0))  # another seed: other draws" if "seed" in needs.inputs else "function(x)"
     return f"""A prediction of a Bayesian neural network, averaged over {needs.n_samples} draws of its weights.
 
-To run it, install jax and flatbuffers. It was written with jax {needs.jax} for {platforms}.
+To run this program, install jax and flatbuffers. It was written with jax {needs.jax} for {platforms}.
 
   import zipfile
   import numpy

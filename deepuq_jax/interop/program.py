@@ -50,7 +50,7 @@ def export(
 
     Args:
         model: a Bayesian model; the file holds a copy of its weights, and runs in evaluation mode.
-        path: of the file.
+        path: the path of the file.
         x: an example of the inputs [batch, ...], a pytree of arrays or `jax.ShapeDtypeStruct`. Only shapes and dtypes
             are read.
         key: a key of `jax.random.key`, whose draws every call uses, so that equal inputs have equal predictions. None
@@ -58,13 +58,13 @@ def export(
         n_samples: number of draws.
         level: probability of the central interval that is added as `lower` and `upper`, in regression.
         batch_size: the number of inputs per call; None allows any number of inputs. Each number is compiled once.
-        platforms: platforms on which the program is to run, of "cpu", "cuda", "rocm" and "tpu". They need not be there
-            when the file is written.
+        platforms: platforms on which the program is to run, of "cpu", "cuda", "rocm" and "tpu". They need not be
+            available when the file is written.
     Raises:
         ValueError, TypeError: an argument is invalid, or a layer of the model does not work with an unknown number of
             inputs, so that `batch_size` is needed.
-        ImportError: flatbuffers is not installed, in which `jax.export` writes.
-        OSError: the file cannot be written; a file of that name stays as it was.
+        ImportError: flatbuffers, which `jax.export` writes with, is not installed.
+        OSError: the file cannot be written; an earlier file of that name stays as it was.
 
     >>> import tempfile, zipfile
     >>> from flax import nnx
@@ -167,7 +167,8 @@ def _exported(program: Any, arguments: Any, platforms: tuple[str, ...], batch_si
     try:
         return jax_export.export(program, platforms=platforms)(*arguments)
     except Exception as error:
-        # JAX and Python have several errors for symbolic lengths. Whether they are the cause is tried.
+        # JAX and Python have several errors for symbolic lengths. A trial with two inputs shows whether these lengths
+        # are the cause.
         if batch_size is None and _works(program, _of_two(arguments)):
             message = expected("batch_size", "for a model that does not work with an open number of inputs", "None")
             raise ValueError(message) from error

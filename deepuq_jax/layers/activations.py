@@ -1,4 +1,4 @@
-"""Activation functions and their documented names."""
+"""Activation functions and their names in Deep-UQ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deepuq_jax._checks import expected
 def gelu(x: Array) -> Array:
     """Compute the exact GELU, x Phi(x).
 
-    As documented, Phi is the exact Gaussian distribution function; `nnx.gelu` uses an approximation.
+    As in Deep-UQ, Phi is the exact Gaussian distribution function; `nnx.gelu` uses an approximation.
 
     >>> round(float(gelu(jnp.array(1.0))), 6)
     0.841345
@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 @dataclass(frozen=True)
 class Activation:
-    """A documented activation, which unlike JAX's own functions can be pickled.
+    """An activation by name, which unlike JAX's own functions can be pickled.
 
     >>> Activation("relu")(jnp.array(-1.0))
     Array(0., dtype=float32...)
@@ -56,7 +56,7 @@ def is_relu(member: Any) -> bool:
 def activation_function(activation: Any) -> Callable[..., Any]:
     """Look up an activation by its name.
 
-    The name may be in upper or lower case. A callable that has no documented name is returned as it is.
+    The name may be in upper or lower case. A callable that has no name here is returned as it is.
 
     Raises:
         ValueError: the name is unknown.

@@ -64,7 +64,7 @@ class AffineLayer(BaseModel, nnx.Module):
         check_rngs(rngs)
         check_positive("sigma_init", check_scalar("sigma_init", sigma_init))
         check_flag("use_bias", use_bias)
-        check_instance("estimator", estimator, Estimator, "to be one of deepuq_jax.estimators, or an own Estimator")
+        check_instance("estimator", estimator, Estimator, "to be one of deepuq_jax.estimators, or your own Estimator")
         check_param_dtype(param_dtype)
         rho = rho_from_sigma(jnp.asarray(sigma_init, param_dtype))
         mu, annotation = split_annotation(kernel_init(rngs.params(), shape, param_dtype))

@@ -87,7 +87,7 @@ class BayesianConv(AffineLayer):
         use_bias: whether to add a bias.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
-        ValueError, TypeError: a size or a padding is invalid, and as in `BayesianLinear`.
+        ValueError, TypeError: as in `BayesianLinear`; also if a size or a padding is invalid.
 
     >>> layer = BayesianConv(3, 8, (3, 3), strides=2, rngs=nnx.Rngs(0))
     >>> layer(jnp.ones((5, 8, 8, 3)), key=jax.random.key(1)).shape

@@ -14,8 +14,9 @@ from deepuq_jax.model.variables import FixedArray, FrozenWeight, copied, unwrap
 class FixedNet(ModeSwitch, CastsItself):
     """A copy of a Flax NNX module for a drawn model.
 
-    It keeps the weights, statistics and streams that the module has now, and forgets the changes that a call makes.
-    Only its mode may change: `eval()` and `train()`, also of a module around it, reach it.
+    It keeps the weights, statistics and streams that the module has at the time of the copy, and forgets the changes
+    that a call makes. Only its mode and its compute dtype may change; `eval()` and `train()` of a module around it
+    reach it too.
 
     >>> import jax.numpy as jnp
     >>> net = FixedNet(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
@@ -33,7 +34,7 @@ class FixedNet(ModeSwitch, CastsItself):
         self.state = self._kind(copied(values))
 
     def net(self) -> Any:
-        """Return the module that is kept."""
+        """Return the copied module."""
         return nnx.merge(self.graphdef, unwrap(self.state))
 
     def __call__(self, x: Any) -> Any:

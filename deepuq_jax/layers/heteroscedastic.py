@@ -42,10 +42,10 @@ class HeteroscedasticOutputs:
         return variance_from_raw(raw_var)
 
     def nll(self, prediction: Array, target: Array) -> Array:
-        """Compute the documented Gaussian negative log likelihood, a scalar.
+        """Compute Deep-UQ's Gaussian negative log likelihood, a scalar.
 
-        1/2 ((y - m)^2 / v + log v), summed over targets and averaged over the other axes, as `vi_elbo_step` takes it.
-        It leaves out the constant 1/2 log(2 pi) nats per target, which `negative_elbo` includes.
+        1/2 ((y - m)^2 / v + log v), summed over targets and averaged over the other axes, as in `vi_elbo_step`. It
+        leaves out the constant 1/2 log(2 pi) nats per target, which `negative_elbo` includes.
 
         Args:
             prediction: [..., 2 output_dim].

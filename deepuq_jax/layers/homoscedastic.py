@@ -20,7 +20,7 @@ from deepuq_jax.layers.mlp import BayesByBackpropMLP
 from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.likelihoods import HomoscedasticGaussian
 
-# Solves softplus(raw) + MIN_VARIANCE = 1, the noise of standardised targets before anything is known about them.
+# Solves softplus(raw) + MIN_VARIANCE = 1: at the start, all variance of standardised targets counts as noise.
 INITIAL_RAW_VARIANCE = math.log(math.expm1(1.0 - MIN_VARIANCE))
 
 
@@ -29,7 +29,7 @@ class LearnedNoise(nnx.Module):
 
     y_d ~ N(m_d, softplus(raw_var_d) + 1e-6), as `HomoscedasticGaussian` reads the outputs. The raw variances are the
     same for every input, and the variance starts at 1. Use this layer as the last member of a `Sequential` whose other
-    members compute the means. It has no posterior and does not enter the KL.
+    members compute the means. The layer has no posterior and does not enter the KL.
 
     `LogNormal()` reads the same outputs as means and variances of log y, and `NegativeBinomial()` as log means and
     dispersions.
@@ -64,7 +64,7 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackp
         input_dim: size of x's last axis.
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         output_dim: number of targets.
-        activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
+        activation: "relu" (the default of Deep-UQ is "tanh"), "gelu", "tanh", "silu" or a callable.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.

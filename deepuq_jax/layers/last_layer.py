@@ -33,10 +33,10 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
 
     y = features(x) W + b,  W, b ~ q(w) = N(mu, softplus(rho)^2)
 
-    The KL includes only the head. If the feature extractor is a network, it is trained together with the head: its
-    parameters are ordinary parameters without a prior, and its state (BatchNorm statistics, dropout streams) is
-    carried. A Flax NNX module is held as it is, not copied. Features without dropout are the same in every draw, so
-    `predict_vi_uq` computes them once per batch of inputs.
+    The KL includes only the head. Unless it is `frozen`, a feature extractor that is a network is trained together with
+    the head: its parameters are ordinary parameters without a prior, its state (BatchNorm statistics, dropout streams)
+    is carried, and a Flax NNX module is held as it is, not copied. Features without dropout are the same in every draw,
+    so `predict_vi_uq` computes them once per batch of inputs.
 
     Args:
         feature_extractor: maps x to [..., feature_dim]: a network as `bayesianize` takes it (a Flax NNX or Equinox
@@ -45,9 +45,9 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         output_dim: number of targets or classes, a positive int.
         task: "regression" or "classification".
         heteroscedastic: also predict a raw variance per target; no effect in classification.
-        likelihood: `Gaussian(sigma)` if the noise of a regression is known. The default follows from the task; it must
-            be None in a heteroscedastic regression.
-        frozen: keep a copy of the extractor as it is now, always in evaluation mode, and do not train it.
+        likelihood: `Gaussian(sigma)` if the noise of a regression is known. The default follows from the task. In a
+            heteroscedastic regression, the argument must be None.
+        frozen: keep a copy of the extractor, always in evaluation mode, and do not train it.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: options of the head, as in
             `BayesianLinear`.
     Raises:
@@ -165,7 +165,7 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         return super().split_prediction(prediction)
 
     def nll(self, prediction: Array, target: Array) -> Array:
-        """Compute the documented Gaussian negative log likelihood, a scalar.
+        """Compute Deep-UQ's Gaussian negative log likelihood, a scalar.
 
         1/2 ((y - m)^2 / v + log v), as in `HeteroscedasticOutputs.nll`.
 

@@ -40,8 +40,8 @@ class BayesianLinear(AffineLayer):
         in_features, out_features: sizes of the last axis of x and of y, positive ints.
         use_bias: whether to add a bias.
         prior: any object with `log_prob(w)`, or a rule (path, means) -> prior for the paths "kernel" and "bias", such
-            as `deepuq_jax.priors.by_path` returns. A prior's closed-form KL is used if it has one. The
-            default is Gaussian with sigma = 4 / sqrt(fan_in).
+            as `deepuq_jax.priors.by_path` returns. If the KL has a closed form, it is used. The default is Gaussian
+            with sigma = 4 / sqrt(fan_in).
         estimator: the way noise enters the forward pass, a member of `deepuq_jax.estimators`.
         kernel_init: initializer of the means of W; the means of b start at 0.
         sigma_init: initial standard deviation of every weight.

@@ -23,7 +23,7 @@ class BayesByBackpropMLP(Sequential):
     h_0 = x,  h_l = activation(h_{l-1} W_l + b_l),  y = h_{L-1} W_L + b_L
 
     Every W and b has a Gaussian posterior. `layers` also holds the activations, so the Bayesian layers have the indices
-    0, 2, 4, ... as in the documented API.
+    0, 2, 4, ... as in Deep-UQ.
 
     Args:
         input_dim, output_dim: sizes of the last axis of x and of y, positive ints.
@@ -34,7 +34,8 @@ class BayesByBackpropMLP(Sequential):
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`. A rule for priors
             receives the paths "layers.0.kernel", "layers.0.bias", "layers.2.kernel" and so on.
     Raises:
-        ValueError, TypeError: a size is not a positive int, the activation is unknown, and as in `BayesianLinear`.
+        ValueError, TypeError: as in `BayesianLinear`; also if a size is not a positive int or the activation is
+            unknown.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -66,5 +67,5 @@ class BayesByBackpropMLP(Sequential):
         super().__init__(*members[:-1], likelihood=likelihood)
 
 
-# Later releases document the same class under this name.
+# Later releases of Deep-UQ document the same class under this name.
 BayesByBackpropRegressor = BayesByBackpropMLP

@@ -22,13 +22,13 @@ class MultiOutputBayesByBackpropRegressor(BayesByBackpropMLP):
 
     y = f(x, w) + noise. The outputs are the means, [batch, output_dim].
 
-    Unless a likelihood is given, `vi_elbo_step` uses the mean squared error, and `negative_elbo` and `fit` ask for a
-    likelihood.
+    Unless a likelihood is given, `vi_elbo_step` uses the mean squared error, and `ELBO` (the default objective of
+    `fit`) refuses the model and asks for a likelihood.
 
     Args:
         input_dim, output_dim: sizes of the last axis of x and of y, positive ints.
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
-        activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
+        activation: "relu" (the default of Deep-UQ is "tanh"), "gelu", "tanh", "silu" or a callable.
         likelihood: `Gaussian(sigma)` if the noise is known.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
@@ -65,7 +65,7 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
     Args:
         input_dim, output_dim: size of x's last axis and number of targets, positive ints.
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
-        activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
+        activation: "relu" (the default of Deep-UQ is "tanh"), "gelu", "tanh", "silu" or a callable.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.
@@ -104,7 +104,7 @@ class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticMultiOutputBayesByB
         input_dim: size of x's last axis.
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         output_dim: number of targets.
-        activation: "relu" (the documented default is "tanh"), "gelu", "tanh", "silu" or a callable.
+        activation: "relu" (the default of Deep-UQ is "tanh"), "gelu", "tanh", "silu" or a callable.
         prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.

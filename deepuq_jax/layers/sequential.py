@@ -27,7 +27,8 @@ class Sequential(Stateful, BaseModel, nnx.Module):
 
     y = f_n(... f_1(x)). The i-th of n Bayesian members gets the key split(key, n)[i]. Plain callables (activations,
     `nnx.Linear`, `nnx.BatchNorm`, `nnx.Dropout`) are called without a key, and dropout streams derive from the key of
-    the call. `nnx.Sequential` would pass the key only to its first member, so that the others would use their means.
+    the call. `nnx.Sequential` would pass the key only to its first member, so that all other members would use their
+    means.
 
     Args:
         members: layers and callables.

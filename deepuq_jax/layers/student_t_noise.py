@@ -12,16 +12,17 @@ from jax import Array
 from deepuq_jax._checks import check_last_axis, check_size
 from deepuq_jax.layers.homoscedastic import INITIAL_RAW_VARIANCE
 
-# Solves 2 + softplus(raw) = 10: noise that is near a Gaussian until the data say otherwise.
+# Solves 2 + softplus(raw) = 10, so the noise starts near a Gaussian.
 INITIAL_RAW_DF = math.log(math.expm1(8.0))
 
 
 class LearnedStudentTNoise(nnx.Module):
-    """Append a trained raw scale and raw degrees of freedom per target to the locations.
+    """Append learned Student-t noise to the locations of targets.
 
-    (y_d - m_d) / s_d ~ t(df_d), as `StudentT` reads the outputs. The noise is the same for every input, and starts with
-    s = 1 and df = 10. Use this layer as the last member of a `Sequential` whose other members compute the locations. It
-    has no posterior and does not enter the KL.
+    (y_d - m_d) / s_d ~ t(df_d), as `StudentT` reads the outputs. The layer appends a trained raw squared scale and raw
+    degrees of freedom per target. The noise is the same for every input, and starts with s = 1 and df = 10. Use this
+    layer as the last member of a `Sequential` whose other members compute the locations. The layer has no posterior and
+    does not enter the KL.
 
     Args:
         output_dim: number of targets.

@@ -52,7 +52,7 @@ class PairedLikelihood(Likelihood):
         if jnp.shape(factor) != jnp.shape(targets):
             what = f"of shape [batch] or of the shape of the targets, {list(jnp.shape(targets))}"
             raise ValueError(expected("the second part of y", what, factor))
-        if jnp.ndim(targets) == 1:  # Then the target is the example, and any likelihood serves.
+        if jnp.ndim(targets) == 1:  # Each example has a single target, so any likelihood serves.
             return self.apply(self.likelihood.log_prob(outputs, self.fill(targets, factor)), factor)
         return self.apply(self.likelihood.log_prob_per_target(outputs, self.fill(targets, factor)), factor)
 

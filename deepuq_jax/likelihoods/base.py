@@ -34,7 +34,7 @@ class Likelihood(ABC):
     Attributes:
         task: "classification" for labels, "regression" for real targets and counts.
         predicts_noise: whether the outputs hold the variances of Gaussian noise. If they do, a `criterion` or an
-            `aleatoric_var` that a caller passes has no effect, as documented.
+            `aleatoric_var` that a caller passes has no effect, as in Deep-UQ.
         heteroscedastic: whether the noise of the targets depends on the input.
         has_density: whether `log_prob` is defined. If it is not, `ELBO` refuses the model and asks for a likelihood
             with noise.
@@ -42,7 +42,7 @@ class Likelihood(ABC):
             prediction needs only the moments of the outputs.
         keeps_draws: whether a regression result keeps the outputs of its draws, for the quantiles and log-probabilities
             of their mixture. The Gaussian likelihoods keep moments alone: their result is the Gaussian with the
-            predictive moments, as documented.
+            predictive moments, as in Deep-UQ.
         is_discrete: whether the targets are whole numbers.
         is_positive: whether the targets are positive numbers.
     """
@@ -72,7 +72,7 @@ class Likelihood(ABC):
         Masks and weights per target need it. A `FactorizedLikelihood` defines it.
         """
         del outputs, y
-        purpose = "a mask or weights per target (those per example, [batch], need only log_prob)"
+        purpose = "a mask or weights per target (per example, [batch], log_prob suffices)"
         self._lacks("log_prob_per_target(outputs, y)", purpose)
 
     def moments(self, outputs: Any) -> tuple[Array, Array | None]:
@@ -124,7 +124,7 @@ class Likelihood(ABC):
     def of_targets(self) -> Likelihood:
         """Return the likelihood of plain targets, for predictions.
 
-        It is the likelihood itself, or the one inside a `Masked` or `Weighted`.
+        It is the likelihood itself, or the inner likelihood of a `Masked` or `Weighted`.
         """
         return self
 
@@ -132,7 +132,7 @@ class Likelihood(ABC):
         """Return the scalar score that `vi_elbo_step` uses.
 
         The default is the mean negative log-likelihood in nats per example. A subclass overrides it to return another
-        documented score.
+        score of Deep-UQ.
         """
         return -jnp.mean(per_example(self, outputs, y))
 

@@ -27,7 +27,8 @@ class Categorical(FactorizedLikelihood):
     w and label smoothing e change the log-probability alone: predictions hold softmax(outputs).
 
     Args:
-        class_weights: a positive number per class, or None for 1. A weight of 2 counts each example of the class twice.
+        class_weights: a positive number per class, or None for 1. Without label smoothing, a weight of 2 counts each
+            example of the class twice.
         label_smoothing: the share e of the label that is spread over all classes, in [0, 1).
     Raises:
         TypeError, ValueError: a weight is not positive and finite, or the smoothing is outside [0, 1).

@@ -1,4 +1,4 @@
-"""Likelihoods of real targets with Gaussian noise, and the one with known noise."""
+"""The base class of Gaussian likelihoods, and the likelihood with known noise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deepuq_jax.likelihoods.base import FactorizedLikelihood
 
 
 class GaussianLikelihood(FactorizedLikelihood):
-    """A likelihood that is the Gaussian with its `moments`."""
+    """A likelihood that is a Gaussian with the mean and variance of `moments`."""
 
     keeps_draws = False
 
@@ -53,7 +53,8 @@ class Gaussian(GaussianLikelihood):
     log p(y | outputs) = sum_d log N(y_d; outputs_d, sigma^2)
 
     `sigma` is a Python number, since a likelihood is a static part of a model. For traced noise, call
-    `functional.gaussian_log_likelihood` in a function of your own; for learned noise, use `HeteroscedasticGaussian`.
+    `functional.gaussian_log_likelihood` in a function of your own; for learned noise, use `HomoscedasticGaussian` or
+    `HeteroscedasticGaussian`.
 
     Args:
         sigma: standard deviation of the noise, in units of `y`.

@@ -32,7 +32,7 @@ class LearnedNoiseGaussian(GaussianLikelihood):
         return split_mean_variance(outputs)
 
     def criterion(self, outputs: Array, y: Array) -> Array:
-        """Return the documented score with predicted noise.
+        """Return the score of Deep-UQ with predicted noise.
 
         It is sum_d 1/2 ((y_d - m_d)^2 / v_d + log v_d), averaged over the batch, with variances v.
         """

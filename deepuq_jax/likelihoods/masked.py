@@ -20,7 +20,7 @@ class Masked(PairedLikelihood):
     A target whose mask is False adds nothing. Its value can be any finite number: the likelihood sees a 1 in its place,
     which is a valid target of every likelihood here. The mask is bool, of shape [batch] or of the shape of `y`.
 
-    In an objective, `num_data` counts all rows, those without a target too.
+    In an objective, `num_data` counts all rows, including rows without a target.
 
     Args:
         likelihood: a likelihood of the targets `y`.

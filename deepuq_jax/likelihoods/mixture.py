@@ -56,7 +56,7 @@ class PredictiveMixture:
     def sample(self, *, key: Array) -> Array:
         """Draw a target per draw of the model, [S, batch, ...].
 
-        The samples suit `metrics.crps_from_draws`. For more of them, predict with more draws.
+        The samples suit `metrics.crps_from_draws`. For more samples, predict with more draws.
         """
         check_key(key)
         return _sample(self, key)

@@ -69,7 +69,7 @@ class Rescaled(Likelihood):
         return self._own_units(self.likelihood.quantile(outputs, p))
 
     def criterion(self, outputs: Any, y: Any) -> Array:
-        """Return the documented score of the standardized targets."""
+        """Return the inner criterion of the standardized targets."""
         return self.likelihood.criterion(outputs, self._standard(y))
 
     def _standard(self, y: Any) -> Any:

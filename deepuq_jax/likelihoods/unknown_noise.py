@@ -15,8 +15,8 @@ from deepuq_jax.likelihoods.base import Likelihood
 class UnknownNoise(Likelihood):
     """Real targets with unspecified noise, which have no density.
 
-    It is the default likelihood of regressors. With it, `vi_elbo_step` scores by mean squared error, as documented, and
-    `predict_vi_uq` returns no aleatoric variance. An objective in nats refuses it and names the alternatives.
+    It is the default likelihood of regressors. With it, `vi_elbo_step` scores by mean squared error, as Deep-UQ does,
+    and `predict_vi_uq` returns no aleatoric variance. An objective in nats refuses it and names the alternatives.
 
     >>> import jax.numpy as jnp
     >>> UnknownNoise().criterion(jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1)))
@@ -31,7 +31,7 @@ class UnknownNoise(Likelihood):
         """Refuse to compute a density.
 
         Raises:
-            ValueError: always, since the density needs a noise.
+            ValueError: always, since a density needs specified noise.
         """
         what = "for a regression model that does not name its noise, such as Gaussian(sigma)"
         raise ValueError(expected("log_likelihood", what, "None"))

@@ -20,9 +20,9 @@ class Weighted(PairedLikelihood):
     The weight multiplies the log-probability: a weight of 2 counts an example twice. The weights are not negative, of
     shape [batch] or of the shape of `y`.
 
-    In an objective, `num_data` counts the rows, and not the weights. `log_predictive_density` and the validation score
-    of `fit` raise each draw's density to the power of the weight, so score held-out data by the inner likelihood and
-    plain targets.
+    In an objective, `num_data` is the number of rows, not the sum of the weights. `log_predictive_density` and the
+    validation score of `fit` raise each draw's density to the power of the weight, so score held-out data by the inner
+    likelihood and plain targets.
 
     Args:
         likelihood: a likelihood of the targets `y`.

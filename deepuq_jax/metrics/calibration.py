@@ -21,7 +21,7 @@ BINNINGS = ("width", "mass")
 class Reliability(NamedTuple):
     """The data of a reliability diagram.
 
-    Bin b holds the examples with a confidence in (edges[b], edges[b + 1]].
+    Bin b holds the examples with a confidence in (edges[b], edges[b + 1]], and bin 0 those at edges[0] too.
 
     Attributes:
         confidence: mean confidence of each bin [bins]; NaN for an empty bin.

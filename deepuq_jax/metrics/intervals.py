@@ -24,8 +24,8 @@ def _interval(prediction: Any, level: Any) -> tuple[Array, Array, Array]:
 def interval_coverage(prediction: Any, y: Any, *, level: Any = 0.95) -> Array:
     """Share of the targets inside their central intervals.
 
-    The share equals `level` for a calibrated model, and is at least `level` for counts, whose intervals end at whole
-    numbers.
+    The share has the mean `level` for a calibrated model, and a mean of at least `level` for counts, whose intervals
+    end at whole numbers.
 
     Args:
         prediction: `UQResult` of a regression, with its own intervals, or a pair (mean, var) of Gaussians.

@@ -34,7 +34,7 @@ def class_probs(prediction: Any) -> Array:
     """
     probs: Any = prediction.probs if isinstance(prediction, UQResult) else prediction
     if probs is None:
-        raise ValueError("Expected prediction to be a classification result, with probs; got one without.")
+        raise ValueError("Expected prediction to be a classification result, with probs; got a result without.")
     if not hasattr(probs, "shape"):
         raise TypeError(expected("prediction", "to be a UQResult or probabilities [batch, classes]", prediction))
     probs = real_array("prediction", probs)
@@ -65,9 +65,9 @@ def gaussian_moments(prediction: Any) -> tuple[Array, Array]:
     """
     if isinstance(prediction, UQResult):
         if prediction.probs is not None or prediction.total_var is None:
-            raise ValueError("Expected a regression result, with a total_var; got one without.")
+            raise ValueError("Expected a regression result, with a total_var; got another result.")
         if prediction.mixture is not None:
-            message = "Expected a Gaussian prediction; got one with a likelihood that is not Gaussian."
+            message = "Expected a Gaussian prediction; got a prediction of a likelihood that is not Gaussian."
             raise ValueError(f"{message} Score draws of it: crps_from_draws(result.mixture.sample(key=key), y).")
         pair: Any = (prediction.mean, prediction.total_var)
     else:
@@ -97,8 +97,8 @@ def uncertainty(prediction: Any, name: str = "scores") -> Array:
     """Extract an uncertainty score per example, [batch].
 
     Scores are higher for examples of which the model is less sure. The score of a `UQResult` is the predictive entropy
-    in classification and the epistemic variance, summed over targets, in regression: this part of the variance grows
-    away from the data. Plain scores are returned as they are.
+    in classification and the epistemic variance, summed over targets, in regression: this part of the variance usually
+    grows away from the data. Plain scores are returned as they are.
     """
     if not isinstance(prediction, UQResult):
         scores = at_least_float32(real_array(name, prediction))
@@ -110,5 +110,5 @@ def uncertainty(prediction: Any, name: str = "scores") -> Array:
     if prediction.probs is not None:
         return entropy_of_probs(jnp.asarray(prediction.probs))
     if prediction.epistemic_var is None:
-        raise ValueError("Expected a result with an epistemic_var or probs; got one without.")
+        raise ValueError("Expected a result with an epistemic_var or probs; got a result without.")
     return sum_per_example(at_least_float32(jnp.asarray(prediction.epistemic_var)))

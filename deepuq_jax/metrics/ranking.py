@@ -57,7 +57,7 @@ def ood_auroc(seen: Any, unseen: Any) -> Array:
         seen: `UQResult` or scores [batch] for inputs like the training data.
         unseen: `UQResult` or scores [batch] for other inputs, which should have higher scores.
     Returns:
-        A scalar from 0 to 1; 0.5 is chance. NaN if there is no `seen` or no `unseen`.
+        A scalar from 0 to 1; 0.5 is chance. NaN if `seen` or `unseen` is empty.
     Source: Hendrycks & Gimpel 2017, arXiv 1610.02136.
 
     >>> ood_auroc(jnp.array([0.1, 0.2]), jnp.array([0.15, 0.6]))

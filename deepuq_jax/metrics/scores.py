@@ -25,11 +25,11 @@ def negative_log_likelihood(prediction: Any, y: Any) -> Array:
 
     classification: -log probs[y];  regression: -sum_d log N(y_d; mean_d, total_var_d)
 
-    In classification this equals `-log_predictive_density`, except for labels whose probability has underflowed: they
-    score infinity here. In regression with a Gaussian likelihood it scores a single Gaussian with the predictive
-    moments. `log_predictive_density` scores the mixture over draws instead, which is the test log-likelihood of the
-    literature. With another likelihood (counts, heavy tails, one of your own) the result holds this mixture, and the
-    score is -log (1/S) sum_s p(y | outputs_s).
+    In classification without class weights and label smoothing, this equals `-log_predictive_density` of the same
+    draws, except for labels whose probability has underflowed: they score infinity here. In regression with a Gaussian
+    likelihood it scores a single Gaussian with the predictive moments. `log_predictive_density` scores the mixture over
+    draws instead, which is the test log-likelihood of the literature. With another likelihood (counts, heavy tails, one
+    of your own) the result holds this mixture, and the score is -log (1/S) sum_s p(y | outputs_s).
 
     Args:
         prediction: a `UQResult`, probabilities [batch, classes], or a pair (mean, var), each [batch, ...].
@@ -107,12 +107,12 @@ def crps_from_draws(draws: Any, y: Any, *, fair: bool = False) -> Array:
     mean_s |x_s - y| - 1/2 mean_st |x_s - x_t|
 
     Sorting gives sum_st |x_s - x_t| = 2 sum_s (2 s - S - 1) x_(s) for S draws in S log S time. By default this is the
-    exact score of the empirical distribution of the draws, which grows as the number of draws falls. With `fair`, the
-    second sum is divided by S (S - 1) instead of S^2, and the score is unbiased for the distribution that the draws
+    exact score of the empirical distribution of the draws, whose mean grows as the number of draws falls. With `fair`,
+    the second sum is divided by S (S - 1) instead of S^2, and the score is unbiased for the distribution that the draws
     come from.
 
     Args:
-        draws: draws of targets (with their noise, not of means), [draws, ...].
+        draws: draws of targets, with their noise (not draws of means), [draws, ...].
         y: real targets, of the shape of a draw.
         fair: compute the unbiased score, which needs at least two draws.
     Returns:

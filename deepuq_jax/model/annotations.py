@@ -30,17 +30,17 @@ def annotation_of(metadata: Mapping[str, Any]) -> Annotation:
 
 
 def split_annotation(value: Any) -> tuple[Any, Annotation]:
-    """Split what an initializer returns into an array and its annotation."""
+    """Split the result of an initializer into array and annotation."""
     if isinstance(value, nnx.VariableMetadata):
         return value.raw_value, annotation_of(value.metadata)
     return value, {}
 
 
 def of_last_axis(annotation: Annotation, axes: int) -> Annotation:
-    """Return the annotation of a bias, whose axis is the last one of its kernel.
+    """Return the annotation of a bias, whose axis is the last axis of its kernel.
 
     Args:
-        annotation: that of the kernel.
+        annotation: the annotation of the kernel.
         axes: number of axes of the kernel.
 
     >>> of_last_axis({"out_sharding": (None, "model")}, 2)
@@ -59,8 +59,8 @@ def of_last_axis(annotation: Annotation, axes: int) -> Annotation:
 def as_metadata(annotation: Annotation) -> dict[str, Any]:
     """Return the keywords with which Flax creates an annotated Variable.
 
-    Flax spreads its array over the mesh of the annotation or, if there is one, that of `jax.set_mesh`. Without a mesh,
-    the array stays where it is.
+    Flax spreads the array of the Variable over the mesh of the annotation or of `jax.set_mesh`. Without a mesh, the
+    array stays where it is.
     """
     if not annotation:
         return {}

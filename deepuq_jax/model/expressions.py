@@ -30,7 +30,7 @@ class NoiseUse(NamedTuple):
     branches: tuple[tuple[int, int], ...]
 
     def excludes(self, other: NoiseUse) -> bool:
-        """Whether the two are in different branches of one condition."""
+        """Whether the two are in different branches of the same condition."""
         branches = dict(other.branches)
         return any(branches.get(condition, branch) != branch for condition, branch in self.branches)
 
@@ -38,7 +38,8 @@ class NoiseUse(NamedTuple):
 def noise_uses(program: ClosedJaxpr) -> Iterator[NoiseUse]:
     """Find the places where layers draw their noise.
 
-    Calls, checkpoints and all branches of a condition are followed into their programs. One step of a loop is followed.
+    Calls, checkpoints and all branches of a condition are followed into their programs, and a loop is followed for one
+    step.
     """
     reader = _Reader()
     inputs = [reader.number("input", i) for i in range(len(program.jaxpr.invars))]
@@ -48,7 +49,7 @@ def noise_uses(program: ClosedJaxpr) -> Iterator[NoiseUse]:
 
 @dataclass
 class _Reader:
-    """Numbers for expressions; equal expressions share a number."""
+    """A reader of programs that numbers expressions, equal ones alike."""
 
     uses: list[NoiseUse] = field(default_factory=list)
     _numbers: dict[Any, int] = field(default_factory=dict)
@@ -118,7 +119,10 @@ class _Reader:
         return outputs
 
     def _child_keys(self, equation: Any, inputs: list[int]) -> list[int]:
-        """Number the children of a key: `split(key, n)[i]` and `fold_in(key, i)` are the same key for Threefry."""
+        """Number the children of a key.
+
+        For Threefry, `split(key, n)[i]` and `fold_in(key, i)` are the same key.
+        """
         name, params = equation.primitive.name, equation.params
         is_split = inputs and inputs[0] in self._split
         if name == "squeeze" and inputs[0] in self._children:

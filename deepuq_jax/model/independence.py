@@ -50,8 +50,8 @@ def refuse_shared_noise(model: Any, x: Any) -> None:
         model: a Bayesian model.
         x: inputs.
     Raises:
-        ValueError: two layers draw with one key; a layer is called without a key although the model was called with
-            one; or a key is the same at every step of a loop or `vmap` over which the layer's parameters vary.
+        ValueError: two layers draw with the same key; a layer is called without a key although the model was called
+            with a key; or a key is the same at every step of a loop or `vmap` over which the layer's parameters vary.
     """
     if any(_is_own(node) for node in _nodes_above_layers(model)):
         problem = _problem(_described(model), _described(x))
@@ -60,7 +60,7 @@ def refuse_shared_noise(model: Any, x: Any) -> None:
 
 
 def _nodes_above_layers(model: Any) -> Iterator[Any]:
-    """Yield the model, and the modules that hold Bayesian ones."""
+    """Yield the model, and its modules that hold Bayesian modules."""
     yield model
     if not isinstance(model, nnx.Module):
         return

@@ -38,7 +38,7 @@ def in_evaluation_mode(model: Any, *, mc_dropout: bool = False) -> Any:
 
 
 class ModeSwitch(nnx.Module):
-    """A module that keeps its mode elsewhere than in attributes.
+    """A module that does not keep its mode in attributes.
 
     `train()`, `eval()` and `set_attributes`, of this module or of a module around it, look for the two properties by
     name. A subclass defines `_set_mode(name, value)`.
@@ -51,7 +51,7 @@ class ModeSwitch(nnx.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         """Keep the properties out of Flax's list of attributes.
 
-        A switch to and fro then leaves the structure as it was.
+        Switching the mode back and forth then leaves the structure unchanged.
         """
         if name in ("deterministic", "use_running_average"):
             object.__setattr__(self, name, value)

@@ -43,7 +43,7 @@ class OwnModel(BaseModel):
     def has_closed_form_kl(self) -> bool:
         """Whether `kl` needs no key.
 
-        If the class has no `kl`, every node must need none.
+        If the class has no `kl`, no node may need a key.
         """
         if hasattr(self.model, "kl"):
             try:  # A user's own class cannot be asked, so its `kl` is tried. Only shapes are computed.
@@ -78,7 +78,7 @@ class OwnModel(BaseModel):
     def draw(self, *, key: Array) -> Any:
         """Call the class's own `draw`, or fix the key of its calls.
 
-        A class without `draw` that cannot be called has each of its nodes drawn instead.
+        If the class has no `draw` and cannot be called, each of its nodes is drawn instead.
         """
         check_key(key)
         if hasattr(self.model, "draw"):
@@ -183,7 +183,7 @@ def _takes_key(model: Any) -> bool:
         return True
     try:
         parameters = inspect.signature(model).parameters
-    except (TypeError, ValueError):  # A callable without a signature says nothing.
+    except (TypeError, ValueError):  # A callable without a signature passes.
         return True
     return "key" in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 

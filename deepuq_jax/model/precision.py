@@ -1,4 +1,4 @@
-"""Mixed precision: models that compute in another dtype than that of their parameters."""
+"""Mixed precision: models with a compute dtype other than the dtype of their parameters."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def checked_compute_dtype(dtype: Any) -> Any:
 def in_compute_dtype(model: Any, dtype: Any) -> Any:
     """Copy a model that computes in a dtype.
 
-    Layers whose attribute `dtype` is None get the dtype; those with a dtype of their own keep it. Networks that
+    Layers whose attribute `dtype` is None get the dtype; layers with a dtype of their own keep it. Networks that
     `bayesianize` holds cast their weights and inputs. Posteriors and carried state stay as they are, so weights are
     drawn, and the KL is computed, in the dtype of the posteriors.
 
     Args:
         model: any pytree; every Flax NNX module in it is copied, and the caller's modules stay as they are.
-        dtype: what `checked_compute_dtype` returned; None returns the model.
+        dtype: the dtype from `checked_compute_dtype`; None returns the model as it is.
     Raises:
         ValueError: the model holds no layer that could compute in the dtype.
 
@@ -81,7 +81,7 @@ def set_open_dtypes(module: nnx.Module, dtype: Any) -> None:
 
 
 def _set_dtype(node: nnx.Module, dtype: Any) -> bool:
-    """Return whether any layer has a compute dtype."""
+    """Set the compute dtype, and return whether any layer has one."""
     modules: list[Any] = [module for _, module in nnx.iter_modules(node)]
     nets = [module for module in modules if isinstance(module, CastsItself)]
     for net in nets:
@@ -110,7 +110,7 @@ def in_float32(outputs: Any) -> Any:
 
 
 def cast_floats(tree: Any, dtype: Any) -> Any:
-    """Cast the floating arrays of a pytree; without a dtype, none."""
+    """Cast the floating arrays of a pytree, unless `dtype` is None."""
 
     def cast(leaf: Any) -> Any:
         is_float = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)

@@ -81,7 +81,7 @@ class Stateful:
     """A model whose call is pure despite stateful members.
 
     A subclass implements `_forward`, which takes the arguments of a call and may write to Variables. A plain call
-    forgets the changes; `call_with_state` returns them, also for a model inside another model.
+    forgets the changes; `call_with_state` returns them, even for a model inside another model.
     """
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:

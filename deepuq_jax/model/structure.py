@@ -63,7 +63,7 @@ def flatten_untied(model: Any) -> tuple[list[Any], Any]:
         if tied:
             names = " and ".join(".".join(map(str, path)) for path in tied[0])
             raise ValueError(
-                f"Expected each module once in the model; got the same one at {names}. Use bayesianize(net)."
+                f"Expected each module once in the model; got the same object at {names}. Use bayesianize(net)."
             )
     return leaves, treedef
 
@@ -126,9 +126,9 @@ def values_of(state: nnx.State[Any, Any]) -> dict[str, Any]:
 @register(static=("structure",))
 @dataclass(frozen=True)
 class Rest:
-    """The part of a model beside its trained parameters.
+    """The part of a model besides its trained parameters.
 
-    A pytree that `partition` returns.
+    It is a pytree, which `partition` returns.
 
     Attributes:
         carried: arrays that are not trained: BatchNorm statistics, dropout streams, frozen weights, masks.

@@ -113,7 +113,7 @@ class VariableTree(nnx.Module):
             getattr(self, name).set_value(leaf)
 
 
-# The Variables through which gradients flow: what is trained, and the weights of a draw, which are functions of it.
+# The Variables through which gradients flow: trained parameters, and the arrays of a draw, which are functions of them.
 _DIFFERENTIABLE = (nnx.Param, ResolvedPosterior, FixedWeight, FixedArray)
 
 

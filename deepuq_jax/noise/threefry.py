@@ -62,16 +62,16 @@ def normal_from_words(first: Array, second: Array) -> Array:
     t = jax.lax.bitcast_convert_type(second, jnp.int32).astype(jnp.float32) * np.float32(2.0**-32)
     square = t * t
     # The sine is a ratio and not a polynomial because of XLA on a CPU: it recomputes an expression that ends in a
-    # product at each use (a bias once per row of the batch, a weight again in the backward pass), but one that ends in
-    # a division only once.
+    # product at each use (a bias once per row of the batch, a weight again in the backward pass), but an expression
+    # that ends in a division only once.
     numerator, denominator = (
         jnp.polyval(np.asarray(coefficients[::-1], np.float32), square)
         for coefficients in (SINE_NUMERATOR, SINE_DENOMINATOR)
     )
     z = jnp.sqrt(-2.0 * jnp.log(u)) * t * numerator / denominator
-    # Every |z| is below 8, so the selection changes no value. XLA on a CPU hands arithmetic before a matrix product
-    # and a sum to a slower library, unless it ends in a selection. With the selection, a prediction of
-    # 784-400-400-10 takes 0.83 of the time that it takes without.
+    # Every |z| is below 8, so the selection changes no value. XLA on a CPU hands arithmetic before a matrix product and
+    # a sum to a slower library, unless it ends in a selection. With the selection, a prediction of 784-400-400-10 takes
+    # 0.83 of the time that it takes without the selection.
     return jnp.where(jnp.abs(z) < 8.0, z, 0.0)
 
 

@@ -28,13 +28,13 @@ from deepuq_jax.types import ELBOTerms
 @register(static=("criterion", "mc_samples", "antithetic"))
 @dataclass(frozen=True)
 class DocumentedELBO(VariationalObjective):
-    """The documented objective, kept for parity.
+    """The documented objective of Deep-UQ, kept for parity.
 
     loss = nll + kl_weight * KL / num_batches
 
-    If `criterion` averages over the batch, the weight of the KL is too large by a factor of the batch size B. The exact
-    ELBO per example has KL / num_data = KL / (B * num_batches), which `kl_weight = 1/B` restores here. `ELBO` has the
-    exact units by itself.
+    If `criterion` is the mean negative log-likelihood of the batch, the weight of the KL is too large by a factor of
+    the batch size B. The exact ELBO per example has KL / num_data = KL / (B * num_batches), which `kl_weight = 1/B`
+    restores here. `ELBO` has the exact units by itself.
 
     Args:
         num_batches: optimizer steps per epoch, N / B; an int or a traced number.
@@ -42,10 +42,10 @@ class DocumentedELBO(VariationalObjective):
         criterion: (outputs, y) -> scalar, averaged over the batch. The default is mean cross-entropy in classification,
             mean squared error for a regressor with unspecified noise, and the mean negative log-likelihood in nats for
             any other `likelihood` of the model, such as `Gaussian(sigma)`. A model that predicts its noise is always
-            scored by 1/2 ((y - m)^2 / v + log v) with variance v, as documented.
+            scored by 1/2 ((y - m)^2 / v + log v) with variance v, as in Deep-UQ.
         mc_samples, antithetic: as in `ELBO`.
     Raises:
-        ValueError, TypeError: a count or a number is invalid. A call raises the errors of `ELBO`.
+        ValueError, TypeError: a count or a number is invalid. A call raises the same errors as a call of `ELBO`.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -107,7 +107,7 @@ class DocumentedELBO(VariationalObjective):
     def score_for(self, model: Any) -> Score:
         """Return the criterion for a model.
 
-        A likelihood that predicts noise comes first, as documented, then the caller's criterion, then the criterion of
+        A likelihood that predicts noise comes first, as in Deep-UQ, then the caller's criterion, then the criterion of
         the likelihood.
         """
         likelihood = self.likelihood_for(model)
@@ -130,7 +130,7 @@ def vi_elbo_step(
     antithetic: bool = False,
     noise: Any = None,
 ) -> tuple[Array, ELBOTerms]:
-    """`DocumentedELBO` as a function, with the documented arguments.
+    """`DocumentedELBO` as a function, with the arguments of Deep-UQ.
 
     loss = nll + kl_weight * KL / num_batches
 
@@ -140,7 +140,7 @@ def vi_elbo_step(
         kl_weight: the field of `DocumentedELBO`, but a number only.
         n_batches: deprecated alias of `num_batches`.
     Returns:
-        (loss, ELBOTerms), with terms.kl = KL / num_batches, as documented.
+        (loss, ELBOTerms), with terms.kl = KL / num_batches, as in Deep-UQ.
     Raises:
         ValueError: no batch count is given, the two counts differ, or a count is not a positive int.
 

@@ -30,20 +30,21 @@ class ELBO(VariationalObjective):
 
     loss = mean over the batch of E_q[-log p(y|x,w)] + kl_weight * KL(q || p) / num_data
 
-    The average over the batches of an epoch, weighted by their sizes, is -ELBO / num_data of the whole data set,
-    whatever the batch size. The expectation is estimated by `mc_samples` draws; draw i uses fold_in(key, i).
+    For a given model and `kl_weight = 1`, the average over the batches of an epoch, weighted by their sizes, is an
+    unbiased estimate of -ELBO / num_data of the whole data set, whatever the batch size. The expectation is estimated
+    by `mc_samples` draws; draw i uses fold_in(key, i).
 
     The objective is a pytree with the leaves `num_data` and `kl_weight`: changing them does not recompile, and `vmap`
     can run over them. The other fields are static.
 
     Args:
-        num_data: number of examples N in the whole data set (not in the batch). If it is None, `fit` and `train_epoch`
-            fill it in from arrays.
+        num_data: number of examples N in the whole data set (not in the batch). If it is None, `fit` with arrays and
+            `train_epoch` fill it in.
         kl_weight: a number, or a schedule, which is a function of the step. 1 is the ELBO; less gives a cold posterior.
             The schedules of `deepuq_jax.schedules` are pytrees. A plain function, such as an optax schedule, is static,
             so another function object recompiles.
         log_likelihood: a likelihood, or any function (outputs, y) -> [batch], in nats per example. The default is the
-            model's `likelihood`; a model without one is refused.
+            model's `likelihood`; a model without a likelihood is refused.
         mc_samples: number of draws.
         antithetic: draw in pairs of opposite noise, which needs an even `mc_samples`. Terms linear in the noise cancel
             in each pair. This works with every estimator, but not with dropout.
@@ -187,7 +188,7 @@ def _along_the_path(model: Any) -> Any:
     """
     model = with_kl_rule(model, AlongPath())
     if as_model(model).has_closed_form_kl:
-        what = "to take its kl of a MeanField that it holds, for sticking_the_landing"
+        what = "to take its kl from a MeanField that it holds, for sticking_the_landing"
         raise ValueError(expected("model", what, type(model).__name__))
     return model
 

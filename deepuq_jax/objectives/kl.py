@@ -13,13 +13,15 @@ def kl_divergence(model: Any, *, key: Array | None = None, noise: Any = None) ->
     """Compute KL(q || p) of a model.
 
     It is the model's `kl()`, or the sum over the topmost Bayesian nodes of a model without `kl`. A node that two paths
-    reach counts once here and under `nnx.jit`, but `jax.jit` and `jax.grad` turn tied modules into copies. Tie weights
-    by `bayesianize`, which keeps a single posterior for them. `fit` and `TrainState.create` refuse tied modules.
+    reach counts once here and under `nnx.jit`, but `jax.jit` and `jax.grad` turn tied modules into copies. To tie
+    weights, use `bayesianize`, which keeps a single posterior for them. `fit` and `TrainState.create` refuse tied
+    modules.
 
     Args:
         model: any pytree with Bayesian layers in it.
-        key: needed if a prior has no closed form. The KL is then estimated at the weights that `model(x, key=key)`
-            draws, or, for a model without `kl`, at an independent draw for each node.
+        key: needed if the KL has no closed form. It is then estimated at weights drawn with the key; under weight
+            sampling, these are the weights of `model(x, key=key)`. For a model without `kl`, each node gets an
+            independent draw.
         noise: noise in place of the key, for a model with its own `kl`.
     Returns:
         KL in nats, a scalar.

@@ -42,9 +42,9 @@ class Objective(Protocol):
 
 
 class VariationalObjective(ABC):
-    """An objective that tells how its terms are computed.
+    """The contract of the objectives of this package.
 
-    The objectives of this package follow this contract.
+    Such an objective can state its units, its score and its likelihood.
 
     Attributes:
         measures: names of the fields of `ELBOTerms` that a history of training holds.
@@ -62,7 +62,7 @@ class VariationalObjective(ABC):
         """
 
     def for_data(self, num_data: int) -> Self:
-        """Fill in the number of examples, if it is open.
+        """Fill in the number of examples, if it is not set.
 
         The number counts the examples of the whole data set. The default returns the objective as it is.
         """

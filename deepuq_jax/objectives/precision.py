@@ -20,13 +20,13 @@ from deepuq_jax.types import ELBOTerms
 class InComputeDtype(VariationalObjective):
     """An objective of a model that computes in another dtype.
 
-    Only the calls of the model are in the dtype. Its outputs are converted to float32 before the likelihood, and
+    Only the calls of the model are in this dtype. Its outputs are converted to float32 before the likelihood, and
     parameters, KL, loss and gradients are in the dtype of the posteriors.
 
     Args:
         objective: the objective.
-        compute_dtype: what `checked_compute_dtype` returned.
-        measures: those of the objective.
+        compute_dtype: the dtype from `checked_compute_dtype`.
+        measures: the `measures` of the objective.
     """
 
     objective: VariationalObjective

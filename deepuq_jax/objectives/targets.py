@@ -41,7 +41,10 @@ CHOICES = (
 
 
 def documented_likelihood(model: Any) -> Likelihood:
-    """Return the model's likelihood, or `Categorical()`, the documented default of `vi_elbo_step`."""
+    """Return the model's likelihood, or `Categorical()`.
+
+    That is the default of `vi_elbo_step`, as in Deep-UQ.
+    """
     return as_model(model).named_likelihood() or Categorical()
 
 

@@ -1,4 +1,4 @@
-"""Plot predictions, fits and models, a kind of picture per file.
+"""Plot predictions, fits and models; each file holds a kind of picture.
 
 Matplotlib is imported when a plot is made, never earlier. Figures are made without pyplot, so no global state changes
 and no display is needed. Save them with ``axes.figure.savefig(...)`` or ``figure.savefig(...)``. A function that

@@ -26,8 +26,9 @@ def plot_certainty(
     Args:
         images: grey values [batch, height, width].
         result: the result of `predict_vi_uq` at these images, a classification.
-        labels: true classes [batch]; if the prediction misses the true class, both bars are coloured.
-        unseen: (images, result) of things that belong to no class.
+        labels: true classes [batch]; if the prediction misses the true class, the bar of the true class is coloured
+            too.
+        unseen: (images, result) for images that belong to no class.
         count: images per row.
     Returns:
         The figure, with a row of images per group.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _LEVELS = np.linspace(0.05, 0.95, 19)
 _REFERENCE = "Calibrated"
-_Z = 1.959964  # of a 95 % interval
+_Z = 1.959964  # The standard normal quantile of a 95 % interval.
 
 
 def plot_coverage(
@@ -32,8 +32,8 @@ def plot_coverage(
     """Plot the observed coverage of central intervals against their level.
 
     A curve below the diagonal belongs to intervals that are too narrow. The pale band holds 95 % of the shares that a
-    calibrated model has for so many targets, if these are independent: level -+ 1.96 sqrt(level (1 - level) / n). On
-    axes that hold such a picture already, only the curve is added.
+    calibrated model has for this number of targets, if they are independent: level -+ 1.96 sqrt(level (1 - level) / n).
+    On axes that hold such a picture already, only the curve is added.
 
     Args:
         prediction: `UQResult` of a regression, or a pair (mean, var) of Gaussians.
@@ -71,7 +71,7 @@ def plot_coverage(
 
 
 def _plot_reference(ax: Axes, count: int) -> None:
-    """Plot the diagonal, and the band of chance for so many targets."""
+    """Plot the diagonal, and the band of chance for `count` targets."""
     level = np.linspace(0, 1, 201)
     reach = _Z * np.sqrt(level * (1 - level) / count)
     name = f"Chance, 95 %, {count:,} targets"

@@ -29,8 +29,8 @@ def plot_draws(
 ) -> Axes:
     """Plot the mean that each draw of the weights predicts, and their average.
 
-    Each draw is a single function of x, so a line shows which curves the posterior holds possible, whereas a band shows
-    only how far they reach.
+    Each draw is a single function of x, so the lines show which curves are plausible under the posterior; a band would
+    show only their spread.
 
     Args:
         model: a Bayesian model of a single output, in regression.
@@ -43,7 +43,8 @@ def plot_draws(
     Returns:
         The axes.
     Raises:
-        ValueError, TypeError: a shape or the number of draws is invalid, or the model is not one of a single output.
+        ValueError, TypeError: a shape or the number of draws is invalid, or the model has several outputs or is a
+            classification.
         ImportError: matplotlib is not installed.
 
     >>> from flax import nnx
@@ -61,7 +62,7 @@ def plot_draws(
     def of_draw(key: Array) -> Array:
         result = predict_vi_uq(model, inputs, key=key, n_samples=1)
         if result.probs is not None:
-            raise ValueError("Expected model to be one of a regression; got a classification.")
+            raise ValueError("Expected model to be a regression; got a classification.")
         return result.mean
 
     lines = np.stack([column("the model's mean", mean, len(x)) for mean in np.asarray(jax.vmap(of_draw)(keys))])

@@ -26,19 +26,20 @@ def plot_entropy(
 ) -> Axes:
     """Plot histograms of the predictive entropy on familiar and unfamiliar inputs.
 
-    In regression the score is the epistemic variance. AUROC is the area under the ROC curve of telling the two apart by
-    the score. The dotted line marks the entropy of equal class probabilities, the largest there is.
+    In regression the score is the epistemic variance. The AUROC is the area under the ROC curve for telling the two
+    groups apart by the score. In classification, a dotted line marks the entropy of equal class probabilities, which is
+    the largest possible entropy.
 
     Args:
         seen: `UQResult` of inputs like the training data, or uncertainties [batch].
         unseen: the same for other inputs.
-        labels: names of the two; AUROC is added to the second.
-        bins: number of bins, which both share.
+        labels: names of the two groups; the AUROC is added to the second name.
+        bins: number of bins, which both histograms share.
         ax: axes to draw on; default: the axes of a new figure.
     Returns:
         The axes, with the share of the examples per bin.
     Raises:
-        ValueError, TypeError: the scores are not finite or have the wrong shape, or a result has none.
+        ValueError, TypeError: the scores are not finite or have the wrong shape, or a result holds no score.
         ImportError: matplotlib is not installed.
 
     >>> ax = plot_entropy(np.array([0.1, 0.2]), np.array([0.15, 0.6]), bins=2)

@@ -21,7 +21,7 @@ _SCORES = {
     "nll": ("NLL, training", BLUE, 1.6),
     "val_nll": ("NLL, validation", VERMILION, 1.6),
 }
-# The first epochs of this share may lie above the panel of the scores.
+# In this first share of the epochs, scores may lie above their panel.
 _START = 0.05
 
 
@@ -33,7 +33,7 @@ def plot_history(result: Any) -> Figure:
 
     Args:
         result: the result of `fit`, or its `history`: arrays [epochs] by name. `loss`, `nll` and `val_nll` are in nats
-            per example, and `kl` is in nats. A panel is left out if the history does not have its names.
+            per example, and `kl` is in nats. A panel is left out if the history has none of its names.
     Returns:
         The figure, with panels above each other.
     Raises:

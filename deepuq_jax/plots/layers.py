@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def plot_layer_kl(model: Any, *, ax: Axes | None = None) -> Axes:
     """Plot the KL divergence of each layer from its prior.
 
-    The KL of a layer is the number of nats that it has learned from the data. A layer with next to none per weight is
+    The KL of a layer is the number of nats that it has learned from the data. A layer with almost 0 nats per weight is
     still at its prior.
 
     Args:

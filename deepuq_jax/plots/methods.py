@@ -33,12 +33,13 @@ def plot_methods(
         scores: name -> repeated scores [n] with n > 1, or a single score; the methods stand in this order.
         errors: name -> standard error, for the methods with a single score.
         xlabel: name of the score, with its unit.
-        reference: a name and a score to draw as a dashed line, such as a published one.
+        reference: a name and a score to draw as a dashed line, such as a published score.
         ax: axes to draw on; default: the axes of a new figure.
     Returns:
         The axes.
     Raises:
-        ValueError, TypeError: the scores are not finite numbers by name, or an error belongs to no single score.
+        ValueError, TypeError: the scores are not finite numbers by name, or an error is given for a method without a
+            single score.
         ImportError: matplotlib is not installed.
 
     >>> ax = plot_methods({"Bayesian": np.array([0.1, 0.3]), "ensemble": 0.4}, errors={"ensemble": 0.05})

@@ -18,8 +18,8 @@ def plot_regression(
 ) -> Axes:
     """Plot a predictive mean with its epistemic and total bands.
 
-    The bands are central intervals of Gaussians, mean -+ z sqrt(var): the inner band uses the epistemic variance, and
-    the outer band is `result.interval(level)`. Without an aleatoric variance the outer band is left out.
+    The inner band is the central interval of a Gaussian with the epistemic variance, mean -+ z sqrt(epistemic_var). The
+    outer band is `result.interval(level)`; without an aleatoric variance it is left out.
 
     Args:
         x: inputs [n] or [n, 1], in any order.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _REFERENCE = "Calibrated"
-_Z = 1.959964  # of a 95 % interval
+_Z = 1.959964  # The standard normal quantile of a 95 % interval.
 
 
 def plot_reliability(
@@ -65,7 +65,7 @@ def plot_reliability(
         confidence[held], accuracy[held], reach, fmt="o-", ms=5, lw=1.2, capsize=2, color=color, label=label
     )
     for part in points.get_children():
-        part.set_clip_on(False)  # Points at 100 % are whole.
+        part.set_clip_on(False)  # Points at 100 % are then drawn whole.
     tidy(ax, "Confidence: highest class probability", "Accuracy")
     put_legend_above(ax)
     return ax

@@ -20,9 +20,9 @@ def plot_risk_coverage(
 ) -> Axes:
     """Plot the mean loss of the surest examples against their share.
 
-    The dashed line is the mean loss of all examples, which a random choice leaves. The dotted curve sorts the examples
-    by the losses themselves: no uncertainty does better. On axes that hold such a picture already, only the curve is
-    added.
+    The dashed line is the mean loss of all examples, which a random choice also has on average. The dotted curve sorts
+    the examples by the losses themselves: no uncertainty does better. On axes that hold such a picture already, only
+    the curve is added.
 
     Args:
         scores: `UQResult`, or uncertainties [batch], as in `metrics.risk_coverage`.

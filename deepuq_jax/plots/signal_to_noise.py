@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def plot_signal_to_noise(model: Any, *, ax: Axes | None = None) -> Axes:
     """Plot the distribution of the weights' signal-to-noise ratio.
 
-    A curve per layer, and a black one over all weights, show the share of the weights whose ratio |mu| / sigma is below
-    a value in decibels, 20 log10(|mu| / sigma). `prune(model, share)` removes the weights to the left of the point at
-    which the black curve reaches that share. Weights with the mean 0, such as pruned ones, are at minus infinity, so
-    the curves may start above 0.
+    A curve per layer, and a black curve over all weights, show the share of the weights whose ratio |mu| / sigma is
+    below a value in decibels, 20 log10(|mu| / sigma). `prune(model, share)` removes the weights to the left of the
+    point at which the black curve reaches that share. Weights with the mean 0, such as pruned ones, are at minus
+    infinity, so the curves may start above 0.
 
     Args:
         model: any Bayesian model with mean-field posteriors.

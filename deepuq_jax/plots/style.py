@@ -1,4 +1,4 @@
-"""What the pictures share: palette, new axes, frames."""
+"""The palette, new axes and frames that the pictures share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BLUE, SKY, ORANGE, VERMILION = "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
 GREEN, PURPLE = "#009E73", "#CC79A7"
 INK, GREY, PALE = "#333333", "#999999", "#DDDDDD"
-# In this order for curves or points that stand side by side.
+# The order of the colours for curves or points side by side.
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, INK)
 SMALL = 8.5
 DASHED = (0, (5, 2))
@@ -34,12 +34,12 @@ def figure_class() -> Callable[..., Figure]:
 
 
 def new_axes(size: tuple[float, float]) -> Axes:
-    """Make a figure of this size, inches, with axes in it."""
+    """Make a figure of this size, in inches, with axes in it."""
     return figure_class()(figsize=size, layout="constrained").add_subplot()
 
 
 def tidy(ax: Axes, xlabel: str, ylabel: str) -> None:
-    """Frame two sides of the axes, and add labels and a legend of what is labelled."""
+    """Frame two sides of the axes, and add axis labels and a legend."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if ax.get_legend_handles_labels()[1]:
@@ -62,7 +62,7 @@ def has(ax: Axes, label: str) -> bool:
 
 
 def percent(*axes: Axis) -> None:
-    """Show the numbers from 0 to 1 on such an axis as percentages."""
+    """Show the numbers from 0 to 1 on these axes as percentages."""
     for axis in axes:
         axis.set_major_formatter(_as_percentage)
 

@@ -20,7 +20,7 @@ from deepuq_jax.priors.tree import PriorTree
 class KLRule:
     """Compute the KL in closed form whenever it exists.
 
-    Otherwise, the KL is estimated at a draw. Subclasses estimate it for every prior.
+    Otherwise, the KL is estimated at a draw. The subclasses estimate it at a draw for every prior.
     """
 
     def needs_draw(self, prior: Prior | PriorTree) -> bool:

@@ -113,7 +113,7 @@ class MeanField:
     def masked(self, mask: Any) -> Self:
         """Fix weights at 0.
 
-        They are 0 in the means, the draws and the KL.
+        Their means and draws are 0, and they add nothing to the KL.
 
         Args:
             mask: booleans like `mu`, False for weights that are fixed at 0; None leaves the posterior as it is.
@@ -262,7 +262,7 @@ def _rho_like(mu: Array, sigma: Any) -> Array:
     """Return the rho of a standard deviation, of the shape of the means and on their devices."""
     rho = rho_from_sigma(jnp.asarray(sigma, mu.dtype))
     if is_concrete(mu) and mu.committed:
-        # Only its part is made on each device, if the means lie over several.
+        # If the means lie over several devices, each device makes only its part.
         return jnp.zeros_like(mu) + rho
     return jnp.broadcast_to(rho, mu.shape)
 

@@ -80,12 +80,14 @@ def log_predictive_density(
 
 
 class Fold(NamedTuple):
-    """What becomes of the log densities of the draws; the functions are static, so define them once.
+    """A way to combine the log densities of the draws.
+
+    The functions are static, so define them once.
 
     Attributes:
-        start: a function of the type of a draw's densities, [batch], and the number of draws: the first carry.
-        take: a function of the carry, the number of a draw and its densities: the next carry.
-        end: a function of the last carry of all batches and the number of draws: the result.
+        start: maps the type of a draw's densities, [batch], and the number of draws to the first carry.
+        take: maps the carry, the number of a draw and its densities to the next carry.
+        end: maps the last carry of all batches and the number of draws to the result.
     """
 
     start: Callable[[Any, int], Array]

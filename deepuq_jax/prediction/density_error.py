@@ -22,8 +22,8 @@ from deepuq_jax.prediction.draws import DEFAULT_DRAWS
 class DensityEstimate:
     """A log predictive density and its Monte Carlo error, in nats.
 
-    The errors come from the finite number of draws alone. They say nothing of the finite number of examples, or of
-    whether the model is right.
+    The errors come from the finite number of draws alone. They say nothing about the finite number of examples, or
+    about whether the model is right.
 
     Attributes:
         log_density: log predictive density per example, [batch].
@@ -44,12 +44,12 @@ class DensityEstimate:
     def draws_needed(self, error: Any = 0.01) -> Array:
         """Estimate how many draws bring the error of the mean down.
 
-        Small standard errors fall as 1 / sqrt(S) and small biases as 1 / S; both are to be at most `error`.
+        Small standard errors fall as 1 / sqrt(S) and small biases as 1 / S; the estimate makes both at most `error`.
 
         Args:
             error: the largest acceptable error of the mean over the examples, in nats.
         Returns:
-            A whole number as a float, infinity where no draw gives the targets a positive density.
+            A whole number as a float; infinity if fewer than two draws give some example a positive density.
 
         >>> estimate = DensityEstimate(jnp.zeros(1), jnp.zeros(1), jnp.zeros(()), jnp.float32(0.02), jnp.zeros(()), 50)
         >>> int(estimate.draws_needed(0.01))
@@ -81,10 +81,10 @@ def log_density_with_error(
 
     error_n = sqrt((S - 1) / S sum_s (c_sn - mean_s c_sn)^2),  bias = (S - 1) mean_ns c_sn
 
-    and mean_error is the error of mean_n c_sn. For small errors this is the delta method, error_n =
-    std_s(p_sn) / (mean_s(p_sn) sqrt(S)) and bias = -mean_n error_n^2 / 2. Where a single draw gives a target most of
-    its density, the delta method says 1 nat, and the jackknife says how much the log density would fall without that
-    draw. No estimate knows of a draw that has not been made.
+    and mean_error is the error of mean_n c_sn. For small errors this is the delta method, error_n = std_s(p_sn) /
+    (mean_s(p_sn) sqrt(S)) and bias = -mean_n error_n^2 / 2. If a single draw gives a target most of its density, the
+    delta method gives an error of 1 nat, and the jackknife gives about the amount by which the log density would fall
+    without that draw. No estimate knows of a draw that has not been made.
 
     The density is that of `log_predictive_density` for the same key. The function keeps a number per example and draw.
 
@@ -156,8 +156,8 @@ def _errors(log_densities: Array) -> tuple[Array, ...]:
 def _changes(log_densities: Array, log_density: Array) -> Array:
     """Compute by how much the log mean changes without each draw, [batch, draws].
 
-    Without the largest density, the change is computed from the others: its share may round to 1. No other draw has
-    more than half of the sum, so their changes follow from their shares.
+    For the largest density, the change is computed from the remaining densities, since its share may round to 1. No
+    other draw has more than half of the sum, so the other changes follow from the shares of the draws.
     """
     n = log_densities.shape[1]
     largest = jnp.arange(n)[None] == jnp.argmax(log_densities, axis=1)[:, None]
@@ -166,7 +166,7 @@ def _changes(log_densities: Array, log_density: Array) -> Array:
     rest = jax.nn.logsumexp(jnp.where(largest, -jnp.inf, log_densities), axis=1)
     of_largest = rest - jnp.log(jnp.asarray(n - 1, log_densities.dtype)) - log_density
     changes = jnp.where(largest, of_largest[:, None], of_others)
-    # Where no draw gives a positive density, the difference of two infinities is NaN.
+    # If no draw gives a positive density, the difference of two infinities is NaN.
     return jnp.where(jnp.isneginf(log_density)[:, None], -jnp.inf, changes)
 
 

@@ -18,7 +18,7 @@ from deepuq_jax.model.posteriors import with_drawn_weights, with_scales
 from deepuq_jax.model.precision import in_float32
 from deepuq_jax.noise import Given, NoiseSource
 
-# Enough for the errors of most fits; `log_density_with_error` tells for which it is not (docs/trust.md).
+# Enough draws for most fits; `log_density_with_error` shows whether they are enough (docs/trust.md).
 DEFAULT_DRAWS = 50
 
 
@@ -39,8 +39,8 @@ def resolve_draws_at_once(draws_at_once: int | None, n_samples: int) -> int:
 def outputs_of_draws(model: Any, x: Any, source: NoiseSource) -> Callable[[Any], Any]:
     """Return the function i -> outputs of draw i.
 
-    With a key, every layer draws its weights, so each draw is a single function of x, even if a layer trains by another
-    estimator than weight sampling. The caller's noise suits the estimators and is used as it is.
+    With a key, every layer draws its weights, so each draw is a single function of x, even if a layer trains with an
+    estimator other than weight sampling. The caller's noise suits the estimators and is used as it is.
     """
     if not isinstance(source, Given):
         refuse_shared_noise(model, x)

@@ -65,10 +65,10 @@ def predict_vi_uq(
     mean = E_w[m(x, w)],  epistemic_var = Var_w[m(x, w)],  aleatoric_var = E_w[v(x, w)],
     total_var = epistemic_var + aleatoric_var
 
-    Here m and v are the mean and the variance that the model's `likelihood` predicts. Without one, m is the output.
-    With `apply_softmax`, m is always the class probabilities. With method "vi", draw i uses fold_in(key, i) for every
-    input, so each draw is a single function of x, whatever the `batch_size`; with `antithetic`, each pair of draws
-    shares a key. The variance over draws is biased (divided by n), as documented.
+    Here m and v are the mean and the variance that the model's `likelihood` predicts. Without a likelihood, m is the
+    output. With `apply_softmax`, m is always the class probabilities. With method "vi", draw i uses fold_in(key, i) for
+    every input, so each draw is a single function of x, whatever the `batch_size`; with `antithetic`, each pair of
+    draws shares a key. The variance over draws is biased (divided by n), as in Deep-UQ.
 
     Args:
         model: a Bayesian model.
@@ -77,9 +77,10 @@ def predict_vi_uq(
         n_samples: number of draws.
         apply_softmax: treat the outputs as logits, and return the moments of the probabilities.
         aleatoric_var: variance (not a std) of the noise in regression, a number or an array that broadcasts to the
-            mean. It replaces the variance of a Gaussian likelihood; a likelihood that is not Gaussian refuses it. It
-            has no effect in classification, as documented, nor on a model that predicts its noise.
-        batch_size: number of inputs per batch, for an `x` whose activations do not fit into memory.
+            mean. It replaces the variance of `Gaussian(sigma)`, and is the variance of a model that names no noise. As
+            in Deep-UQ, it has no effect in classification, nor on a model that predicts Gaussian noise. Other
+            likelihoods refuse it.
+        batch_size: number of inputs per batch, for inputs whose activations do not fit into memory together.
         draws_at_once: number of draws that run side by side under `vmap`. The default is 1 on a CPU, where more draws
             are slower, and 10 elsewhere. It changes speed and memory, but not the draws.
         antithetic: draw in pairs of opposite noise, which needs an even `n_samples`. Terms linear in the noise cancel

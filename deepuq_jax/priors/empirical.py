@@ -28,7 +28,8 @@ class EmpiricalGaussianPrior(Numbers, Prior):
 
     For each tensor and at every step, this sigma_p minimises KL(q || p). The KL has a closed form, and its minimum is
     sum log(sigma_p / sigma_q). The gradient treats sigma_p as a constant, since the derivative in sigma_p is 0 at the
-    minimum. So do second derivatives: they are those of the KL from the prior that was resolved.
+    minimum. Second derivatives treat it as a constant too, so they are those of the KL from the resolved prior, not of
+    the minimum over sigma_p.
 
     The prior has no state and needs no update, so `fit`, `train_step` and `vmap` treat it like any other prior. A
     tensor with few weights, such as a bias, hardly determines a scale; give it another prior with `by_path`.
@@ -46,7 +47,7 @@ class EmpiricalGaussianPrior(Numbers, Prior):
 
     @property
     def has_closed_form_kl(self) -> bool:
-        """The resolved Gaussian prior has a closed form."""
+        """True, since the KL of the resolved prior has a closed form."""
         return True
 
     def log_prob(self, w: Array) -> Array:

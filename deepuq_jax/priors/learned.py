@@ -1,6 +1,6 @@
 """Priors whose scales are trained with the posterior.
 
-This is type-II maximum likelihood by gradient.
+This approximates type-II maximum likelihood: the scales follow the gradient of the ELBO.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class LearnedPrior(Prior):
     `lambda path, leaf: LearnedPrior(...)`, gives each tensor its own scale.
 
     Args:
-        prior: a prior of `deepuq_jax.priors` with a scale, whose value is the start of training. The scale may be an
-            array with an entry per weight; the other parameters are plain numbers.
+        prior: a prior of `deepuq_jax.priors` with a scale, whose value is the initial value. The scale may be an array
+            with an entry per weight; the other parameters are plain numbers.
     Raises:
-        TypeError: `prior` has no scale to train. ValueError: a parameter of it other than a scale is an array.
+        TypeError: `prior` has no scale to train. ValueError: a parameter of `prior` other than a scale is an array.
 
     >>> learned = LearnedPrior(GaussianPrior(sigma=0.5))
     >>> round(float(learned.at_present().sigma), 4), len(jax.tree.leaves(learned))
@@ -48,7 +48,7 @@ class LearnedPrior(Prior):
     def __post_init__(self):
         prior = self.prior
         if not isinstance(prior, Numbers) or not prior.SCALES:
-            raise TypeError(expected("prior", "to be one of deepuq_jax.priors with a scale", prior))
+            raise TypeError(expected("prior", "to be a prior of deepuq_jax.priors with a scale", prior))
         scales = {name: getattr(prior, name) for name in prior.SCALES}
         logs = {name: jnp.log(jnp.asarray(scale, jnp.result_type(float))) for name, scale in scales.items()}
         template = prior.unchecked(**dict.fromkeys(prior.SCALES, 1.0))

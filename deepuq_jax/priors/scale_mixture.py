@@ -34,8 +34,8 @@ class ScaleMixturePrior(Numbers, Prior):
 
     p(w) = pi N(w; 0, sigma1^2) + (1 - pi) N(w; 0, sigma2^2)
 
-    The KL has no closed form. It is estimated at the draw of the likelihood. Blundell et al. searched pi in 1/4, 1/2,
-    3/4, -log sigma1 in 0, 1, 2 and -log sigma2 in 6, 7, 8.
+    The KL has no closed form. It is estimated at a draw of the weights; under weight sampling, this is the draw of the
+    likelihood. Blundell et al. searched pi in 1/4, 1/2, 3/4, -log sigma1 in 0, 1, 2 and -log sigma2 in 6, 7, 8.
 
     Args:
         pi: weight of the first component, between 0 and 1; a number or an array that broadcasts to the weights.

@@ -27,12 +27,13 @@ from deepuq_jax.priors.base import Prior
 class StudentTPrior(Numbers, Prior):
     """Independent Student-t prior.
 
-    The KL has no closed form. It is estimated at the draw of the likelihood.
+    The KL has no closed form. It is estimated at a draw of the weights; under weight sampling, this is the draw of the
+    likelihood.
 
     log p(w) = -(df + 1)/2 log(1 + z^2/df) - log scale - log(df)/2 - log B(1/2, df/2),  z = (w - mu) / scale
 
     Args:
-        df: positive degrees of freedom; 1 gives a Cauchy density, and the limit of infinity is Gaussian.
+        df: positive degrees of freedom; 1 gives a Cauchy density, and df -> infinity a Gaussian.
         mu: centre, a number or an array that broadcasts to the weights.
         scale: positive scale, a number or an array that broadcasts to the weights. For df > 2, the standard deviation
             is scale sqrt(df / (df - 2)).

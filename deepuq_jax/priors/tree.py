@@ -48,7 +48,7 @@ def priors_for(prior: Any, means: Any) -> Prior | PriorTree:
     Returns:
         A prior for all weights, or a `PriorTree`.
     Raises:
-        TypeError: `prior` is neither a prior nor a rule, or the rule returns something else than a prior.
+        TypeError: `prior` is neither a prior nor a rule, or the rule returns something other than a prior.
     """
     if is_prior(prior) or not callable(prior) or isinstance(prior, type):
         return as_prior(prior)

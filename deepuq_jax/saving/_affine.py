@@ -25,7 +25,7 @@ _IN_FILE = {"bias": "bias", "kernel": "weight"}
 
 
 class AffineCodec(Codec):
-    """A Bayesian affine layer.
+    """The codec of a Bayesian affine layer.
 
     Args:
         kind: the class, whose name is its name in the file.
@@ -57,7 +57,7 @@ class AffineCodec(Codec):
         }
 
     def build(self, node: Node) -> Any:
-        """Build the layer, its prior with arrays of the file."""
+        """Build the layer, with the arrays of its prior from the file."""
         options: dict[str, Any] = {name: node.build(name) for name in self._settings}
         if self._has_bias:
             options["use_bias"] = node["use_bias"]

@@ -76,7 +76,7 @@ class Builder:
             return self._array(value[ARRAY])
         name = value.get(CLASS)
         if name == OWN:
-            what = "for a file with a class of the caller's own that is not registered"
+            what = "for a file with a class of your own that is not registered"
             raise NeedsLikeError(expected("like", what, f"None, and {value.get('name')!r:.100} in the file"))
         if not isinstance(name, str) or name not in self.registry.by_name:
             what = "to be a class of deepuq_jax or a registered one"
@@ -88,7 +88,7 @@ class Builder:
             return codec.build(node)
         except NeedsLikeError:
             raise
-        except Exception as error:  # Constructors of other libraries raise what they like.
+        except Exception as error:  # Constructors of other libraries may raise any error.
             raise ValueError(f"The settings of {codec.name} are not valid: {error}") from error
 
     def _array(self, name: Any) -> np.ndarray:

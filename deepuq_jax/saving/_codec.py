@@ -42,7 +42,7 @@ class Part(NamedTuple):
     Attributes:
         value: the object.
         attribute, name: its dotted paths in the model and in the file, relative to the object around it.
-        setting: where its node stands in the node of the object around it.
+        setting: the path of its node in the node of the object around it.
     """
 
     value: Any

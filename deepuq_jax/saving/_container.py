@@ -44,7 +44,7 @@ _CHECKSUM = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 
 
 class Contents(NamedTuple):
-    """What a file holds."""
+    """The contents of a file."""
 
     metadata: dict[str, str]
     arrays: dict[str, np.ndarray]
@@ -54,7 +54,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metada
     """Write arrays and strings to a file.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         arrays: host arrays by name.
         metadata: strings by name, without "sha256".
     Raises:

@@ -1,4 +1,4 @@
-"""Frozen dataclasses: priors, likelihoods, and users' own."""
+"""Codecs of frozen dataclasses: priors, likelihoods, and users' own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deepuq_jax.saving._codec import Codec, Describe, join
 
 
 class DataclassCodec(Codec):
-    """A frozen dataclass, whose settings are its fields.
+    """The codec of a frozen dataclass, whose settings are its fields.
 
     Args:
         kind: the class.
@@ -36,7 +36,7 @@ class DataclassCodec(Codec):
 
 
 class LearnedPriorCodec(Codec):
-    """A prior with trained scales, whose logarithms are arrays."""
+    """The codec of a prior with trained scales, kept as logarithms."""
 
     name = "LearnedPrior"
 
@@ -58,7 +58,7 @@ class LearnedPriorCodec(Codec):
 
 
 class OwnPriorCodec(Codec):
-    """The wrapper around a user's registered prior."""
+    """The codec of the wrapper around a user's registered prior."""
 
     name = "OwnPrior"
 

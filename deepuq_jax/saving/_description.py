@@ -27,8 +27,8 @@ def describe(registry: Registry, model: Any, leaves: list[Leaf], version: str, m
         registry: the classes that have a name in files.
         model: the model.
         leaves: its arrays.
-        version: of this package.
-        metadata: the user's, a dict of JSON values.
+        version: the version of this package.
+        metadata: the user's metadata, a dict of JSON values.
     """
     versions = {"deepuq_jax": version, "jax": jax.__version__, "flax": flax.__version__}
     return {
@@ -74,7 +74,7 @@ def skeleton(builder: Builder, node: Any) -> Any:
 def differences(file: Any, model: Any, path: str = "") -> list[str]:
     """List the settings in which two descriptions differ.
 
-    A class of the caller's own is the business of the caller, and stands for any.
+    A class of the caller's own in the file matches any class.
     """
     if isinstance(file, dict) and file.get(CLASS) == OWN:
         return []

@@ -1,4 +1,4 @@
-"""Layers of Flax NNX that stand in a stack."""
+"""Codecs of layers of Flax NNX."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DTYPES = ("dtype", "param_dtype")
 
 
 class FlaxCodec(Codec):
-    """A layer of Flax that keeps its arguments as attributes.
+    """The codec of a Flax layer that keeps its arguments as attributes.
 
     Args:
         kind: the class.
@@ -50,7 +50,7 @@ class FlaxCodec(Codec):
 
 
 class EmbedCodec(FlaxCodec):
-    """The embedding, whose dtype defaults to that of its table."""
+    """The codec of the embedding, whose default dtype is its table's."""
 
     def _options(self, node: Node) -> dict[str, Any]:
         options = super()._options(node)
@@ -58,7 +58,7 @@ class EmbedCodec(FlaxCodec):
 
 
 class DropoutCodec(FlaxCodec):
-    """Dropout, with or without a stream of keys."""
+    """The codec of dropout, with or without a stream of keys."""
 
     def describe(self, value: Any, path: str, describe: Describe) -> dict[str, Any]:
         """Describe the attributes and the name of the stream."""
@@ -72,7 +72,7 @@ class DropoutCodec(FlaxCodec):
 
 
 class StackCodec(Codec):
-    """`nnx.Sequential`."""
+    """The codec of `nnx.Sequential`."""
 
     name = "Stack"
 

@@ -26,7 +26,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = ACTIVATIONS | {
 
 
 class FunctionCodec(Codec):
-    """A function with a name.
+    """The codec of functions with a name.
 
     Functions are found by identity, since two of the same name may differ.
 
@@ -52,7 +52,7 @@ class FunctionCodec(Codec):
 
 
 class ActivationCodec(Codec):
-    """A documented activation."""
+    """The codec of an `Activation`."""
 
     name = "Activation"
 
@@ -61,18 +61,18 @@ class ActivationCodec(Codec):
         return {"name": value.name}
 
     def build(self, node: Node) -> Activation:
-        """Build a documented activation."""
+        """Build the activation."""
         return activation(node["name"])
 
 
 def activation(name: Any) -> Activation:
-    """Return a documented activation by its exact name."""
+    """Return an `Activation` by its exact name."""
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ValueError(expected("activation", f"to be one of {', '.join(ACTIVATIONS)}", f"{name!r:.100}"))
     return Activation(name)
 
 
 def short_activation(described: Any) -> Any:
-    """Shorten the node of a documented activation to its name."""
+    """Shorten the node of an `Activation` to its name."""
     is_documented = isinstance(described, dict) and described[CLASS] == ActivationCodec.name
     return described["name"] if is_documented else described

@@ -23,7 +23,7 @@ from deepuq_jax.saving._networks import LearnedNoiseCodec, MLPCodec, SequentialC
 from deepuq_jax.saving._registry import Registry
 from deepuq_jax.standardized import Standardized
 
-# The name of each Flax layer in the file, the arguments that are kept, and where its arrays stand.
+# The arguments of Flax layers that a file keeps, and the place of their kernels.
 _CONV = (
     *("in_features", "out_features", "kernel_size", "strides", "padding", "input_dilation", "kernel_dilation"),
     *("feature_group_count", "use_bias", "dtype", "param_dtype"),

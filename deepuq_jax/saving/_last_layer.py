@@ -1,4 +1,4 @@
-"""The Bayesian head over features, and models of standardized data."""
+"""Codecs of the Bayesian head, and of models of standardized data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deepuq_jax.standardized import Scaling, Standardized
 
 
 class LastLayerCodec(Codec):
-    """A Bayesian head over features."""
+    """The codec of a Bayesian head over features."""
 
     name = "LastLayerVariationalInference"
 
@@ -81,7 +81,7 @@ def _extractor(value: LastLayerVariationalInference) -> Any:
 
 
 class StandardizedCodec(Codec):
-    """A model of standardized data."""
+    """The codec of a model of standardized data."""
 
     name = "Standardized"
 

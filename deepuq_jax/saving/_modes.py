@@ -43,7 +43,10 @@ def _is_in_mode(model: Any, mode: Mode) -> bool:
 
 
 def common_mode(model: Any) -> str | None:
-    """Return "train" or "eval" if all parts agree, else None."""
+    """Return "train" or "eval" if all parts agree, else None.
+
+    It is None for a model without modes, too.
+    """
     is_trained, is_evaluated = _is_in_mode(model, TRAINING), _is_in_mode(model, EVALUATION)
     if is_trained == is_evaluated:
         return None
@@ -54,7 +57,7 @@ def mode_of(model: Any, path: str) -> Mode:
     """Return the mode of a model, or None without modes.
 
     Raises:
-        ValueError: some of its parts are in training mode, and some in evaluation mode.
+        ValueError: its parts differ in `deterministic` or in `use_running_average`.
     """
     is_trained, is_evaluated = _is_in_mode(model, TRAINING), _is_in_mode(model, EVALUATION)
     if is_trained and is_evaluated:
@@ -65,7 +68,7 @@ def mode_of(model: Any, path: str) -> Mode:
         if _is_in_mode(model, mode):
             return mode
     what = "to be in one mode (call its train() or eval() before you save it)"
-    raise ValueError(expected(path or "model", what, "parts in either mode"))
+    raise ValueError(expected(path or "model", what, "parts in both modes"))
 
 
 def check_mode(mode: Any) -> Mode:

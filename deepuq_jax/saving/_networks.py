@@ -1,4 +1,4 @@
-"""Stacks, MLPs and regressors."""
+"""Codecs of stacks, MLPs and regressors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deepuq_jax.saving._registry import Registry, dtype_name
 
 
 class SequentialCodec(Codec):
-    """A stack of any members."""
+    """The codec of a stack of any members."""
 
     name = "Sequential"
 
@@ -41,7 +41,7 @@ class SequentialCodec(Codec):
 
 
 class LearnedNoiseCodec(Codec):
-    """Noise parameters that a layer appends to its inputs.
+    """The codec of a layer that appends noise parameters to its inputs.
 
     Args:
         kind: the class.
@@ -62,7 +62,7 @@ class LearnedNoiseCodec(Codec):
 
 
 class MLPCodec(Codec):
-    """An MLP of Bayesian layers and one activation.
+    """The codec of an MLP of Bayesian layers and one activation.
 
     Args:
         kind: the class.
@@ -79,7 +79,7 @@ class MLPCodec(Codec):
     def describe(self, value: Any, path: str, describe: Describe) -> dict[str, Any]:
         """Describe sizes, activation, likelihood and layers."""
         layers, between = _layers_of(value), _activation_of(value)
-        # Where the outputs are the targets alone, the model does not keep their number.
+        # If the outputs are the targets alone, the model does not keep their number.
         outputs = layers[-1].out_features if self._sets_likelihood else value.output_dim
         return {
             "input_dim": layers[0].in_features,

@@ -22,7 +22,7 @@ _MODE = "mode"
 
 
 class ModuleCodec(Codec):
-    """A user's Flax NNX module.
+    """The codec of a user's Flax NNX module.
 
     Args:
         kind: the class.
@@ -52,19 +52,19 @@ class ModuleCodec(Codec):
 def register(kind: Any = None, *, name: str | None = None, settings: Sequence[str] | None = None) -> Any:
     """Register your own class or function for files.
 
-    `load` then builds it without `like`. A file names the class; the code stays yours, and has to be registered in the
-    program that loads the file, too. Use it as a decorator or call it.
+    `load` then builds it without `like`. The file holds the name of the class, not its code, so also register the class
+    in the program that loads the file. Use this function as a decorator, or call it.
 
     Args:
         kind: a frozen dataclass, such as a prior, a likelihood or an estimator: its fields are kept, numbers as JSON
             and arrays as arrays; a Flax NNX module: `settings` are kept; or a function, such as an activation.
         name: the name in files. Default: the module and the name of the class or function.
         settings: for a module, the arguments of its constructor to keep. The module has each as an attribute of the
-            same name. An argument `rngs` is passed unasked.
+            same name. An argument `rngs` needs no mention.
     Returns:
         `kind`, or a decorator if `kind` is None.
     Raises:
-        TypeError: `kind` is none of these, or a module without `settings`.
+        TypeError: `kind` is none of these, or a module without `settings`; or `settings` are passed without a module.
         ValueError: the name belongs to another class or function.
 
     >>> import jax.numpy as jnp

@@ -68,7 +68,7 @@ class Registry:
         """List the arrays of an object, named as in files.
 
         Raises:
-            ValueError: two arrays have one name.
+            ValueError: two arrays have the same name.
         """
         places = sorted(self.places(value), key=lambda place: -len(place.attribute))
         found = [_placed(path, leaf, places) for path, leaf in flat_arrays(value)]

@@ -1,6 +1,6 @@
 """JSON that reads back as it was written.
 
-No NaN, no infinity, no key twice in an object.
+It holds no NaN, no infinity, and no key twice in an object.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def dumps(name: str, value: Any) -> str:
 
     Raises:
         TypeError, ValueError: reading the text would not give the value back: it holds tuples, arrays, NaN or infinity,
-            or keys that are no strings.
+            or keys that are not strings.
     """
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))

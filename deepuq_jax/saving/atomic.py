@@ -16,7 +16,7 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[Any]) -> None:
     target is as it was, and the temporary file is removed.
 
     Args:
-        path: of the file; a link to a file is followed.
+        path: the path of the file; a link to a file is followed.
         chunks: bytes, or contiguous arrays of bytes.
     Raises:
         OSError: the directory is missing or read-only, the disk is full, or the path is a directory.

@@ -18,20 +18,21 @@ from deepuq_jax.saving._strict_json import loads
 def load(path: str | os.PathLike[str], *, like: Any = None) -> Any:
     """Load a model from a file.
 
-    `deepuq_jax.save` or `deepuq_torch.save` has written it.
+    The file was written by `deepuq_jax.save` or `deepuq_torch.save`.
 
     Outputs, KL and draws are those of the saved model, to the bit for a file of this package on the same device, and
-    programs that were compiled for it run without compiling anew.
+    programs that were compiled for the saved model run without compiling anew.
 
     Args:
-        path: of the file.
-        like: None, or a model built as the saved one was, for classes of your own and networks from `bayesianize`. The
-            architecture comes from it, and arrays and mode from the file. It is not changed.
+        path: the path of the file.
+        like: a model that was built like the saved model; needed for unregistered classes of your own and for networks
+            from `bayesianize`. The architecture comes from `like`, which is not changed, and arrays and mode come from
+            the file.
     Returns:
         The model.
     Raises:
-        ValueError: the file is damaged, not of `save`, of a newer format, or names classes that are not known; or it
-            differs from `like`: the message lists all differences.
+        ValueError: the file is damaged, was not written by `save`, is of a newer format, or names unknown classes; or
+            it differs from `like`, and the message lists all differences.
         TypeError: `like` is not a model.
         OSError: the file cannot be opened.
 

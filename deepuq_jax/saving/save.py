@@ -25,18 +25,18 @@ def save(path: str | os.PathLike[str], model: Any, *, metadata: Mapping[str, Any
     """Save a model to a file.
 
     The file holds the architecture, posteriors, priors, likelihood, estimators, masks, mode and carried state.
-    `deepuq_jax.load` reads it, and so does `deepuq_torch.load` if that package has the classes. If saving fails, a
-    file of that name stays as it was.
+    `deepuq_jax.load` reads it, and so does `deepuq_torch.load` if that package has the classes. If saving fails, an
+    earlier file of that name stays as it was.
 
     Classes of your own, and networks from `bayesianize`, load with `load(path, like=model)` unless they are registered.
 
     Args:
-        path: of the file, by custom with the ending ".safetensors".
+        path: the path of the file, by custom with the ending ".safetensors".
         model: a Bayesian model.
         metadata: values of your own, such as the data set and the number of epochs: a dict of JSON values, which
             `deepuq_jax.saving.read_metadata` returns.
     Raises:
-        TypeError: `model` is not a Bayesian model, or `metadata` are not JSON.
+        TypeError: `model` is not a Bayesian model, or `metadata` is not JSON.
         ValueError: the model holds an unregistered function, parts in different modes, or a part of the library that
             was changed so that its constructor no longer builds it.
         OSError: the file cannot be written.
@@ -66,7 +66,7 @@ def save(path: str | os.PathLike[str], model: Any, *, metadata: Mapping[str, Any
 def _check_loads(model: Any, node: Any, arrays: dict[str, np.ndarray], found: dict[str, Spec]) -> None:
     """Build the model from its description, and compare.
 
-    A model whose parts have been changed by hand would come back as another one.
+    A model whose parts were changed by hand would load as a different model.
     """
     try:
         fresh = skeleton(Builder(REGISTRY, arrays), node)

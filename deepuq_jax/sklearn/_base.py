@@ -1,4 +1,4 @@
-"""What the estimators for regression and classification share."""
+"""The base of the estimators for regression and classification."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from deepuq_jax.standardized import Standardized
 from deepuq_jax.updating import as_prior
 
 FLOATS = (np.float64, np.float32)
-# What the streams of keys of a fit are for.
+# The purposes of the keys of a fit.
 _INIT, _TRAIN, _PREDICT = range(3)
 
 
@@ -166,11 +166,11 @@ class VIEstimator(BaseEstimator):
         return starting_at(network, self._trained_network()) if goes_on else network
 
     def _trained_network(self) -> Any:
-        """Return the network of standard units."""
+        """Return the network, which computes in standard units."""
         return self.model_.model if isinstance(self.model_, Standardized) else self.model_
 
     def _prediction(self, X: Any) -> Prediction:
-        """Check inputs; the draws are the same ones for each call."""
+        """Check inputs and prepare their prediction; each call makes the same draws."""
         check_is_fitted(self)
         x: Any = validate_data(self, X, dtype=FLOATS, reset=False)
         count = check_count("n_samples", self.n_samples)
@@ -179,12 +179,12 @@ class VIEstimator(BaseEstimator):
 
 
 class Fitted(NamedTuple):
-    """What a fit leaves behind beside its model.
+    """The results of a fit besides its model.
 
     Attributes:
         inputs, targets: units of the columns of X and y.
         seed: the seed of its keys.
-        number: number of the fits before it that it goes on from.
+        number: number of the earlier fits that this fit continues.
     """
 
     inputs: Units

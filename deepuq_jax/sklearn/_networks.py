@@ -23,10 +23,10 @@ from deepuq_jax.likelihoods import Bernoulli, Categorical, LogNormal, NegativeBi
 
 @dataclass(frozen=True)
 class Shape:
-    """What the shape of a network depends on.
+    """The settings that shape a network.
 
     Attributes:
-        inputs, targets: numbers of columns of X and y; of classes for labels of more than two classes.
+        inputs, targets: numbers of columns of X and y; for more than two classes, `targets` is the number of classes.
         hidden: sizes of the hidden layers.
         activation: name of the activation between layers, or a function.
         prior: a prior, a rule, or None for the default of the layers.
@@ -56,7 +56,7 @@ class Shape:
         )
 
     def mlp_and(self, noise: Callable[..., Any], likelihood: Any, rngs: nnx.Rngs) -> Sequential:
-        """Build an MLP whose outputs get those of a layer of noise appended."""
+        """Build an MLP, and a layer that appends noise to its outputs."""
         return Sequential(*self.mlp(likelihood, rngs).layers, noise, likelihood=likelihood)
 
 

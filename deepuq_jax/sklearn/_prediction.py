@@ -25,10 +25,10 @@ from deepuq_jax.types import UQResult
 
 
 class Prediction(NamedTuple):
-    """A prediction at given inputs, whose draws are those of the key.
+    """A prediction at given inputs, with the draws of a key.
 
     Attributes:
-        network: a model of standard units.
+        network: a model that computes in standard units.
         x: standardized inputs [batch, features].
         key: the key of the draws.
         count: number of draws.

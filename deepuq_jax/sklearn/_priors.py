@@ -42,7 +42,7 @@ def traced(prior: Any) -> Any:
 
 
 def starting_at(network: Any, earlier: Any) -> Any:
-    """Return a network with the trained parameters of an earlier one.
+    """Return a network with the trained parameters of an earlier network.
 
     Parameters that the earlier network does not have, such as the scales of a learned prior, stay.
 

@@ -1,4 +1,4 @@
-"""Numbers of rows that data of many sizes share.
+"""Round numbers of rows, which data of similar sizes share.
 
 A compiled program is for one shape. So that the folds of a cross-validation share programs, training data get a few
 rows of weight 0, and inputs of a prediction are cut into chunks of few sizes.
@@ -40,8 +40,8 @@ class WeightedRows(NamedTuple):
     def padded(self) -> WeightedRows:
         """Repeat first rows with weight 0, so that similar sizes share a program.
 
-        The ELBO stays the same: it sums weighted log-likelihoods and the KL, and such rows add nothing. At most 8 rows
-        or a sixteenth of the data are added.
+        The ELBO stays the same: it sums weighted log-likelihoods and the KL, and such rows add nothing. Fewer than 8
+        rows, or fewer than a thirty-second of the data, are added.
 
         >>> rows = WeightedRows(np.ones((397, 2)), np.ones(397), np.ones(397)).padded()
         >>> rows.x.shape, float(rows.weight.sum())
@@ -56,7 +56,7 @@ class WeightedRows(NamedTuple):
     def in_float(self) -> WeightedRows:
         """Convert inputs, real targets and weights to the float of JAX.
 
-        It is float32, or float64 where JAX computes in double precision.
+        It is float32, or float64 if JAX computes in double precision.
         """
         y = as_float(self.y) if np.issubdtype(self.y.dtype, np.floating) else self.y
         return WeightedRows(as_float(self.x), y, as_float(self.weight))
@@ -84,7 +84,10 @@ def weighted_rows(x: np.ndarray, y: np.ndarray, sample_weight: Any) -> WeightedR
 
 
 def as_float(values: np.ndarray) -> np.ndarray:
-    """Convert to the dtype in which JAX computes; what it cannot hold becomes infinite, which `fit` refuses."""
+    """Convert to the dtype in which JAX computes.
+
+    Numbers beyond its range become infinite, which `fit` refuses.
+    """
     with np.errstate(over="ignore"):
         return np.asarray(values, np.dtype(jnp.result_type(float)))
 
@@ -93,7 +96,7 @@ def chunks(x: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
     """Cut inputs into chunks, filled up with zeros.
 
     Returns:
-        (chunk, number of its rows that are of `x`) for each chunk. The sizes of chunks are powers of two.
+        (chunk, number of its rows that come from `x`) for each chunk. The sizes of chunks are powers of two.
 
     >>> [(chunk.shape, count) for chunk, count in chunks(np.ones((100, 3)))]
     [((128, 3), 100)]

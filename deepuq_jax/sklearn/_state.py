@@ -16,8 +16,8 @@ _MODEL, _FILE = "model_", "model_file"
 def packed(state: dict[str, Any]) -> dict[str, Any]:
     """Replace the model in a state by the bytes of its file.
 
-    Strings, numbers and NumPy arrays are all that is left, which skops can write without pickle. A model that only
-    loads with `like=`, or not at all (an activation or a prior of the user's own), stays as it is.
+    The model is then a NumPy array, which skops can write without pickle. A model that cannot be saved, or that `load`
+    cannot build without `like` (an activation or a prior of the user's own), stays as it is.
     """
     if _MODEL not in state:
         return state
@@ -33,7 +33,7 @@ def packed(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def unpacked(state: dict[str, Any]) -> dict[str, Any]:
-    """Restore what `packed` was given."""
+    """Restore the state from before `packed`."""
     if _FILE not in state:
         return state
     with tempfile.TemporaryDirectory() as folder:

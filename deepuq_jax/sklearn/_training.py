@@ -33,7 +33,7 @@ class Trained(NamedTuple):
 
 @dataclass(frozen=True)
 class Training:
-    """How long and by which steps a network is trained.
+    """The settings of a training.
 
     Attributes:
         max_iter, batch_size, learning_rate_init, optimizer, patience, verbose: parameters of the estimator; `patience`
@@ -66,7 +66,7 @@ class Training:
         """Train a network, whose arrays survive.
 
         Args:
-            network: a model of standard units, with the likelihood of plain targets.
+            network: a model that computes in standard units, with the likelihood of plain targets.
             rows: the training data.
             held_out: data for early stopping, or None.
             key: a key of `jax.random.key`.

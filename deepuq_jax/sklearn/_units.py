@@ -83,7 +83,7 @@ class Units:
 
 
 def in_units(network: Any, inputs: Units, targets: Units) -> Standardized:
-    """Wrap a network of standard units as a model of data in their own units.
+    """Wrap a network of standard units for data in their own units.
 
     Args:
         network: a model with a likelihood.

@@ -20,8 +20,9 @@ from deepuq_jax.types import UQResult
 class VIClassifier(ClassifierMixin, VIEstimator):
     """Bayesian multilayer perceptron for classification.
 
-    Every weight has a Gaussian posterior, trained by variational inference. The names are those of `MLPClassifier`
-    where they mean the same. Two classes have the likelihood `Bernoulli`, more have `Categorical`.
+    Every weight has a Gaussian posterior, trained by variational inference. Arguments and attributes that mean the same
+    as in `MLPClassifier` have the same names. For two classes the likelihood is `Bernoulli`; for more, it is
+    `Categorical`.
 
     Args:
         hidden_layer_sizes, activation, prior: as in `VIRegressor`.
@@ -54,12 +55,12 @@ class VIClassifier(ClassifierMixin, VIEstimator):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Update the posterior by new data.
 
-        The posterior of the last fit becomes the prior, and `fit` runs on the new data alone, to its end. The units
-        stay those of the first data. The first call is a `fit`.
+        The posterior of the last fit becomes the prior, and `fit` runs for its full length on the new data alone. The
+        units stay those of the first data. The first call is a `fit`.
 
         Args:
             X, y, sample_weight: as in `fit`.
-            classes: all labels there will be, in the first call; by default those in y.
+            classes: in the first call, all labels that any call will have; by default, the labels in `y`.
         """
         return self._fit(X, y, sample_weight, classes=classes, updates=True)
 

@@ -28,37 +28,38 @@ _COUNTS, _POSITIVE = ("poisson", "negative_binomial"), ("log_normal",)
 class VIRegressor(RegressorMixin, VIEstimator):
     """Bayesian multilayer perceptron for regression.
 
-    Every weight has a Gaussian posterior, trained by variational inference. The names are those of `MLPRegressor` where
-    they mean the same. One target per row, y [n], or several, y [n, targets].
+    Every weight has a Gaussian posterior, trained by variational inference. Arguments and attributes that mean the same
+    as in `MLPRegressor` have the same names. There may be one target per row, y [n], or several, y [n, targets].
 
     Args:
         hidden_layer_sizes: sizes of the hidden layers.
         activation: "relu", "gelu", "tanh", "silu" or a function of arrays.
-        likelihood: how targets vary around the network. "gaussian" learns a constant noise, "heteroscedastic" a
-            noise that depends on the input, "student_t" a constant noise with heavy tails; "poisson" and
-            "negative_binomial" are for counts, "log_normal" for positive targets.
+        likelihood: the noise of the targets around the outputs of the network. "gaussian" learns a constant noise,
+            "heteroscedastic" a noise that depends on the input, "student_t" a constant noise with heavy tails;
+            "poisson" and "negative_binomial" are for counts, "log_normal" for positive targets.
         prior: a prior or a rule of `deepuq_jax.priors`; None is the default of the layers.
-        max_iter: number of passes over the data; None makes as many as `deepuq_jax.fit` does with nothing set.
+        max_iter: number of passes over the data; None is the default of `deepuq_jax.fit`.
         batch_size: number of rows per step; None is the default of `fit`.
-        learning_rate_init: the rate at which Adam starts, from where it falls to 0 as a cosine; None leaves the
-            optimizer to `fit`. Another rate does not recompile.
-        optimizer: an optax optimizer in its place.
-        early_stopping: whether to hold out data, and to stop and return the best network once its log predictive
-            density on them does not rise.
+        learning_rate_init: the learning rate at which Adam starts; it falls to 0 as a cosine. None leaves the optimizer
+            to `fit`. Another rate does not recompile.
+        optimizer: an optax optimizer, in place of `learning_rate_init`.
+        early_stopping: whether to hold out data, to stop once the log predictive density of these data no longer rises,
+            and to return the best network.
         validation_fraction: the share of the data that is held out.
-        n_iter_no_change: number of passes without a better density after which training stops.
+        n_iter_no_change: number of passes without a better density after which early stopping ends the training.
         n_samples: number of draws of the weights in a prediction.
         random_state: a seed, a NumPy generator of type RandomState, or None for another fit each time.
         warm_start: whether `fit` starts from the last fit, in its units.
         scale: whether to standardize inputs and real targets by the training data. Counts are not scaled, and positive
             targets are divided by their geometric mean.
-        verbose: whether to show a bar of progress, which needs tqdm.
+        verbose: whether to show a progress bar, which needs tqdm.
     Attributes:
         model_: the trained model, for data in their own units; `deepuq_jax.save` saves it, and every function of
             `deepuq_jax` takes it.
-        loss_curve_: the negative ELBO of each pass in nats per row, in standard units.
+        loss_curve_: the loss of each pass in nats per row, in standard units: the negative ELBO, with the KL weight of
+            that pass.
         n_iter_: number of passes.
-        n_features_in_, feature_names_in_, n_outputs_: what `fit` saw.
+        n_features_in_, feature_names_in_, n_outputs_: numbers and names of the columns in the data of `fit`.
 
     >>> from sklearn.datasets import load_diabetes
     >>> X, y = load_diabetes(return_X_y=True)
@@ -108,7 +109,7 @@ class VIRegressor(RegressorMixin, VIEstimator):
         self.likelihood = likelihood
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn what the targets may be."""
+        """Return the tags, which name the kinds of targets."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         tags.target_tags.positive_only = self.likelihood in (*_COUNTS, *_POSITIVE)
@@ -127,8 +128,8 @@ class VIRegressor(RegressorMixin, VIEstimator):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Update the posterior by new data.
 
-        The posterior of the last fit becomes the prior, and `fit` runs on the new data alone, to its end. The units
-        stay those of the first data. The first call is a `fit`.
+        The posterior of the last fit becomes the prior, and `fit` runs for its full length on the new data alone. The
+        units stay those of the first data. The first call is a `fit`.
         """
         return self._fit(X, y, sample_weight, updates=True)
 
@@ -213,7 +214,7 @@ class VIRegressor(RegressorMixin, VIEstimator):
         Args:
             X: inputs [n, features].
         Returns:
-            UQResult in units of the targets, whose arrays are [n, targets], also for y [n].
+            UQResult in units of the targets, whose arrays are [n, targets], even for y [n].
         """
         result, units = self._prediction(X).distribution(), self._fitted.targets
         mixture = result.mixture
@@ -247,5 +248,7 @@ class VIRegressor(RegressorMixin, VIEstimator):
         if self.likelihood not in _POSITIVE:
             return Units.of_columns("y", y, weight)
         if not (y > 0).all():
-            raise ValueError(expected("y", f"to be positive for likelihood={self.likelihood!r}", f"{y.min()} in it"))
+            raise ValueError(
+                expected("y", f"to be positive for likelihood={self.likelihood!r}", f"{y.min()} among its entries")
+            )
         return Units.of_positive(y, weight)

@@ -238,7 +238,7 @@ def bayesian_net():
         (lambda: last_layer(lambda x: 1.0)(inputs()), ValueError, "Expected feature_extractor to return"),
         (lambda: last_layer(bayesian_net()), ValueError, "without Bayesian layers"),
         (lambda: last_layer(bayesian_net().layers[0]), ValueError, "without Bayesian layers"),
-        (lambda: last_layer(Tied()), ValueError, "same one at"),
+        (lambda: last_layer(Tied()), ValueError, "same object at"),
         (
             lambda: last_layer(heteroscedastic=True, likelihood=dq.Gaussian()),
             ValueError,

@@ -75,7 +75,7 @@ def test_stack_trains_its_plain_members_and_leaves_batch_statistics_alone(key):
 
 def test_the_same_module_twice_is_refused():
     layer = bayesian_linear(3, 3)
-    with pytest.raises(ValueError, match=r"same one at layers\.0 and layers\.2"):
+    with pytest.raises(ValueError, match=r"same object at layers\.0 and layers\.2"):
         dq.Sequential(layer, nnx.relu, layer)
 
 
@@ -91,9 +91,9 @@ def test_a_tied_module_counts_once_and_is_not_trained_as_two():
     model = Tied()
     np.testing.assert_allclose(dq.kl_divergence(model), model.encoder.kl(), rtol=1e-6)
     np.testing.assert_allclose(nnx.jit(dq.kl_divergence)(model), model.encoder.kl(), rtol=1e-6)
-    with pytest.raises(ValueError, match="same one at"):
+    with pytest.raises(ValueError, match="same object at"):
         dq.TrainState.create(model, optax.sgd(0.1))
-    with pytest.raises(ValueError, match="same one at"):
+    with pytest.raises(ValueError, match="same object at"):
         dq.predict_vi_uq(model, jnp.ones((1, 3)), key=jax.random.key(0))
 
 

@@ -151,7 +151,7 @@ def test_more_epochs_go_on_if_nothing_depends_on_their_number(tmp_path):
     dq.fit(parabola(), X, Y, **options, epochs=2, checkpoint=tmp_path)
     result = dq.fit(parabola(), X, Y, **options, epochs=5, checkpoint=tmp_path)
     assert_same(result, dq.fit(parabola(), X, Y, **options, epochs=5))
-    with pytest.raises(ValueError, match="Expected epochs to be at least the 5 that the checkpoint has; got 4"):
+    with pytest.raises(ValueError, match="Expected epochs to be at least the 5 epochs of the checkpoint; got 4"):
         dq.fit(parabola(), X, Y, **options, epochs=4, checkpoint=tmp_path)
 
 

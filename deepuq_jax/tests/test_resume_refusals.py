@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     whole = dq.fit(parabola(), X, Y, **options)
     with monkeypatch.context() as patch:
         patch.setattr(_checkpoint.Checkpoints, "_save", save_on_a_full_disk)
-        said = "Expected to save a checkpoint of step 12 in .*; got .* The last one, of step 8, is as it was."
+        said = "Expected to save a checkpoint of step 12 in .*; got .* The last checkpoint, of step 8, is intact."
         with pytest.raises(OSError, match=said) as caught:
             dq.fit(parabola(), X, Y, **options, checkpoint=tmp_path)
     assert len(caught.value.result.history["loss"]) == 3

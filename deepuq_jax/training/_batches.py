@@ -40,12 +40,12 @@ class OverBatches(Epochs):
         self._position: Any = None
 
     def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
-        """Run an epoch, or what is left of it."""
+        """Run an epoch, or the rest of it."""
         key, source = draw_key(key, first), self._start()
         tells: Any = self.batches if tells_position(self.batches) else source
         begun.is_resumable = tells_position(tells)
         for batch in source:
-            # A loader that fetches ahead has moved on when the step is done, so it is asked before.
+            # A loader that fetches ahead has moved on by the end of the step, so its position is read before the step.
             position = tells.get_state() if begun.is_tracked and begun.is_resumable else None
             x, y = _pair(batch)
             size = check_batch(x, y, finite=False)
@@ -61,17 +61,17 @@ class OverBatches(Epochs):
                 begun.sizes.append(size)
                 begun.position = position
         if not begun.terms:
-            raise ValueError("Expected an iterable that starts anew each epoch; got one without a batch.")
+            raise ValueError("Expected an iterable that starts anew each epoch; got an iterable without batches.")
         means = means_of_one_epoch(begun.terms, begun.sizes, self.objective.measures)
-        # An iterator starts anew each epoch. Batches that are asked themselves may differ from epoch to epoch.
+        # An iterator starts anew each epoch. An iterable with a position of its own may continue from it.
         return EpochsRun(1, means, tells.get_state() if begun.is_tracked and tells is self.batches else None)
 
     def go_to(self, position: Any) -> None:
-        """Let the next epoch start at a position that the batches told."""
+        """Let the next epoch start at a position that the batches reported."""
         self._position = position
 
     def _start(self) -> Any:
-        """Start an epoch at the position, which then is used up."""
+        """Start an epoch, at the position of `go_to` the first time."""
         position, self._position = self._position, None
         if position is not None and tells_position(self.batches):
             self.batches.set_state(position)
@@ -79,19 +79,19 @@ class OverBatches(Epochs):
         source: Any = iter(self.batches)
         if position is not None:
             if not tells_position(source):
-                what = "to have get_state and set_state, as those that the checkpoint is of"
+                what = "to have get_state and set_state, as the batches of the checkpoint had"
                 raise ValueError(expected("the batches", what, type(source).__name__))
             source.set_state(position)
         return source
 
 
 def tells_position(batches: Any) -> bool:
-    """Whether batches tell where they stand and can be put there, as the iterators of grain."""
+    """Whether batches can report and restore their position, as iterators of grain can."""
     return hasattr(batches, "get_state") and hasattr(batches, "set_state")
 
 
 def _pair(batch: Any) -> tuple[Any, Any]:
-    """Return the inputs and targets of a batch, what is not a JAX array as NumPy arrays."""
+    """Return the inputs and targets of a batch as arrays of JAX or NumPy."""
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         found = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, Sized) else type(batch).__name__
         raise TypeError(f"Expected each batch to be a pair (x, y); got a {found}. Map the batches to pairs first.")

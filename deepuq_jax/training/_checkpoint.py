@@ -28,8 +28,8 @@ from deepuq_jax.training._packed import FORMAT, Packed, Progress, pack, unpack
 
 # The most differences that an error message lists, and the most characters that it takes from another error.
 _LISTED, _SHOWN = 3, 160
-# Orbax writes a checkpoint into a folder of such a name. When a save fails, its other threads still write for some
-# milliseconds, so the folder is watched, with pauses of this length in seconds.
+# Orbax writes a checkpoint into a folder whose name matches this pattern. When a save fails, other threads of orbax
+# still write for some milliseconds, so the folder is watched, with pauses of this length in seconds.
 _TEMPORARY, _PAUSE = "*.orbax-checkpoint-tmp*", 0.3
 # The defaults of `fit`: checkpoints after each epoch, of which the last two are kept.
 _SAVE_EVERY, _KEEP_LAST = 1, 2
@@ -40,7 +40,7 @@ class SaveError(OSError):
 
 
 class Saver:
-    """What a run asks of its checkpoints; this one keeps none."""
+    """The contract of a run's checkpoints; this base class keeps none."""
 
     def begin(self, position: Any = None) -> Begun:
         """Return the record of an epoch that begins at a position of the batches."""
@@ -57,7 +57,11 @@ class Saver:
         del start
 
     def next_save(self, epochs: int) -> int:
-        """Return the number of epochs that the next checkpoint has, if so many are done."""
+        """Return the number of epochs that the next checkpoint will have.
+
+        Args:
+            epochs: number of complete epochs so far.
+        """
         del epochs
         return sys.maxsize
 
@@ -65,7 +69,7 @@ class Saver:
         """Save after an epoch, if a checkpoint is due or the run is over.
 
         Raises:
-            SaveError: the checkpoint could not be written; those before it are left as they are.
+            SaveError: the checkpoint could not be written; earlier checkpoints survive.
         """
 
     def save_before(self, error: BaseException, progress: Progress) -> None:
@@ -86,7 +90,7 @@ class Checkpoints(Saver):
         self._unsaved: Packed | None = None
 
     def begin(self, position: Any = None) -> Begun:
-        """Return a record of the epoch that follows the positions of the batches."""
+        """Return a record of the epoch that tracks the positions of the batches."""
         return Begun(position=position, is_tracked=True)
 
     def next_save(self, epochs: int) -> int:
@@ -133,14 +137,14 @@ class Checkpoints(Saver):
         self._remove_what_failed()
         self._manager.reload()
         last = self._manager.latest_step()
-        kept = "There is none before it" if last is None else f"The last one, of step {last}, is as it was"
+        kept = "There is no earlier checkpoint" if last is None else f"The last checkpoint, of step {last}, is intact"
         folder = self._manager.directory
         return SaveError(
             f"Expected to save a checkpoint of step {step} in {folder}; got {_first_words(error)}. {kept}."
         )
 
     def _remove_what_failed(self) -> None:
-        """Give back the disk that a failed save has used, once its threads have ended."""
+        """Free the disk space of a failed save, once its threads have ended."""
         folder, before, now = Path(self._manager.directory), None, []
         while before != now:
             before, now = now, sorted(path for left in folder.glob(_TEMPORARY) for path in left.rglob("*"))
@@ -160,7 +164,7 @@ class Checkpoints(Saver):
         arrays = self._read(step, "arrays", ocp.args.StandardRestore())
         for name, crc32 in about["crc32"].items():
             if name not in arrays or zlib.crc32(np.asarray(arrays[name]).tobytes()) != crc32:
-                raise ValueError(self._unreadable(step, f"an array {name} that is not as it was written"))
+                raise ValueError(self._unreadable(step, f"an array {name} that differs from the array written"))
         return unpack({name: np.asarray(values) for name, values in arrays.items()}, about, start)
 
     def _read(self, step: int, item: str, args: Any) -> Any:
@@ -182,7 +186,7 @@ class Checkpoints(Saver):
         if about.get("format") != FORMAT:
             raise ValueError(expected(name, f"to be of format {FORMAT}", f"format {about.get('format')}"))
         if about.pop("own crc32", None) != _crc32(about):
-            raise ValueError(self._unreadable(step, "a description that is not as it was written"))
+            raise ValueError(self._unreadable(step, "a description that differs from the one written"))
         found = list(differences(about["run"], self._run))
         if found:
             more = ["and more"] if len(found) > _LISTED else []
@@ -202,7 +206,7 @@ def _first_words(error: Exception) -> str:
 
 
 class Saving(NamedTuple):
-    """Where and how often to save.
+    """The place and the frequency of checkpoints.
 
     Attributes:
         folder: is created if it does not exist.
@@ -216,7 +220,7 @@ class Saving(NamedTuple):
 
 
 def checked_saving(checkpoint: Any, save_every: int | None, keep_last: int | None) -> Saving | None:
-    """Check the arguments of `fit` about checkpoints; without a folder there are none.
+    """Check the arguments of `fit` for checkpoints; None without a folder.
 
     Raises:
         ValueError, TypeError: an argument is invalid.
@@ -243,7 +247,7 @@ def open_checkpoints(saving: Saving, run: Any, *, is_scored: bool) -> Generator[
     Args:
         saving: where and how often to save.
         run: the description of the run.
-        is_scored: whether the checkpoint of the lowest `val_nll` is kept beside the last ones.
+        is_scored: whether the checkpoint with the lowest `val_nll` is kept in addition to the last checkpoints.
     Raises:
         OSError: the folder cannot be written to, or another run uses it.
     """
@@ -262,7 +266,7 @@ def open_checkpoints(saving: Saving, run: Any, *, is_scored: bool) -> Generator[
         best_mode="min",
         preservation_policy=keep.AnyPreservationPolicy(kept),
         enable_async_checkpointing=False,
-        # No other run is saving here, so what is temporary was left by a process that was killed.
+        # No other run is saving here, so temporary folders were left by a process that was killed.
         cleanup_tmp_directories=True,
     )
     # Of several processes, the first one writes, so it alone holds the lock.

@@ -22,7 +22,8 @@ from deepuq_jax.training._batches import OverBatches
 from deepuq_jax.training._epochs import Epochs, InALoop, OneStepPerCall, check_against
 from deepuq_jax.training._rows import check_sharding, mesh_of, on_mesh
 
-# Epochs shorter than this are batched, because dispatching a call costs about 30 steps of a small network.
+# Several epochs that are shorter than this number of steps share a call, because dispatching a call costs as much as
+# about 30 steps of a small network.
 _STEPS_PER_CALL = 250
 
 
@@ -31,35 +32,35 @@ class Data(ABC):
 
     Attributes:
         steps: number of steps per epoch, or None if it is not known beforehand.
-        mesh: the devices that train, or None if nothing names them.
+        mesh: the mesh of the devices that train, or None if neither the data nor a sharding names a mesh.
     """
 
     steps: int | None
     mesh: Any = None
 
     def check_epochs(self, epochs: int) -> None:
-        """Require data that can be passed so many times; arrays always can."""
+        """Require data that allow this number of epochs, as arrays do."""
         del epochs
 
     @abstractmethod
     def about(self) -> dict[str, Any]:
-        """Return what identifies the data in a description of a run."""
+        """Return the entries for the data in a description of the run."""
 
     @abstractmethod
     def epochs(
         self, model: Any, objective: VariationalObjective, optimizer: optax.GradientTransformation, *, one_by_one: bool
     ) -> Epochs:
-        """Create passes; `one_by_one` means an epoch per `run`."""
+        """Create passes; `one_by_one` means one epoch per `run`."""
 
 
 class Arrays(Data):
     """Arrays with a leading axis of examples.
 
     Attributes:
-        own: x and y, of which this process holds all rows unless they are spread over several processes.
+        own: the rows of x and y that this process holds; all rows, unless they are spread over several processes.
     Args:
         x, y: the data.
-        batch_size: number of examples per step, 128 if it is None; all data if they are fewer.
+        batch_size: number of examples per step, 128 if it is None, and at most all examples.
         sharding: how a batch lies over several devices, or None.
     Raises:
         ValueError, TypeError: `check_batch` refuses the data, or the batch size or the sharding is invalid.

@@ -38,9 +38,9 @@ def optimizer_for(model: Any, objective: VariationalObjective, steps: int | None
     """Create natural gradients for classification, and Adam otherwise.
 
     On validation parts of classification sets, natural gradients are up to 0.02 nats worse than Adam with the prior
-    N(0, 1) on some sets, and up to 0.37 nats better on small ones, where that fails. In regression they are better if
-    the layers have local reparameterization, and worse if weights are sampled. They need a posterior in the model, and
-    an objective whose units they know.
+    N(0, 1) on some sets, and up to 0.37 nats better on small sets, on which Adam with that prior fails. In regression
+    they are better if the layers have local reparameterization, and worse if weights are sampled. They need a posterior
+    in the model, and an `ELBO`, whose units they know.
 
     Adam, which also trains the parameters without a posterior, has a learning rate that falls as a cosine over the
     steps. It is constant if the number of steps is None (unknown).

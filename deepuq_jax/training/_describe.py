@@ -22,20 +22,21 @@ from jax.experimental import multihost_utils
 from deepuq_jax._checks import describe as kind_of
 from deepuq_jax._checks import is_concrete
 
-# The two numbers of an array differ at the rounding of another kind of device by less than this, times their scale.
+# Rounding on another kind of device changes the two numbers of an array by less than this, relative to their scale.
 _ROUNDING = 1e-5
 _CHUNK = 1 << 18
-# The names, in a description, of the kind of a value and of the two numbers of an array.
+# The keys, in a description, of the kind of a value and of the two numbers of an array.
 _KIND, _VALUES = "is", "values"
 
 
 def describe(value: Any) -> Any:
     """Describe a value as JSON that does not depend on the process.
 
-    A function is described by its name, the numbers in its code, and what it encloses, so `optax.adam(1e-2)` differs
-    from `optax.adam(1e-3)`. An array is described by its dtype, its shape, its root mean square, and its projection on
-    a fixed direction, which almost every change of an entry or of the order changes. Objects of other classes are
-    described by their attributes, except for lists, dicts and sets, in which they may count or cache.
+    A function is described by its name, the floats in its code, its defaults and the variables it encloses, so
+    `optax.adam(1e-2)` differs from `optax.adam(1e-3)`. An array is described by its dtype, its shape, its root mean
+    square, and its projection on a fixed direction, which almost every change of an entry or of the order changes. A
+    dataclass is described by its fields. Any other object is described by its repr or, if that holds an address, by its
+    attributes, except for lists, dicts and sets, in which it may count or cache.
 
     >>> describe((1, jnp.float32(2.0)))
     [1, {'is': 'float32[]', 'values': [2.0, 2.0]}]
@@ -82,7 +83,7 @@ def _summary(array: Any) -> list[float]:
 
 def _sums(entries: Any, positions: Any) -> Any:
     """Compute the sum of the squares and the projection of some entries, whose positions in the array are given."""
-    # What is not finite, such as the best score before the first epoch, counts as a number.
+    # Entries that are not finite, such as the best score before the first epoch, count as fixed numbers.
     entries = np.nan_to_num(entries.astype(np.float64), nan=1.0, posinf=2.0, neginf=-2.0)
     return np.array([entries @ entries, entries @ np.cos(positions.astype(np.float64))])
 
@@ -152,7 +153,7 @@ def _of_variable(value: Any, above: tuple[int, ...]) -> Any:
 
 
 def _of_module(value: Any, above: tuple[int, ...]) -> Any:
-    # Flax keeps its own notes in attributes of this prefix.
+    # Flax keeps its own notes in attributes with this prefix.
     own = {name: item for name, item in vars(value).items() if not str(name).startswith("_pytree__")}
     return _named(value, _of_mapping(own, above))
 
@@ -187,7 +188,7 @@ _RULES: tuple[tuple[Any, Callable[[Any, tuple[int, ...]], Any]], ...] = (
 
 
 def differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
-    """Say where two descriptions differ, each difference in a few words.
+    """Name each difference between two descriptions, in a few words.
 
     >>> list(differences(describe({"size": 3, "x": 0.5}), describe({"size": 4, "x": 0.5})))
     ['size was 3 and is 4']
@@ -208,12 +209,12 @@ def differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
 
 
 def _kind(description: dict[str, Any]) -> str | None:
-    """Return the kind of what is described, the dtype of an array as JAX has it.
+    """Return the kind of a described value, with the dtypes of JAX.
 
     A NumPy array of 64 bits is the same as the array of 32 bits that JAX makes of it.
     """
     kind = description.get(_KIND)
-    if kind is None or _VALUES not in description or "<" in kind:  # A key has no dtype of NumPy.
+    if kind is None or _VALUES not in description or "<" in kind:  # A key has no NumPy dtype.
         return kind
     dtype, bracket, shape = kind.partition("[")
     return f"{jax.dtypes.canonicalize_dtype(dtype)}{bracket}{shape}"

@@ -1,4 +1,4 @@
-"""The epochs of `fit`: what an epoch is, and those over arrays."""
+"""The epochs of `fit`: their contract, and epochs over arrays."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class EpochsRun(NamedTuple):
     Attributes:
         count: number of epochs that ran.
         means: arrays by name, averaged over the examples of each epoch; entries from index `count` on are meaningless.
-        position: what `go_to` takes at the start of the next epoch, or None.
+        position: the argument for `go_to` at the start of the next epoch, or None.
     """
 
     count: Any
@@ -47,7 +47,7 @@ class Begun:
 
     Attributes:
         terms, sizes: the terms and the number of examples of each step.
-        position: where the batches stand after the last step, as their `get_state` returned it, or None.
+        position: the position of the batches after the last step, from their `get_state`, or None.
         is_tracked: whether to ask the batches for their position.
         is_resumable: whether the epoch can go on from here in another process.
     """
@@ -74,11 +74,14 @@ class Epochs(ABC):
 
         The run stops before epoch `last` at the latest, and earlier after a step that is not finite. The buffers of
         `state` may be donated; `keep` gets the state after each compiled call, and Ctrl-C does not come in between.
-        `begun` holds the steps of epoch `first` that have run already, and gets those that run.
+        `begun` holds the steps of epoch `first` that have run already, and the run adds its own.
         """
 
     def go_to(self, position: Any) -> None:
-        """Let the next epoch start at a position that `Begun` held; arrays need none."""
+        """Let the next epoch start at a position from `Begun`.
+
+        Epochs over arrays need no position.
+        """
         del position
 
 
@@ -107,7 +110,7 @@ class InALoop(_OverArrays):
 
     def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
         """Run `per_call` epochs, or fewer at the end."""
-        if begun.terms:  # Steps of this epoch ran on a device on which each step is a call.
+        if begun.terms:  # Steps of this epoch ran where each step is a call of its own.
             rest = OneStepPerCall(self.x, self.y, self.batch_size, 1, self.objective, self.optimizer, self.sharding)
             return rest.run(state, key, first, last, keep, begun)
         begun.is_resumable = False
@@ -133,7 +136,7 @@ class OneStepPerCall(_OverArrays):
     """Epochs over arrays, with a call per step of `train_epoch`."""
 
     def run(self, state: TrainState, key: Array, first: int, last: int, keep: Keep, begun: Begun) -> EpochsRun:
-        """Run an epoch, or what is left of it."""
+        """Run an epoch, or the rest of it."""
         sizes = _sizes(self.x, self.batch_size)
         batches, remainder, keys = _batches_of_epoch(draw_key(key, first), sum(sizes), self.batch_size)
         rows = [*batches, remainder] if remainder.size else [*batches]

@@ -12,7 +12,7 @@ from deepuq_jax._checks import expected
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks. There, two runs in one folder are the user's to avoid.
+except ImportError:  # Windows has no such locks, so the user has to avoid two runs in one folder.
     fcntl = None
 
 _FILE = "lock"

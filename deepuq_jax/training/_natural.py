@@ -1,4 +1,4 @@
-"""What `natural_gradient` does to a pytree of parameters."""
+"""The arithmetic of `natural_gradient` on a pytree of parameters."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from deepuq_jax.training._scale import ScaleWarning
 # Chosen on validation parts of three UCI sets and MNIST. The precision averages over the last quarter of all steps;
 # BETA2 is for an unknown number of steps.
 LEARNING_RATE, SHARE, BETA2 = 0.2, 4, 0.9995
-# A start with N * sigma^2 above this is warned of. On MNIST, `fit` learns nothing from 114.
+# A start with N * sigma^2 above this gets a warning. On MNIST, `fit` learns nothing from a start at 114.
 WIDE = 50.0
-# A step is divided by the weight of the KL, which a warm-up starts at 0. It is divided by no less than this.
+# A step is divided by the weight of the KL, but by no less than this, since a warm-up starts at weight 0.
 SMALLEST_WEIGHT = 0.01
 Schedule = Callable[[Any], Any]
 
@@ -52,7 +52,7 @@ class NaturalGradientState(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """The settings of `natural_gradient`, and what follows from them for a pytree of parameters."""
+    """The settings of `natural_gradient`, and its update."""
 
     learning_rate: Any
     num_data: Any
@@ -77,7 +77,10 @@ class Rule:
         return replace(self, **filled)
 
     def start(self, params: Any) -> Any:
-        """Return the parameters, none wider than `initial_precision`; without one, warn of a far too wide start."""
+        """Narrow the posteriors that are wider than `initial_precision`.
+
+        If it is None, warn of a start that is far too wide.
+        """
         if self.initial_precision is None:
             self._warn_of_start(params)
             return params
@@ -112,7 +115,7 @@ class Rule:
         for before, after in zip(leaves, started, strict=True):
             if before is not after and is_concrete(before) and not bool(jnp.all(before == after)):
                 what = (
-                    "to be set by TrainState.create; in a chain or your own loop, create the model with a smaller sigma"
+                    "to be set by TrainState.create (in a chain or your own loop, make the model with a smaller sigma)"
                 )
                 raise ValueError(expected("initial_precision", what, "a model with a larger sigma"))
         momentum = {name: jnp.zeros_like(leaves[mu]) for name, (mu, _) in posteriors.items()}
@@ -152,14 +155,14 @@ class Rule:
         if units is None:
             if self.num_data is None:
                 what = "to be the number of examples in the whole data set, as in natural_gradient(num_data=N)"
-                raise ValueError(expected("num_data", what, "None, and no ELBO that knows it"))
+                raise ValueError(expected("num_data", what, "None, and an objective that does not know it"))
             return self.num_data
         return units.num_data / jnp.maximum(units.kl_weight, SMALLEST_WEIGHT)
 
 
 @dataclass(frozen=True)
 class Init:
-    """`Rule.init` as a function that equals another of the same settings."""
+    """`Rule.init` as a function; equal settings make equal functions."""
 
     rule: Rule
 
@@ -169,7 +172,7 @@ class Init:
 
 @dataclass(frozen=True)
 class Update:
-    """`Rule.update` as a function that equals another of the same settings."""
+    """`Rule.update` as a function; equal settings make equal functions."""
 
     rule: Rule
 

@@ -20,12 +20,12 @@ from deepuq_jax.training._epochs import Begun
 from deepuq_jax.training.state import TrainState
 from deepuq_jax.types import ELBOTerms
 
-# Counts up when what a checkpoint holds changes, so that a release refuses what it cannot read.
+# Increase this number when the contents of a checkpoint change, so that a release refuses those that it cannot read.
 FORMAT = 1
 
 
 class Progress(NamedTuple):
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         state: the state after the last step.
@@ -48,8 +48,9 @@ class Packed(NamedTuple):
     Attributes:
         step: number of training steps so far, which is the name of the checkpoint.
         arrays: NumPy arrays by path.
-        about: what else is known of them, as JSON.
-        scores: the history at the last epoch, if it ends here; by its scores the best checkpoint is kept.
+        about: the further contents of the checkpoint, as JSON.
+        scores: the means of the last epoch, if the checkpoint is at its end. Orbax keeps the checkpoint with the best
+            `val_nll` among them.
     """
 
     step: int
@@ -103,7 +104,7 @@ def unpack(arrays: dict[str, np.ndarray], about: dict[str, Any], start: Progress
 
 
 def _on_host(leaf: Array) -> np.ndarray:
-    """Copy an array to the host, also if it is spread over several processes."""
+    """Copy an array to the host, even if it is spread over processes."""
     return np.array(leaf if is_concrete(leaf) else multihost_utils.process_allgather(leaf, tiled=True))
 
 
@@ -112,7 +113,7 @@ def _is_key(leaf: Array) -> bool:
 
 
 def _placed(data: np.ndarray, leaf: Array, is_weak: bool) -> Array:
-    """Put an array where `leaf` is, as the kind of array that `leaf` is."""
+    """Put an array on the devices of `leaf`, as the same kind of array."""
     # A copy, since training donates its buffers and JAX may share the memory of a NumPy array.
     value = jnp.array(data, copy=True)
     if _is_key(leaf):
@@ -152,7 +153,7 @@ def _as_json(position: Any) -> Any:
     except (TypeError, ValueError):
         is_json = False
     if not is_json:
-        raise TypeError(expected("get_state() of the batches", "to return bytes, or what JSON can hold", position))
+        raise TypeError(expected("get_state() of the batches", "to return bytes or a JSON value", position))
     return held
 
 

@@ -1,4 +1,4 @@
-"""What `fit` trains with: its arguments, with the defaults filled in."""
+"""The settings of a run: the arguments of `fit`, with the defaults filled in."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Plan(NamedTuple):
     """Checked settings of a run.
 
     Attributes:
-        objective: knows the size of the data.
-        optimizer: knows the number of steps, if it depends on it.
+        objective: the objective, with the number of examples filled in if the data are arrays.
+        optimizer: the optimizer, with the number of steps filled in if it depends on it.
         epochs: number of passes over the data.
     """
 
@@ -46,7 +46,7 @@ def make_plan(
     """Fill in the defaults of `fit`.
 
     Args:
-        model: to be trained.
+        model: the model to train.
         data: the training data.
         objective, optimizer, epochs: arguments of `fit`.
         has_patience: whether `fit` stops early.
@@ -74,7 +74,7 @@ def make_plan(
     chosen = default.optimizer_for(model, used, steps) if optimizer is None else optimizer
     if isinstance(chosen, NaturalGradient):
         return Plan(used, chosen.for_training(steps, num_data), epochs)
-    # Early stopping leaves the number of steps open.
+    # Early stopping leaves the number of steps open, so the default KL weight then stays 1.
     if isinstance(data, Arrays) and given is None and not has_patience:
         used = default.objective_for(steps).for_data(data.size)
     return Plan(used, chosen, epochs)
@@ -85,7 +85,7 @@ def _to_continue(
 ) -> optax.GradientTransformation:
     """Return the optimizer of a run that continues with an earlier state."""
     if optimizer is None:
-        what = "to be given with a TrainState, since the default's learning rate has fallen to 0 by its end"
+        what = "to be given with a TrainState, since the learning rate of the default falls to 0 by the end of a run"
         raise ValueError(expected("optimizer", what, "None"))
     if isinstance(optimizer, NaturalGradient):
         optimizer = optimizer.for_continuing(int(earlier.step), steps, num_data)
@@ -107,7 +107,7 @@ def start_run(
 
     Args:
         model, data, earlier: as in `make_plan`.
-        plan: what the run trains with.
+        plan: the settings of the run.
         score: the validation score of a model, or None.
         patience, progress: as in `fit`.
     """
@@ -121,5 +121,5 @@ def _start_of(model: Any, optimizer: optax.GradientTransformation, earlier: Trai
     """Return the state before the first step; it may share the caller's arrays."""
     if earlier is None:
         return TrainState.create(model, optimizer)
-    # An earlier run may have ended at a step that was not finite; this one may fare better.
+    # An earlier run may have ended at a step that was not finite; this run may fare better.
     return replace(earlier, bad_step=jnp.full((), -1, jnp.int32))

@@ -19,10 +19,10 @@ def check_sharding(sharding: Any, batch_size: int | None = None) -> None:
 
     Args:
         sharding: the argument `sharding` of `fit` and `train_epoch`; None passes.
-        batch_size: number of examples of a batch, which the sharding has to divide; None if it is not known.
+        batch_size: number of examples of a batch, a multiple of the parts of the sharding; None if it is not known.
     Raises:
-        TypeError: `sharding` is not a `NamedSharding`. ValueError: it splits another axis, or does not divide the
-            batch.
+        TypeError: `sharding` is not a `NamedSharding`. ValueError: it splits another axis, or the batch size is not a
+            multiple of the number of its parts.
     """
     if sharding is None:
         return
@@ -88,8 +88,8 @@ def take_rows(data: Any, rows: Array, sharding: NamedSharding | None = None) -> 
     Args:
         data: arrays with a leading axis of examples.
         rows: the numbers of the rows, [batch].
-        sharding: how the batch lies over devices; by default as the data do. A batch that it does not divide has no
-            layout.
+        sharding: how the batch lies over devices; by default as the data do. Each device computes the whole of a batch
+            that the sharding does not divide.
     """
     if sharding is not None and rows.size % parts_of(sharding):
         sharding = _copies(sharding.mesh)
@@ -99,7 +99,8 @@ def take_rows(data: Any, rows: Array, sharding: NamedSharding | None = None) -> 
 def _take(leaf: Array, rows: Array, sharding: NamedSharding | None) -> Array:
     own = jax.typeof(leaf).sharding
     if any(own.spec) or (sharding is not None and sharding.mesh.are_all_axes_explicit):
-        # The type of the array tells its layout (explicit sharding), and the gather has to tell that of the batch.
+        # With explicit sharding, the type of an array states its layout, and the gather has to state the layout of the
+        # batch.
         return leaf.at[rows].get(out_sharding=_explicit(own, rows.size) if sharding is None else sharding)
     taken = jnp.take(leaf, rows, axis=0)
     if sharding is not None:
@@ -108,7 +109,7 @@ def _take(leaf: Array, rows: Array, sharding: NamedSharding | None) -> Array:
 
 
 def _explicit(own: Any, size: int) -> Any:
-    """Return the sharding of a batch of such an array."""
+    """Return the sharding of a batch of an explicitly sharded array."""
     first, *others = own.spec
     if first is not None and size % parts_of(own):
         first = None
@@ -118,8 +119,8 @@ def _explicit(own: Any, size: int) -> Any:
 def _laid_out_as(batch: Array, data: Array, rows: Array) -> Array:
     """Return the batch, laid out over devices as the data, whose layout is known to the compiler alone.
 
-    Where an array is selected from two, the compiler lays out all three alike. The other one is a slice of the data
-    that takes an equal share of each device's rows, and is never selected, since no row has a negative number.
+    If an array is selected from two, the compiler lays out all three alike. The second array here is a slice of the
+    data that takes an equal share of each device's rows. It is never selected, since no row has a negative number.
     """
     size = rows.size
     groups = math.gcd(data.shape[0], size)

@@ -1,6 +1,6 @@
 """The loop of `fit` over epochs.
 
-It trains and scores the model, and keeps the best one.
+It trains and scores the model, and keeps the best model.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from deepuq_jax.training.state import TrainState
 
 Score = Callable[..., Array]
 _OTHERS = (
-    "This run is of {} processes. If another one has ended, all end: its output tells why, and the same call in all "
-    "processes goes on from the last checkpoint."
+    "This run has {} processes, which all end if one of them ends. The output of that process says why. With "
+    "checkpoint, the same call in all processes goes on from the last checkpoint."
 )
 
 
@@ -38,7 +38,7 @@ class _Best(NamedTuple):
 
     Attributes:
         params, carried: the parts of the model, as in a `TrainState`.
-        val_nll: its score.
+        val_nll: the score of this model.
         stale: number of epochs since it was found.
     """
 
@@ -80,11 +80,11 @@ class Run:
 
     @property
     def progress(self) -> Progress:
-        """How far the run is."""
+        """The progress of the run so far."""
         return Progress(self._state, self._best, self._rows, self._done, self._begun)
 
     def run(self, key: Array, saver: Saver) -> FitResult:
-        """Train to the end, from where the last checkpoint left off.
+        """Train to the end, from the last checkpoint on.
 
         Raises:
             NonFiniteError: a step is not finite.
@@ -123,7 +123,7 @@ class Run:
             return
         self._state, self._best, self._rows, self._done, self._begun = found
         if self._done > self._epochs:
-            what = f"to be at least the {self._done} that the checkpoint has"
+            what = f"to be at least the {self._done} epochs of the checkpoint"
             raise ValueError(expected("epochs", what, f"{self._epochs}"))
         self._passes.go_to(self._begun.position)
 
@@ -133,7 +133,8 @@ class Run:
             is_over = self._is_over()
             while not is_over:
                 before = self._done
-                # A call that cannot be left anyway is followed by its bookkeeping, so that none of its epochs is lost.
+                # Ctrl-C cannot interrupt a compiled call anyway, so it also waits for the bookkeeping: no epoch is
+                # lost.
                 with deferred_interrupt() if self._passes.is_one_call else contextlib.nullcontext():
                     self._run_epochs(train_key, score_key, saver)
                     is_over = self._is_over()

@@ -10,8 +10,8 @@ import numpy as np
 
 from deepuq_jax.likelihoods.base import Likelihood
 
-# An input feature or a target with a larger root mean square is far from standard scale, and a target with a smaller
-# standard deviation. (A feature may be nearly constant.)
+# An input feature or a target with a root mean square above LARGE is far from standard scale, and so is a target with a
+# standard deviation below SMALL. (A feature may be nearly constant.)
 LARGE, SMALL = 10.0, 0.01
 
 

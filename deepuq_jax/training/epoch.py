@@ -43,13 +43,13 @@ def train_epoch(
         optimizer: the optimizer that `state` was created with.
         batch_size: number of examples per step, at most the number of examples in `x`.
         sharding: how each batch lies over several devices, such as NamedSharding(mesh, PartitionSpec("data")); by
-            default as the data do. It divides the batch size; a remainder that it does not divide is computed whole by
-            each device.
+            default as the data do. The batch size has to be a multiple of the number of parts. If the remainder is not,
+            each device computes the whole of it.
     Returns:
         (the next state, ELBOTerms of arrays [steps], in the order of the steps).
     Raises:
-        ValueError, TypeError: the batch size exceeds the number of examples, `sharding` does not divide it or is not a
-            sharding of the leading axis, or the objective raises it.
+        ValueError, TypeError: the batch size exceeds the number of examples; `sharding` does not divide it, or does not
+            split the leading axis alone; or the objective raises the error.
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx

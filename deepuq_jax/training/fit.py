@@ -1,8 +1,8 @@
 """`fit`, the training loop around `train_epoch` and `train_step`.
 
 For arrays, one compiled program runs an epoch per call (or several short epochs). On a CPU, convolutions run one step
-per call. For an iterable, each distinct batch shape compiles a program. The host checks whether a step was non-finite,
-and whether to stop, after each program of epochs; where each step is a call of its own, it checks after each epoch.
+per call. For an iterable, each distinct batch shape compiles a program. The host checks whether a step was not finite,
+and whether to stop, after each call that runs epochs; if each step is a call of its own, it checks after each epoch.
 """
 
 from __future__ import annotations
@@ -66,31 +66,33 @@ def fit(
 ) -> FitResult:
     """Train a Bayesian model on an objective.
 
-    With nothing set, a classification of 100 to 10,000 examples in one process also gets the scale of its prior from
-    the data, if all its layers have their default prior, N(0, gain^2 / fan_in). `fit` then tries the gains 3 and 6: it
-    trains a quarter of the epochs on 80 % of the examples, twice, and takes the gain that predicts the others better.
-    The returned model has that prior. If any of `objective`, `optimizer`, `epochs`, `batch_size`, `patience` and
-    `checkpoint` is set, as in `objective=ELBO()`, the model keeps its prior.
+    In a classification of 100 to 10,000 examples in one process, `fit` also chooses the scale of the prior by the data,
+    if all layers have their default prior, N(0, gain^2 / fan_in). It tries the gains 3 and 6: twice, it trains with
+    each on a random 80 % of the examples, for a quarter of the epochs, and it takes the gain that predicts the
+    remaining examples better. The returned model has that prior. If any of `objective`, `optimizer`, `epochs`,
+    `batch_size`, `patience` and `checkpoint` is set, as in `objective=ELBO()`, the model keeps its prior.
 
     Args:
         model: a Bayesian model, or the `state` of an earlier `FitResult`, with which training continues: its optimizer
-            state and its number of steps go on. `fit` modifies neither. A state needs the optimizer that it was trained
-            with, with a learning rate that has not fallen to 0; its default objective has the KL weight 1.
+            state and its number of steps go on. `fit` modifies neither. With a state, pass the optimizer that it was
+            trained with, at a learning rate that has not fallen to 0; the default objective then has the KL weight 1
+            throughout.
         x, y: the data, arrays with a leading axis (or lists, data frames, torch tensors). For data that do not fit into
             memory, pass as `x` an iterable of batches (x, y) that starts anew each epoch (a DataLoader, a list),
             without `y` and with an objective that knows the size of the data, such as `ELBO(num_data=N)`.
         key: a key of `jax.random.key`, which orders the data and draws the noise.
         objective: `ELBO(...)`, `DocumentedELBO(...)`, or any callable (model, x, y, *, key, step) -> (loss, ELBOTerms).
             With arrays, an unset `num_data` is the number of examples. The default is the ELBO. Its KL weight is 1
-            under `natural_gradient` and with `patience`; otherwise it rises linearly from 0 to 1 over the first three
-            quarters of the steps. To continue with a trained model, pass `ELBO()`, whose weight is 1.
+            under `natural_gradient`, with `patience`, and with an earlier state; otherwise it rises linearly from 0 to
+            1 over the first three quarters of the steps. To continue with a trained model, pass `ELBO()`, whose weight
+            is 1.
         optimizer: any optax optimizer. The default is Adam with a learning rate that falls from 5e-3 to 0 as a cosine
             over the epochs (constant for an iterable without a length). In classification with an `ELBO`, it is
             `natural_gradient(initial_precision=1.0)`, with that Adam for parameters without a posterior.
             `natural_gradient()` gets its schedule from the number of steps in the same way.
-        epochs: number of passes over the data. The default makes about 10,000 steps; it is 100 epochs for an iterable
-            without a length.
-        batch_size: number of examples per step, 128 by default; all data if they are fewer. It must be None for an
+        epochs: number of passes over the data. The default makes about 10,000 steps, in at least one epoch; it is 100
+            epochs for an iterable without a length.
+        batch_size: number of examples per step, 128 by default, and at most all examples. It must be None for an
             iterable, whose batches have their own size.
         validation_data: (x, y), scored after each epoch by the log predictive density, under the likelihood of the
             objective, or of the model if the objective has none.
@@ -98,28 +100,30 @@ def fit(
             `validation_data`.
         checkpoint: a folder for checkpoints. The same call again, with the same arguments, goes on from the last
             complete checkpoint there, and its outcome is that of a run that was never stopped, bit for bit on the same
-            kind of device. After the end of the run, it returns the outcome and trains nothing. More `epochs` than
-            before are possible if neither objective nor optimizer depends on their number, as the defaults do.
+            kind of device. If the run had ended, the call returns its outcome and trains no further. The call may have
+            more `epochs` than before, if neither the objective nor the optimizer depends on the number of epochs; the
+            default ones do.
         save_every: number of epochs from checkpoint to checkpoint, 1 by default.
-        keep_last: number of last checkpoints to keep, 2 by default. With `validation_data`, the checkpoint of the
-            lowest score is kept too.
+        keep_last: number of last checkpoints to keep, 2 by default. With `validation_data`, the checkpoint with the
+            lowest `val_nll` is kept too.
         sharding: how each batch lies over several devices, such as NamedSharding(mesh, PartitionSpec("data")). The
-            batch size has to be a multiple of their number. Data that are not on these devices yet are copied to each
-            of them, and so is the model. By default, batches lie as the data do.
+            batch size has to be a multiple of the number of parts. Data that are not on these devices yet are copied to
+            each of them, and so is the model. By default, batches lie as the data do.
         compute_dtype: dtype in which the model computes, such as jnp.bfloat16; None leaves it to the layers.
             Posteriors, KL, likelihood, gradients, optimizer and BatchNorm statistics stay in float32, and layers whose
-            `dtype` is set keep it. The resulting model has the dtypes of the given one, so predictions need the
-            argument too.
+            `dtype` is set keep it. The resulting model has the dtypes of the given model, so pass `compute_dtype` to
+            predictions too.
         progress: show a tqdm bar over epochs.
     Returns:
         FitResult(model, history, state).
     Warns:
-        ScaleWarning: in arrays, an input feature or a real target has a root mean square above 10, or a target that is
-            not constant has a standard deviation below 0.01. `Standardized` is the remedy.
+        ScaleWarning: in arrays, an input feature or a real target has a root mean square above 10, or a real target
+            that is not constant has a standard deviation below 0.01: wrap the model in `Standardized`. Or natural
+            gradients without `initial_precision` start from posteriors that are far too wide.
     Raises:
-        ValueError, TypeError: an argument is invalid, or the data hold NaN or infinity, labels out of range, no
-            examples or unequal numbers of examples.
-        ValueError: the checkpoint is of another run, and the message says what differs; or it cannot be read.
+        ValueError, TypeError: an argument is invalid; or the data hold NaN, infinity or labels out of range; or there
+            are no examples, or `x` and `y` have unequal numbers of them.
+        ValueError: the checkpoint cannot be read, or is of another run; the message then lists the differences.
         OSError: a checkpoint cannot be written, or another process trains in the folder; earlier checkpoints survive.
         NonFiniteError: a step is not finite; the error carries the step and the last good model.
         BaseException: whatever ends training early, KeyboardInterrupt included, carries the `FitResult` so far in its
@@ -190,7 +194,7 @@ def _validation_score(
     """Check validation targets and return the score function."""
     likelihood = objective.likelihood_for(model)
     if likelihood is None:
-        what = "with validation_data: give the model one, as in likelihood=Categorical()"
+        what = "with validation_data: create the model with likelihood=Categorical(), for example"
         raise ValueError(expected("likelihood", what, "none"))
     own_x, own_y = own_rows("validation_data", data)
     check_targets(model, own_x, own_y, mean_nll(likelihood))

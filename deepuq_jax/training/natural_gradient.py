@@ -1,7 +1,7 @@
 """Natural-gradient variational inference as an optax optimizer.
 
-Source: variational online Newton, Khan et al. 2018, arXiv 1806.04854; the precision stays positive by Lin, Schmidt &
-Khan 2020, arXiv 2002.10060; with a Gaussian prior it is IVON, Shen et al. 2024, arXiv 2402.17641.
+Source: variational online Newton, Khan et al. 2018, arXiv 1806.04854; the update that keeps the precision positive,
+Lin, Schmidt & Khan 2020, arXiv 2002.10060; with a Gaussian prior it is IVON, Shen et al. 2024, arXiv 2402.17641.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REST = optax.adam(1e-3)
 class NaturalGradient(optax.GradientTransformationExtraArgs):
     """The optax optimizer that `natural_gradient` returns.
 
-    Two with equal settings are equal, so that the second finds the programs that were compiled for the first.
+    Two optimizers with equal settings are equal, so the second finds the programs that were compiled for the first.
     """
 
     def start(self, params: Any) -> Any:
@@ -29,7 +29,10 @@ class NaturalGradient(optax.GradientTransformationExtraArgs):
         return self._rule.start(params)
 
     def for_training(self, steps: int | None, num_data: Any) -> NaturalGradient:
-        """Fill in settings that are not set from the number of steps and of examples; either may be unknown."""
+        """Fill in settings from the numbers of steps and examples.
+
+        Settings that are set stay, and either number may be unknown.
+        """
         return _optimizer(self._rule.for_training(steps, num_data))
 
     def for_continuing(self, done: int, steps: int | None, num_data: Any) -> NaturalGradient:
@@ -64,25 +67,28 @@ def natural_gradient(
     S <- S (1 + a + a^2 / 2),   a = (1 - beta2) * sigma * dL/dsigma,   S = 1 / sigma^2
     mu <- mu - learning_rate * g / S,   g the debiased moving average of dL/dmu with decay beta1
 
-    L = N * loss / kl_weight is in nats of the whole data set of N examples. For a loss that is quadratic in the
-    weights, S tends to the Hessian plus the prior's precision, and a learning rate of 1 is Newton's step. No step in mu
-    is longer than `mean_limit` standard deviations, and |a| is at most `precision_limit`. The optimizer
-    keeps one array per posterior, where Adam keeps four.
+    L = N * loss / kl_weight is in nats of the whole data set of N examples; a `kl_weight` below 0.01 counts as 0.01. If
+    the negative log-likelihood is quadratic in the weights and the prior is Gaussian, S tends to the Hessian plus the
+    prior's precision, and a learning rate of 1 is Newton's step. No step in mu is longer than `mean_limit` standard
+    deviations, and |a| is at most `precision_limit`. The optimizer keeps one array per posterior, where Adam keeps
+    four.
 
     A posterior is a pair of arrays mu and rho at the same path, as in every model of this package. All other
     parameters are trained by `rest`.
 
     Args:
-        learning_rate: a number or a schedule. In `fit`, the default falls from 0.2 to 0 as a cosine, so that the noise
-            of the gradient fades from the means; elsewhere it is 0.2. In your own loop and in a chain, pass
-            optax.cosine_decay_schedule(0.2, steps).
+        learning_rate: a number or a schedule. In a `fit` whose number of steps is known, the default falls from 0.2 to
+            0 as a cosine, so that the noise of the gradient fades from the means; elsewhere it is 0.2. In your own loop
+            and in a chain, pass optax.cosine_decay_schedule(0.2, steps).
         num_data: number of examples N in the whole data set. `fit`, `train_epoch` and `train_step` take it from the
-            objective `ELBO`, so only your own loops and objectives need it here.
+            objective `ELBO`. Set it here for an objective or a loop of your own, and for `initial_precision` outside
+            `fit`.
         beta1: decay of the average of dL/dmu.
-        beta2: decay of the average that the precision is, a number or a schedule. In `fit`, the default is
-            1 - 4 / steps; elsewhere it is 0.9995. A smaller decay forgets the start sooner, and is noisier.
-        mean_limit: the longest step of a mean, in standard deviations; infinity for none.
-        precision_limit: the largest |a|; infinity for none.
+        beta2: decay of the moving average that forms the precision, a number or a schedule. In a `fit` whose number of
+            steps is known, the default is 1 - 4 / steps; elsewhere it is 0.9995. With a smaller decay, the average
+            forgets its start sooner and is noisier.
+        mean_limit: the longest step of a mean, in standard deviations; infinity for no limit.
+        precision_limit: the largest |a|; infinity for no limit.
         initial_precision: the least precision at the start, per example. `TrainState.create`, and so `fit`, narrows
             wider posteriors to S = N * initial_precision, which is `hess_init` of IVON. If it is None, the model's own
             sigma stays.
@@ -91,7 +97,7 @@ def natural_gradient(
         An optax optimizer with extra arguments.
     Raises:
         ValueError, TypeError: a setting is out of range. `init` raises ValueError if the parameters hold no posterior;
-            `update` if the number of examples is unknown, or the objective is not in units of it.
+            `update` raises it if the number of examples is unknown, or the loss of the objective is not per example.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -106,8 +112,8 @@ def natural_gradient(
     for name, limit in (("mean_limit", mean_limit), ("precision_limit", precision_limit)):
         _check_above_zero(name, limit)
         if isinstance(limit, Tracer):
-            remedy = 'in optax.inject_hyperparams by static_args=("mean_limit", "precision_limit")'
-            raise TypeError(expected(name, f"to be a Python number, which is set {remedy}", limit))
+            remedy = 'in optax.inject_hyperparams, pass static_args=("mean_limit", "precision_limit")'
+            raise TypeError(expected(name, f"to be a Python number: {remedy}", limit))
     if learning_rate is not None and not callable(learning_rate):
         _check_above_zero("learning_rate", learning_rate)
     for name, decay in (("beta1", beta1), ("beta2", beta2)):

@@ -1,8 +1,8 @@
 """The choice of a prior by held-out data.
 
-The scale of the prior matters most where classes are sharp or labels noisy, and the ELBO does not tell which it should
-be: within the steps that `fit` makes, the posterior of a network is far from settled, and the ELBO favours a prior that
-is too narrow. The density of held-out data does tell.
+The scale of the prior matters most if classes are sharp or labels are noisy. The ELBO is a poor guide to it: within the
+steps that `fit` makes, the posterior of a network is far from settled, and the ELBO favours a prior that is too narrow.
+The log predictive density of held-out data is a better guide.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PriorChoice(NamedTuple):
         model: the model, untrained, with the best prior.
         best: the name of the best prior.
         scores: the negative log predictive density of the held-out examples, in nats per example, by the name of the
-            prior; infinity where training was not finite.
+            prior; infinity if a training with this prior was not finite.
     """
 
     model: Any
@@ -77,23 +77,23 @@ def choose_prior(
     """Choose a prior by the predictions of held-out examples.
 
     The model is trained once per prior and division on a part of the examples, as `fit` trains it, and scored on the
-    others. The trainings of a division have the same key, so that their scores differ by the prior alone. Train the
-    result on all examples.
+    rest. All trainings of a division have the same key, so that their scores differ by the prior alone. Train the
+    returned model on all examples.
 
     Args:
         model: an untrained Bayesian model with a likelihood. It is not modified.
         x, y: the data, arrays with a leading axis.
-        key: a key of `jax.random.key`, which selects the held-out examples, orders the others and draws the noise.
-        priors: priors or rules, as `with_prior` takes them, by a name of your own. If their numbers are arrays, as in
+        key: a key of `jax.random.key`, which selects the held-out examples, orders the rest and draws the noise.
+        priors: priors or rules, as `with_prior` takes them, by names of your own. If their numbers are arrays, as in
             `fan_in_gaussian(jnp.asarray(2.0))`, all trainings share a compiled program.
         held_out: share of the examples that is held out.
-        divisions: number of times that other examples are held out; the scores are averages over them.
+        divisions: number of random divisions into training and held-out examples; the scores are averages over them.
         objective, optimizer, epochs, batch_size, sharding, compute_dtype: as in `fit`.
     Returns:
         PriorChoice(model, best, scores).
     Raises:
         ValueError, TypeError: an argument is invalid, the model names no likelihood, or there are too few examples.
-        NonFiniteError: no training is finite.
+        NonFiniteError: with each prior, at least one training is not finite.
 
     >>> import deepuq_jax as dq
     >>> from flax import nnx
@@ -140,7 +140,7 @@ class _Division(NamedTuple):
     Attributes:
         data: to train on.
         held_out: (x, y) to score.
-        key: of the trainings and the scores.
+        key: the key of the trainings and the scores.
     """
 
     data: Arrays
@@ -149,7 +149,7 @@ class _Division(NamedTuple):
 
 
 def _divided(data: Arrays, size: int, batch_size: int | None, key: Array) -> _Division:
-    """Hold out examples, of the given number."""
+    """Hold out a random `size` of the examples."""
     rows = np.asarray(jax.random.permutation(jax.random.fold_in(key, _DIVISION), data.size))
     scored, (x, y) = (_taken((data.x, data.y), np.sort(part)) for part in (rows[:size], rows[size:]))
     return _Division(Arrays(x, y, batch_size, data.sharding), over_devices(scored, data.sharding), key)

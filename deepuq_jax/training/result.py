@@ -1,4 +1,4 @@
-"""The result of `fit`, and the error that carries one."""
+"""The result of `fit`, and an error that carries such a result."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class FitResult(NamedTuple):
         model: the trained model; with early stopping, the model of the best epoch.
         history: arrays [epochs] by name, averaged over the examples of each epoch: `loss`, the value of the objective,
             `nll` and `kl`; if the objective defines them, `kl_weight` and `elbo` = -(nll + KL / num_data) in nats per
-            example, whose value does not depend on the weight; and, with validation data, `val_nll`, the negative log
-            predictive density in nats per example.
+            example, whose value does not depend on the weight; and, with validation data, `val_nll`, their negative log
+            predictive density after the epoch, in nats per example.
         state: the `TrainState` after the last step.
     """
 
@@ -36,6 +36,6 @@ class NonFiniteError(FloatingPointError):
 
     def __init__(self, step: int, result: FitResult):
         advice = "Its attribute `result` has the last good model. A lower learning rate often helps."
-        super().__init__(f"Expected a finite loss and update; got a non-finite one at step {step}. {advice}")
+        super().__init__(f"Expected a finite loss and update; got NaN or infinity at step {step}. {advice}")
         self.step = step
         self.result = result

@@ -1,9 +1,9 @@
 """Schedules of the KL weight of an objective.
 
-Each schedule ends at a `temperature` T, which is 1 by default. A `kl_weight` of T targets p(y|x,w)^(1/T) p(w), a cold
-posterior for T < 1: it sharpens the likelihood but not the prior. Wenzel et al. 2020, arXiv 2002.02405, sharpen both,
-(p(y|x,w) p(w))^(1/T). For a Gaussian prior, their posterior needs a `kl_weight` of T and a prior sigma that is
-multiplied by sqrt(T).
+`linear` and `cyclical` end at a `temperature` T, which is 1 by default; `per_minibatch` multiplies its weights by T. A
+`kl_weight` of T targets p(y|x,w)^(1/T) p(w), a cold posterior for T < 1: it sharpens the likelihood but not the prior.
+Wenzel et al. 2020, arXiv 2002.02405, sharpen both, (p(y|x,w) p(w))^(1/T). For a Gaussian prior, their posterior needs a
+`kl_weight` of T and a prior sigma that is multiplied by sqrt(T).
 
 Schedules are pytrees whose numbers are leaves, so another warm-up or temperature does not recompile.
 """
@@ -132,11 +132,12 @@ def cyclical(steps: int, *, cycles: int = 4, ramp: float = 0.5, temperature: flo
 
 
 def per_minibatch(num_data: int, batch_size: int, *, temperature: float = 1.0) -> PerMinibatch:
-    """Weigh the KL most in the first batches of epochs.
+    """Weight the KL most in the first batches of each epoch.
 
     In the original formulation, batch i of M adds the whole KL with weight pi_i = 2^(M - i) / (2^M - 1) to its summed
     negative log-likelihood, so the data dominate in later batches. In the units of `ELBO`, whose terms are per example,
-    this is kl_weight = pi_i num_data / (size of batch i). The terms of an epoch add up to the negative ELBO.
+    this is kl_weight = pi_i num_data / (size of batch i). At temperature 1, the losses of an epoch, each times the size
+    of its batch, add up to an estimate of the negative ELBO.
 
     Args:
         num_data: number of examples N.

@@ -32,9 +32,9 @@ def train_step(
     """Take an optimizer step on an objective.
 
     The step differentiates and optimises only the trained parameters. It writes back carried state that the model
-    updates, such as BatchNorm statistics. If the loss, the gradient or the learning rate is not finite, the old state
-    is kept and the step is recorded. (If the arithmetic of the optimizer overflows on a finite gradient, the next step
-    detects it.)
+    updates, such as BatchNorm statistics. If the loss, the gradient or the learning rate is not finite, the step
+    changes no parameter, optimizer state or carried state, and `bad_step` records the first such step. (If the
+    arithmetic of the optimizer overflows on a finite gradient, the next step detects it.)
 
     Args:
         state: the state from `TrainState.create` or from the previous step.
@@ -103,8 +103,8 @@ def train_step(
 def _all_finite(tree: Any) -> Array:
     """Whether every entry is finite.
 
-    The sum of the entries tells it. Computed as a product with ones, the sum takes a quarter of the time of
-    `all(isfinite)`.
+    If an entry is not finite, neither is the sum of the entries. Computed as a product with ones, the sum takes a
+    quarter of the time of `all(isfinite)`.
     """
     sums = jax.tree.map(lambda leaf: total(at_least_float32(leaf)), tree)
     return jnp.isfinite(jax.tree.reduce(jnp.add, sums))
@@ -113,6 +113,6 @@ def _all_finite(tree: Any) -> Array:
 def _first_rows(tree: Any) -> Any:
     """Take the first row of every tensor.
 
-    A NaN learning rate shows in any row, and XLA then computes only the first row of the update.
+    A NaN learning rate shows in every row, so the first row suffices, and XLA computes no other row of the update.
     """
     return jax.tree.map(lambda leaf: leaf[:1] if leaf.ndim else leaf, tree)
