@@ -134,10 +134,10 @@ def test_fit_with_nothing_set_takes_the_gain_with_the_best_score(key, chosen):
     jax.tree.map(np.testing.assert_array_equal, nnx.state(model), nnx.state(named))
 
 
-@pytest.mark.slow
 SETTINGS = {"objective": dq.ELBO(), "epochs": 1, "batch_size": 32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", small_profile(SETTINGS, ["objective"]))
 def test_fit_with_a_setting_keeps_the_prior(name, key, chosen):
     model = dq.fit(classifier(), *labels(), key=key, **{name: SETTINGS[name]}).model
