@@ -27,7 +27,7 @@ def to_json(name: str, value: Any) -> str:
     except TypeError as error:
         raise TypeError(fault(name, "to hold strings, numbers, lists and dicts", error)) from error
     if not _reads_back(json.loads(text), value):
-        wanted = "to read back from JSON as it is, with strings as keys and lists in place of tuples"
+        wanted = "to read back from JSON unchanged (use strings as keys, and lists instead of tuples)"
         raise TypeError(fault(name, wanted, repr(value)))
     return text
 

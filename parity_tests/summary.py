@@ -39,8 +39,8 @@ def block(data: dict[str, Any]) -> str:
 def block_in_short(data: dict[str, Any]) -> str:
     """Make the block of the README: a row per dtype."""
     text = (
-        "A cell is the largest error over all values and gradients, in units of eps times the magnitude that its "
-        "tolerance refers to. The last column is the largest ratio of an error to its tolerance."
+        "Each error is the largest over all values and gradients. Its unit is eps times the size of the result, as the "
+        "tolerance of its case defines size. The last column is the largest ratio of an error to its tolerance."
     )
     lines = [*markers.wrapped(text), "", *_header("| dtype |")]
     for dtype in _dtypes(data):

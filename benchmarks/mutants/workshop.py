@@ -43,7 +43,7 @@ class Workshop:
 
     Args:
         checkout: the root that is copied; it is never written to.
-        folder: for the copy and the cache. What it holds from a run before is replaced, but for the cache.
+        folder: the folder for the copy and the cache. A copy from an earlier run is replaced; its cache is used again.
     """
 
     def __init__(self, checkout: Path, folder: Path) -> None:
@@ -125,7 +125,7 @@ class Workshop:
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """End a process with all that it started."""
+    """Kill a process that is still running, and its process group."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

@@ -1,1 +1,1 @@
-"""Time and memory against the size of the network, the draws, the batch and the devices."""
+"""Time and memory against parameters, draws, batch size and devices."""

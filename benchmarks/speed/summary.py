@@ -39,8 +39,9 @@ def speed_in_short(data: dict[str, Any]) -> str:
     where = next(iter(data["workloads"].values()))["environment"]
     lines = [
         f"{where['device']}, {where['cores']} cores, {where['precision']}; medians in µs.",
-        "In parentheses (x floor): the multiple of the same network without uncertainty in the same style. The other",
-        "factors of deepuq_jax are those of its faster style. A factor below 1 means faster than the reference.",
+        'A factor is a time divided by a reference time, so below 1 means faster. "x floor" refers to the same network',
+        'without uncertainty in the same call style, "x original" to Deep-UQ, and "x deepuq_jax" to deepuq_jax.',
+        "Against another package, deepuq_jax runs in its faster style.",
     ]
     return markers.block("speed", [*lines, "", *_tables(parts)])
 

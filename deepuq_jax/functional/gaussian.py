@@ -1,7 +1,7 @@
 """Functions of Gaussians with standard deviation sigma = softplus(rho).
 
-Every result is computed in at least float32 and is finite, with the right gradient, for every finite rho. Functions
-that need noise take it as an argument.
+Standard deviations, log densities and KL divergences are returned in at least float32. sigma and log sigma are finite,
+with the right gradient, for every finite rho. Functions that need noise take it as an argument.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def gaussian_log_prob(x: ArrayLike, mu: ArrayLike, sigma: ArrayLike, log_sigma: 
 
     Args:
         x, mu: arrays of any shapes that broadcast.
-        sigma: standard deviation. A sigma that is not a positive normal number gives an infinity or NaN.
+        sigma: standard deviation. If it is zero, negative or subnormal, the result may be an infinity or NaN.
         log_sigma: logarithm of `sigma`, for a caller who knows it more accurately than log(sigma).
     Returns:
         log density in nats, of the broadcast shape, in at least float32.
@@ -184,13 +184,14 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
     KL(q || p) = log(sigma_p / sigma_q) + (sigma_q^2 + (mu_q - mu_p)^2) / (2 sigma_p^2) - 1/2, sigma_q = softplus(rho)
 
     In floating point, this form has no correct digit near q = p. With d = sigma_q / sigma_p - 1, the terms of the
-    scales are therefore evaluated as d^2/2 + (d - log1p(d)), whose two summands are small near q = p. The gradient is
-    written by hand as (s^2 - 1) d log s with s = 1 + d, and is right even if sigma_q underflows.
+    scales are therefore evaluated as d^2/2 + (d - log1p(d)), whose two summands are small near q = p. The derivative
+    with respect to log sigma_q, (sigma_q / sigma_p)^2 - 1, is written by hand and is right even if sigma_q underflows.
 
     Args:
         mu, rho: parameters of q, of the same shape.
-        prior_mu, prior_sigma: mean and standard deviation of p, of any shapes that broadcast. A standard deviation that
-            is not a positive normal number, or a ratio to it that overflows, gives an infinity or NaN.
+        prior_mu, prior_sigma: mean and standard deviation of p, of any shapes that broadcast. The result may be an
+            infinity or NaN if prior_sigma is zero, negative or subnormal, or if the square of sigma_q / sigma_p or
+            of (mu_q - mu_p) / sigma_p overflows.
     Returns:
         KL in nats, never negative, of the broadcast shape, in at least float32.
     Source: Blundell et al. 2015, arXiv 1505.05424.

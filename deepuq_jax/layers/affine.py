@@ -1,6 +1,6 @@
 """The base of the Bayesian affine layers.
 
-It holds the posteriors and implements calls, moment propagation, KL and draws for a map that is linear in input and
+It holds the posteriors and implements calls, moment propagation, KL and draws for a map that is bilinear in input and
 kernel.
 """
 
@@ -117,9 +117,9 @@ class AffineLayer(BaseModel, nnx.Module):
         return self.estimator(self._op, x, kernel, bias, noise)
 
     def propagate(self, mean: Array, var: Array | None = None) -> tuple[Array, Array]:
-        """Compute the outputs' mean and variance over the weights.
+        """Compute the mean and the variance of the outputs.
 
-        The input's units are treated as independent, with the given mean and variance:
+        Both are taken over the weights and over an input of independent units with the given mean and variance:
 
         E = op(mean, mu_W) + mu_b,  V = op(mean^2, sigma_W^2) + op(var, mu_W^2 + sigma_W^2) + sigma_b^2
 

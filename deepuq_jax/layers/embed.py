@@ -49,7 +49,8 @@ class BayesianEmbed(AffineLayer):
 
     Args:
         num_embeddings, features: numbers of rows and columns of the table, positive ints.
-        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
+        kernel_init: initializer of the means of the table; the default is that of `nnx.Embed`.
+        prior, estimator, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesianLinear`; also if the indices are not integers or, unless traced, are out
             of range.

@@ -59,7 +59,7 @@ class Antithetic:
     key: Array
 
     def of_draw(self, i: int | Array, model: Any, x: Any) -> Draw:
-        """Return the noise of draw `i`, which `model.draw_noise` makes."""
+        """Return the noise of pair `i // 2`, negated if `i` is odd."""
         return Draw(noise=_opposite(model.draw_noise(x, key=draw_key(self.key, i // 2)), i % 2 == 1))
 
 
@@ -103,7 +103,7 @@ def noise_source(key: Array | None, noise: Any, count: int, *, antithetic: bool 
     check_one_of("key and noise", key, noise)
     if noise is not None:
         if antithetic:
-            raise ValueError("Expected key with antithetic; got noise.")
+            raise ValueError("Expected key instead of noise with antithetic=True; got noise.")
         for leaf in jax.tree.leaves(noise):
             if jnp.shape(leaf)[:1] != (count,):
                 raise ValueError(expected("noise", f"with a leading axis of {count} draws", leaf))

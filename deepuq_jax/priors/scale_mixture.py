@@ -1,6 +1,6 @@
 """Scale mixture prior of a wide and a narrow Gaussian.
 
-The narrow Gaussian holds most weights near 0.
+The narrow Gaussian concentrates many weights near 0.
 
 Source: Blundell et al. 2015, arXiv 1505.05424, equation 7.
 """
@@ -34,8 +34,9 @@ class ScaleMixturePrior(Numbers, Prior):
 
     p(w) = pi N(w; 0, sigma1^2) + (1 - pi) N(w; 0, sigma2^2)
 
-    The KL has no closed form. It is estimated at a draw of the weights; under weight sampling, this is the draw of the
-    likelihood. Blundell et al. searched pi in 1/4, 1/2, 3/4, -log sigma1 in 0, 1, 2 and -log sigma2 in 6, 7, 8.
+    The KL has no closed form. It is estimated at a draw of the weights; under weight sampling, the likelihood is
+    evaluated at the same draw. Blundell et al. searched pi in {1/4, 1/2, 3/4}, -log sigma1 in {0, 1, 2} and -log sigma2
+    in {6, 7, 8}.
 
     Args:
         pi: weight of the first component, between 0 and 1; a number or an array that broadcasts to the weights.
@@ -68,8 +69,8 @@ class ScaleMixturePrior(Numbers, Prior):
         pi, sigma1, sigma2 = (jnp.asarray(value, w.dtype) for value in (self.pi, self.sigma1, self.sigma2))
         first = jnp.log(pi) + gaussian_log_prob(w, 0.0, sigma1)
         second = jnp.log1p(-pi) + gaussian_log_prob(w, 0.0, sigma2)
-        # gap = log(second / first) has a formula of its own. Far in the tails, the difference of the two logarithms has
-        # lost its digits, and with them the share of each component, on which the gradient depends.
+        # gap equals second - first, but is computed by a formula of its own. Far in the tails, subtracting the two log
+        # densities would lose all digits, and with them the share of each component, on which the gradient depends.
         precision = (sigma1 - sigma2) / sigma1 / sigma2 * ((sigma1 + sigma2) / sigma1 / sigma2)
         gap = jnp.log1p(-pi) - jnp.log(pi) + jnp.log(sigma1 / sigma2) - 0.5 * precision * jnp.square(w)
         return jnp.sum(jnp.maximum(first, second) + jnp.log1p(jnp.exp(-jnp.abs(gap))))

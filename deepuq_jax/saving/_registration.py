@@ -1,4 +1,4 @@
-"""Users' own classes and functions in files."""
+"""Registration of users' own classes and functions for saved files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ModuleCodec(Codec):
     Args:
         kind: the class.
         name: its name in the file.
-        settings: the arguments of its constructor, which are also its attributes.
+        settings: names of its constructor's arguments, each of which is also the name of an attribute.
     """
 
     def __init__(self, kind: type[nnx.Module], name: str, settings: Sequence[str]):
@@ -52,15 +52,16 @@ class ModuleCodec(Codec):
 def register(kind: Any = None, *, name: str | None = None, settings: Sequence[str] | None = None) -> Any:
     """Register your own class or function for files.
 
-    `load` then builds it without `like`. The file holds the name of the class, not its code, so also register the class
-    in the program that loads the file. Use this function as a decorator, or call it.
+    `load` then builds its instances without the argument `like`. The file holds the name of the class or function, not
+    its code, so also register it in the program that loads the file. Use `register` as a decorator, or call it.
 
     Args:
-        kind: a frozen dataclass, such as a prior, a likelihood or an estimator: its fields are kept, numbers as JSON
-            and arrays as arrays; a Flax NNX module: `settings` are kept; or a function, such as an activation.
+        kind: a frozen dataclass, a Flax NNX module or a function. Of a dataclass, such as a prior, a likelihood or an
+            estimator, the file keeps the fields: numbers as JSON, and arrays as arrays. Of a module, it keeps the
+            `settings`. Of a function, such as an activation, it keeps only the name.
         name: the name in files. Default: the module and the name of the class or function.
-        settings: for a module, the arguments of its constructor to keep. The module has each as an attribute of the
-            same name. An argument `rngs` needs no mention.
+        settings: for a module, the names of the constructor's arguments to keep. The module must hold each in an
+            attribute of the same name. Leave out `rngs`, which `load` passes itself.
     Returns:
         `kind`, or a decorator if `kind` is None.
     Raises:

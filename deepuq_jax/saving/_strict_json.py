@@ -1,6 +1,6 @@
 """JSON that reads back as it was written.
 
-It holds no NaN, no infinity, and no key twice in an object.
+It contains no NaN and no infinity, and no object has a key twice.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ def dumps(name: str, value: Any) -> str:
     """Write a value as JSON.
 
     Raises:
-        TypeError, ValueError: reading the text would not give the value back: it holds tuples, arrays, NaN or infinity,
-            or keys that are not strings.
+        TypeError, ValueError: the value would not read back unchanged, because it holds tuples, arrays, NaN, infinity,
+            itself, or keys that are not strings.
     """
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     except RecursionError:
-        raise ValueError(expected(name, "to be JSON of moderate depth", "lists inside lists without end")) from None
+        raise ValueError(expected(name, "to be JSON of moderate depth", "nesting beyond the recursion limit")) from None
     except ValueError as error:
-        raise ValueError(expected(name, "to hold finite numbers", f"{error}")) from error
+        raise ValueError(expected(name, "to hold finite numbers, and not itself", f"{error}")) from error
     except TypeError as error:
         raise TypeError(expected(name, "to hold strings, numbers, lists and dicts", f"{error}")) from error
     if not _is_same(json.loads(text), value):
-        what = "to read back from JSON as it is, with strings as keys and lists in place of tuples"
+        what = "to read back from JSON unchanged (use strings as keys, and lists instead of tuples)"
         raise TypeError(expected(name, what, value))
     return text
 
@@ -49,7 +49,7 @@ def loads(name: str, text: str | bytes) -> Any:
             decoded, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_without_duplicates
         )
     except RecursionError:
-        raise ValueError(expected(name, "to be JSON of moderate depth", "lists inside lists without end")) from None
+        raise ValueError(expected(name, "to be JSON of moderate depth", "nesting beyond the recursion limit")) from None
     except ValueError as error:
         raise ValueError(expected(name, "to be JSON", f"{error}")) from error
 

@@ -1,4 +1,4 @@
-"""The floor of JAX: the plain network, in three call styles."""
+"""The floor of JAX: the network without uncertainty, in three call styles."""
 
 from __future__ import annotations
 
