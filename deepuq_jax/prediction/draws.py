@@ -20,6 +20,8 @@ from deepuq_jax.noise import Given, NoiseSource
 
 # Enough draws for most fits; `log_density_with_error` shows whether they are enough (docs/trust.md).
 DEFAULT_DRAWS = 50
+# So many draws of a group are folded without a loop: a GPU does that in a few kernels for all, and not for each.
+_UNROLLED = 10
 
 
 def resolve_draws_at_once(draws_at_once: int | None, n_samples: int) -> int:
@@ -99,7 +101,7 @@ def over_draws(
             i, part = numbered
             return take(carry, i, part), None
 
-        return jax.lax.scan(take_part, carry, (some, parts))[0], None
+        return jax.lax.scan(take_part, carry, (some, parts), unroll=min(at_once, _UNROLLED))[0], None
 
     full = n_samples - n_samples % at_once
     carry, _ = jax.lax.scan(chunk, carry, draws[:full].reshape(-1, at_once))

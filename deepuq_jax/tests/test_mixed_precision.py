@@ -1,5 +1,7 @@
 """Mixed precision: which operations are in bfloat16, what stays in float32, and what is refused."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,6 +127,24 @@ def test_a_layer_keeps_a_dtype_of_its_own():
     model = in_compute_dtype(dq.Sequential(*layers), BFLOAT16)
     assert [layer.dtype for layer in model.layers] == [BFLOAT16, jnp.float32]
     assert layers[0].dtype is None
+
+
+@pytest.mark.parametrize("train", [dq.train_step, partial(dq.train_epoch, batch_size=16)])
+def test_a_step_and_an_epoch_compute_in_bfloat16_and_keep_their_state(train):
+    adam = optax.adam(1e-2)
+    state = dq.TrainState.create(classifier(), adam)
+
+    def trained(state, dtype):
+        return train(state, X, Y, key=KEY, objective=dq.ELBO(16), optimizer=adam, compute_dtype=dtype)
+
+    found = [
+        dtypes_of_products(jax.make_jaxpr(partial(trained, dtype=dtype))(state).jaxpr) for dtype in (None, "bfloat16")
+    ]
+    # The sums of the KL and of the check are products with ones, in float32.
+    assert found == [{jnp.dtype("float32")}, {jnp.dtype("float32"), BFLOAT16}]
+    after, terms = jax.eval_shape(partial(trained, dtype=BFLOAT16), state)
+    assert [leaf.dtype for leaf in jax.tree.leaves(after)] == [leaf.dtype for leaf in jax.tree.leaves(state)]
+    assert terms.loss.dtype == jnp.float32
 
 
 @pytest.mark.slow

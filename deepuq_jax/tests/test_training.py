@@ -175,6 +175,31 @@ def test_a_learning_rate_or_a_gradient_that_is_not_finite_keeps_the_state(key):
         leaves_close((after.model, after.opt_state), (state.model, state.opt_state), rtol=0)
 
 
+def test_a_step_in_the_form_for_a_gpu_is_the_same_step(key, monkeypatch):
+    x, y = data()
+
+    def log_likelihood(outputs, y):
+        kink = jnp.where(y[:, 0] > 5e6, outputs[:, 0], 1.0)
+        # The loss of this square root at 0 is finite, and its gradient is not.
+        return GAUSSIAN(outputs, y / 1e9) + jnp.sqrt(jnp.where(kink == 1.0, 1.0, 0.0 * kink**2))
+
+    def steps(optimizer, scales):
+        state = dq.TrainState.create(linear(), optimizer)
+        step = jax.jit(partial(dq.train_step, optimizer=optimizer))
+        for scale in scales:
+            state, _ = step(state, x, y + scale, key=key, objective=dq.ELBO(10, log_likelihood=log_likelihood))
+        return state
+
+    wild = optax.adam(lambda count: jnp.where(count == 1, jnp.nan, 1e-2))
+    # In turn: finite, a gradient that is not, and a loss that is not; then a learning rate that is not.
+    runs = ((ADAM, (0.0, 0.0, 1e7, 0.0)), (ADAM, (0.0, jnp.nan)), (wild, (0.0, 0.0)))
+    expected = [steps(*run) for run in runs]
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *leaves, cpu, default: default(*leaves))
+    for run, found in zip(runs, expected, strict=True):
+        leaves_close(steps(*run), found)
+    assert [int(found.bad_step) for found in expected] == [2, 1, 1]
+
+
 def test_only_params_get_optimizer_state():
     prior = dq.GaussianPrior(0.0, jnp.asarray(0.5))
     model = dq.BayesianLinear(3, 1, prior=prior, rngs=nnx.Rngs(0))

@@ -17,8 +17,9 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
-# Developers install their extra from a clone, and every other command of the Makefile uses it.
-FROM_A_CLONE = {"dev"}
+# Extras that are installed from a clone: developers', which every other command of the Makefile uses, and that of a
+# benchmark, which is in no wheel.
+FROM_A_CLONE = {"dev", "gpu-compiled"}
 
 MODEL = """
 import jax

@@ -29,6 +29,7 @@ def train_epoch(
     optimizer: optax.GradientTransformation,
     batch_size: int,
     sharding: NamedSharding | None = None,
+    compute_dtype: Any = None,
 ) -> tuple[TrainState, ELBOTerms]:
     """Train for a pass over the data in random order.
 
@@ -45,6 +46,7 @@ def train_epoch(
         sharding: how each batch lies over several devices, such as NamedSharding(mesh, PartitionSpec("data")); by
             default as the data do. The batch size has to be a multiple of the number of parts. If the remainder is not,
             each device computes the whole of it.
+        compute_dtype: as in `train_step`.
     Returns:
         (the next state, ELBOTerms of arrays [steps], in the order of the steps).
     Raises:
@@ -73,7 +75,9 @@ def train_epoch(
     def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, ELBOTerms]:
         step_key, rows = batch
         x_rows, y_rows = take_rows((x, y), rows, sharding)
-        return train_step(state, x_rows, y_rows, key=step_key, objective=filled, optimizer=optimizer)
+        return train_step(
+            state, x_rows, y_rows, key=step_key, objective=filled, optimizer=optimizer, compute_dtype=compute_dtype
+        )
 
     state, history = jax.lax.scan(step, state, (keys[: len(batches)], batches))
     if last_batch.size:

@@ -13,9 +13,11 @@ import optax
 from jax import Array
 
 from deepuq_jax._checks import check_optimizer
-from deepuq_jax.functional.gaussian import at_least_float32, total
+from deepuq_jax.model.precision import checked_compute_dtype
 from deepuq_jax.model.structure import combine
 from deepuq_jax.objectives.objective import Objective, as_objective
+from deepuq_jax.objectives.precision import in_precision
+from deepuq_jax.training._finite import all_finite, starts_finite
 from deepuq_jax.training.state import TrainState, check_opt_state, check_state
 from deepuq_jax.types import ELBOTerms
 
@@ -28,6 +30,7 @@ def train_step(
     key: Array,
     objective: Objective,
     optimizer: optax.GradientTransformation,
+    compute_dtype: Any = None,
 ) -> tuple[TrainState, ELBOTerms]:
     """Take an optimizer step on an objective.
 
@@ -45,6 +48,7 @@ def train_step(
         optimizer: the optimizer that `state` was created with. Optax's extra arguments hold the loss, its gradient, the
             loss as a function of the parameters, the objective and the step, so `optax.lbfgs()`, `reduce_on_plateau`
             and `natural_gradient()` work.
+        compute_dtype: dtype in which the model computes, such as jnp.bfloat16, as in `fit`; the state stays as it is.
     Returns:
         (the next state, ELBOTerms that include the loss).
 
@@ -61,7 +65,8 @@ def train_step(
     """
     check_state(state)
     check_optimizer("optimizer", optimizer)
-    score, own_optimizer = as_objective(objective), optax.with_extra_args_support(optimizer)
+    score = in_precision(as_objective(objective), checked_compute_dtype(compute_dtype))
+    own_optimizer = optax.with_extra_args_support(optimizer)
 
     def loss_of(params: Any) -> tuple[Array, ELBOTerms]:
         return score(combine(params, state.rest), x, y, key=key, step=state.step)
@@ -88,31 +93,20 @@ def train_step(
         del grads
         return params, opt_state
 
-    probe = _first_rows(update(grads, state.params, state.opt_state)[0])
-    is_good = jnp.isfinite(loss) & _all_finite(grads) & _all_finite(probe)
-    # In a branch, unlike in a selection, the optimizer overwrites its moments in place, without a copy of the old
-    # moments.
-    params, opt_state = jax.lax.cond(is_good, update, keep, grads, state.params, state.opt_state)
+    old = state.params, state.opt_state
+    is_good = jnp.isfinite(loss) & all_finite(grads) & starts_finite(update(grads, *old)[0])
+
+    def branch() -> tuple[Any, Any]:
+        return jax.lax.cond(is_good, update, keep, grads, *old)
+
+    def selection() -> tuple[Any, Any]:
+        return jax.tree.map(lambda new, old: jnp.where(is_good, new, old), update(grads, *old), old)
+
+    # On a CPU, in a branch the optimizer overwrites its moments in place, and in a selection it copies them first. On a
+    # GPU a selection is part of the kernels of the update, and a branch costs copies (docs/devices.md).
+    params, opt_state = jax.lax.platform_dependent(cpu=branch, default=selection)
     after = state.rest.with_state(terms.state).carried
     carried = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), after, state.carried)
     bad_step = jnp.where(is_good | (state.bad_step >= 0), state.bad_step, state.step)
     state = TrainState(params, carried, opt_state, state.step + 1, bad_step, state.structure)
     return state, terms._replace(state=None)
-
-
-def _all_finite(tree: Any) -> Array:
-    """Whether every entry is finite.
-
-    If an entry is not finite, neither is the sum of the entries. Computed as a product with ones, the sum takes a
-    quarter of the time of `all(isfinite)`.
-    """
-    sums = jax.tree.map(lambda leaf: total(at_least_float32(leaf)), tree)
-    return jnp.isfinite(jax.tree.reduce(jnp.add, sums))
-
-
-def _first_rows(tree: Any) -> Any:
-    """Take the first row of every tensor.
-
-    A NaN learning rate shows in every row, so the first row suffices, and XLA computes no other row of the update.
-    """
-    return jax.tree.map(lambda leaf: leaf[:1] if leaf.ndim else leaf, tree)
