@@ -1,10 +1,11 @@
-"""Predictions with different numbers of draws at once, and predictions called without jit."""
+"""Predictions with different numbers of draws at once, called without jit and in bfloat16, and log densities."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 import deepuq_jax as dq
 from benchmarks.gpu.clock import Clock, compile_together
@@ -22,6 +23,7 @@ def run(record: Record, clock: Clock, dry: bool) -> None:
     for i, subject in enumerate(subjects(dry)):
         inputs = (1, 4) if dry else ((1, 128, 1000) if i == 0 else (1, 1000))
         _measure(record, clock, subject, inputs, draws=4 if dry else DRAWS)
+    _measure_variants(record, clock, subjects(dry)[0], rows=4 if dry else 1000, draws=4 if dry else DRAWS)
 
 
 def _measure(record: Record, clock: Clock, subject: Subject, inputs: tuple[int, ...], draws: int) -> None:
@@ -49,9 +51,25 @@ def _measure(record: Record, clock: Clock, subject: Subject, inputs: tuple[int, 
         record.add(f"{name}, called without jit", **eager)
 
 
-def _program(draws: int, at_once: int) -> Any:
+def _measure_variants(record: Record, clock: Clock, subject: Subject, rows: int, draws: int) -> None:
+    """Add rows in bfloat16, and of log densities, both with the library's choice of draws at once."""
+    model, (x, y), key = subject.model(), subject.data(rows), jax.random.key(2)
+
+    def density(model: Any, x: Any, key: Any) -> Any:
+        return dq.log_predictive_density(model, x, y, key=key, n_samples=draws)
+
+    variants = {"bfloat16": _program(draws, None, jnp.bfloat16), "log density": jax.jit(density)}
+    programs = compile_together({name: program.lower(model, x, key) for name, program in variants.items()})
+    for name, program in programs.items():
+        times = clock.timed(_bound(program, model, x, key), seconds=0.15)
+        record.add(f"predict {subject.name}, {draws} draws, {rows} inputs, {name}", **times)
+
+
+def _program(draws: int, at_once: int | None, compute_dtype: Any = None) -> Any:
     def moments(model: Any, x: Any, key: Any) -> Any:
-        result = dq.predict_vi_uq(model, x, key=key, n_samples=draws, draws_at_once=at_once)
+        result = dq.predict_vi_uq(
+            model, x, key=key, n_samples=draws, draws_at_once=at_once, compute_dtype=compute_dtype
+        )
         return result.mean, result.epistemic_var
 
     return jax.jit(moments)

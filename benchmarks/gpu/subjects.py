@@ -64,6 +64,7 @@ class Step:
         estimator: the estimator of the network's layers.
         objective: the ELBO with a single draw by default.
         optimizer: Adam by default.
+        compute_dtype: that of the products; float32 by default.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Step:
         estimator: Any = dq.weight_sampling,
         objective: Any = None,
         optimizer: Any = jax_parts.OPTIMIZER,
+        compute_dtype: Any = None,
     ):
         score = dq.ELBO(subject.network.num_data) if objective is None else objective
         leaves, treedef = jax.tree.flatten(dq.TrainState.create(subject.model(estimator), optimizer))
@@ -82,7 +84,9 @@ class Step:
 
         def step(leaves: list[Any], x: Any, y: Any, key: Any) -> tuple[list[Any], Any]:
             state = jax.tree.unflatten(treedef, leaves)
-            state, terms = dq.train_step(state, x, y, key=key, objective=score, optimizer=optimizer)
+            state, terms = dq.train_step(
+                state, x, y, key=key, objective=score, optimizer=optimizer, compute_dtype=compute_dtype
+            )
             return jax.tree.leaves(state), terms.loss
 
         self.jitted = jax.jit(step, donate_argnums=0)

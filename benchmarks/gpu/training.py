@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import deepuq_jax as dq
 from benchmarks.gpu.clock import Clock, compile_together
@@ -29,15 +31,22 @@ def run_without_command_buffers(record: Record, clock: Clock, dry: bool) -> None
     _measure(record, clock, subjects(dry)[0], variants=False)
 
 
+class _Call(NamedTuple):
+    """A jitted step, and what it is called with; the arrays of `start` are donated."""
+
+    step: Any
+    start: list[Any]
+    x: jax.Array
+    y: jax.Array
+
+
 def _measure(record: Record, clock: Clock, subject: Subject, *, variants: bool) -> None:
-    x, y = subject.data(subject.batch)
-    key = jax.random.key(0)
-    steps = _steps(subject, variants)
-    lowered = {name: program.lower(start, x, y, key) for name, (program, start) in steps.items()}
+    key, calls = jax.random.key(0), _calls(subject, variants)
+    lowered = {name: call.step.lower(call.start, call.x, call.y, key) for name, call in calls.items()}
     epochs = {f"scanned{name}": _epoch(subject, optimizer) for name, optimizer in OPTIMIZERS.items()}
     lowered |= {name: epoch.lower(state, key) for name, (epoch, state) in epochs.items()}
     programs = compile_together(lowered)
-    for name, (_, start) in steps.items():
+    for name, (_, start, x, y) in calls.items():
         # A step reads and writes its whole state, and this traffic bounds its speed. So bytes per second say more than
         # operations per second.
         bytes_moved = 2 * sum(leaf.nbytes for leaf in start)
@@ -56,15 +65,25 @@ def _loss_of(epoch: Any, state: dq.TrainState, key: Any) -> Any:
     return epoch(state, key)[1]
 
 
-def _steps(subject: Subject, variants: bool) -> dict[str, tuple[Any, list[Any]]]:
-    """Create the steps, keyed by name: a jitted function, and the donated arrays that it starts from."""
-    size = subject.network.num_data
+def _calls(subject: Subject, variants: bool) -> dict[str, _Call]:
+    """Create the steps, keyed by name."""
+    size, data = subject.network.num_data, subject.data(subject.batch)
     chosen = {f"one call per step{name}": Step(subject, optimizer=optimizer) for name, optimizer in OPTIMIZERS.items()}
     if variants:
         chosen["four draws"] = Step(subject, objective=dq.ELBO(size, mc_samples=4))
         chosen["local reparameterization"] = Step(subject, estimator=dq.local_reparameterization)
-    found = {name: (step.jitted, step.start) for name, step in chosen.items()}
-    return {**found, "the deterministic network": _plain_step(subject)}
+        chosen["bfloat16"] = Step(subject, compute_dtype=jnp.bfloat16)
+    calls = {name: _Call(step.jitted, step.start, *data) for name, step in chosen.items()}
+    if variants:
+        calls["a mesh of one device"] = _over_a_mesh(Step(subject), *data)
+    return calls | {"the deterministic network": _Call(*_plain_step(subject), *data)}
+
+
+def _over_a_mesh(step: Step, x: jax.Array, y: jax.Array) -> _Call:
+    """Lay the batch over a mesh that has only this device, which should cost nothing."""
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+    rows, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+    return _Call(step.jitted, jax.device_put(step.start, everywhere), *jax.device_put((x, y), rows))
 
 
 def _plain_step(subject: Subject) -> tuple[Any, list[Any]]:
