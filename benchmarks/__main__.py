@@ -11,6 +11,9 @@ COMMANDS = {
     "speed": Command("benchmarks.speed.command", "time training steps and predictions of every library installed"),
     "accuracy": Command("benchmarks.accuracy.command", "score on real data, such as UCI sets and MNIST"),
     "gpu": Command("benchmarks.gpu.command", "measure one GPU in a single session of eight minutes"),
+    "gpu-compiled": Command(
+        "benchmarks.gpu_compiled.command", "kernels and bytes of programs compiled for an absent H100"
+    ),
     "compare": Command("benchmarks.compare.command", "compare two result files, with their noise taken into account"),
     "profile": Command("benchmarks.speed.profile", "measure where the time of a training step goes"),
     "scaling": Command("benchmarks.scaling.command", "measure how time and memory grow with the size of a problem"),
