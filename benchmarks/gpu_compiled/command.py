@@ -139,14 +139,14 @@ def main(argv: list[str]) -> dict[str, Any]:
         "--redraw", action="store_true", help="write table and picture of --json's record; compile nothing"
     )
     parser.add_argument("--quick", action="store_true", help="the smallest network, to see that everything works")
-    parser.add_argument("--only", metavar="TEXT", help="only programs whose name contains this")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only programs whose name contains this")
     args = parser.parse_args(argv)
     if args.redraw:
         return report.redraw(args, as_markdown, plot.picture)
     # The card need not be there, and if it is, it is not used.
     jax.config.update("jax_platforms", "cpu")
     offered = QUICK if args.quick else WORKLOADS
-    chosen = tuple(workload for workload in offered if args.only is None or args.only in workload.name)
+    chosen = tuple(workload for workload in offered if args.only in workload.name)
     if not chosen:
         parser.error(unknown("--only", "program", args.only, [workload.name for workload in offered]))
     record = _run(chosen, args.quick, args.json)
