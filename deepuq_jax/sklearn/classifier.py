@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets, unique_labels
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from deepuq_jax._checks import expected
@@ -68,6 +68,9 @@ class VIClassifier(ClassifierMixin, VIEstimator):
         goes_on = self._goes_on(updates=updates)
         data: Any = validate_data(self, X, y, dtype=FLOATS, multi_output=True, reset=not goes_on)
         check_classification_targets(data[1])
+        if type_of_target(data[1]) == "multilabel-indicator":
+            what = "to hold one label per row; with several, wrap sklearn.multioutput.MultiOutputClassifier around this"
+            raise ValueError(expected("y", what, data[1]))
         rows = weighted_rows(data[0], column_or_1d(data[1], warn=True), sample_weight)
         known = self._known_classes(rows.y, classes, goes_on=goes_on)
         others = np.setdiff1d(rows.y, known)

@@ -69,6 +69,8 @@ def test_every_program_of_a_page_runs(name, capsys, tmp_path, monkeypatch):
         assert names["found"] == pytest.approx([0.9] * 3, abs=0.04)
         assert names["contained"] == pytest.approx(0.95, abs=0.03)
         assert names["size"] < 2.0
+        assert float(names["diabetes_coverage"]) == pytest.approx(0.9, abs=0.08)
+        assert float(names["wine_coverage"]) >= 0.85
     elif name == "docs/plots.md":
         drawn = {path.name for path in tmp_path.iterdir()}
         assert drawn == set(re.findall(r"images/(plots-.*?[.]png)", (ROOT / name).read_text(encoding="utf-8")))
