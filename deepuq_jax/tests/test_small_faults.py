@@ -14,7 +14,10 @@ from flax import nnx
 import deepuq_jax as dq
 from deepuq_jax.estimators.base import Estimator
 from deepuq_jax.functional.counts import negative_binomial_cdf, poisson_cdf
+from deepuq_jax.functional.moments import empty_moments, merge_moments, update_moments, variance
 from deepuq_jax.functional.student_t import student_t_cdf
+from deepuq_jax.likelihoods.mixture import PredictiveMixture
+from deepuq_jax.likelihoods.rescaled import Rescaled
 from deepuq_jax.priors.rules import below
 from deepuq_jax.priors.tree import priors_for
 
@@ -172,3 +175,60 @@ def test_an_own_objective_gets_the_number_of_the_step(key):
             state, jnp.ones((4, 2)), jnp.ones((4, 1)), key=key, objective=loss, optimizer=optimizer
         )
         assert float(terms.loss) == step
+
+
+def test_merged_moments_are_those_of_all_numbers():
+    numbers = np.asarray([[1.0, 2.0], [4.0, -1.0], [0.5, 3.0], [2.0, 2.5], [7.0, 0.0]])
+
+    def moments_of(rows):
+        moments = empty_moments((2,), jnp.float32)
+        for row in rows:
+            moments = update_moments(moments, jnp.asarray(row, jnp.float32))
+        return moments
+
+    merged = merge_moments(moments_of(numbers[:2]), moments_of(numbers[2:]))
+    np.testing.assert_allclose(merged.mean, numbers.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(variance(merged), numbers.var(0), rtol=1e-6)
+
+
+def test_log_normal_checks_its_arrays():
+    with pytest.raises(TypeError, match="Expected y to be a number or an array of real numbers"):
+        dq.LogNormal(0.5).log_prob_per_target(jnp.zeros((1, 1)), [[1.0]])
+
+
+def test_the_distribution_function_of_log_normal_is_flat_below_zero():
+    slope = jax.grad(lambda t: dq.LogNormal(0.5).cdf(jnp.zeros((1, 1)), t).sum())
+    np.testing.assert_array_equal(slope(jnp.asarray([[-1.0]])), [[0.0]])
+
+
+def test_a_mask_that_is_known_goes_with_targets_that_are_traced():
+    mask = np.asarray([[True, False], [True, True]])
+    masked = dq.Masked(dq.Gaussian(1.0))
+
+    def total(y):
+        return masked.log_prob(jnp.zeros((2, 2)), (y, mask)).sum()
+
+    y = jnp.asarray([[0.5, jnp.nan], [1.0, 2.0]])
+    expected = scipy.stats.norm.logpdf([0.5, 1.0, 2.0]).sum()
+    np.testing.assert_allclose([total(y), jax.jit(total)(y)], [expected] * 2, rtol=1e-6)
+
+
+def test_rescaled_targets_of_several_positions_count_each_position():
+    rescaled = Rescaled(dq.Gaussian(0.5), (1.0, 2.0), (3.0, 4.0))
+    y = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    outputs = jnp.zeros((2, 3, 2))
+    np.testing.assert_allclose(
+        rescaled.log_prob(outputs, y), rescaled.log_prob_per_target(outputs, y).sum((1, 2)), rtol=1e-6
+    )
+
+
+def test_a_mixture_whose_variance_has_another_shape_than_its_mean_has_quantiles():
+    class OneVariance(dq.LogNormal):
+        """A likelihood that gives one variance for all targets of an example."""
+
+        def moments(self, outputs):
+            mean, var = super().moments(outputs)
+            return mean, var.mean(-1, keepdims=True)
+
+    mixture = PredictiveMixture(jnp.zeros((4, 2, 3)), OneVariance(0.5))
+    np.testing.assert_allclose(mixture.quantile(0.5), np.ones((4, 3)), rtol=1e-4)
