@@ -63,11 +63,12 @@ class Standardized(Stateful, BaseModel, nnx.Module):
         if likelihood is None:
             what = "with a likelihood for Standardized, as in likelihood=HomoscedasticGaussian()"
             raise ValueError(expected("model", what, "none"))
-        self.model = model if isinstance(model, nnx.Module) else nnx.data(model)
+        self.model: Any = model if isinstance(model, nnx.Module) else nnx.data(model)
         mean, std = mean_and_std(x)
         dtype = jnp.result_type(jnp.float32, x.dtype) if x.dtype != np.float64 else jnp.result_type(float)
-        self.x_mean, self.x_std = Scaling(jnp.asarray(mean, dtype)), Scaling(jnp.asarray(std, dtype))
-        self.likelihood = nnx.static(_in_units_of(likelihood, y))
+        self.x_mean: Scaling = Scaling(jnp.asarray(mean, dtype))
+        self.x_std: Scaling = Scaling(jnp.asarray(std, dtype))
+        self.likelihood: Any = nnx.static(_in_units_of(likelihood, y))
 
     def _standard(self, x: Any) -> Array:
         shape = (1,) * (x.ndim - 1) + (-1,)
