@@ -30,8 +30,12 @@ class Standardized(Stateful, BaseModel, nnx.Module):
 
     Networks and their default priors suit inputs and targets of mean 0 and standard deviation 1. `fit`,
     `predict_vi_uq`, `log_predictive_density`, intervals and metrics take and return values in the units of the data:
-    variances are scaled, and log densities include the Jacobian of the scaling. The outputs of a call are those of the
-    inner model. Labels, counts and positive targets are not transformed.
+    variances are scaled, and log densities include the Jacobian of the scaling. Labels, counts and positive targets are
+    not transformed.
+
+    A call of the model itself, as in model(x, key=key), takes inputs in the units of the data and returns the outputs
+    of the inner model, which are in standard units: the predicted mean is mean(y) + std(y) times such an output. Use
+    `predict_vi_uq` for predictions in the units of the targets.
 
     Args:
         model: a Bayesian model with a likelihood.
