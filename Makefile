@@ -60,6 +60,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python -m deepuq_jax.tests.public_types
 
 # The peers have an environment of their own. A peer that cannot be installed is reported and left out.
 $(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/requirements-peers.txt

@@ -10,6 +10,7 @@ from benchmarks.command_line import Command, run
 COMMANDS = {
     "speed": Command("benchmarks.speed.command", "time training steps and predictions of every library installed"),
     "accuracy": Command("benchmarks.accuracy.command", "score on real data, such as UCI sets and MNIST"),
+    "parity": Command("benchmarks.parity", "compare deepuq_jax with deepuq_torch and with 60-digit arithmetic"),
     "gpu": Command("benchmarks.gpu.command", "measure one GPU in a single session of eight minutes"),
     "gpu-compiled": Command(
         "benchmarks.gpu_compiled.command", "kernels and bytes of programs compiled for an absent H100"

@@ -37,6 +37,8 @@ def run(prog: str, description: str, commands: Mapping[str, Command], argv: list
     names = parser.add_subparsers(title="commands", metavar="COMMAND", dest="name", required=True)
     for name, command in commands.items():
         names.add_parser(name, help=command.help)
+    if argv and not argv[0].startswith("-") and argv[0] not in commands:
+        parser.error(unknown("COMMAND", "command", argv[0], commands))
     chosen = parser.parse_args(argv[:1]).name
     return import_module(commands[chosen].module).main(argv[1:])
 

@@ -201,17 +201,17 @@ class BayesianModule(Stateful, BaseModel, NetModule):
         self._hold(parts.net, parts.carried)
         posterior = MeanField.init(weights, _initial_sigmas(sigma, parts.params, weights))
         annotations = {f"{name}.{path}": one for path, one in parts.annotations.items() for name in ("mu", "rho")}
-        self.posterior = VariableTree(posterior, nnx.Param, annotations)
-        self.rest = _hold_rest(others, rest, parts.annotations)
-        self.dtypes = tuple(leaf.dtype for leaf in jax.tree.leaves(weights))
+        self.posterior: VariableTree = VariableTree(posterior, nnx.Param, annotations)
+        self.rest: Any = _hold_rest(others, rest, parts.annotations)
+        self.dtypes: tuple[Any, ...] = tuple(leaf.dtype for leaf in jax.tree.leaves(weights))
         mu = unwrap(self.posterior).mu
         if centred and isinstance(prior, PosteriorRule):
             what = "to be over the deviation from the network's weights for centred=True and moped"
             raise ValueError(expected("prior", what, "a rule of as_prior, whose priors have centres of their own"))
-        self.prior = hold_prior(prior, mu)
+        self.prior: Any = hold_prior(prior, mu)
         self.prune_mask: Any = None
-        self.centre = VariableTree(copied(mu), PriorCentre, parts.annotations) if centred else None
-        self.likelihood = nnx.static(checked_likelihood(likelihood))
+        self.centre: VariableTree | None = VariableTree(copied(mu), PriorCentre, parts.annotations) if centred else None
+        self.likelihood: Any = nnx.static(checked_likelihood(likelihood))
         if isinstance(self.rest, VariableTree) and rest == "frozen":
             self.eval()
             self.mode_is_fixed = True

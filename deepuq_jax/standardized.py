@@ -30,8 +30,12 @@ class Standardized(Stateful, BaseModel, nnx.Module):
 
     Networks and their default priors suit inputs and targets of mean 0 and standard deviation 1. `fit`,
     `predict_vi_uq`, `log_predictive_density`, intervals and metrics take and return values in the units of the data:
-    variances are scaled, and log densities include the Jacobian of the scaling. The outputs of a call are those of the
-    inner model. Labels, counts and positive targets are not transformed.
+    variances are scaled, and log densities include the Jacobian of the scaling. Labels, counts and positive targets are
+    not transformed.
+
+    A call of the model itself, as in model(x, key=key), takes inputs in the units of the data and returns the outputs
+    of the inner model, which are in standard units: the predicted mean is mean(y) + std(y) times such an output. Use
+    `predict_vi_uq` for predictions in the units of the targets.
 
     Args:
         model: a Bayesian model with a likelihood.
@@ -63,11 +67,12 @@ class Standardized(Stateful, BaseModel, nnx.Module):
         if likelihood is None:
             what = "with a likelihood for Standardized, as in likelihood=HomoscedasticGaussian()"
             raise ValueError(expected("model", what, "none"))
-        self.model = model if isinstance(model, nnx.Module) else nnx.data(model)
+        self.model: Any = model if isinstance(model, nnx.Module) else nnx.data(model)
         mean, std = mean_and_std(x)
         dtype = jnp.result_type(jnp.float32, x.dtype) if x.dtype != np.float64 else jnp.result_type(float)
-        self.x_mean, self.x_std = Scaling(jnp.asarray(mean, dtype)), Scaling(jnp.asarray(std, dtype))
-        self.likelihood = nnx.static(_in_units_of(likelihood, y))
+        self.x_mean: Scaling = Scaling(jnp.asarray(mean, dtype))
+        self.x_std: Scaling = Scaling(jnp.asarray(std, dtype))
+        self.likelihood: Any = nnx.static(_in_units_of(likelihood, y))
 
     def _standard(self, x: Any) -> Array:
         shape = (1,) * (x.ndim - 1) + (-1,)

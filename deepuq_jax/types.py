@@ -83,10 +83,10 @@ class UQResult:
     mutual_information: Array | None = None
     mixture: PredictiveDistribution | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "metadata", dict(self.metadata))
 
-    def tree_flatten_with_keys(self):
+    def tree_flatten_with_keys(self) -> tuple[Any, Any]:
         """Flatten into named arrays and sorted metadata.
 
         Sorting makes results with equal metadata share a treedef.

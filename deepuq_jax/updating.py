@@ -35,9 +35,10 @@ def as_prior(model: Any) -> PosteriorRule:
     approximates the posterior given A and B. With exact posteriors the two would be equal, as in linear regression with
     an orthogonal design.
 
-    To continue with the same model, use `with_prior(model, as_prior(model))`. A new model, `BayesByBackpropMLP(...,
-    prior=as_prior(model))`, starts at its own initial weights. Train the next model with `fit(..., objective=ELBO())`:
-    under Adam, the KL weight of the default objective starts at 0, which ignores the prior.
+    To continue with the same model, use `with_prior(model, as_prior(model))`. A new model,
+    `BayesByBackpropMLP(..., prior=as_prior(model))`, starts at its own initial weights. Train the next model with
+    `fit(..., objective=ELBO())`: under Adam, the KL weight of the default objective starts at 0, which ignores the
+    prior.
 
     Args:
         model: a Bayesian model with mean-field posteriors. For pruned weights, the prior is the posterior that they had

@@ -61,9 +61,9 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesianRegr
         super().__init__(
             input_dim, output_dim, hidden_dims, prior_mu, prior_sigma, activation, device=device, dtype=dtype
         )
-        self.raw_output_dim = 2 * self.output_dim
+        self.raw_output_dim: int = 2 * self.output_dim
         raw_var = torch.full((self.output_dim,), INITIAL_RAW_VARIANCE, device=device, dtype=dtype)
-        self.raw_var = nn.Parameter(raw_var)
+        self.raw_var: nn.Parameter = nn.Parameter(raw_var)
 
     def forward(
         self,

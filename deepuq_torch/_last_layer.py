@@ -65,14 +65,14 @@ class LastLayerVariationalInference(HeteroscedasticOutputs, BayesianModule):
         if not isinstance(task, str) or task not in _TASKS:
             raise ValueError(fault("task", "to be 'regression' or 'classification'", repr(task)))
         self.feature_extractor = feature_extractor
-        self.feature_dim = positive_size("feature_dim", feature_dim)
-        self.output_dim = positive_size("output_dim", output_dim)
+        self.feature_dim: int = positive_size("feature_dim", feature_dim)
+        self.output_dim: int = positive_size("output_dim", output_dim)
         self.task_type = task
-        self.heteroscedastic = flag("heteroscedastic", heteroscedastic) and task == "regression"
-        self.prior_mu = finite_number("prior_mu", prior_mu)
-        self.prior_sigma = positive_number("prior_sigma", prior_sigma)
+        self.heteroscedastic: bool = flag("heteroscedastic", heteroscedastic) and task == "regression"
+        self.prior_mu: float = finite_number("prior_mu", prior_mu)
+        self.prior_sigma: float = positive_number("prior_sigma", prior_sigma)
         raw_output_dim = self.output_dim * (2 if self.heteroscedastic else 1)
-        self.head = BayesianLinear(
+        self.head: BayesianLinear = BayesianLinear(
             self.feature_dim, raw_output_dim, self.prior_sigma, self.prior_mu, device=device, dtype=dtype
         )
 

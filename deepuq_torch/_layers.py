@@ -61,16 +61,18 @@ class BayesianLinear(BayesianModule):
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
-        self.in_features = positive_size("in_features", in_features)
-        self.out_features = positive_size("out_features", out_features)
-        self.prior = GaussianPrior(finite_number("prior_mu", prior_mu), positive_number("prior_sigma", prior_sigma))
+        self.in_features: int = positive_size("in_features", in_features)
+        self.out_features: int = positive_size("out_features", out_features)
+        self.prior: GaussianPrior = GaussianPrior(
+            finite_number("prior_mu", prior_mu), positive_number("prior_sigma", prior_sigma)
+        )
 
         def start(*shape: int) -> GaussianPosterior:
             mu = torch.zeros(shape, device=device, dtype=dtype)
             return GaussianPosterior(mu, torch.full_like(mu, _RHO_START))
 
-        self.weight_posterior = start(self.out_features, self.in_features)
-        self.bias_posterior = start(self.out_features)
+        self.weight_posterior: GaussianPosterior = start(self.out_features, self.in_features)
+        self.bias_posterior: GaussianPosterior = start(self.out_features)
 
     def draw_noise(self, *, generator: torch.Generator | None = None) -> LayerNoise:
         """Draw noise for a pass: ``(eps_weight [out, in], eps_bias [out])``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class BayesByBackpropMLP(BayesianModule):
 
     task_type = "generic"  # regression or classification, depending on the criterion
     heteroscedastic = False
-    __jit_unused_properties__ = ("hidden_layers", "output_layer")
+    __jit_unused_properties__: ClassVar[tuple[str, ...]] = ("hidden_layers", "output_layer")
 
     def __init__(
         self,
@@ -66,11 +66,12 @@ class BayesByBackpropMLP(BayesianModule):
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
-        self.input_dim = positive_size("input_dim", input_dim)
-        self.hidden_dims = positive_sizes("hidden_dims", hidden_dims)
-        self.output_dim = self.raw_output_dim = positive_size("output_dim", output_dim)
-        self.prior_sigma = positive_number("prior_sigma", prior_sigma)
-        self.prior_mu = finite_number("prior_mu", prior_mu)
+        self.input_dim: int = positive_size("input_dim", input_dim)
+        self.hidden_dims: tuple[int, ...] = positive_sizes("hidden_dims", hidden_dims)
+        self.output_dim: int = positive_size("output_dim", output_dim)
+        self.raw_output_dim: int = self.output_dim
+        self.prior_sigma: float = positive_number("prior_sigma", prior_sigma)
+        self.prior_mu: float = finite_number("prior_mu", prior_mu)
         self.activation_name = activation
         members: list[nn.Module] = []
         last = self.input_dim
@@ -78,7 +79,7 @@ class BayesByBackpropMLP(BayesianModule):
             layer = BayesianLinear(last, size, self.prior_sigma, self.prior_mu, device=device, dtype=dtype)
             members += [layer, activation_module(activation)]
             last = size
-        self.layers = nn.ModuleList(members[:-1])
+        self.layers: nn.ModuleList = nn.ModuleList(members[:-1])
 
     def forward(
         self,

@@ -168,7 +168,7 @@ class NaturalGradient(Optimizer):
         own = self.state
         try:
             if self.rest is not None:
-                self.state = defaultdict(dict, {**own, **self.rest.state})
+                self.state: defaultdict[torch.Tensor, Any] = defaultdict(dict, {**own, **self.rest.state})
             return super().state_dict()
         finally:
             self.state = own

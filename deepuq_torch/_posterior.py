@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,8 +31,8 @@ class GaussianPrior:
     """
 
     def __init__(self, mu: float = 0.0, sigma: float = 0.1):
-        self.mu = finite_number("mu", mu)
-        self.sigma = positive_number("sigma", sigma)
+        self.mu: float = finite_number("mu", mu)
+        self.sigma: float = positive_number("sigma", sigma)
 
     def log_prob(self, w: Tensor) -> Tensor:
         """Sum log N(w; mu, sigma^2) over the tensor.
@@ -75,10 +77,10 @@ class GaussianPosterior(nn.Module):
         super().__init__()
         floating_tensor("mu", mu)
         same_shape("rho", floating_tensor("rho", rho), mu.shape, "mu")
-        self.mu = nn.Parameter(mu)
-        self.rho = nn.Parameter(rho)
+        self.mu: nn.Parameter = nn.Parameter(mu)
+        self.rho: nn.Parameter = nn.Parameter(rho)
 
-    __jit_unused_properties__ = ("sigma",)
+    __jit_unused_properties__: ClassVar[tuple[str, ...]] = ("sigma",)
 
     @property
     def sigma(self) -> Tensor:

@@ -35,21 +35,21 @@ class BayesianRegressor(BayesianModule):
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
-        self.input_dim = positive_size("input_dim", input_dim)
-        self.output_dim = positive_size("output_dim", output_dim)
-        self.hidden_dims = positive_sizes("hidden_dims", hidden_dims)
-        self.raw_output_dim = self.output_dim * (2 if self.heteroscedastic else 1)
-        self.prior_mu = finite_number("prior_mu", prior_mu)
-        self.prior_sigma = positive_number("prior_sigma", prior_sigma)
+        self.input_dim: int = positive_size("input_dim", input_dim)
+        self.output_dim: int = positive_size("output_dim", output_dim)
+        self.hidden_dims: tuple[int, ...] = positive_sizes("hidden_dims", hidden_dims)
+        self.raw_output_dim: int = self.output_dim * (2 if self.heteroscedastic else 1)
+        self.prior_mu: float = finite_number("prior_mu", prior_mu)
+        self.prior_sigma: float = positive_number("prior_sigma", prior_sigma)
         self.activation_name = activation
-        self.activation = activation_module(activation)
+        self.activation: nn.Module = activation_module(activation)
         sizes = (self.input_dim, *self.hidden_dims, self.raw_output_dim)
         layers = [
             BayesianLinear(size, following, self.prior_sigma, self.prior_mu, device=device, dtype=dtype)
             for size, following in pairwise(sizes)
         ]
-        self.hidden_layers = nn.ModuleList(layers[:-1])
-        self.output_layer = layers[-1]
+        self.hidden_layers: nn.ModuleList = nn.ModuleList(layers[:-1])
+        self.output_layer: BayesianLinear = layers[-1]
 
     def bayesian_layers(self) -> list[BayesianLinear]:
         """The Bayesian layers in the order of their draws."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,11 +25,11 @@ class WeightStack:
     """
 
     def __init__(self, weight: GaussianPosterior, bias: GaussianPosterior, draws: int, rows: int):
-        self.posteriors = (weight, bias)
-        self.sigmas = (weight.sigma, bias.sigma)
-        self.memory = [p.mu.new_empty(draws, *p.mu.shape) for p in self.posteriors]
-        self.of_draw = list(zip(*(memory.unbind() for memory in self.memory), strict=True))
-        self.output_memory = bias.mu.new_empty(draws, rows, len(bias.mu))
+        self.posteriors: tuple[GaussianPosterior, GaussianPosterior] = (weight, bias)
+        self.sigmas: tuple[Tensor, Tensor] = (weight.sigma, bias.sigma)
+        self.memory: list[Tensor] = [p.mu.new_empty(draws, *p.mu.shape) for p in self.posteriors]
+        self.of_draw: list[tuple[Any, ...]] = list(zip(*(memory.unbind() for memory in self.memory), strict=True))
+        self.output_memory: Tensor = bias.mu.new_empty(draws, rows, len(bias.mu))
 
     def draw_noise(self, draw: int, generator: torch.Generator | None) -> None:
         """Draw the noise of a draw, weight before bias.

@@ -4,4 +4,4 @@ It is repeated here because importing deepuq_jax would import JAX, and the metad
 date.
 """
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"

@@ -14,16 +14,21 @@ from pathlib import Path
 from parity_tests import report, summary
 
 
-def main() -> int:
-    """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m parity_tests", description=__doc__)
+def main(argv: list[str] | None = None, prog: str = "python -m parity_tests") -> int:
+    """Run the command line; return the exit status.
+
+    Args:
+        argv: the options; those of the process by default.
+        prog: how the program is called, for its usage.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write report.md and report.json to DIR, and leave the pages alone"
     )
     parser.add_argument(
         "--render", action="store_true", help="run nothing, and make the Markdown and the summaries from report.json"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     folder = options.out or report.RESULTS
     data = json.loads((folder / "report.json").read_text(encoding="utf-8")) if options.render else report.collect()
     report.write(data, folder)

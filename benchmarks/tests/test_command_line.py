@@ -9,6 +9,7 @@ from benchmarks.accuracy import command as accuracy
 from benchmarks.command_line import unknown
 from benchmarks.speed import command, contestants, results
 from benchmarks.speed.workloads import WORKLOADS
+from parity_tests import report as parity_report
 
 PROGRAMS = {"benchmarks": (commands.main, commands.COMMANDS), "accuracy": (accuracy.main, accuracy.COMMANDS)}
 
@@ -37,7 +38,23 @@ def test_help_describes_every_command(program, capsys):
 def test_an_unknown_or_a_missing_command_is_refused(program, argv, capsys):
     main, known = PROGRAMS[program]
     printed = refusal(main, argv, capsys)
-    assert all(name in printed for name in known) or not argv
+    assert ("The nearest: " in printed and any(name in printed for name in known)) or not argv
+
+
+def test_parity_runs_the_parity_tests_and_passes_their_failure_on(monkeypatch, capsys):
+    monkeypatch.setattr(parity_report, "collect", lambda: {"rows": []})
+    monkeypatch.setattr(parity_report, "write", lambda data, folder: None)
+    monkeypatch.setattr(parity_report, "markdown", lambda data: "a report")
+    monkeypatch.setattr(parity_report, "worst_rows", lambda data: [])
+    for passes in (True, False):
+        monkeypatch.setattr(parity_report, "passes", lambda data, passes=passes: passes)
+        code = 0
+        try:
+            commands.main(["parity", "--out", "elsewhere"])
+        except SystemExit as ended:
+            code = ended.code
+        assert code == (0 if passes else 1)
+        assert "a report" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("argv", [["speed"], ["accuracy", "uci"], ["accuracy", "mnist"], ["profile"], ["mutants"]])

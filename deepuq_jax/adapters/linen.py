@@ -24,7 +24,7 @@ class LinenNet:
     module: linen.Module
     arguments: tuple[tuple[str, bool], ...]
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         # A module with a list among its fields cannot be hashed, although it can be compared.
         return hash((type(self.module), self.arguments))
 

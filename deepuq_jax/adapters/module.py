@@ -87,7 +87,7 @@ class PlainModule(NetModule):
 
     def __init__(self, parts: Parts):
         self._hold(parts.net, parts.carried)
-        self.weights = VariableTree(copied(parts.params), nnx.Param)
+        self.weights: VariableTree = VariableTree(copied(parts.params), nnx.Param)
 
     def _means(self) -> Any:
         return unwrap(self.weights)
@@ -109,9 +109,9 @@ class FixedModule(FixedModel, NetModule):
 
     def __init__(self, net: Net, weights: Any, carried: Any, key: Array, likelihood: Any = None):
         self._hold(net, unwrap(carried))
-        self.weights = VariableTree(weights, FixedWeight)
-        self.stream_key = StreamKey(stream_key(key))
-        self.likelihood = nnx.static(likelihood)
+        self.weights: VariableTree = VariableTree(weights, FixedWeight)
+        self.stream_key: StreamKey = StreamKey(stream_key(key))
+        self.likelihood: Any = nnx.static(likelihood)
 
     def _means(self) -> Any:
         return unwrap(self.weights)

@@ -126,7 +126,7 @@ class Plain(nnx.Module):
     the Bayesian network trains it too.
     """
 
-    likelihood = dq.Categorical()
+    likelihood: dq.Likelihood = dq.Categorical()
 
     def __init__(self, net: nnx.Module):
         self.net = net

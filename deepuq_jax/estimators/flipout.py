@@ -73,7 +73,7 @@ class Flipout(Estimator):
         return mean + _signed(noise["out_signs"], deviation)
 
 
-flipout = Flipout()
+flipout: Flipout = Flipout()
 
 
 def _signs_shape(like: Any) -> tuple[int, ...]:

@@ -95,8 +95,8 @@ class LocalReparameterization(ApproximateLocalReparameterization):
         return super().__call__(op, x, kernel, bias, noise)
 
 
-local_reparameterization = LocalReparameterization()
-approximate_local_reparameterization = ApproximateLocalReparameterization()
+local_reparameterization: LocalReparameterization = LocalReparameterization()
+approximate_local_reparameterization: ApproximateLocalReparameterization = ApproximateLocalReparameterization()
 
 
 def _refuse_shared(x: Array) -> None:

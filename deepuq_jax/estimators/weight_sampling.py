@@ -49,4 +49,4 @@ class WeightSampling(Estimator):
         return outputs if bias is None else add_bias(outputs, bias.sample(noise=noise["bias"]))
 
 
-weight_sampling = WeightSampling()
+weight_sampling: WeightSampling = WeightSampling()

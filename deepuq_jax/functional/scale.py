@@ -10,9 +10,9 @@ derivatives.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,15 +21,24 @@ from jax import Array
 
 from deepuq_jax._pytree import register
 
-# Outside of `jit`, each decorated function runs as a single compiled program instead of a program per operation. Inside
-# a caller's program it is inlined.
-one_program = partial(jax.jit, inline=True)
-
 # A ratio of polynomials, lowest power first, that approximates log(1 + e) / e for 0 <= e <= 1. It is exact at the
 # seven Chebyshev nodes of [0, 1]; between them its relative error is at most 3e-9, a twentieth of a float32 ulp. A
 # test solves for the coefficients again.
 LOG1P_NUMERATOR = (0.999999997006, 1.05361572789, 0.23098594933, 0.00320732984196)
 LOG1P_DENOMINATOR = (1.0, 1.55361542833, 0.674465637571, 0.0725296378416)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def one_program(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function into a single program.
+
+    Outside of `jit`, it then runs as one program instead of a program per operation. Inside a caller's program it is
+    inlined.
+    """
+    return jax.jit(function, inline=True)
 
 
 @register()

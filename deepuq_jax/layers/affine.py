@@ -13,6 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.nn.initializers import Initializer
 
 from deepuq_jax._arguments import check_instance
 from deepuq_jax._checks import (
@@ -35,7 +36,7 @@ from deepuq_jax.priors.base import Prior, PriorRule
 from deepuq_jax.priors.defaults import LAYER_PRIOR, LayerDefault
 from deepuq_jax.priors.tree import prior_by_leaf
 
-default_kernel_init = nnx.initializers.lecun_normal()
+default_kernel_init: Initializer = nnx.initializers.lecun_normal()
 DEFAULT_SIGMA_INIT = 0.05
 
 
@@ -70,14 +71,14 @@ class AffineLayer(BaseModel, nnx.Module):
         mu, annotation = split_annotation(kernel_init(rngs.params(), shape, param_dtype))
         kernel = GaussianPosterior(mu, jnp.full(shape, rho))
         annotations: dict[str, Annotation] = dict.fromkeys(("mu", "rho"), annotation)
-        self.kernel_posterior = VariableTree(kernel, nnx.Param, annotations)
+        self.kernel_posterior: VariableTree = VariableTree(kernel, nnx.Param, annotations)
         bias = GaussianPosterior(jnp.zeros(shape[-1:], param_dtype), jnp.full(shape[-1:], rho))
         annotations = dict.fromkeys(("mu", "rho"), of_last_axis(annotation, len(shape)))
-        self.bias_posterior = VariableTree(bias, nnx.Param, annotations) if use_bias else None
+        self.bias_posterior: VariableTree | None = VariableTree(bias, nnx.Param, annotations) if use_bias else None
         self.prune_mask: Any = None
         prior = prior.of_kernel(shape) if isinstance(prior, LayerDefault) else prior
-        self.prior = hold_prior(prior, self._means())
-        self.estimator = nnx.static(estimator)
+        self.prior: Any = hold_prior(prior, self._means())
+        self.estimator: Estimator = nnx.static(estimator)
         self.dtype = dtype
 
     @property
@@ -198,8 +199,8 @@ class FixedAffine(FixedModel, nnx.Module):
     """
 
     def __init__(self, kernel: Array, bias: Array | None, op: Callable[[Any, Array], Array]):
-        self.kernel = FixedWeight(kernel)
-        self.bias = None if bias is None else FixedWeight(bias)
+        self.kernel: FixedWeight = FixedWeight(kernel)
+        self.bias: FixedWeight | None = None if bias is None else FixedWeight(bias)
         self._op = nnx.static(op)
 
     def __call__(self, x: Array, *, key: Array | None = None, noise: Any = None) -> Array:

@@ -108,9 +108,9 @@ class BayesianConv(AffineLayer):
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):
-        self.in_features = check_size("in_features", in_features)
-        self.out_features = check_size("out_features", out_features)
-        self.kernel_size = _sizes("kernel_size", kernel_size)
+        self.in_features: int = check_size("in_features", in_features)
+        self.out_features: int = check_size("out_features", out_features)
+        self.kernel_size: tuple[int, ...] = _sizes("kernel_size", kernel_size)
         rank = len(self.kernel_size)
         if not 1 <= rank <= 3:
             raise ValueError(expected("kernel_size", "to have one to three dimensions", f"{self.kernel_size}"))
@@ -118,9 +118,9 @@ class BayesianConv(AffineLayer):
         for name, size in (("in_features", self.in_features), ("out_features", self.out_features)):
             if size % groups:
                 raise ValueError(expected(name, f"to be a multiple of feature_group_count = {groups}", f"{size}"))
-        self.strides = _sizes("strides", strides, rank)
-        self.kernel_dilation = _sizes("kernel_dilation", kernel_dilation, rank)
-        self.padding = _padding(padding, rank)
+        self.strides: tuple[int, ...] = _sizes("strides", strides, rank)
+        self.kernel_dilation: tuple[int, ...] = _sizes("kernel_dilation", kernel_dilation, rank)
+        self.padding: str | tuple[tuple[int, int], ...] = _padding(padding, rank)
         self.feature_group_count = groups
         shape = (*self.kernel_size, self.in_features // groups, self.out_features)
         super().__init__(shape, use_bias=use_bias, rngs=rngs, **options)

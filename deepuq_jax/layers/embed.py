@@ -61,8 +61,8 @@ class BayesianEmbed(AffineLayer):
     """
 
     def __init__(self, num_embeddings: int, features: int, *, rngs: nnx.Rngs, **options: Unpack[LayerOptions]):
-        self.num_embeddings = check_size("num_embeddings", num_embeddings)
-        self.features = check_size("features", features)
+        self.num_embeddings: int = check_size("num_embeddings", num_embeddings)
+        self.features: int = check_size("features", features)
         options = LayerOptions(kernel_init=_default_table_init) | options
         shape = (self.num_embeddings, self.features)
         super().__init__(shape, use_bias=False, rngs=rngs, **options)

@@ -28,10 +28,10 @@ class FixedNet(ModeSwitch, CastsItself):
 
     def __init__(self, net: nnx.Module):
         graphdef, state = nnx.split(net)
-        self.graphdef = nnx.static(graphdef)
+        self.graphdef: nnx.GraphDef[Any] = nnx.static(graphdef)
         values = [variable.get_value() for _, variable in nnx.to_flat_state(state)]
         # Training donates its buffers; the copy preserves the caller's network.
-        self.state = self._kind(copied(values))
+        self.state: nnx.Variable[Any] = self._kind(copied(values))
 
     def net(self) -> Any:
         """Return the copied module."""

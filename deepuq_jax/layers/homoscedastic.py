@@ -43,8 +43,8 @@ class LearnedNoise(nnx.Module):
     """
 
     def __init__(self, output_dim: int, *, param_dtype: Any = jnp.float32):
-        self.output_dim = check_size("output_dim", output_dim)
-        self.raw_var = nnx.Param(jnp.full(self.output_dim, INITIAL_RAW_VARIANCE, param_dtype))
+        self.output_dim: int = check_size("output_dim", output_dim)
+        self.raw_var: nnx.Param[Array] = nnx.Param(jnp.full(self.output_dim, INITIAL_RAW_VARIANCE, param_dtype))
 
     def __call__(self, means: Array) -> Array:
         """Return means and raw variances, [..., 2 output_dim]."""
@@ -87,7 +87,7 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackp
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):
-        self.output_dim = check_size("output_dim", output_dim)
+        self.output_dim: int = check_size("output_dim", output_dim)
         super().__init__(
             input_dim,
             hidden_dims,

@@ -82,17 +82,17 @@ class LastLayerVariationalInference(Stateful, BaseModel, HeteroscedasticOutputs,
         if is_foreign(feature_extractor):
             feature_extractor = PlainModule(take_apart(feature_extractor))
         _check_extractor(feature_extractor)
-        self.feature_dim = check_size("feature_dim", feature_dim)
-        self.output_dim = check_size("output_dim", output_dim)
-        self.heteroscedastic = bool(heteroscedastic) and task == "regression"
-        self.likelihood = nnx.static(named_likelihood)
+        self.feature_dim: int = check_size("feature_dim", feature_dim)
+        self.output_dim: int = check_size("output_dim", output_dim)
+        self.heteroscedastic: bool = bool(heteroscedastic) and task == "regression"
+        self.likelihood: Any = nnx.static(named_likelihood)
         if frozen and isinstance(feature_extractor, nnx.Module):
             feature_extractor = Frozen(feature_extractor)
         self.feature_extractor = feature_extractor
         raw_output_dim = self.output_dim * (2 if self.heteroscedastic else 1)
         if "prior" in options:
             options["prior"] = below(options["prior"], "head")
-        self.head = BayesianLinear(self.feature_dim, raw_output_dim, rngs=rngs, **options)
+        self.head: BayesianLinear = BayesianLinear(self.feature_dim, raw_output_dim, rngs=rngs, **options)
         refuse_tied(self)
 
     def _forward(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Array:

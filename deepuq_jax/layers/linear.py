@@ -68,8 +68,8 @@ class BayesianLinear(AffineLayer):
     ):
         if "prior_sigma" in options:
             raise TypeError(expected("prior", "as in prior=GaussianPrior(sigma=0.1)", "prior_sigma"))
-        self.in_features = check_size("in_features", in_features)
-        self.out_features = check_size("out_features", out_features)
+        self.in_features: int = check_size("in_features", in_features)
+        self.out_features: int = check_size("out_features", out_features)
         shape = (self.in_features, self.out_features)
         super().__init__(shape, use_bias=use_bias, rngs=rngs, **options)
 

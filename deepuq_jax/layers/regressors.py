@@ -87,7 +87,7 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
         rngs: nnx.Rngs,
         **options: Unpack[LayerOptions],
     ):
-        self.output_dim = check_size("output_dim", output_dim)
+        self.output_dim: int = check_size("output_dim", output_dim)
         likelihood = HeteroscedasticGaussian()
         super().__init__(
             input_dim, hidden_dims, 2 * output_dim, activation=activation, likelihood=likelihood, rngs=rngs, **options

@@ -49,8 +49,8 @@ class Sequential(Stateful, BaseModel, nnx.Module):
         for i, member in enumerate(members):
             if not callable(member):
                 raise TypeError(expected(f"member {i}", "to be a layer or a callable", member))
-        self.layers = nnx.List(members)
-        self.likelihood = nnx.static(checked_likelihood(likelihood))
+        self.layers: nnx.List[Any] = nnx.List(members)
+        self.likelihood: Any = nnx.static(checked_likelihood(likelihood))
         refuse_tied(self)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -33,9 +33,9 @@ class LearnedStudentTNoise(nnx.Module):
     """
 
     def __init__(self, output_dim: int, *, param_dtype: Any = jnp.float32):
-        self.output_dim = check_size("output_dim", output_dim)
-        self.raw_scale = nnx.Param(jnp.full(self.output_dim, INITIAL_RAW_VARIANCE, param_dtype))
-        self.raw_df = nnx.Param(jnp.full(self.output_dim, INITIAL_RAW_DF, param_dtype))
+        self.output_dim: int = check_size("output_dim", output_dim)
+        self.raw_scale: nnx.Param[Array] = nnx.Param(jnp.full(self.output_dim, INITIAL_RAW_VARIANCE, param_dtype))
+        self.raw_df: nnx.Param[Array] = nnx.Param(jnp.full(self.output_dim, INITIAL_RAW_DF, param_dtype))
 
     def __call__(self, locations: Array) -> Array:
         """Return locations, raw scales and raw degrees of freedom, [..., 3 output_dim]."""

@@ -27,7 +27,7 @@ class PairedLikelihood(Likelihood):
 
     likelihood: Likelihood
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         inner = as_likelihood(self.likelihood)
         object.__setattr__(self, "likelihood", inner)
         self._take_traits(inner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from deepuq_jax._arguments import real_arrays
 from deepuq_jax._checks import check_range, expected, is_concrete, nan_outside
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.likelihood import check_target_shape
-from deepuq_jax.likelihoods.base import FactorizedLikelihood
+from deepuq_jax.likelihoods.base import FactorizedLikelihood, Task
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Bernoulli(FactorizedLikelihood):
     ((4, 2), 0.5)
     """
 
-    task = "classification"
+    task: ClassVar[Task] = "classification"
     is_discrete = True
 
     @real_arrays("outputs", "y", broadcast=False, min_axes=1)

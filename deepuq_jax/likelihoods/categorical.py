@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from deepuq_jax._arguments import real_arrays
 from deepuq_jax._checks import check_finite_number, check_scalar, expected
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.functional.likelihood import categorical_log_probs, check_logits
-from deepuq_jax.likelihoods.base import FactorizedLikelihood
+from deepuq_jax.likelihoods.base import FactorizedLikelihood, Task
 from deepuq_jax.likelihoods.gaussian import positive_number
 
 
@@ -40,10 +41,10 @@ class Categorical(FactorizedLikelihood):
 
     class_weights: Sequence[float] | None = None
     label_smoothing: float = 0.0
-    task = "classification"
+    task: ClassVar[Task] = "classification"
     is_discrete = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.class_weights is not None:
             if isinstance(self.class_weights, jax.Array) or not np.iterable(self.class_weights):
                 raise TypeError(expected("class_weights", "to be a tuple of numbers", self.class_weights))

@@ -68,7 +68,7 @@ class Gaussian(GaussianLikelihood):
     sigma: float = 1.0
     has_fixed_noise = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "sigma", positive_number("sigma", self.sigma))
 
     @real_arrays("outputs", "y", broadcast=False, min_axes=1)

@@ -39,7 +39,7 @@ class LogNormal(FactorizedLikelihood):
     is_positive = True
     heteroscedastic = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.sigma is not None:
             object.__setattr__(self, "sigma", positive_number("sigma", self.sigma))
 

@@ -41,7 +41,7 @@ class NegativeBinomial(FactorizedLikelihood):
     heteroscedastic = True
     is_discrete = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.dispersion is not None:
             object.__setattr__(self, "dispersion", positive_number("dispersion", self.dispersion))
 

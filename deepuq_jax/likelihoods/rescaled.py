@@ -35,7 +35,7 @@ class Rescaled(Likelihood):
     mean: tuple[float, ...]
     scale: tuple[float, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # The mean is not the output itself, so the moments of the outputs do not suffice for a prediction.
         self._take_traits(self.likelihood, but=("has_fixed_noise",))
 

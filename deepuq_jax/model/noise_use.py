@@ -13,7 +13,7 @@ from jax.interpreters import ad, batching
 
 # The identity in its first operand. The second is a parameter of the layer, which shows whether the layer's parameters
 # vary over a loop or a vmap.
-noise_use = Primitive("noise_use")
+noise_use: Primitive = Primitive("noise_use")
 
 
 def marked(label: str | None, value: Any, parameter: Any, *, is_key: bool) -> Any:

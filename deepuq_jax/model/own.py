@@ -142,9 +142,9 @@ class DrawnModel(FixedModel, nnx.Module):
     """
 
     def __init__(self, model: Any, key: Array):
-        self.model = VariableTree(with_drawn_weights(model), FixedWeight)
-        self.key = StoredKey(key)
-        self.likelihood = nnx.static(OwnModel(model).named_likelihood())
+        self.model: VariableTree = VariableTree(with_drawn_weights(model), FixedWeight)
+        self.key: StoredKey = StoredKey(key)
+        self.likelihood: Any = nnx.static(OwnModel(model).named_likelihood())
 
     def __call__(self, x: Any, *, key: Array | None = None, noise: Any = None) -> Any:
         """Return the outputs of the draw."""

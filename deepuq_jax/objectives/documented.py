@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -58,7 +58,7 @@ class DocumentedELBO(VariationalObjective):
     True
     """
 
-    measures = (*VariationalObjective.measures, "kl_weight")
+    measures: ClassVar[tuple[str, ...]] = (*VariationalObjective.measures, "kl_weight")
 
     num_batches: Any
     kl_weight: Any = 1.0
@@ -67,7 +67,7 @@ class DocumentedELBO(VariationalObjective):
     mc_samples: int = 1
     antithetic: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.num_batches, Tracer):
             object.__setattr__(self, "num_batches", check_count("num_batches", self.num_batches))
         if self.criterion is not None and not callable(self.criterion):

@@ -6,7 +6,7 @@ Source: Blundell et al. 2015, arXiv 1505.05424, equations 1, 2 and 8.
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
 from jax import Array
@@ -67,7 +67,7 @@ class ELBO(VariationalObjective):
     True
     """
 
-    measures = (*VariationalObjective.measures, "kl_weight", "elbo")
+    measures: ClassVar[tuple[str, ...]] = (*VariationalObjective.measures, "kl_weight", "elbo")
 
     num_data: Any = None
     kl_weight: Any = 1.0
@@ -77,7 +77,7 @@ class ELBO(VariationalObjective):
     antithetic: bool = False
     sticking_the_landing: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.num_data is not None:
             check_num_data(self.num_data)
         if self.log_likelihood is not None:

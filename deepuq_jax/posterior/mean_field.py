@@ -58,7 +58,7 @@ class MeanField:
     scale: Any = field(default=None, repr=False)
     kl_rule: KLRule = IN_CLOSED_FORM
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if jax.tree.structure(self.mu) != jax.tree.structure(self.rho):
             raise ValueError(expected("rho", "to be a pytree like mu", self.rho))
         if not jax.tree.leaves(self.mu):
@@ -297,7 +297,7 @@ class GaussianPosterior(MeanField):
     Array([0., 0.], dtype=float32)
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # Under a transformation the fields may be tracers or placeholders, so only concrete arrays are checked.
         if not (is_concrete(self.mu) and is_concrete(self.rho)):
             return

@@ -28,7 +28,7 @@ class Numbers:
 
     SCALES: ClassVar[tuple[str, ...]] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
             check = check_positive if field.name in self.SCALES else check_finite_number
             check(f"prior {field.name}", getattr(self, field.name))
@@ -43,7 +43,7 @@ class Numbers:
                     expected(f"prior {field.name}", f"to broadcast to the weights w, {list(np.shape(w))}", value)
                 )
 
-    def tree_flatten_with_keys(self):
+    def tree_flatten_with_keys(self) -> tuple[Any, Any]:
         """Flatten into arrays (children) and plain numbers (static)."""
         children, static = [], []
         for field in fields(self):  # type: ignore[arg-type]

@@ -111,7 +111,7 @@ class OwnPrior(Prior):
         """Let the object resolve itself if it is a `Prior`."""
         return as_prior(self.prior.resolve(mu, rho, mask)) if isinstance(self.prior, Prior) else self
 
-    def tree_flatten_with_keys(self):
+    def tree_flatten_with_keys(self) -> tuple[Any, Any]:
         """Flatten the object as a child, or as static data.
 
         It is static if JAX does not treat it as a pytree, or if it has no leaves.

@@ -45,7 +45,7 @@ class LearnedPrior(Prior):
     log_scales: dict[str, Array] = field(init=False)
     is_learned: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         prior = self.prior
         if not isinstance(prior, Numbers) or not prior.SCALES:
             raise TypeError(expected("prior", "to be a prior of deepuq_jax.priors with a scale", prior))
@@ -57,7 +57,7 @@ class LearnedPrior(Prior):
         object.__setattr__(self, "prior", template)
         object.__setattr__(self, "log_scales", logs)
 
-    def tree_flatten_with_keys(self):
+    def tree_flatten_with_keys(self) -> tuple[Any, Any]:
         """Flatten into log scales (children) and the rest (static)."""
         return [(jax.tree_util.GetAttrKey("log_scales"), self.log_scales)], self.prior
 

@@ -56,7 +56,7 @@ class ScaleMixturePrior(Numbers, Prior):
     sigma1: ArrayLike = 1.0
     sigma2: ArrayLike = _NARROW
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("prior pi", self.pi)
         if not isinstance(self.pi, Tracer) and not (np.asarray(self.pi) < 1).all():

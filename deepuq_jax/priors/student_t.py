@@ -51,7 +51,7 @@ class StudentTPrior(Numbers, Prior):
     mu: ArrayLike = 0.0
     scale: ArrayLike = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("prior df", self.df)
 

@@ -5,10 +5,10 @@ The package needs scikit-learn, which importing `deepuq_jax` alone does not.
 
 try:
     from sklearn.utils.validation import validate_data as _  # noqa: F401
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "deepuq_jax.sklearn needs scikit-learn 1.6 or later: pip install 'deepuq-jax[sklearn]'."
-    ) from error
+    ) from _error
 
 from deepuq_jax.sklearn.classifier import VIClassifier
 from deepuq_jax.sklearn.regressor import VIRegressor

@@ -122,8 +122,9 @@ class VIEstimator(BaseEstimator):
         key = fitted.key(_TRAIN)
         trained = training.run(network, fitted.in_standard_units(rows), scored, key=key, goes_on=goes_on)
         self._fitted = fitted
-        self.model_ = in_units(trained.network, fitted.inputs, fitted.targets) if self.scale else trained.network
-        self.loss_curve_, self.n_iter_ = trained.losses, len(trained.losses)
+        self.model_: Any = in_units(trained.network, fitted.inputs, fitted.targets) if self.scale else trained.network
+        self.loss_curve_: list[float] = trained.losses
+        self.n_iter_: int = len(trained.losses)
         return self
 
     def _training(self) -> Training:

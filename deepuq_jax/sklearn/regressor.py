@@ -141,7 +141,8 @@ class VIRegressor(RegressorMixin, VIEstimator):
         columns = targets[:, None] if targets.ndim == 1 else targets
         if goes_on and columns.shape[1] != self.n_outputs_:
             raise ValueError(expected("y", f"to have {self.n_outputs_} columns, as in the last fit", targets))
-        self.n_outputs_, self._is_vector = columns.shape[1], targets.ndim == 1
+        self.n_outputs_: int = columns.shape[1]
+        self._is_vector = targets.ndim == 1
         return self._train(weighted_rows(data[0], columns, sample_weight), updates=updates)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:

@@ -23,6 +23,13 @@ def test_cyclical_repeats_and_stays_at_the_end():
     np.testing.assert_allclose(uneven, (np.arange(10) * 3 / 10) % 1, atol=1e-6)
 
 
+def test_steps_may_be_a_whole_float():
+    assert schedules.linear(5.0) == schedules.linear(5)
+    assert schedules.cyclical(8.0, cycles=2) == schedules.cyclical(8, cycles=2)
+    with pytest.raises(ValueError, match="steps to be a positive int"):
+        schedules.linear(5.5)
+
+
 def test_linear():
     np.testing.assert_allclose(values(schedules.linear(4, temperature=0.5), 7), [0, 0.125, 0.25, 0.375, 0.5, 0.5, 0.5])
 

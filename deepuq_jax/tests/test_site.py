@@ -124,6 +124,13 @@ def test_every_page_is_in_a_table_of_contents():
     assert {page.with_suffix("") for page in pages()} == listed
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_a_block_of_colons_ends_on_a_line_of_its_own(page):
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall(r"^.*[^:\n]:::+$", text, re.MULTILINE)
+    assert len(re.findall(r"^:::+\{", text, re.MULTILINE)) == len(re.findall(r"^:::+$", text, re.MULTILINE))
+
+
 def test_every_record_of_the_benchmarks_has_a_page():
     shown = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "benchmarks").glob("*.md"))
     for record in (ROOT / "benchmarks" / "results").glob("*.md"):

@@ -83,13 +83,13 @@ class PerMinibatch:
         return self.factor / size * jnp.ldexp(jnp.ones((), jnp.result_type(float)), -i)
 
 
-def linear(steps: int, *, temperature: float = 1.0) -> Linear:
+def linear(steps: float, *, temperature: float = 1.0) -> Linear:
     """Rise linearly from 0 to `temperature` and stay there.
 
     weight(t) = T min(1, t / steps)
 
     Args:
-        steps: number of optimizer steps (not epochs) of the rise, a positive int.
+        steps: number of optimizer steps (not epochs) of the rise, a positive whole number.
         temperature: the weight T at the end, positive.
     Raises:
         ValueError: `steps` or `temperature` is not positive.
@@ -98,18 +98,18 @@ def linear(steps: int, *, temperature: float = 1.0) -> Linear:
     >>> [float(weight(step)) for step in (0, 50, 100, 1000)]
     [0.0, 0.5, 1.0, 1.0]
     """
-    check_count("steps", steps)
+    steps = _whole("steps", steps)
     check_positive("temperature", temperature)
     return Linear(steps, temperature)
 
 
-def cyclical(steps: int, *, cycles: int = 4, ramp: float = 0.5, temperature: float = 1.0) -> Cyclical:
+def cyclical(steps: float, *, cycles: int = 4, ramp: float = 0.5, temperature: float = 1.0) -> Cyclical:
     """Rise from 0 to `temperature` in each of several cycles.
 
     weight(t) = T min(1, (t mod C) / (ramp C)) with cycles of C = steps / cycles steps, and T after the last cycle
 
     Args:
-        steps: number of optimizer steps of all cycles together, an int of at least `cycles`.
+        steps: number of optimizer steps of all cycles together, a whole number of at least `cycles`.
         cycles: number of cycles, a positive int.
         ramp: share of a cycle in which the weight rises, above 0 and at most 1.
         temperature: the weight T at the end of each rise, positive.
@@ -121,7 +121,8 @@ def cyclical(steps: int, *, cycles: int = 4, ramp: float = 0.5, temperature: flo
     >>> [float(weight(step)) for step in (0, 20, 30, 50, 100)]
     [0.0, 0.8..., 1.0, 0.0, 1.0]
     """
-    if check_count("steps", steps) < check_count("cycles", cycles):
+    steps = _whole("steps", steps)
+    if steps < check_count("cycles", cycles):
         raise ValueError(expected("steps", f"to be at least the {cycles} cycles", f"{steps}"))
     check_positive("temperature", temperature)
     check_positive("ramp", ramp)
@@ -161,3 +162,11 @@ def per_minibatch(num_data: int, batch_size: int, *, temperature: float = 1.0) -
     # pi_i is evaluated as 2^-i / (1 - 2^-M), since 2^-M and 2^-i underflow to 0, but 2^M would overflow.
     total = 1.0 - 2.0**-batches
     return PerMinibatch(temperature / total * num_data, batches, batch_size, last)
+
+
+def _whole(name: str, steps: Any) -> int:
+    """Return a positive whole number as an int.
+
+    A quotient such as epochs * num_data / batch_size is a float, even if it is whole.
+    """
+    return check_count(name, int(steps) if isinstance(steps, float) and steps.is_integer() else steps)
