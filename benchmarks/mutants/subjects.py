@@ -57,7 +57,7 @@ SUBJECTS = (
         ("scale", "gaussian", "functional", "subnormals", "propagation"),
         ("likelihoods", "second_derivatives", "likelihood_contracts"),
     ),
-    _jax("noise", ("noise",), ("estimators", "objective", "contracts")),
+    _jax("noise", ("noise",), ("estimators", "objective", "contracts", "propagation")),
     _jax("likelihoods", (), ("likelihoods", "likelihood_contracts", "messages", "regressors", "standardized")),
     _jax("priors", ("priors",), ("gaussian", "posterior", "prior_contracts", "messages")),
     _jax("estimators", ("estimators",), ("layers", "contracts", "conv")),

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from deepuq_jax._arguments import real_arrays
 from deepuq_jax._checks import check_real, describe, expected
+from deepuq_jax._polynomial import polynomial
 from deepuq_jax.functional.gaussian import at_least_float32, sigma_from_rho
 from deepuq_jax.functional.scale import one_program
 
@@ -105,7 +105,7 @@ def _expm1(x: Array, limit: Any) -> Array:
     multiplied by exp(-rho), which is small, and the error is lost in rounding.
     """
     if x.dtype == jnp.float32 and isinstance(limit, float) and limit <= 0.1:
-        return x * jnp.polyval(np.asarray([1 / math.factorial(i) for i in range(7, 0, -1)], np.float32), x)
+        return x * polynomial([1 / math.factorial(i) for i in range(1, 8)], x)
     return jnp.expm1(jnp.minimum(x, 80.0))
 
 

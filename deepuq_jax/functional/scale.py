@@ -16,9 +16,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
+from deepuq_jax._polynomial import polynomial
 from deepuq_jax._pytree import register
 
 # A ratio of polynomials, lowest power first, that approximates log(1 + e) / e for 0 <= e <= 1. It is exact at the
@@ -74,10 +74,7 @@ def softplus(rho: Array) -> Array:
     power = jnp.where(power < jnp.finfo(rho.dtype).tiny, 0.0, power)
     if rho.dtype != jnp.float32:
         return jnp.maximum(rho, 0.0) + jnp.log1p(power)
-    numerator, denominator = (
-        jnp.polyval(np.asarray(coefficients[::-1], np.float32), power)
-        for coefficients in (LOG1P_NUMERATOR, LOG1P_DENOMINATOR)
-    )
+    numerator, denominator = polynomial(LOG1P_NUMERATOR, power), polynomial(LOG1P_DENOMINATOR, power)
     return (jnp.maximum(rho, 0.0) * denominator + power * numerator) / denominator
 
 

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from deepuq_jax._polynomial import polynomial
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _KEY_PARITY = np.uint32(0x1BD11BDA)
 
@@ -64,10 +66,7 @@ def normal_from_words(first: Array, second: Array) -> Array:
     # The sine is a ratio and not a polynomial because of XLA on a CPU: it recomputes an expression that ends in a
     # product at each use (a bias once per row of the batch, a weight again in the backward pass), but an expression
     # that ends in a division only once.
-    numerator, denominator = (
-        jnp.polyval(np.asarray(coefficients[::-1], np.float32), square)
-        for coefficients in (SINE_NUMERATOR, SINE_DENOMINATOR)
-    )
+    numerator, denominator = polynomial(SINE_NUMERATOR, square), polynomial(SINE_DENOMINATOR, square)
     z = jnp.sqrt(-2.0 * jnp.log(u)) * t * numerator / denominator
     # Every |z| is below 8, so the selection changes no value. XLA on a CPU hands arithmetic before a matrix product and
     # a sum to a slower library, unless it ends in a selection. With the selection, a prediction of 784-400-400-10 takes

@@ -242,7 +242,25 @@ def explicit_sharding():
         estimate.error, dq.log_density_with_error(model, x, y, key=KEY, n_samples=4).error
     )
     found["outputs"] = distance(outputs, mixture(x))
+    found["columns"] = _split_columns_in_explicit_sharding()
     return found
+
+
+def _split_columns_in_explicit_sharding():
+    """Train a layer whose kernel is split over its columns, and the same layer on a device."""
+    mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=(AxisType.Explicit,) * 2, devices=jax.devices()[:4])
+    x, y = data(32, 16, 4)
+    options = {"key": KEY, "objective": dq.ELBO(), "optimizer": SGD, "epochs": 2, "batch_size": BATCH}
+
+    def fitted(kernel_init, **more):
+        layer = dq.BayesianLinear(16, 4, kernel_init=kernel_init, rngs=nnx.Rngs(0))
+        return dq.fit(dq.Sequential(layer, likelihood=dq.Categorical()), x, y, **options, **more).state.params
+
+    init = nnx.initializers.lecun_normal()
+    with jax.set_mesh(mesh):
+        split_up = fitted(nnx.with_partitioning(init, (None, "model")), sharding=split(mesh))
+    assert {str(leaf.sharding.spec) for leaf in jax.tree.leaves(split_up)} >= {"P(None, 'model')"}
+    return distance(split_up, fitted(init))
 
 
 def shard_map():

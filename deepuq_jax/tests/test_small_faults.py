@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import jax
@@ -12,12 +13,17 @@ import scipy.stats
 from flax import nnx
 
 import deepuq_jax as dq
+from deepuq_jax import metrics
 from deepuq_jax.estimators.base import Estimator
 from deepuq_jax.functional.counts import negative_binomial_cdf, poisson_cdf
 from deepuq_jax.functional.moments import empty_moments, merge_moments, update_moments, variance
 from deepuq_jax.functional.student_t import student_t_cdf
 from deepuq_jax.likelihoods.mixture import PredictiveMixture
 from deepuq_jax.likelihoods.rescaled import Rescaled
+from deepuq_jax.noise import noise_source, normal_like
+from deepuq_jax.noise.threefry import threefry_normal
+from deepuq_jax.priors.base import OwnPrior
+from deepuq_jax.priors.defaults import LayerDefault
 from deepuq_jax.priors.rules import below
 from deepuq_jax.priors.tree import priors_for
 
@@ -232,3 +238,36 @@ def test_a_mixture_whose_variance_has_another_shape_than_its_mean_has_quantiles(
 
     mixture = PredictiveMixture(jnp.zeros((4, 2, 3)), OneVariance(0.5))
     np.testing.assert_allclose(mixture.quantile(0.5), np.ones((4, 3)), rtol=1e-4)
+
+
+def test_arrays_in_an_own_prior_are_leaves():
+    sigma = jnp.asarray(0.5)
+    assert [float(leaf) for leaf in jax.tree.leaves(OwnPrior(dq.GaussianPrior(sigma=sigma)))] == [0.5]
+
+
+def test_the_default_prior_of_a_layer_cannot_be_changed():
+    rule: Any = LayerDefault(4.0)
+    with pytest.raises(FrozenInstanceError):
+        rule.gain = 2.0
+
+
+def test_opposite_draws_come_in_pairs(key):
+    with pytest.raises(ValueError, match="Expected the number of draws to be even with antithetic=True; got 3"):
+        noise_source(key, None, 3, antithetic=True)
+
+
+def test_noise_is_the_words_of_its_key_turned_into_normal_numbers(key):
+    expected = threefry_normal(jax.random.key_data(key), shape=(2, 3), tag=0)
+    np.testing.assert_array_equal(normal_like(key, jnp.zeros((2, 3))), expected)
+
+
+def test_an_interval_is_that_of_95_percent_by_default():
+    prediction = jnp.zeros((3, 1)), jnp.ones((3, 1))
+    width = metrics.interval_width(prediction)
+    np.testing.assert_array_equal(width, metrics.interval_width(prediction, level=0.95))
+
+
+@pytest.mark.parametrize(("fair", "least"), [(False, 1), (True, 2)])
+def test_scores_of_draws_say_how_many_they_need(fair, least):
+    with pytest.raises(ValueError, match=f"Expected draws to hold at least {least}; got {least - 1}"):
+        metrics.crps_from_draws(jnp.zeros((least - 1, 2)), jnp.zeros(2), fair=fair)

@@ -44,9 +44,18 @@ def _joint_sum(leaves: list[Array]) -> Array:
 
 def _first_rows(leaves: list[Array]) -> Array:
     """Take whole rows, since XLA on a CPU computes all entries for a single one."""
-    return _each_sum([leaf[:1] if leaf.ndim else leaf for leaf in leaves])
+    return _each_sum([leaf if _is_whole(leaf) else leaf[:1] for leaf in leaves])
 
 
 def _first_entries(leaves: list[Array]) -> Array:
-    filled = [leaf for leaf in leaves if leaf.size]
-    return _joint_sum([jax.lax.slice(leaf, (0,) * leaf.ndim, (1,) * leaf.ndim).reshape(()) for leaf in filled])
+    parts = [
+        leaf if _is_whole(leaf) else jax.lax.slice(leaf, (0,) * leaf.ndim, (1,) * leaf.ndim).reshape(())
+        for leaf in leaves
+        if leaf.size
+    ]
+    return _joint_sum(parts)
+
+
+def _is_whole(leaf: Array) -> bool:
+    """Whether to check all entries: of a scalar, and of an array that explicit sharding does not let us slice."""
+    return leaf.ndim == 0 or any(axis is not None for axis in jax.typeof(leaf).sharding.spec)
