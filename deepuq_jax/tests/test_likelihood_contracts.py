@@ -1,6 +1,6 @@
 """What every likelihood must do: run over `likelihoods.__all__`, so that a newcomer is tested unasked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
@@ -155,7 +155,7 @@ def test_samples_follow_the_cdf(name):
 def test_static_hashable_and_refused_as_a_class(name):
     likelihood = CASES[name].likelihood
     assert hash(likelihood) == hash(CASES[name].likelihood)
-    assert likelihood == type(likelihood)(**{f: getattr(likelihood, f) for f in likelihood.__dataclass_fields__})
+    assert likelihood == type(likelihood)(**{f.name: getattr(likelihood, f.name) for f in fields(likelihood)})
     with pytest.raises(TypeError, match="to be an instance"):
         dq.ELBO(log_likelihood=type(likelihood))
     with pytest.raises((AttributeError, TypeError)):
