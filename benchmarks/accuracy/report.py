@@ -59,13 +59,20 @@ def units_and_epochs(row: dict[str, Any]) -> tuple[str, str]:
     return str(recipe["hidden"]), str(recipe.get("epochs", "default"))
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that all benchmarks share."""
-    parser.add_argument("--data-dir", type=Path, help="folder of the data (default: $DEEPUQ_DATA, else from OpenML)")
-    parser.add_argument("--json", type=Path, help="write the record here, and beside it the table and a picture")
-    parser.add_argument("--redraw", action="store_true", help="write table and picture of --json's record; run nothing")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
+def add_record_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a benchmark that writes a record, its tables and its picture."""
+    parser.add_argument("--json", type=Path, help="write the record here, and beside it the tables and a picture")
+    parser.add_argument(
+        "--redraw", action="store_true", help="write tables and picture of --json's record; run nothing"
+    )
     parser.add_argument("--quick", action="store_true", help="a short run, to see that everything works")
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that the benchmarks of accuracy share."""
+    parser.add_argument("--data-dir", type=Path, help="folder of the data (default: $DEEPUQ_DATA, else from OpenML)")
+    add_record_options(parser)
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
     parser.add_argument("--cache", type=Path, help="folder to keep finished parts in, so that a run can resume")
 
 

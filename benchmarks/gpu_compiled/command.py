@@ -26,9 +26,13 @@ MEASURED = RESULTS / "gpu-h100.json"
 _LARGEST = 12
 
 
-def measure(workload: Workload, sharding: Any) -> dict[str, Any]:
+def measure(workload: Workload, sharding: Any, card: dict[str, Any]) -> dict[str, Any]:
     """Compile a program, and count what it launches and moves.
 
+    Args:
+        workload: the program.
+        sharding: the placement of its arguments.
+        card: the record of a GPU.
     Returns:
         name: the name of the row.
         launches, copies: kernels and copies launched per run, and the copies alone.
@@ -47,7 +51,7 @@ def measure(workload: Workload, sharding: Any) -> dict[str, Any]:
         "copies": sum(kernel.launches for kernel in found if kernel.opcode.startswith("copy")),
         "bytes": sum(kernel.bytes for kernel in found),
         "floor_bytes": int(memory.argument_size_in_bytes + memory.output_size_in_bytes),
-        "measured_us": _measured(workload),
+        "measured_us": _measured(workload, card),
         "largest": [_shown(kernel) for kernel in largest],
     }
 
@@ -56,12 +60,11 @@ def _shown(kernel: Kernel) -> dict[str, Any]:
     return {"name": kernel.name, "source": kernel.source, "launches": kernel.launches, "bytes": kernel.bytes}
 
 
-def _measured(workload: Workload) -> float | None:
+def _measured(workload: Workload, card: dict[str, Any]) -> float | None:
     if workload.measured is None:
         return None
     stage, row, column = workload.measured
-    rows = json.loads(MEASURED.read_text(encoding="utf-8"))[stage]["rows"]
-    return rows.get(row, {}).get(column)
+    return card[stage]["rows"].get(row, {}).get(column)
 
 
 def as_markdown(record: dict[str, Any]) -> str:
@@ -109,20 +112,17 @@ def _largest(found: list[dict[str, Any]]) -> str:
     return report.table(["kernel", "last operation", "MB"], lines)
 
 
-def _measured_with() -> str:
-    stage = json.loads(MEASURED.read_text(encoding="utf-8"))["training"]
-    return f"{stage['device']}, jax {stage['jax']}"
-
-
 def _run(chosen: tuple[Workload, ...], quick: bool, file: Path | None) -> dict[str, Any]:
     """Compile the programs; each row is written as soon as it is known."""
     placed = target.sharding()
     name = target.specification()["gpu_device_info"]["name"]
-    record = {"target": name, "quick": quick, "bandwidth": target.bandwidth(), "measured_with": _measured_with()}
+    card = json.loads(MEASURED.read_text(encoding="utf-8"))
+    measured_with = f"{card['training']['device']}, jax {card['training']['jax']}"
+    record = {"target": name, "quick": quick, "bandwidth": target.bandwidth(), "measured_with": measured_with}
     record |= {"environment": report.environment(), "rows": []}
     for workload in chosen:
         began = time.perf_counter()
-        row = measure(workload, placed)
+        row = measure(workload, placed, card)
         record["rows"].append(row)
         print(f"{row['name']}: {row['launches']} launches, {1e-6 * row['bytes']:,.1f} MB", end="", flush=True)
         print(f" (compiled in {time.perf_counter() - began:.0f} s)", flush=True)
@@ -134,11 +134,7 @@ def _run(chosen: tuple[Workload, ...], quick: bool, file: Path | None) -> dict[s
 def main(argv: list[str]) -> dict[str, Any]:
     """Print the table; with --json also write all files."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu-compiled", description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the record here, and beside it the table and a picture")
-    parser.add_argument(
-        "--redraw", action="store_true", help="write table and picture of --json's record; compile nothing"
-    )
-    parser.add_argument("--quick", action="store_true", help="the smallest network, to see that everything works")
+    report.add_record_options(parser)
     parser.add_argument("--only", default="", metavar="TEXT", help="only programs whose name contains this")
     args = parser.parse_args(argv)
     if args.redraw:

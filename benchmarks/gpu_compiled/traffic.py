@@ -63,10 +63,7 @@ def _of_computation(program: Program, computation: Computation) -> Iterator[Kern
             trips = _trips(one)
             yield from (replace(kernel, launches=trips * kernel.launches) for kernel in _of_computation(program, body))
         elif one.opcode == "conditional":
-            names = one.called("branch_computations") or one.called("true_computation") + one.called(
-                "false_computation"
-            )
-            branches = [list(_of_computation(program, program.computations[name])) for name in names]
+            branches = [list(_of_computation(program, program.computations[name])) for name in _branches(one)]
             yield from max(branches, key=lambda branch: sum(kernel.bytes for kernel in branch))
         elif one.opcode in ("call", "async-start"):
             name = (one.called("to_apply") or one.called("calls"))[0]

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import report
@@ -82,11 +81,7 @@ def _slopes(axis: str, rows: list[dict[str, Any]]) -> str:
 def main(argv: list[str]) -> dict[str, Any]:
     """Print the tables; with --json also write all files."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks scaling", description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the record here, and beside it the tables and a picture")
-    parser.add_argument(
-        "--redraw", action="store_true", help="write tables and picture of --json's record; run nothing"
-    )
-    parser.add_argument("--quick", action="store_true", help="few and small values, to see that everything works")
+    report.add_record_options(parser)
     parser.add_argument("--devices-only", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.redraw:
