@@ -21,7 +21,8 @@ def polynomial(coefficients: Sequence[float], x: Array) -> Array:
     >>> polynomial((1.0, 0.0, 2.0), jnp.float32(3.0))
     Array(19., dtype=float32)
     """
-    *others, value = [np.float32(coefficient) for coefficient in coefficients]
-    for coefficient in reversed(others):
+    *lower, last, highest = [np.float32(coefficient) for coefficient in coefficients]
+    value = x * highest + last
+    for coefficient in reversed(lower):
         value = value * x + coefficient
     return value
