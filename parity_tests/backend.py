@@ -22,7 +22,12 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
-    """Parse the arguments (None: those of the process), and compute on the chosen backend from then on, in JAX and in torch."""
+    """Parse the arguments, and make JAX and torch compute on the chosen backend.
+
+    Args:
+        parser: has the option of `add_option`. It ends the program with exit code 2 if there is no such backend.
+        argv: the arguments; None stands for those of the process.
+    """
     args = parser.parse_args(argv)
     if args.backend == "cpu":
         jax.config.update("jax_platforms", "cpu")
