@@ -35,7 +35,7 @@ def test_the_ten_lines_give_an_accurate_and_calibrated_prediction():
     probs, y = found["probs"], found["y"]
     accuracy = float((probs.argmax(1) == y).mean())
     assert float(printed[0]) == pytest.approx(accuracy, abs=1e-6)
-    # Other people wrote the last images than the first, so a network without uncertainty reaches about 0.92.
+    # Other people wrote the last images, so a network without uncertainty has an accuracy of only about 0.92.
     assert accuracy > 0.88
     nll = -np.log(probs[np.arange(len(y)), y]).mean()
     assert nll < 0.4

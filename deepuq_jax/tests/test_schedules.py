@@ -43,7 +43,7 @@ def test_the_weights_of_an_epoch_are_one_kl(num_data, batch_size):
     # Batch j adds weight_j KL / num_data * size_j to the loss of the epoch, and the sum is KL.
     shares = weights[0].astype(float) * sizes / num_data
     np.testing.assert_allclose(shares.sum(), 1.0, rtol=1e-5)
-    # Each share is half of the previous one. XLA flushes powers of 2 below 2^-126 to 0 in float32.
+    # Each share is half of the previous one. On a CPU, XLA flushes powers of 2 below 2^-126 to 0.
     np.testing.assert_allclose(shares[1:100], shares[:-1][:99] / 2, rtol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The documentation site covers every public name, every page is in a table of contents, and every link works."""
+"""The site covers every public name, every page is in a table of contents, and links between files lead somewhere."""
 
 import importlib
 import importlib.util
