@@ -72,7 +72,7 @@ def test_labels_may_be_floats(tmp_path):
     np.testing.assert_array_equal(load_classification("labels", tmp_path).y, stored["y"])
 
 
-def test_scores_equal_those_computed_by_hand():
+def test_scores_are_those_of_hand():
     probs, y = np.array([[1.0, 0.0], [0.25, 0.75]]), np.array([1, 1])
     found = tabular_score.of_probabilities(probs, y)
     assert found["nll"] == pytest.approx((12 * np.log(10) - np.log(0.75)) / 2)
