@@ -141,7 +141,8 @@ def _preamble(data: dict[str, Any]) -> list[str]:
     return [
         f"JAX on {data['devices']['jax']}, torch on {data['devices']['torch']}; {versions}.",
         "Each cell shows the largest absolute error over all entries of all quantities, and the largest error in units",
-        "of the last place (eps times the size that the tolerance is relative to). 60 digits: mpmath. TF32 is off.",
+        "of the last place (eps times the size that the tolerance is relative to). The 60 digits are those of mpmath.",
+        "TF32 is off.",
     ]
 
 
@@ -158,6 +159,6 @@ def _legend(data: dict[str, Any]) -> list[str]:
         lines.append(f"| {name} | {tolerance.float32:g} | {tolerance.float64:g} | {size} | {tolerance.reason} |")
     faults = {row["case"]: row["fault"] for row in data["rows"] if row["fault"]}
     if faults:
-        lines += ["", "## Faults of the original, expected to lie beyond", ""]
+        lines += ["", "## Faults of the original, whose errors are expected to exceed the tolerance", ""]
         lines += [f"- {case}: fault {fault}" for case, fault in faults.items()]
     return lines

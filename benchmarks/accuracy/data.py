@@ -189,7 +189,7 @@ def load_mnist(folder: Path | None, name: str = "mnist") -> Mnist:
 
 
 def hold_out(images: tuple[np.ndarray, np.ndarray], most: int) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Set the last `most` images and labels aside for validation, at most a sixth of all.
+    """Set the last images and labels aside for validation: `most` of them, but at most a sixth of all.
 
     >>> fitted, held = hold_out((np.zeros((12, 4)), np.arange(12)), 10)
     >>> fitted[1].size, held[1].tolist()

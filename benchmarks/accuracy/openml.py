@@ -40,7 +40,7 @@ def fetch(name: str, version: int, **options: Any) -> Any:
 
     Raises:
         OfflineError: if OpenML does not answer.
-        ImportError: without scikit-learn.
+        ImportError: if scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import fetch_openml

@@ -1,4 +1,4 @@
-"""Mixed precision on MNIST: `fit` with nothing set but the dtype of the computation."""
+"""Mixed precision on MNIST: `fit` with its defaults, in two dtypes of the computation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def measure(
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """The table of the page, between its markers."""
+    """Return the table of the page, between its markers."""
     header = ["MNIST, 784-400-400-10, nothing else set", "seed", "epochs", "test error, %", "NLL, nats"]
     rows = [
         [row["dtype"], str(row["seed"]), str(row["epochs"]), f"{row['error']:.2f}", f"{row['nll']:.4f}"]

@@ -1,6 +1,6 @@
 """Cases of `predict_vi_uq` on a stack of noises.
 
-They are regression, classification, learned noise and given noise, and the ways in which torch runs the draws.
+They cover regression, classification, learned noise, given noise, and the ways in which torch runs the draws.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _COPIES = 8192
 def _fields(result: Any) -> dict[str, Any]:
     """Return the fields of a result that are not None.
 
-    So a field that is None in only one of the packages is a missing quantity.
+    A field that is None in only one of the packages then counts as a missing quantity.
     """
     values = {name: getattr(result, name) for name in _FIELDS}
     return {name: value for name, value in values.items() if value is not None}
@@ -93,7 +93,7 @@ def _case(
 
 
 class _AnyMLP(dt.BayesByBackpropMLP):
-    """Subclass, whose passes may do anything, so that torch runs its draws one at a time."""
+    """Subclass of the MLP. Its passes may do anything, so torch runs its draws one at a time."""
 
 
 def _one_at_a_time_case() -> Case:

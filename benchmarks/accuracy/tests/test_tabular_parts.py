@@ -139,7 +139,7 @@ def test_the_tables_show_the_record():
     assert "## Regression" not in text
 
 
-def test_noise_that_is_fitted_is_the_mean_squared_residual():
+def test_fitted_noise_is_the_mean_squared_residual():
     rng = np.random.default_rng(0)
     mean, y = rng.normal(size=(1, 50)), rng.normal(size=50)
     expected = np.mean((mean[0] - y) ** 2)
