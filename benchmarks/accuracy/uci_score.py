@@ -13,8 +13,7 @@ LEVELS = (0.5, 0.9, 0.95)
 class Draws(NamedTuple):
     """A predictive mixture of Gaussians.
 
-    Attributes:
-        mean, var: means and variances of the components, [draws, n], in the target's own units.
+    Means and variances [draws, n], in the target's own units.
     """
 
     mean: np.ndarray
@@ -40,8 +39,8 @@ class Score(NamedTuple):
 def score(draws: Draws, y: np.ndarray) -> Score:
     """Score draws [draws, n] against targets [n].
 
-    The mixture's central interval holds y if the distribution function F has |F(y) - 1/2| <= level / 2, so the
-    quantiles at its ends need not be computed.
+    The mixture's central interval holds y if the distribution function F has |F(y) - 1/2| <= level / 2. That is exactly
+    the interval between its quantiles, which need not be found.
     """
     mean, var = np.asarray(draws.mean, np.float64), np.asarray(draws.var, np.float64)
     density = -0.5 * (np.log(2 * np.pi * var) + (y - mean) ** 2 / var)
