@@ -88,11 +88,11 @@ def passes(data: dict[str, Any]) -> bool:
     )
 
 
-def write(data: dict[str, Any], folder: Path) -> None:
-    """Write ``report.json`` and ``report.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(markdown(data), encoding="utf-8")
+def write(data: dict[str, Any], file: Path) -> None:
+    """Write the data to a JSON file, and the Markdown beside it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    file.with_suffix(".md").write_text(markdown(data), encoding="utf-8")
 
 
 def _case_rows(case: harness.Case, dtype: str) -> list[dict[str, Any]]:

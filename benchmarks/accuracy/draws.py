@@ -15,7 +15,7 @@ from flax import nnx
 
 import deepuq_jax as dq
 from benchmarks.accuracy.report import environment, table
-from parity_tests import markers
+from parity_tests import backend, markers
 
 DRAWS, REPETITIONS, EXACT = (10, 50, 200), 20, 4000
 QUICK_EPOCHS = 2
@@ -137,7 +137,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--json", type=Path, help="write the record here")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
     parser.add_argument("--quick", action="store_true", help="train for two epochs, to see that everything works")
-    args = parser.parse_args(argv)
+    backend.add_option(parser)
+    args = backend.parse(parser, argv)
     problems = {}
     for build in PROBLEMS:
         problem = build()

@@ -24,6 +24,7 @@ from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
 from benchmarks.accuracy.mnist_recipe import CLASSES, ESTIMATORS, PIXEL_SCALE, Recipe, train
 from benchmarks.accuracy.mnist_score import elsewhere, predict, pruning_curve, scores
 from deepuq_jax.priors.defaults import LAYER_PRIOR
+from parity_tests import backend
 
 VALIDATION = 10_000
 ANGLE = 3  # the index of 90 degrees in `ANGLES`
@@ -225,7 +226,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Print the tables; with --json also write all files."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy mnist", description=str(__doc__))
     report.add_options(parser)
-    args = parser.parse_args(argv)
+    args = backend.parse(parser, argv)
     if args.redraw:
         return report.redraw(args, as_markdown, plot.digits)
     plan = QUICK if args.quick else Plan()
@@ -237,8 +238,4 @@ def main(argv: list[str]) -> dict[str, Any]:
     else:
         record = {"seed": args.seed, "quick": args.quick, "sizes": sizes, "draws": plan.draws}
         record |= measure(run, with_defaults=not args.quick)
-    markdown = as_markdown(record)
-    print(markdown)
-    if args.json:
-        report.write(args.json, record, markdown, plot.digits(record))
-    return record
+    return report.finish(args, record, as_markdown, plot.digits)

@@ -148,5 +148,4 @@ def main(argv: list[str]) -> dict[str, Any]:
     if not chosen:
         parser.error(unknown("--only", "program", args.only, [workload.name for workload in offered]))
     record = _run(chosen, args.quick, args.json)
-    print(as_markdown(record))
-    return record
+    return report.finish(args, record, as_markdown, plot.picture)

@@ -16,6 +16,7 @@ from benchmarks.speed.contestant import Contestant, Setting, Unsupported
 from benchmarks.speed.contestants import deepuq_jax, jax_parts, torch_parts
 from benchmarks.speed.measure import measure
 from benchmarks.speed.workloads import CONV, SMALL, Predict, Train, mlp
+from parity_tests import backend
 
 # Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
@@ -215,7 +216,7 @@ def test_the_gpu_modes_are_the_command_anew():
 
 
 def test_the_backend_is_that_of_jax():
-    assert [environment.detect(lambda name=name: name) for name in ("cpu", "gpu", "tpu")] == ["cpu", "gpu", "cpu"]
+    assert [backend.detect(lambda name=name: name) for name in ("cpu", "gpu", "tpu")] == ["cpu", "gpu", "cpu"]
     assert command._passed_on(["--backend", "gpu", "--quick", "--backend=gpu"]) == ["--quick"]
 
 
