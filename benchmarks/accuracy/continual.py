@@ -141,7 +141,7 @@ def as_markdown(record: dict[str, Any]) -> str:
             f"Permuted MNIST, {length}: accuracy in % on {record['on']}, averaged over the tasks so far.",
             report.table(["tasks learned", *counts], averages),
             PUBLISHED,
-            "Accuracy in % of each task after the last.",
+            "Accuracy on each task, in %, after the last task.",
             report.table(["task", *counts], at_end),
         ]
     )

@@ -37,7 +37,7 @@ class Problem(NamedTuple):
 
 
 def _parts(x: np.ndarray, y: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Hold out three tenths as the test set, and standardise the inputs by the other rows."""
+    """Hold out three tenths as the test set, and standardize the inputs by the other rows."""
     order = np.random.default_rng(0).permutation(len(x))
     test, train = order[: 3 * len(x) // 10], order[3 * len(x) // 10 :]
     mean, std = x[train].mean(axis=0), x[train].std(axis=0)

@@ -60,7 +60,7 @@ QUICK = Plan(epochs=1, choice_epochs=1, draws=5, members=2)
 
 
 class Run:
-    """The standardised images, and the trainings on them."""
+    """The standardized images, and the trainings on them."""
 
     def __init__(self, data: Mnist, plan: Plan, *, seed: int):
         mean, std = data.train_x.mean(), data.train_x.std()

@@ -117,7 +117,7 @@ class Run:
         return [{"name": name, "hidden": hidden, **self._fit(hidden, fit)} for name, fit in FITS.items()]
 
     def _fit(self, hidden: int, fit: Fit) -> dict[str, Any]:
-        """Train an MLP with little set but its sizes and its likelihood."""
+        """Train an MLP of which only the sizes, the likelihood and the settings in `fit` are set."""
         model_key, fit_key = jax.random.split(jax.random.key(self.seed))
         sizes, likelihood = (self.train[0].shape[1], (hidden, hidden), CLASSES), dq.Categorical()
         model = dq.BayesByBackpropMLP(*sizes, likelihood=likelihood, prior=fit.prior, rngs=nnx.Rngs(model_key))
@@ -170,7 +170,7 @@ def as_markdown(record: dict[str, Any]) -> str:
     parts = ["Test set of MNIST; NLL and entropy in nats.", _scores(record["final"]), PUBLISHED]
     pruned = [row for row in record["final"] if "pruning" in row]
     if pruned:
-        parts += ["Test error, %, with a share of the weights pruned by signal to noise.", _pruning(pruned)]
+        parts += ["Test error, in %, after pruning a share of the weights by signal-to-noise ratio.", _pruning(pruned)]
     for rows, title in (
         (record["compared"], f"Compared by {record['how']}."),
         (

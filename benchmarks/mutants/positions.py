@@ -35,7 +35,7 @@ _OTHERS = {
     "core/ExceptionReplacer": "exception",
     "core/RemoveDecorator": "decorator",
 }
-# Node types of parso in which `*` and `/` are no arithmetic.
+# Node types of parso in which `*` and `/` are not arithmetic.
 _SIGNATURES = {"parameters", "lambdef", "param", "argument", "star_expr"}
 
 

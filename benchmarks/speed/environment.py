@@ -83,7 +83,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The short hash, with "+" if the tree had changes.
+    """Return the short hash of the commit, with "+" if the tree has changes.
 
     Results and READMEs do not count as changes. Outside of a repository the hash is empty.
     """
