@@ -34,7 +34,7 @@ def programs(page=PAGE):
     return found
 
 
-def ways():
+def by_heading():
     """Return the programs under each heading, without the first program, which all headings share."""
     found: dict = {}
     for heading, program in programs()[1:] if PAGE.exists() else ():
@@ -43,17 +43,17 @@ def ways():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("heading", ways())
-def test_every_way_reaches_a_sensible_score(heading):
+@pytest.mark.parametrize("heading", by_heading())
+def test_every_program_reaches_a_sensible_score(heading):
     pytest.importorskip("sklearn")
     pytest.importorskip("equinox")
     names: dict = {}
     exec(programs()[0][1], names)
-    for program in ways()[heading]:
+    for program in by_heading()[heading]:
         names.pop("score", None)
         exec(program, names)
         assert names["score"] > ACCURATE
 
 
-def test_no_way_is_missing():
-    assert sum(map(len, ways().values())) >= 10
+def test_the_page_has_at_least_ten_programs():
+    assert sum(map(len, by_heading().values())) >= 10

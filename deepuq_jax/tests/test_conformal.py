@@ -81,7 +81,8 @@ def test_a_thousand_repetitions_cover_as_promised(method, key):
         return method(*simulate(first, N), simulate(second, TESTS), own)
 
     found = np.asarray(covered(jax.random.split(key, REPETITIONS))).mean(axis=1)
-    # If scores have no ties, the coverage is exactly k / (n + 1), which is 36 / 40 here.
+    # If scores have no ties, the expected coverage is k / (n + 1), where the quantile is the k-th smallest of n scores.
+    # Here it is 36 / 40, which is the level.
     error = found.std(ddof=1) / np.sqrt(REPETITIONS)
     assert error < 0.003
     assert found.mean() > LEVEL - 5 * error
@@ -106,7 +107,7 @@ def test_several_targets_are_calibrated_each_on_its_own():
         np.testing.assert_array_equal((lower[:, d], upper[:, d]), alone)
 
 
-def test_scores_of_sets_are_those_of_a_transcription(key):
+def test_scores_of_sets_match_a_transcription_of_the_formula(key):
     probs = np.random.default_rng(0).dirichlet(np.full(5, 0.5), 30).astype(np.float32)
     labels, u = np.arange(30) % 5, np.random.default_rng(1).uniform(size=30).astype(np.float32)
     found = conformal.raps(probs, labels, penalty=0.3, free_classes=2, noise=u).scores
@@ -191,6 +192,6 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("message", REFUSALS)
-def test_what_has_no_guarantee_is_refused(message, key):
+def test_bad_input_is_refused(message, key):
     with pytest.raises((ValueError, TypeError), match=message):
         REFUSALS[message](key)

@@ -1,4 +1,4 @@
-"""The demo: its metrics, its data, its training loop against `fit`, and a small run of the whole."""
+"""The demo: its metrics, its data, its training loop against `fit`, and a small run of the whole program."""
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ def first_seed(pair):
 
 
 @pytest.mark.slow
-def test_train_is_fit_early_stopping_included(data):
+def test_train_matches_fit_with_early_stopping(data):
     epochs, patience = 12, 1
     settings = digits.Settings(hidden_dims=(8,), epochs=epochs, patience=patience)
     # At this high rate, the validation NLL soon rises, and later falls again.

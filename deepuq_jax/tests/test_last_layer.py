@@ -133,7 +133,7 @@ def test_dropout_follows_the_key_and_not_a_count(frozen, key):
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])
-def test_draw_is_the_function_of_that_key(rate, key):
+def test_draw_equals_the_call_at_its_key(rate, key):
     model, x = last_layer(Net(rate=rate)), inputs()
 
     @jax.jit

@@ -332,8 +332,11 @@ def test_bad_input_is_refused(call, error, message):
         call()
 
 
-def test_every_class_of_priors_is_a_density_and_every_other_name_a_rule():
+def test_every_class_in_priors_is_a_prior_and_every_other_name_a_rule():
     for name in priors.__all__:
         thing = getattr(priors, name)
-        is_density = hasattr(thing, "log_prob") or hasattr(thing, "given")
-        assert is_density == isinstance(thing, type), name
+        if isinstance(thing, type):
+            assert issubclass(thing, dq.Prior), name
+        else:
+            assert callable(thing), name
+            assert not hasattr(thing, "log_prob"), name
