@@ -1,8 +1,8 @@
 """``python -m benchmarks accuracy mnist``: MNIST beside published errors.
 
 Every recipe trains on 50,000 images for a few epochs, and its NLL on the other 10,000 training images is compared. The
-best recipe of each kind of prior and each estimator is compared in the same way after all epochs. These recipes then
-train on all 60,000 images, and the best of them also trains the larger network.
+best recipe of each kind of prior and each estimator is compared in the same way after the full number of epochs. These
+recipes then train on all 60,000 images, and the best of them also trains the larger network.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Run:
         return row | self._report(trained.model, is_bayesian=recipe.is_bayesian)
 
     def fits(self, hidden: int) -> list[dict[str, Any]]:
-        """Report `fit` with nothing set, and with a chosen prior and the plain ELBO."""
+        """Report `fit` with its defaults, and with a chosen prior and the plain ELBO."""
         return [{"name": name, "hidden": hidden, **self._fit(hidden, fit)} for name, fit in FITS.items()]
 
     def _fit(self, hidden: int, fit: Fit) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def as_markdown(record: dict[str, Any]) -> str:
         (record["compared"], f"Compared by {record['how']}."),
         (
             record.get("finalists", ()),
-            "The best of each prior and estimator, compared in the same way after all epochs.",
+            "The best of each prior and estimator, compared in the same way after the full number of epochs.",
         ),
     ):
         lines = [[r["name"], f"{r['error']:.2f}", f"{r['nll']:.4f}", f"{r['ece']:.2f}"] for r in rows if "nll" in r]

@@ -49,7 +49,7 @@ class Tied(nnx.Module):
         return self.second(self.first(x, key=key), key=key)
 
 
-def test_a_layer_that_is_called_twice_counts_once_in_the_objective_too(key):
+def test_the_kl_of_a_layer_that_is_called_twice_counts_once(key):
     model, x = Tied(), jnp.ones((3, 2))
     _, terms = dq.negative_elbo(model, x, x, key=key, num_data=3, log_likelihood=dq.Gaussian(1.0))
     np.testing.assert_allclose(terms.kl, model.first.kl(), rtol=1e-6)

@@ -1,6 +1,7 @@
-"""Cases of `predict_vi_uq` on a stack of noises.
+"""Cases of `predict_vi_uq`, in which both packages get the same random numbers.
 
-They cover regression, classification, learned noise, given noise, and the ways in which torch runs the draws.
+They cover regression, classification, learned and given variances of the noise, and the ways in which torch runs the
+draws.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _case(
     def torch_side(i: dict[str, Any]) -> dict[str, Any]:
         model, noise = models.torch_model(spec, i), models.torch_noise(spec, i)
         found = _fields(dt.predict_vi_uq(model, i["x"], noise=noise, aleatoric_var=pick(i, torch_var), **common))
-        # The documented field is the caller's variance. Torch returns it as given; JAX broadcasts it to mean's shape.
+        # Torch returns the caller's `aleatoric_var` as given, and JAX broadcasts it to the shape of the mean.
         return {k: v.expand_as(found["mean"]) for k, v in found.items()}
 
     def original_side(module: Any, i: dict[str, Any]) -> dict[str, Any]:
