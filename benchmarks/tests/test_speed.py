@@ -190,6 +190,7 @@ def test_the_machine_is_measured():
     assert all(value > 0 for value in dataclasses.astuple(machine))
 
 
+@pytest.mark.long
 def test_peak_memory_is_of_a_process_of_its_own():
     held = np.ones(2**27)  # a gibibyte that only this process holds
     found = memory.peak("train 8-50-1, batch 32, mc 1", "deterministic, torch, eager", Setting())

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from deepuq_jax.tests.profiles import small_profile
+
 PAGE = Path(__file__).parents[2] / "docs" / "any-model.md"
 # The last images are by other writers than the first, so an ordinary network has an accuracy of about 0.92.
 ACCURATE = 0.8
+# `test_any_network.py` checks the other libraries and layers on smaller networks.
+SMALL = ("A Flax NNX module", "A class of your own", "Any function of a pytree")
 
 pytestmark = [
     pytest.mark.skipif(not PAGE.exists(), reason="an installed package has no docs beside it"),
@@ -43,7 +47,7 @@ def by_heading():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("heading", by_heading())
+@pytest.mark.parametrize("heading", small_profile(by_heading(), SMALL if PAGE.exists() else ()))
 def test_every_program_reaches_a_sensible_score(heading):
     pytest.importorskip("sklearn")
     pytest.importorskip("equinox")

@@ -89,7 +89,7 @@ def first_seed(pair):
     return tuple(part[0] for part in pair)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_train_matches_fit_with_early_stopping(data):
     epochs, patience = 12, 1
     settings = digits.Settings(hidden_dims=(8,), epochs=epochs, patience=patience)

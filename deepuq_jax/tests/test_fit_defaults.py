@@ -8,6 +8,7 @@ from flax import nnx
 from sklearn.datasets import make_friedman1
 
 import deepuq_jax as dq
+from deepuq_jax.tests.profiles import small_profile
 from deepuq_jax.tests.test_fit import SHARED, data, parabola, with_square
 from deepuq_jax.training import _defaults
 
@@ -27,25 +28,47 @@ def classified():
     return dq.Sequential(with_square, dq.BayesianLinear(2, 2, rngs=nnx.Rngs(0)), likelihood=dq.Categorical())
 
 
-@pytest.mark.slow
-def test_by_default_natural_gradients_train_a_classifier(key, monkeypatch):
+def own_objective(model, x, y, *, key, step=0):
+    return dq.ELBO(256)(model, x, y, key=key)
+
+
+ADAM = optax.adam(optax.cosine_decay_schedule(5e-3, 6))
+NATURAL = dq.natural_gradient(optax.cosine_decay_schedule(0.2, 6), beta2=1 - 4 / 6, initial_precision=1.0, rest=ADAM)
+# Each objective with its default optimizer in classification.
+DEFAULTS = {
+    "ELBO": (dq.ELBO(), NATURAL),
+    "ELBO with class weights": (dq.ELBO(log_likelihood=dq.Categorical(class_weights=(1.0, 2.0))), NATURAL),
+    "own function": (own_objective, ADAM),
+    "DocumentedELBO": (dq.DocumentedELBO(2), ADAM),
+}
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Let `fit` train for three epochs of two steps by default, and return the data."""
     monkeypatch.setattr(_defaults, "STEPS", 6)
     monkeypatch.setattr(_defaults, "EPOCHS", 3)
     x, y = data(256)
-    y = (y[:, 0] > 0).astype(np.int32)
-    adam = optax.adam(optax.cosine_decay_schedule(5e-3, 6))
-    rate = optax.cosine_decay_schedule(0.2, 6)
-    natural = dq.natural_gradient(rate, beta2=1 - 4 / 6, initial_precision=1.0, rest=adam)
-    weighted = dq.ELBO(log_likelihood=dq.Categorical(class_weights=(1.0, 2.0)))
+    return x, (y[:, 0] > 0).astype(np.int32)
 
-    def own(model, x, y, *, key, step=0):
-        return dq.ELBO(256)(model, x, y, key=key)
 
-    for objective, optimizer in ((dq.ELBO(), natural), (weighted, natural), (own, adam), (dq.DocumentedELBO(2), adam)):
-        default = dq.fit(classified(), x, y, key=key, objective=objective)
-        named = dq.fit(classified(), x, y, key=key, objective=objective, optimizer=optimizer, epochs=3)
-        jax.tree.map(np.testing.assert_array_equal, nnx.state(default.model), nnx.state(named.model))
-    assert dq.fit(classified(), x, y, key=key).history["kl_weight"].tolist() == [1.0] * 3
+@pytest.mark.slow
+@pytest.mark.parametrize("name", small_profile(DEFAULTS, ["ELBO", "own function"]))
+def test_in_classification_the_default_optimizer_depends_on_the_objective(name, key, short):
+    objective, optimizer = DEFAULTS[name]
+    default = dq.fit(classified(), *short, key=key, objective=objective)
+    named = dq.fit(classified(), *short, key=key, objective=objective, optimizer=optimizer, epochs=3)
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(default.model), nnx.state(named.model))
+
+
+@pytest.mark.slow
+def test_by_default_the_weight_of_the_kl_is_one_in_classification(key, short):
+    assert dq.fit(classified(), *short, key=key).history["kl_weight"].tolist() == [1.0] * 3
+
+
+@pytest.mark.slow
+def test_natural_gradients_train_a_classifier_for_an_unknown_number_of_steps(key, short):
+    x, y = short
     # If the length of an epoch is unknown, neither the rate nor the decay depends on the number of steps.
     constant = dq.natural_gradient(0.2, beta2=0.9995, initial_precision=1.0, rest=optax.adam(5e-3))
     batches, objective = [(x[:128], y[:128]), (x[128:], y[128:])], dq.ELBO(256)
@@ -98,7 +121,7 @@ def test_the_weight_of_the_kl_is_always_one_if_early_stopping_may_end_the_fit(ke
     np.testing.assert_allclose(history["loss"], history["nll"] + history["kl"] / 50, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_warm_up_improves_the_held_out_density(key):
     """Without a warm-up, the KL prunes units that this regression needs."""
     x, y = make_friedman1(400, 10, noise=0.1, random_state=0)

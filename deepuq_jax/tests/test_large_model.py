@@ -24,7 +24,7 @@ def check_shares(found, largest):
     assert found["losses"][1] < found["losses"][0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fit_keeps_parameters_and_optimizer_split():
     # The vectors of LayerNorm and the biases of the outputs are copied to each device.
     check_shares(measured("trained:one block")["trained"], 0.29)

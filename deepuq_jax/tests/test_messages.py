@@ -131,7 +131,10 @@ def test_a_batch_size_beyond_the_data_takes_all_of_them():
 
 @pytest.mark.parametrize(
     "optimizer",
-    [optax.lbfgs(), optax.chain(optax.adam(5e-2), optax.contrib.reduce_on_plateau())],
+    [
+        pytest.param(optax.lbfgs(), marks=pytest.mark.long),  # Its line search takes seconds to compile.
+        optax.chain(optax.adam(5e-2), optax.contrib.reduce_on_plateau()),
+    ],
     ids=["lbfgs", "reduce_on_plateau"],
 )
 def test_optimizers_with_extra_arguments_train(optimizer):

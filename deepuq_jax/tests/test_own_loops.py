@@ -42,8 +42,14 @@ PAIRS = [
     ("frozen network", "adamw"),
     ("prior centred on the network", "adam"),
 ]
+COSTLY = {"MLP with an array prior", "frozen network"}
 some_pairs = pytest.mark.parametrize(
-    ("make", "optimizer"), [(MODELS[model], OPTIMIZERS[name]) for model, name in PAIRS], ids=map(", ".join, PAIRS)
+    ("make", "optimizer"),
+    [
+        pytest.param(MODELS[model], OPTIMIZERS[name], marks=pytest.mark.long if model in COSTLY else ())
+        for model, name in PAIRS
+    ],
+    ids=map(", ".join, PAIRS),
 )
 
 

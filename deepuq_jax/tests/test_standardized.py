@@ -28,7 +28,7 @@ def regressor(kind):
     return dq.HeteroscedasticBayesByBackpropRegressor(3, (4,), rngs=nnx.Rngs(0))
 
 
-@pytest.fixture(params=["Gaussian", "heteroscedastic"], scope="module")
+@pytest.fixture(params=["Gaussian", pytest.param("heteroscedastic", marks=pytest.mark.long)], scope="module")
 def pair(request):
     """Return the wrapped model trained on the data, and the inner model trained on standardized data."""
     wrapped = dq.fit(dq.Standardized(regressor(request.param), X, Y), X, Y, **OPTIONS)

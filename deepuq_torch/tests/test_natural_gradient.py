@@ -103,7 +103,7 @@ def test_exact_gradients_lead_to_the_best_mean_field_posterior():
         np.testing.assert_allclose(got, expected, rtol=tolerances.EXACT_OPTIMUM)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_on_draws_leads_to_the_best_mean_field_posterior():
     x, y, _, mean, sigma = problem()
     torch.manual_seed(0)

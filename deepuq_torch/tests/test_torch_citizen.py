@@ -182,6 +182,7 @@ def test_a_schedule_compiles_a_few_times_and_not_every_step(number, compilations
         assert counter.frame_count == compilations
 
 
+@pytest.mark.long
 def test_the_heteroscedastic_objectives_compile():
     model = dq.HeteroscedasticBayesByBackpropRegressor(3, (5,), 2)
     x, y = torch.randn(4, 3), torch.randn(4, 2)
