@@ -1,4 +1,4 @@
-"""``python -m benchmarks accuracy uci|tabular|mnist|fashion|continual|draws|precision|readme``."""
+"""``python -m benchmarks accuracy uci|tabular|smooth|mnist|fashion|continual|draws|precision|readme``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from benchmarks.command_line import Command, run
 COMMANDS = {
     "uci": Command("benchmarks.accuracy.uci", "regression on the standard splits of UCI sets"),
     "tabular": Command("benchmarks.accuracy.tabular", "classification and regression sets beside scikit-learn"),
+    "smooth": Command("benchmarks.accuracy.smooth", "regression on many made rows with little or much noise"),
     "mnist": Command("benchmarks.accuracy.mnist", "MNIST: error, calibration, entropy elsewhere, pruning"),
     "fashion": Command("benchmarks.accuracy.fashion", "Fashion-MNIST: LeNet-5 beside published scores"),
     "continual": Command("benchmarks.accuracy.continual", "permuted MNIST: the posterior as the next prior"),
