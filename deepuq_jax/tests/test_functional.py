@@ -59,6 +59,12 @@ def test_heteroscedastic_likelihood_is_scipys(dtype):
     np.testing.assert_allclose(actual, expected, rtol=tolerances.SUMS[dtype.name])
 
 
+def test_means_and_variances_of_a_single_example():
+    mean, var = functional.split_mean_variance(jnp.asarray([1.0, -2.0, 0.0, 3.0]))
+    np.testing.assert_array_equal(mean, [1.0, -2.0])
+    np.testing.assert_allclose(var, np.log1p(np.exp([0.0, 3.0])) + 1e-6, rtol=1e-6)
+
+
 def test_heteroscedastic_variance_keeps_its_floor():
     _, var = functional.split_mean_variance(jnp.array([[0.0, -1000.0]]))
     assert float(var[0, 0]) == pytest.approx(1e-6)
