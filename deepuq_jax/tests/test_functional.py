@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,8 +11,9 @@ from scipy import stats
 
 import deepuq_jax as dq
 from deepuq_jax import functional
-from deepuq_jax.functional.counts import poisson_log_prob
+from deepuq_jax.functional.counts import poisson_log_prob, stirling_error
 from deepuq_jax.tests import tolerances
+from deepuq_jax.tests.hostile.entries_functional import FUNCTIONAL
 
 
 def test_categorical_is_the_log_of_the_chosen_probability(dtype):
@@ -100,6 +102,17 @@ def test_bad_targets_are_refused(call, error, message):
         call()
 
 
+CALLS = [(name, argument) for name, entry in FUNCTIONAL.items() for argument in entry.hostile]
+
+
+@pytest.mark.parametrize(("name", "argument"), CALLS)
+def test_complex_arguments_are_refused(name, argument):
+    entry = FUNCTIONAL[name]
+    complex_array = np.ones((2, 2), np.complex64)
+    with pytest.raises(TypeError, match=f"Expected .*({entry.words.get(argument, argument)})"):
+        entry.call(**{**entry.valid, argument: complex_array})
+
+
 @jax.jit
 def stream_of(values, first, last):
     """Return the moments of `values[first:last]`; the bounds are traced, so one program serves every length."""
@@ -113,6 +126,17 @@ def stream(values):
 
 def padded(values):
     return jnp.asarray(np.pad(values, [(0, 40 - len(values)), (0, 0)]))
+
+
+def test_stirlings_error_is_that_of_mpmath(x64):
+    """Both forms are right: the direct one up to 16 and the series above."""
+    z = np.asarray([0.5, 1.0, 3.0, 15.5, 16.5, 20.0, 1e3, 1e6])
+    with mpmath.workdps(40):
+        exact = [
+            float(mpmath.loggamma(a + 1) - (a + 0.5) * mpmath.log(a) + a - mpmath.log(2 * mpmath.pi) / 2)
+            for a in map(mpmath.mpf, z.tolist())
+        ]
+    np.testing.assert_allclose(stirling_error(jnp.asarray(z)), exact, rtol=0, atol=tolerances.CLOSED_FORM["float64"])
 
 
 def test_under_jit_what_is_no_count_gives_nan():

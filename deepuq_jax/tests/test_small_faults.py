@@ -22,6 +22,7 @@ from deepuq_jax.likelihoods.mixture import PredictiveMixture
 from deepuq_jax.likelihoods.rescaled import Rescaled
 from deepuq_jax.noise import noise_source, normal_like
 from deepuq_jax.noise.threefry import threefry_normal
+from deepuq_jax.objectives.objective import VariationalObjective
 from deepuq_jax.priors.base import OwnPrior
 from deepuq_jax.priors.defaults import LayerDefault
 from deepuq_jax.priors.rules import below
@@ -71,6 +72,14 @@ def test_an_estimator_defines_both_methods():
     for kind in (Half, OtherHalf):
         with pytest.raises(TypeError, match="abstract"):
             kind()
+
+
+def test_an_objective_defines_its_call():
+    class Uncallable(VariationalObjective):
+        """An objective that lacks its call."""
+
+    with pytest.raises(TypeError, match="abstract"):
+        Uncallable()
 
 
 def test_distribution_functions_of_large_counts(x64):
