@@ -102,6 +102,12 @@ def test_bad_targets_are_refused(call, error, message):
         call()
 
 
+@pytest.mark.parametrize(("count", "hint"), [(2, r" Use y\[:, None\]\."), (3, "")])
+def test_a_missing_axis_of_the_targets_is_named_where_it_would_help(count, hint):
+    with pytest.raises(ValueError, match=rf"Expected y of shape \[2, 1\], .*got float32\[{count}\]\.{hint}$"):
+        functional.gaussian_log_likelihood(jnp.zeros((2, 1)), np.zeros(count, np.float32), 1.0)
+
+
 CALLS = [(name, argument) for name, entry in FUNCTIONAL.items() for argument in entry.hostile]
 
 

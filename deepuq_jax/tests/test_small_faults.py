@@ -104,11 +104,20 @@ def test_labels_out_of_range_are_found_where_outputs_have_several_axes():
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda one: type(one).__name__)
-@pytest.mark.parametrize("method", ["moments", "sample", "cdf"])
+@pytest.mark.parametrize("method", ["moments", "sample", "cdf", "log_prob_per_target"])
 def test_outputs_without_axes_are_refused(likelihood, method, key):
-    arguments = {"sample": {"key": key}, "cdf": {"t": jnp.zeros(())}}.get(method, {})
+    zero = jnp.zeros(())
+    arguments = {"sample": {"key": key}, "cdf": {"t": zero}, "log_prob_per_target": {"y": zero}}.get(method, {})
     with pytest.raises(ValueError, match="Expected outputs"):
         getattr(likelihood, method)(jnp.zeros(()), **arguments)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("name", ["outputs", "y"])
+def test_a_density_of_complex_numbers_is_refused(likelihood, name):
+    arguments = {"outputs": jnp.ones((2, 3)), "y": jnp.ones((2, 3)), name: jnp.ones((2, 3), jnp.complex64)}
+    with pytest.raises(TypeError, match=f"Expected {name} to be a number or an array of real numbers"):
+        likelihood.log_prob_per_target(**arguments)
 
 
 def test_moments_of_outputs_with_one_axis():
