@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python -m deepuq_jax.demo --out demo_output
 
-# Run by CI: every test, but for long ones a small profile.
+# CI runs this: all tests except those marked `long`.
 test: $(STAMP)
 	$(PYTEST)
 
@@ -33,7 +33,7 @@ check: $(STAMP)
 fast: $(STAMP)
 	$(PYTEST) -m 'not slow and not long'
 
-# Every test in every case, including what takes minutes.
+# Every test and every case, including those that take minutes.
 test-all: $(STAMP)
 	$(PYTEST) -m ''
 
@@ -52,7 +52,7 @@ $(VENV)-%/.installed: pyproject.toml constraints-%.txt
 	$(@D)/bin/python -m pip install --quiet --constraint constraints-$*.txt --editable '.[dev]'
 	touch $@
 
-# How many small faults in the mathematics the tests find. It takes hours, and goes on where it was interrupted.
+# Measures how many small faults in the mathematics the tests find. It takes hours, and resumes after an interruption.
 mutants: $(STAMP)
 	$(BIN)/python -m benchmarks mutants
 
@@ -75,13 +75,13 @@ $(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/requirements-peers.txt
 bench: $(PEERS_STAMP)
 	$(PEERS_VENV)/bin/python -m benchmarks speed
 
-# The documentation site, in docs/_build/html. The tutorials run, and every warning is an error: a broken link, a name that
-# does not exist, a page in no table of contents.
+# Builds the documentation site in docs/_build/html. The tutorials run, and every warning is an error, such as a broken
+# link, a name that does not exist, or a page in no table of contents.
 SPHINX = $(BIN)/python -m sphinx -W --keep-going -d docs/_build/trees docs
 docs: $(VENV)/.installed-docs
 	$(SPHINX) docs/_build/html
 
-# Links to other sites, which needs a network.
+# Checks the links to other sites, so it needs a network.
 linkcheck: $(VENV)/.installed-docs
 	$(SPHINX) -b linkcheck docs/_build/links
 
@@ -89,7 +89,7 @@ $(VENV)/.installed-docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
-# What a release uploads: built, checked, and the wheel tried in an empty environment for each extra. It takes minutes.
+# Builds and checks what a release uploads, and tries the wheel in an empty environment for each extra. It takes minutes.
 dist: $(STAMP)
 	rm -rf dist
 	$(BIN)/python -m build

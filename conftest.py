@@ -3,6 +3,7 @@
 Each worker keeps to cores of its own. The workers, and the programs that tests start, share a compilation cache.
 """
 
+import functools
 import gc
 import hashlib
 import os
@@ -14,12 +15,12 @@ from pathlib import Path
 import pytest
 
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
-# Most of the tests' time is spent compiling programs that run once. So LLVM's optimizer is left out; no test depends on
-# its results, and XLA's own passes stay. To run the tests with all optimizations, as a user has them:
+# The tests spend most of their time compiling programs that run once. Level 0 leaves out LLVM's optimizer, on which no
+# test depends, and keeps XLA's own passes. To run the tests with the optimizations that users have, call
 # XLA_FLAGS=--xla_backend_optimization_level=3 make test.
 _EFFORT = "--xla_backend_optimization_level"
 # XLA's older code generator for fusions takes half the time to compile. A jaxlib that does not know a flag ends the
-# process, so the flag is set only for versions known to have it, and only if XLA_FLAGS does not choose the effort.
+# process, so the flag is set only for versions that have it, and only if XLA_FLAGS does not choose the level.
 _OLDER_FUSIONS, _KNOWN_TO = "--xla_cpu_use_fusion_emitters=false", "0.10."
 
 
@@ -34,13 +35,13 @@ def pytest_configure():
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     if _CACHE not in os.environ:
         os.environ[_CACHE] = str(_cache_folder())
-        # Keep programs that compile fast, too: the tests run thousands of them, and each worker needs most of them.
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        # Keep small programs, too, but not the smallest ones, which compile as fast as they are written and read.
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
         os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 def _cache_folder() -> Path:
-    """Cache folder in the checkout, one per versions, flags and kind of processor."""
+    """Return the cache folder in the checkout for these versions and flags and this kind of processor."""
     cpuinfo, features = Path("/proc/cpuinfo"), []
     if cpuinfo.exists():
         features = [line for line in cpuinfo.read_text().splitlines() if line.startswith(("flags", "Features"))][:1]
@@ -64,16 +65,28 @@ _keep_to_own_cores()
 
 
 def pytest_collection_finish():
-    """Leave what was imported and collected out of garbage collections, and collect less often.
+    """Exempt what was imported and collected from garbage collection, and collect garbage less often.
 
-    JAX makes many objects that live on in its caches, and each collection visits them again.
+    JAX's caches keep many objects alive, and each garbage collection visits them again.
     """
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
+    _lower_in_one_context()
 
 
-# Linux allows a process 65,530 memory maps. Each compiled program holds several, a worker compiles thousands, and XLA
-# crashes if there are no more.
+def _lower_in_one_context():
+    """Let JAX lower all programs of this process in one MLIR context.
+
+    JAX makes a context for each program and loads every dialect into it, which takes a tenth of the tests' time. The
+    programs are the same in a shared context.
+    """
+    mlir = sys.modules.get("jax._src.interpreters.mlir")
+    if mlir is not None and version("jax").startswith(_KNOWN_TO):
+        mlir.make_ir_context = functools.cache(mlir.make_ir_context)
+
+
+# Linux allows a process 65,530 memory maps. A worker compiles thousands of programs, each of which holds several maps,
+# and XLA crashes when none are left.
 _MAPS = Path("/proc/self/maps")
 _MAX_MAPS, _TESTS_BETWEEN_COUNTS = 25_000, 20
 _finished_tests = 0

@@ -14,7 +14,7 @@ class Command(NamedTuple):
 
     Attributes:
         module: the module whose `main(argv)` runs the command.
-        help: the command's line in --help.
+        help: the line on the command in the program's --help.
     """
 
     module: str
@@ -25,10 +25,10 @@ def run(prog: str, description: str, commands: Mapping[str, Command], argv: list
     """Run the command that the first argument names.
 
     Args:
-        prog: how the program is called, for its usage.
-        description: of the program, for --help.
-        commands: by name.
-        argv: the name of a command and its own arguments.
+        prog: the name of the program in its messages.
+        description: the description of the program in --help.
+        commands: the commands, keyed by name.
+        argv: the name of a command, followed by the arguments of the command.
     Raises:
         SystemExit: with code 2 for an unknown or a missing name, with code 0 after --help.
     """

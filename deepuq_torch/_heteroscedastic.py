@@ -12,7 +12,7 @@ from torch import Tensor
 from ._checks import fault, same_shape
 
 _VARIANCE_FLOOR = 1e-6  # documented
-# softplus(raw) + floor = 1, the variance of standardised targets before anything is known about them.
+# softplus(raw) + floor = 1, the variance of standardized targets before anything is known about them.
 INITIAL_RAW_VARIANCE = math.log(math.expm1(1.0 - _VARIANCE_FLOOR))
 
 

@@ -25,7 +25,7 @@ def build(value: Any, path: Path = ()) -> nn.Module:
     """Build the module of a node, on torch's device ``meta``.
 
     Raises:
-        ValueError: a class or a setting that this package does not have, or a part with a class of the caller.
+        ValueError: a class or a setting that this package does not have, or a part whose class is the caller's own.
         TypeError: a setting of the wrong type.
     """
     node = as_node(value, path, frozenset({*_BUILDERS, OWN}))

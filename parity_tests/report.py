@@ -88,11 +88,11 @@ def passes(data: dict[str, Any]) -> bool:
     )
 
 
-def write(data: dict[str, Any], folder: Path) -> None:
-    """Write ``report.json`` and ``report.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(markdown(data), encoding="utf-8")
+def write(data: dict[str, Any], file: Path) -> None:
+    """Write the data to a JSON file, and the Markdown beside it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    file.with_suffix(".md").write_text(markdown(data), encoding="utf-8")
 
 
 def _case_rows(case: harness.Case, dtype: str) -> list[dict[str, Any]]:
@@ -141,7 +141,8 @@ def _preamble(data: dict[str, Any]) -> list[str]:
     return [
         f"JAX on {data['devices']['jax']}, torch on {data['devices']['torch']}; {versions}.",
         "Each cell shows the largest absolute error over all entries of all quantities, and the largest error in units",
-        "of the last place (eps times the size that the tolerance is relative to). 60 digits: mpmath. TF32 is off.",
+        "of the last place (eps times the size that the tolerance is relative to). The 60 digits are those of mpmath.",
+        "TF32 is off.",
     ]
 
 
@@ -158,6 +159,6 @@ def _legend(data: dict[str, Any]) -> list[str]:
         lines.append(f"| {name} | {tolerance.float32:g} | {tolerance.float64:g} | {size} | {tolerance.reason} |")
     faults = {row["case"]: row["fault"] for row in data["rows"] if row["fault"]}
     if faults:
-        lines += ["", "## Faults of the original, expected to lie beyond", ""]
+        lines += ["", "## Faults of the original, whose errors are expected to exceed the tolerance", ""]
         lines += [f"- {case}: fault {fault}" for case, fault in faults.items()]
     return lines

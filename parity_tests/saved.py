@@ -75,7 +75,7 @@ def data(model: nn.Module, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     x = rng.normal(size=(_EXAMPLES, first.in_features)).astype(dtype)
     outputs = model.out_features if isinstance(model, dt.BayesianLinear) else model.output_dim
     if _is_classifier(model):
-        return x, rng.integers(int(outputs), size=_EXAMPLES)  # type: ignore[arg-type]  # of a module, to pyright
+        return x, rng.integers(int(outputs), size=_EXAMPLES)  # type: ignore[arg-type]  # Pyright takes it for a Module.
     return x, rng.normal(size=(_EXAMPLES, outputs)).astype(dtype)  # type: ignore[arg-type]
 
 

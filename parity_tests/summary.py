@@ -22,13 +22,13 @@ _FAMILIES = (
     ("reparameterize", "a draw"),
     ("", "layers and networks"),
 )
-_PAIRS = {"jax torch": "JAX to torch", "jax reference": "JAX to exact", "torch reference": "torch to exact"}
+PAIRS = {"jax torch": "JAX to torch", "jax reference": "JAX to exact", "torch reference": "torch to exact"}
 
 
 def block(data: dict[str, Any]) -> str:
     """Make the block of the page of results: a row per family of functions and dtype."""
     lines = [*_preamble(data), "", *_header("| | dtype |")]
-    for _, family in reversed(_FAMILIES):
+    for family in families():
         for dtype in _dtypes(data):
             rows = [row for row in data["rows"] if row["dtype"] == dtype and family_of(row["case"]) == family]
             if rows:
@@ -48,6 +48,11 @@ def block_in_short(data: dict[str, Any]) -> str:
     return markers.block("parity", lines)
 
 
+def families() -> list[str]:
+    """List the families, in the order of the page."""
+    return [family for _, family in reversed(_FAMILIES)]
+
+
 def family_of(case: str) -> str:
     """Return the family of a case, by its name."""
     return next(family for part, family in _FAMILIES if part in case)
@@ -64,8 +69,8 @@ def _dtypes(data: dict[str, Any]) -> list[str]:
 
 
 def _header(first: str) -> list[str]:
-    columns = first.count("|") + 1 + len(_PAIRS)
-    return [f"{first} cases | " + " | ".join(_PAIRS.values()) + " | of the tolerance |", "| --- " * columns + "|"]
+    columns = first.count("|") + 1 + len(PAIRS)
+    return [f"{first} cases | " + " | ".join(PAIRS.values()) + " | of the tolerance |", "| --- " * columns + "|"]
 
 
 def _preamble(data: dict[str, Any]) -> list[str]:
@@ -80,8 +85,8 @@ def _preamble(data: dict[str, Any]) -> list[str]:
 
 def _line(name: str, rows: list[dict[str, Any]], *, with_absolute: bool = True) -> str:
     cases = len({row["case"] for row in rows})
-    cells = [_cell([row["errors"][pair] for row in rows if pair in row["errors"]], with_absolute) for pair in _PAIRS]
-    shares = [error["share"] for row in rows for pair, error in row["errors"].items() if pair in _PAIRS]
+    cells = [_cell([row["errors"][pair] for row in rows if pair in row["errors"]], with_absolute) for pair in PAIRS]
+    shares = [error["share"] for row in rows for pair, error in row["errors"].items() if pair in PAIRS]
     used = "beyond" if None in shares else f"{max(shares):.2g}"
     return f"| {name} | {cases} | " + " | ".join(cells) + f" | {used} |"
 

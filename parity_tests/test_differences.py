@@ -9,8 +9,8 @@ import deepuq_jax as dj
 from parity_tests import refusals
 
 
-def test_data_that_only_its_values_tell_is_refused_by_jax_alone():
-    """Torch checks static facts only: reading values stalls a GPU."""
+def test_values_that_are_not_finite_are_refused_by_jax_alone():
+    """deepuq_torch checks only static facts, since reading values stalls a GPU."""
     with pytest.raises(ValueError, match="finite"):
         refusals.jax_step(x=refusals.X * np.nan)
     refusals.torch_step(x=refusals.X * np.nan)
@@ -27,8 +27,8 @@ def test_labels_out_of_range_are_refused_by_jax_alone():
     refusals.torch_step(np.full(4, -100))
 
 
-def test_a_batch_of_none_is_refused_by_jax_alone_where_it_has_a_meaning():
-    """In torch, there are no predictions for no inputs, and the caller's criterion gives the loss."""
+def test_an_empty_batch_is_refused_by_jax_alone():
+    """In torch, an empty batch has empty predictions, and the caller's own criterion decides its loss."""
     empty = refusals.X[:0]
     with pytest.raises(ValueError, match="at least one example"):
         refusals.jax_predict(empty)
@@ -50,8 +50,8 @@ def test_noise_of_no_known_structure_is_a_bad_value_to_jax_and_a_bad_type_to_tor
         refusals.torch_predict(noise="noise")
 
 
-def test_class_probabilities_as_targets_are_torch_alone():
-    """Mean cross-entropy accepts them; the JAX likelihood needs labels."""
+def test_class_probabilities_as_targets_are_accepted_by_torch_alone():
+    """torch's cross-entropy accepts them, and the JAX likelihood needs labels."""
     targets = np.full((4, 2), 0.5, np.float32)
     with pytest.raises(TypeError, match="integer labels"):
         refusals.jax_step(targets)
@@ -60,7 +60,7 @@ def test_class_probabilities_as_targets_are_torch_alone():
         refusals.torch_step(targets[:, :1])
 
 
-def test_a_named_noise_scores_a_step_in_jax_alone():
+def test_a_named_likelihood_scores_a_step_in_jax_alone():
     """The documented regressors have no argument for their noise.
 
     Mean squared error scores them, as it scores the regressors of JAX whose noise is unknown.

@@ -93,7 +93,7 @@ def test_another_momentum_shows(monkeypatch):
     assert max(shares) > 1.0
 
 
-def test_short_formats_are_off_inside_and_given_back():
+def test_short_matmul_formats_are_off_inside_and_restored():
     matmul = torch.backends.cuda.matmul
     before = [getattr(matmul, name) for name in harness._SHORTCUTS]
     with harness.precisely("float32"):
@@ -101,7 +101,7 @@ def test_short_formats_are_off_inside_and_given_back():
     assert [getattr(matmul, name) for name in harness._SHORTCUTS] == before
 
 
-def test_x64_is_given_back():
+def test_x64_is_restored():
     before = jax.config.read("jax_enable_x64")
     with harness.precisely("float64"):
         assert jnp.zeros(1).dtype == jnp.float64

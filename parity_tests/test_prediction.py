@@ -13,7 +13,7 @@ _MERGING = [case for case in prediction.CASES if "one draw at a time" in case.na
 
 @pytest.mark.parametrize("case", _MERGING, ids=lambda case: case.name)
 def test_merging_without_the_distance_of_the_means_shows(monkeypatch, case):
-    """Add up the squares, without the term for the distance of the means."""
+    """The faulty merge adds up the squares, without the term for the distance of the means."""
     if torch.cuda.is_available() and "in chunks" in case.name:
         pytest.skip("a GPU runs all draws of this case at once")
     expected = harness.run(case, "float64")["jax"]

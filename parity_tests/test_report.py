@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
-from parity_tests import cases, report, trajectories
+from parity_tests import __main__ as parity
+from parity_tests import cases, plot, report, summary, trajectories
 from parity_tests.harness import DTYPES, Error
 
 
@@ -42,7 +44,7 @@ def test_every_case_has_its_rows(data: dict):
 
 
 def test_written_files_read_back(tmp_path, data: dict):
-    report.write(data, tmp_path / "new")
+    report.write(data, tmp_path / "new" / "report.json")
     assert json.loads((tmp_path / "new" / "report.json").read_text()) == data
 
 
@@ -54,3 +56,23 @@ def test_an_error_beyond_its_tolerance_shows():
     for bad in (infinite, beyond):
         assert not report.passes({"rows": [{"errors": {"jax torch": bad}}]})
         assert report.passes({"rows": [{"errors": {"original torch": bad}}]})
+
+
+def test_the_command_draws_what_it_reads_and_leaves_the_pages_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(summary, "write", None)
+    file, picture = tmp_path / "again.json", tmp_path / "pictures" / "again.png"
+    shutil.copy(report.RESULTS / "report.json", file)
+    assert parity.main(["--render", "--json", str(file), "--plot", str(picture)]) == 0
+    assert file.with_suffix(".md").read_text(encoding="utf-8") == (report.RESULTS / "report.md").read_text("utf-8")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit, match="2"):
+        parity.main(["--render", "--out", str(tmp_path / "nowhere")])
+    assert "Expected a file that exists with --render" in capsys.readouterr().err
+
+
+def test_every_error_has_its_place_in_the_picture(data: dict):
+    axes = plot.figure(data).axes
+    drawn = sum(len(line.get_xdata()) for axis in axes for line in axis.lines if line.get_marker() == "o")
+    assert drawn == sum(pair in summary.PAIRS for row in data["rows"] for pair in row["errors"])
+    not_finite, tiny = plot._place(None), plot._place(0.0)
+    assert tiny < 1.0 < not_finite

@@ -1,4 +1,4 @@
-"""Results and accepted arguments are alike in both packages."""
+"""Both packages accept the same arguments, and their results have the same fields."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_a_later_name_of_the_same_class():
         (refusals.jax_homoscedastic(), lambda m, **how: refusals.jax_step(model=m, **how)[1].nll),
         (refusals.torch_homoscedastic(), lambda m, **how: refusals.torch_step(model=m, **how)[1]),
     ],
-    ids=["jax", "torch", "jax, for all inputs", "torch, for all inputs"],
+    ids=["jax heteroscedastic", "torch heteroscedastic", "jax homoscedastic", "torch homoscedastic"],
 )
-def test_learned_noise_comes_before_a_criterion(model, step):
+def test_learned_noise_takes_precedence_over_a_criterion(model, step):
     y = np.zeros((4, 1), np.float32)
     assert float(step(model, y=y, criterion=lambda outputs, y: outputs.sum() * 0 + 1e3)) < 1e2

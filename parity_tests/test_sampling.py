@@ -70,7 +70,7 @@ _LAYER_STD = _SIGMA * float(np.sqrt(np.square(_X).sum() + 1.0))
     ],
     ids=["jax posterior", "torch posterior", "jax layer", "torch layer"],
 )
-def test_the_law_of_a_draw(draw, mean: float, std: float):
+def test_a_draw_has_the_exact_distribution(draw, mean: float, std: float):
     values = draw()
     count = values.size
     assert abs(values.mean() - mean) <= STANDARD_ERRORS * std / np.sqrt(count)

@@ -36,7 +36,7 @@ def same_arrays(one, other):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", small_profile(_RUNS, _EACH_ONCE))
-def test_trained_in_torch_it_predicts_in_jax_and_comes_back(run, tmp_path):
+def test_a_model_trained_in_torch_predicts_in_jax_and_comes_back(run, tmp_path):
     kind, dtype = _RUNS[run]
     with precisely(dtype):
         model = saved.trained_in_torch(kind, len(run), dtype)
@@ -51,7 +51,7 @@ def test_trained_in_torch_it_predicts_in_jax_and_comes_back(run, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", small_profile(_RUNS, ["MLP float32", "homoscedastic float64"]))
-def test_trained_on_in_jax_it_predicts_in_torch(run, tmp_path):
+def test_a_model_trained_further_in_jax_predicts_in_torch(run, tmp_path):
     kind, dtype = _RUNS[run]
     with precisely(dtype):
         first = saved.trained_in_torch(kind, len(run), dtype)
@@ -64,7 +64,7 @@ def test_trained_on_in_jax_it_predicts_in_torch(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_known_noise_crosses(tmp_path):
+def test_known_noise_passes_to_torch_and_back(tmp_path):
     """A JAX model with known noise has the same scores and predictions in torch."""
     model = dj.BayesByBackpropMLP(2, (3,), 1, likelihood=dj.Gaussian(0.3), rngs=nnx.Rngs(0))
     twin = saved.through_torch(tmp_path, model)
@@ -86,7 +86,7 @@ def test_known_noise_crosses(tmp_path):
     assert saved.through_jax(tmp_path, twin).likelihood == dj.Gaussian(0.3)
 
 
-def test_classifiers_and_unknown_noise_cross(tmp_path):
+def test_classifiers_and_unknown_noise_pass_to_torch_and_back(tmp_path):
     known = {dj.Categorical(): "classification", dj.UnknownNoise(): "regression", None: "generic"}
     for likelihood, task in known.items():
         model = dj.BayesByBackpropMLP(2, (), 2, likelihood=likelihood, rngs=nnx.Rngs(0))

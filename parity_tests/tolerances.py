@@ -1,6 +1,6 @@
 """Tolerances of the parity tests, each with its reason.
 
-Only this module and `rounding` have numbers that decide whether a comparison with a case's tolerance passes.
+Only the numbers in this module and in `rounding` decide whether a case passes.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Tolerance:
         return getattr(self, dtype) * self.size(expected)
 
 
-# The number of roundings of an intermediate number, of one ulp each, that is allowed if a case has a `conditioning`,
-# which is the effect of such a rounding on its results.
+# If a case has a `conditioning`, this many roundings of an intermediate number are allowed, of one ulp each. The
+# conditioning is the effect of one such rounding on the results.
 CONDITIONING_ULP = 8
 
 CLOSED_FORM = Tolerance(
@@ -64,8 +64,8 @@ SUM = Tolerance(
     "sums and gradients of many terms in another order: the error is relative to the largest terms, not to the result",
 )
 # With q = sigma / sigma_p and constants aside, the KL is q^2 / 2 - log q, and its slope in rho is
-# (q^2 - 1) dlog(sigma) / drho. A rounding of sigma by one ulp, which no formula of rho in that dtype avoids, moves the
-# KL by eps |q^2 - 1| and the slope by 2 eps q^2 dlog(sigma) / drho. That is 66 eps of the slope at q = 1.015, and grows
+# (q^2 - 1) dlog(sigma) / drho. No formula of rho in that dtype avoids a rounding of sigma by one ulp. It moves the KL
+# by eps |q^2 - 1| and the slope by 2 eps q^2 dlog(sigma) / drho. That is 66 eps of the slope at q = 1.015, and grows
 # without bound as q tends to 1.
 KL = Tolerance(
     CONDITIONING_ULP * 2.0**-23,

@@ -1,7 +1,7 @@
 """Weights and noise in the layout of the other package.
 
-The cases differentiate by the weights, so these go from model to model as arrays and not through a file. Weights are
-``[out, in]`` in torch, and kernels ``[in, out]`` in JAX.
+The cases differentiate with respect to the weights, so these go from model to model as arrays and not through a file.
+Weights are ``[out, in]`` in torch, and kernels ``[in, out]`` in JAX.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def with_weights(model: Any, weights: Mapping[str, Any]) -> Any:
     if isinstance(fresh, dj.HomoscedasticBayesByBackpropRegressor):
         fresh.layers[-1].raw_var = nnx.Param(_to_jax(left.pop("raw_var")))
     if left:
-        raise ValueError(f"Expected weights of the model; got also {', '.join(left)}.")
+        raise ValueError(f"Expected weights of the model alone; got {', '.join(left)} too.")
     return fresh
 
 
 def noise_to_jax(noise: Any) -> Any:
     """Convert noise of a torch model for a JAX model.
 
-    Axes of draws stay the leading axes.
+    Leading axes, such as one of draws, are kept.
 
     Args:
         noise: a pair ``(eps_weight, eps_bias)`` of a layer or a last layer, or a tuple of pairs, one per layer.

@@ -24,6 +24,7 @@ from benchmarks.accuracy import plot, report
 from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
 from benchmarks.accuracy.mnist_recipe import CLASSES, PIXEL_SCALE
 from benchmarks.accuracy.mnist_score import predict, scores
+from parity_tests import backend
 
 UPDATED, TUNED = "the posterior as the next prior", "naive fine-tuning"
 VALIDATION = 10_000
@@ -140,7 +141,7 @@ def as_markdown(record: dict[str, Any]) -> str:
             f"Permuted MNIST, {length}: accuracy in % on {record['on']}, averaged over the tasks so far.",
             report.table(["tasks learned", *counts], averages),
             PUBLISHED,
-            "Accuracy in % of each task after the last.",
+            "Accuracy on each task, in %, after the last task.",
             report.table(["task", *counts], at_end),
         ]
     )
@@ -151,7 +152,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy continual", description=str(__doc__))
     report.add_common_options(parser)
     parser.add_argument("--validation", action="store_true", help="test on training images that are held out")
-    args = parser.parse_args(argv)
+    args = backend.parse(parser, argv)
     if args.redraw:
         return report.redraw(args, as_markdown, plot.continual)
     plan = QUICK if args.quick else Plan()
@@ -160,8 +161,4 @@ def main(argv: list[str]) -> dict[str, Any]:
     methods = {name: parts(name, partial(run.accuracies, after)) for name, after in METHODS.items()}
     on = "held-out training images" if args.validation else "the test images"
     record = {"seed": args.seed, "quick": args.quick, "plan": asdict(plan), "on": on, "methods": methods}
-    markdown = as_markdown(record)
-    print(markdown)
-    if args.json:
-        report.write(args.json, record, markdown, plot.continual(record))
-    return record
+    return report.finish(args, record, as_markdown, plot.continual)

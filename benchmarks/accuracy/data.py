@@ -45,7 +45,7 @@ class DataSet:
         if index.ndim != 2 or not np.issubdtype(index.dtype, np.integer) or index.min() < 0 or index.max() >= n:
             raise ValueError(f"Expected test_index [splits, n_test] of rows of {self.name}; got {index.shape}.")
         if any(len(np.unique(row)) < len(row) for row in index):
-            raise ValueError(f"Expected each row once in a split of {self.name}; got one twice.")
+            raise ValueError(f"Expected each row once in a split of {self.name}; got a row twice.")
         if not (np.isfinite(self.x).all() and np.isfinite(self.y).all()):
             raise ValueError(f"Expected finite numbers in {self.name}; got NaN or infinity.")
 
@@ -189,7 +189,7 @@ def load_mnist(folder: Path | None, name: str = "mnist") -> Mnist:
 
 
 def hold_out(images: tuple[np.ndarray, np.ndarray], most: int) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Set the last `most` images and labels aside for validation, at most a sixth of all.
+    """Set the last images and labels aside for validation: `most` of them, but at most a sixth of all.
 
     >>> fitted, held = hold_out((np.zeros((12, 4)), np.arange(12)), 10)
     >>> fitted[1].size, held[1].tolist()

@@ -15,7 +15,7 @@ from flax import nnx
 
 import deepuq_jax as dq
 from benchmarks.accuracy.report import environment, table
-from parity_tests import markers
+from parity_tests import backend, markers
 
 DRAWS, REPETITIONS, EXACT = (10, 50, 200), 20, 4000
 QUICK_EPOCHS = 2
@@ -37,7 +37,7 @@ class Problem(NamedTuple):
 
 
 def _parts(x: np.ndarray, y: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Hold out three tenths as the test set, and standardise the inputs by the other rows."""
+    """Hold out three tenths as the test set, and standardize the inputs by the other rows."""
     order = np.random.default_rng(0).permutation(len(x))
     test, train = order[: 3 * len(x) // 10], order[3 * len(x) // 10 :]
     mean, std = x[train].mean(axis=0), x[train].std(axis=0)
@@ -137,7 +137,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--json", type=Path, help="write the record here")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
     parser.add_argument("--quick", action="store_true", help="train for two epochs, to see that everything works")
-    args = parser.parse_args(argv)
+    backend.add_option(parser)
+    args = backend.parse(parser, argv)
     problems = {}
     for build in PROBLEMS:
         problem = build()

@@ -23,6 +23,7 @@ from benchmarks.accuracy import lenet, mnist_score, plot, report
 from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
 from benchmarks.accuracy.mnist_score import predict
 from deepuq_jax.priors.defaults import NETWORK_PRIOR
+from parity_tests import backend
 
 POINT, ENSEMBLE, ADAM, NATURAL = "deterministic", "ensemble", "fit, Adam", "fit, natural gradients"
 METHODS = (POINT, ENSEMBLE, ADAM, NATURAL)
@@ -59,7 +60,7 @@ QUICK = Plan(epochs=1, choice_epochs=1, draws=5, members=2)
 
 
 class Run:
-    """The standardised images, and the trainings on them."""
+    """The standardized images, and the trainings on them."""
 
     def __init__(self, data: Mnist, plan: Plan, *, seed: int):
         mean, std = data.train_x.mean(), data.train_x.std()
@@ -169,7 +170,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Print the tables; with --json also write all files."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy fashion", description=str(__doc__))
     report.add_common_options(parser)
-    args = parser.parse_args(argv)
+    args = backend.parse(parser, argv)
     draw = partial(plot.images, published=PUBLISHED)
     if args.redraw:
         return report.redraw(args, as_markdown, draw)
@@ -178,8 +179,4 @@ def main(argv: list[str]) -> dict[str, Any]:
     run = Run(data, plan, seed=args.seed)
     parts = report.Parts(args.cache, "fashion", args.seed, asdict(plan))
     record = {"seed": args.seed, "quick": args.quick, "plan": asdict(plan), **measure(run, parts)}
-    markdown = as_markdown(record)
-    print(markdown)
-    if args.json:
-        report.write(args.json, record, markdown, draw(record))
-    return record
+    return report.finish(args, record, as_markdown, draw)

@@ -1,8 +1,8 @@
 """``python -m benchmarks accuracy mnist``: MNIST beside published errors.
 
 Every recipe trains on 50,000 images for a few epochs, and its NLL on the other 10,000 training images is compared. The
-best recipe of each kind of prior and each estimator is compared in the same way after all epochs. These recipes then
-train on all 60,000 images, and the best of them also trains the larger network.
+best recipe of each kind of prior and each estimator is compared in the same way after the full number of epochs. These
+recipes then train on all 60,000 images, and the best of them also trains the larger network.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
 from benchmarks.accuracy.mnist_recipe import CLASSES, ESTIMATORS, PIXEL_SCALE, Recipe, train
 from benchmarks.accuracy.mnist_score import elsewhere, predict, pruning_curve, scores
 from deepuq_jax.priors.defaults import LAYER_PRIOR
+from parity_tests import backend
 
 VALIDATION = 10_000
 ANGLE = 3  # the index of 90 degrees in `ANGLES`
@@ -112,11 +113,11 @@ class Run:
         return row | self._report(trained.model, is_bayesian=recipe.is_bayesian)
 
     def fits(self, hidden: int) -> list[dict[str, Any]]:
-        """Report `fit` with nothing set, and with a chosen prior and the plain ELBO."""
+        """Report `fit` with its defaults, and with a chosen prior and the plain ELBO."""
         return [{"name": name, "hidden": hidden, **self._fit(hidden, fit)} for name, fit in FITS.items()]
 
     def _fit(self, hidden: int, fit: Fit) -> dict[str, Any]:
-        """Train an MLP with little set but its sizes and its likelihood."""
+        """Train an MLP of which only the sizes, the likelihood and the settings in `fit` are set."""
         model_key, fit_key = jax.random.split(jax.random.key(self.seed))
         sizes, likelihood = (self.train[0].shape[1], (hidden, hidden), CLASSES), dq.Categorical()
         model = dq.BayesByBackpropMLP(*sizes, likelihood=likelihood, prior=fit.prior, rngs=nnx.Rngs(model_key))
@@ -169,12 +170,12 @@ def as_markdown(record: dict[str, Any]) -> str:
     parts = ["Test set of MNIST; NLL and entropy in nats.", _scores(record["final"]), PUBLISHED]
     pruned = [row for row in record["final"] if "pruning" in row]
     if pruned:
-        parts += ["Test error, %, with a share of the weights pruned by signal to noise.", _pruning(pruned)]
+        parts += ["Test error, in %, after pruning a share of the weights by signal-to-noise ratio.", _pruning(pruned)]
     for rows, title in (
         (record["compared"], f"Compared by {record['how']}."),
         (
             record.get("finalists", ()),
-            "The best of each prior and estimator, compared in the same way after all epochs.",
+            "The best of each prior and estimator, compared in the same way after the full number of epochs.",
         ),
     ):
         lines = [[r["name"], f"{r['error']:.2f}", f"{r['nll']:.4f}", f"{r['ece']:.2f}"] for r in rows if "nll" in r]
@@ -225,7 +226,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Print the tables; with --json also write all files."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy mnist", description=str(__doc__))
     report.add_options(parser)
-    args = parser.parse_args(argv)
+    args = backend.parse(parser, argv)
     if args.redraw:
         return report.redraw(args, as_markdown, plot.digits)
     plan = QUICK if args.quick else Plan()
@@ -237,8 +238,4 @@ def main(argv: list[str]) -> dict[str, Any]:
     else:
         record = {"seed": args.seed, "quick": args.quick, "sizes": sizes, "draws": plan.draws}
         record |= measure(run, with_defaults=not args.quick)
-    markdown = as_markdown(record)
-    print(markdown)
-    if args.json:
-        report.write(args.json, record, markdown, plot.digits(record))
-    return record
+    return report.finish(args, record, as_markdown, plot.digits)

@@ -43,6 +43,8 @@ class Recipe:
         learning_rate: the learning rate of Adam at the start; it falls to 0 as a cosine.
         weight_decay: the decoupled weight decay of the twin.
         hidden: units of each of the two hidden layers.
+        epochs: number of passes over the data.
+        batch_size: images per step.
     """
 
     prior: str = "gaussian"

@@ -33,7 +33,7 @@ class PointNetwork(nnx.Module):
         return self.net(x)
 
     def kl(self, key: Array | None = None) -> Array:
-        """0 nats: no weight is random."""
+        """Return 0 nats, since no weight is random."""
         return jnp.zeros(())
 
 

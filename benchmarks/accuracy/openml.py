@@ -40,7 +40,7 @@ def fetch(name: str, version: int, **options: Any) -> Any:
 
     Raises:
         OfflineError: if OpenML does not answer.
-        ImportError: without scikit-learn.
+        ImportError: if scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import fetch_openml
@@ -76,7 +76,7 @@ def fetch_regression(name: str) -> tuple[np.ndarray, np.ndarray]:
 def fetch_images(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Fetch images [70000, 784] (uint8) and labels [70000] of a set in `IMAGES`.
 
-    The first 60,000 train.
+    The first 60,000 are the training images.
     """
     found = fetch(IMAGES[name], 1)
     return np.asarray(found.data).astype(np.uint8), np.asarray(found.target).astype(np.int32)

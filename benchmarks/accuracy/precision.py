@@ -1,4 +1,4 @@
-"""Mixed precision on MNIST: `fit` with nothing set but the dtype of the computation."""
+"""Mixed precision on MNIST: `fit` with its defaults, in two dtypes of the computation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.accuracy.data import data_dir, load_mnist
 from benchmarks.accuracy.mnist_recipe import CLASSES, PIXEL_SCALE
 from benchmarks.accuracy.mnist_score import scores
 from benchmarks.accuracy.report import environment, table
-from parity_tests import markers
+from parity_tests import backend, markers
 
 DTYPES = ("float32", "bfloat16")
 HIDDEN, BATCH, QUICK_EPOCHS = (400, 400), 1000, 1
@@ -60,7 +60,7 @@ def measure(
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """The table of the page, between its markers."""
+    """Return the table of the page, between its markers."""
     header = ["MNIST, 784-400-400-10, nothing else set", "seed", "epochs", "test error, %", "NLL, nats"]
     rows = [
         [row["dtype"], str(row["seed"]), str(row["epochs"]), f"{row['error']:.2f}", f"{row['nll']:.4f}"]
@@ -76,7 +76,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--json", type=Path, help="write the record here")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
     parser.add_argument("--quick", action="store_true", help="train for one epoch, to see that everything works")
-    args = parser.parse_args(argv)
+    backend.add_option(parser)
+    args = backend.parse(parser, argv)
     data = load_mnist(data_dir(args.data_dir))
     train, test = (
         (x.astype(np.float32) / PIXEL_SCALE, y) for x, y in ((data.train_x, data.train_y), (data.test_x, data.test_y))

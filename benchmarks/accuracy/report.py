@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 import deepuq_jax as dq
+from parity_tests import backend
 
 
 def environment() -> dict[str, Any]:
@@ -62,6 +63,7 @@ def units_and_epochs(row: dict[str, Any]) -> tuple[str, str]:
 def add_record_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a benchmark that writes a record, its tables and its picture."""
     parser.add_argument("--json", type=Path, help="write the record here, and beside it the tables and a picture")
+    parser.add_argument("--plot", type=Path, help="draw the picture here; the ending says in which format")
     parser.add_argument(
         "--redraw", action="store_true", help="write tables and picture of --json's record; run nothing"
     )
@@ -72,6 +74,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that the benchmarks of accuracy share."""
     parser.add_argument("--data-dir", type=Path, help="folder of the data (default: $DEEPUQ_DATA, else from OpenML)")
     add_record_options(parser)
+    backend.add_option(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
     parser.add_argument("--cache", type=Path, help="folder to keep finished parts in, so that a run can resume")
 
@@ -142,10 +145,30 @@ def write(path: Path, record: dict[str, Any], markdown: str, figure: Any) -> Non
     _write_views(path, markdown, figure)
 
 
+def finish(
+    args: argparse.Namespace,
+    record: dict[str, Any],
+    as_markdown: Callable[[dict[str, Any]], str],
+    draw: Callable[[dict[str, Any]], Any],
+) -> dict[str, Any]:
+    """Print the tables of a run, and write what --json and --plot ask for.
+
+    Returns:
+        The record.
+    """
+    markdown = as_markdown(record)
+    print(markdown)
+    if args.json:
+        write(args.json, record, markdown, draw(record))
+    if args.plot:
+        _save_picture(args.plot, draw(record))
+    return record
+
+
 def redraw(
     args: argparse.Namespace, as_markdown: Callable[[dict[str, Any]], str], draw: Callable[[dict[str, Any]], Any]
 ) -> dict[str, Any]:
-    """Write table and picture of the record at --json.
+    """Write table and picture of the record at --json, and the picture at --plot.
 
     Returns:
         The record.
@@ -158,9 +181,16 @@ def redraw(
     markdown = as_markdown(record)
     print(markdown)
     _write_views(args.json, markdown, draw(record))
+    if args.plot:
+        _save_picture(args.plot, draw(record))
     return record
 
 
 def _write_views(path: Path, markdown: str, figure: Any) -> None:
     path.with_suffix(".md").write_text(markdown + "\n")
-    figure.savefig(path.with_suffix(".png"), dpi=120)
+    _save_picture(path.with_suffix(".png"), figure)
+
+
+def _save_picture(path: Path, figure: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)

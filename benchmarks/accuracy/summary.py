@@ -50,12 +50,12 @@ def digits(record: dict[str, Any]) -> str:
 
 
 def accuracy(uci_record: dict[str, Any], mnist_record: dict[str, Any]) -> str:
-    """The block of the page of results."""
+    """Format the block of accuracies for the page of results."""
     return markers.block("accuracy", [regression(uci_record, with_coverage=True), "", digits(mnist_record)])
 
 
 def accuracy_in_short(uci_record: dict[str, Any]) -> str:
-    """The block of the README: the regression sets."""
+    """Format the block of the README, which has the regression sets alone."""
     return markers.block("uci", [regression(uci_record, with_coverage=False)])
 
 

@@ -30,6 +30,7 @@ from benchmarks.accuracy.tabular_methods import QUICK, Found, Plan
 from benchmarks.accuracy.tabular_plot import picture
 from benchmarks.accuracy.tabular_report import as_markdown
 from benchmarks.command_line import unknown
+from parity_tests import backend
 
 SPLITS, QUICK_SPLITS = 5, 2
 
@@ -220,14 +221,10 @@ def repeat_fits(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def main(argv: list[str]) -> dict[str, Any]:
     """Print the tables; with --json also write all files."""
-    args = _parser().parse_args(argv)
+    args = backend.parse(_parser(), argv)
     if args.redraw:
         return report.redraw(args, as_markdown, picture)
     if args.splits is not None and args.splits < 1:
         _parser().error(f"Expected --splits to be at least 1; got {args.splits}.")
     record = repeat_fits(args, _folder(args)) if args.fit_only else measure_all(args, _folder(args))
-    markdown = as_markdown(record)
-    print(markdown)
-    if args.json:
-        report.write(args.json, record, markdown, picture(record))
-    return record
+    return report.finish(args, record, as_markdown, picture)

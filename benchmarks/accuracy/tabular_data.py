@@ -16,7 +16,7 @@ VALIDATION_SHARE = 0.2
 
 
 class LabelledSplit(NamedTuple):
-    """A split of a classification set; inputs are standardised by the training rows.
+    """A split of a classification set; inputs are standardized by the training rows.
 
     Attributes:
         x, y: training inputs [n, d] and labels [n].
@@ -32,12 +32,12 @@ class LabelledSplit(NamedTuple):
 
 
 class RealSplit(NamedTuple):
-    """A split of a regression set; inputs and training targets are standardised by the training rows.
+    """A split of a regression set; inputs and training targets are standardized by the training rows.
 
     Attributes:
-        x, y: training inputs [n, d] and standardised targets [n].
+        x, y: training inputs [n, d] and standardized targets [n].
         test_x, test_y: test inputs [m, d], and targets [m] in their own units.
-        y_mean, y_std: of the training targets, to return to those units.
+        y_mean, y_std: mean and standard deviation of the training targets, to convert back to those units.
     """
 
     x: np.ndarray
@@ -48,7 +48,7 @@ class RealSplit(NamedTuple):
     y_std: float
 
     def in_own_units(self, draws: Draws) -> Draws:
-        """Convert standardised draws to the units of the test targets."""
+        """Convert standardized draws to the units of the test targets."""
         mean, var = np.asarray(draws.mean, np.float64), np.asarray(draws.var, np.float64)
         return Draws(mean * self.y_std + self.y_mean, var * self.y_std**2)
 
@@ -73,7 +73,7 @@ def labelled_validation(split: LabelledSplit, seed: int) -> LabelledSplit:
 def real_validation(split: RealSplit, seed: int) -> RealSplit:
     """Divide the training rows at random; test rows are in neither part.
 
-    The result's own units are the standardised units of the given split.
+    The result's own units are the standardized units of the given split.
     """
     return _real(split.x, split.y, *_hold_out(len(split.y), seed))
 

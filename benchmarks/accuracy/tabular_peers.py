@@ -1,6 +1,6 @@
 """Methods of scikit-learn on tabular sets.
 
-Regressors that estimate no noise get a constant noise variance, which maximises the likelihood of held-out training
+Regressors that estimate no noise get a constant noise variance, which maximizes the likelihood of held-out training
 rows.
 """
 
@@ -97,16 +97,16 @@ def forest_classifier(split: LabelledSplit, seed: int, plan: Plan) -> Found:
 
 
 def _kernel(x: np.ndarray) -> Any:
-    # Two standardised rows are about sqrt(2 d) apart. If d is large, a search that starts at 1 does not leave it.
+    # Two standardized rows are about sqrt(2 d) apart. If d is large, a search that starts at 1 does not leave it.
     return ConstantKernel() * RBF(np.sqrt(x.shape[1]))
 
 
-# A predictor maps (x, y, test_x) to standardised draws without noise, keyed by the name of the method.
+# A predictor maps (x, y, test_x) to standardized draws without noise, keyed by the name of the method.
 Predictor = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, Draws]]
 
 
 def with_noise(predictor: Predictor, split: RealSplit, seed: int) -> Found:
-    """Add to each draw the constant variance that maximises the likelihood of held-out training rows."""
+    """Add to each draw the constant variance that maximizes the likelihood of held-out training rows."""
     folds = np.array_split(np.random.default_rng(seed).permutation(len(split.y)), FOLDS)
     held_out, rows = [], np.zeros(0, int)
     for fold in folds:
@@ -124,7 +124,7 @@ def with_noise(predictor: Predictor, split: RealSplit, seed: int) -> Found:
 
 
 def fitted_noise(draws: Draws, y: np.ndarray) -> float:
-    """Find the variance that maximises the likelihood when it is added to each draw.
+    """Find the variance that maximizes the likelihood when it is added to each draw.
 
     For a single draw without a variance, the result is the mean of the squared residuals.
 
@@ -183,7 +183,7 @@ def process_regressor(split: RealSplit, seed: int, plan: Plan) -> Found:
     """A Gaussian process with one length scale and learned noise."""
     del plan
     # The default lower bound of the noise variance, 1e-5, is above the noise of nearly noise-free targets. The search
-    # starts at the default noise variance, 1: if it starts lower, it may end at a kernel that has memorised repeated
+    # starts at the default noise variance, 1: if it starts lower, it may end at a kernel that has memorized repeated
     # rows with rounded targets.
     kernel = _kernel(split.x) + WhiteKernel(noise_level_bounds=(1e-8, 1e5))
     with _quiet():

@@ -53,7 +53,7 @@ def _of_kind(kind: str, task: Task, sets: dict[str, Any]) -> list[str]:
 
 def _comparisons(kind: str, task: Task, sets: dict[str, Methods]) -> str:
     header = ["method", "sets", "mean rank, NLL", f"mean rank, {task.second.upper()}", "at or below both"]
-    header += ["mean excess", "worst excess", "on", f"at most {MARGIN} above the process"]
+    header += ["mean excess", "worst excess", "on", f"at most {MARGIN} above the Gaussian process"]
     if kind == "regression":
         header.append(f"mean coverage at {_LEVELS} %")
     rows = []
@@ -96,4 +96,4 @@ def _left_out(sets: dict[str, Any]) -> list[str]:
     for name, found in sets.items():
         for method, reason in found["left_out"].items():
             names.setdefault((method, reason), []).append(name)
-    return [f"Without {method} on {', '.join(of)}: {reason}." for (method, reason), of in names.items()]
+    return [f"{method} is left out on {', '.join(of)}: {reason}." for (method, reason), of in names.items()]

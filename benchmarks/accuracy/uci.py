@@ -25,6 +25,7 @@ from benchmarks.accuracy.uci_recipe import BAYESIAN_SPACE, HIDDEN, POINT_SPACE, 
 from benchmarks.accuracy.uci_score import LEVELS, Draws, Score, score, summary
 from benchmarks.accuracy.uci_splits import FOLDS, Splits, test_splits, validation_splits
 from benchmarks.command_line import unknown
+from parity_tests import backend
 
 # Names of the methods, in the order of the tables.
 METHODS = BAYESIAN, TORCH, DEFAULTS, DEFAULTS_OWN_NOISE, NATURAL, POINT, ENSEMBLE = (
@@ -210,7 +211,7 @@ def _chosen_sets(args: argparse.Namespace, known: Collection[str]) -> list[str]:
 
 def main(argv: list[str]) -> dict[str, Any]:
     """Print the tables; with --json also write all files."""
-    args = _parser().parse_args(argv)
+    args = backend.parse(_parser(), argv)
     if args.redraw:
         return report.redraw(args, as_markdown, partial(plot.regression, order=METHODS))
     folder = data_dir(args.data_dir)
@@ -229,8 +230,4 @@ def main(argv: list[str]) -> dict[str, Any]:
         names = _chosen_sets(args, regression_names(folder))
         sets = {name: measure(load_regression(name, folder), parts, **options) for name in names}
         record = {"seed": args.seed, "quick": args.quick, "plan": asdict(plan), "sets": sets}
-    markdown = as_markdown(record)
-    print(markdown)
-    if args.json:
-        report.write(args.json, record, markdown, plot.regression(record, METHODS))
-    return record
+    return report.finish(args, record, as_markdown, partial(plot.regression, order=METHODS))

@@ -125,7 +125,7 @@ def train(choice: Any, x: Array, y: Array, key: Array, *, kind: type, noise: str
 
     Args:
         choice: the numbers of a `Bayesian` or a `Point`, keyed by name; they may be traced.
-        x, y: [n, d] and [n, 1], standardised.
+        x, y: [n, d] and [n, 1], standardized.
         key: draws the initial weights, the order of the data and the noise.
         kind, noise, plan: static.
     Returns:
@@ -157,7 +157,7 @@ def predict(model: Any, x: Array, key: Array, draws: int) -> tuple[Array, Array]
     """Predictive means and noise variances at draws of the weights.
 
     Returns:
-        Means and variances, standardised, [draws, n] each.
+        Means and variances, standardized, [draws, n] each.
     """
     likelihood = model.likelihood
 
@@ -213,6 +213,6 @@ def run(choices: list[Any], splits: Splits, *, seed: int, plan: Plan) -> list[Dr
 
 
 def in_own_units(mean: Any, var: Any, splits: Splits, i: int) -> Draws:
-    """Convert standardised draws of split i to the target's units."""
+    """Convert standardized draws of split i to the target's units."""
     scale = splits.y_std[i]
     return Draws(np.asarray(mean, np.float64) * scale + splits.y_mean[i], np.asarray(var, np.float64) * scale**2)

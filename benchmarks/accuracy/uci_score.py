@@ -13,7 +13,7 @@ LEVELS = (0.5, 0.9, 0.95)
 class Draws(NamedTuple):
     """A predictive mixture of Gaussians.
 
-    Means and variances [draws, n], in the target's own units.
+    The means and the variances are arrays [draws, n], in the target's own units.
     """
 
     mean: np.ndarray
@@ -39,8 +39,8 @@ class Score(NamedTuple):
 def score(draws: Draws, y: np.ndarray) -> Score:
     """Score draws [draws, n] against targets [n].
 
-    The mixture's central interval holds y if the distribution function F has |F(y) - 1/2| <= level / 2. That is exactly
-    the interval between its quantiles, which need not be found.
+    The mixture's central interval holds y if the distribution function F has |F(y) - 1/2| <= level / 2. So the coverage
+    is exact, and the quantiles at the ends of the interval need not be computed.
     """
     mean, var = np.asarray(draws.mean, np.float64), np.asarray(draws.var, np.float64)
     density = -0.5 * (np.log(2 * np.pi * var) + (y - mean) ** 2 / var)
@@ -61,7 +61,7 @@ def _coverage(distribution: np.ndarray) -> tuple[float, ...]:
 
 
 def summary(scores: list[Score]) -> dict[str, object]:
-    """Means over splits, with standard errors of RMSE and log-likelihood."""
+    """Return the means over splits, and the standard errors of RMSE and log-likelihood."""
     rmse, ll = [s.rmse for s in scores], [s.log_likelihood for s in scores]
     return {
         "splits": len(scores),

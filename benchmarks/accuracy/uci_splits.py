@@ -1,4 +1,4 @@
-"""Splits of a regression set, standardised and stacked so that they can train in one program."""
+"""Splits of a regression set, standardized and stacked so that they can train in one program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDS = 3
 
 
 class Splits(NamedTuple):
-    """Splits of equal sizes, standardised by their training rows.
+    """Splits of equal sizes, standardized by their training rows.
 
     The held-out targets keep their units.
 
@@ -39,7 +39,7 @@ class Splits(NamedTuple):
 
 
 def test_splits(data: RegressionSet) -> Splits:
-    """Each whole training split, and its test rows."""
+    """Stack all training rows of each split, and its test rows."""
     return _stack(data, data.train_index(), data.test_index)
 
 
@@ -49,8 +49,8 @@ def validation_splits(data: RegressionSet, *, seed: int) -> Splits:
     Test rows are in neither part.
 
     Returns:
-        FOLDS divisions of every split, each with another fifth held out; first one division of every split, then the
-        next division of every split, and so on.
+        FOLDS divisions of every split, each with a different fifth held out. The first divisions of all splits come
+        first, then the second divisions of all splits, and so on.
     """
     order = np.stack([np.random.default_rng([seed, i]).permutation(row) for i, row in enumerate(data.train_index())])
     held = max(1, round(VALIDATION_SHARE * order.shape[1]))

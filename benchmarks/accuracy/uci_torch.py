@@ -59,7 +59,7 @@ class Objective(nn.Module):
 
 
 class Moments(nn.Module):
-    """Standardised means and variances [n] at a draw."""
+    """Standardized means and variances [n] at a draw."""
 
     def __init__(self, model: Any):
         super().__init__()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from statistics import NormalDist, median
+from typing import Any
 
 # The probability that a comparison of equal code reports a change in any row.
 CHANCE = 0.05
@@ -105,6 +106,12 @@ def as_text(comparison: Comparison, *, every: bool) -> str:
     counts = {verdict: sum(change.verdict is verdict for change in comparison.changes) for verdict in Verdict}
     words = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items())
     return "\n".join([*lines, *([""] if lines else []), f"{len(comparison.changes)} rows in both files: {words}"])
+
+
+def as_record(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison in types that JSON can represent, with every row."""
+    rows = [{**asdict(change), "verdict": change.verdict.value} for change in comparison.changes]
+    return {"is_worse": comparison.is_worse, "notes": comparison.notes, "changes": rows}
 
 
 def percent(log_ratio: float) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.command_line import unknown
 from benchmarks.compare import accuracy, speed
-from benchmarks.compare.change import as_text
+from benchmarks.compare.change import as_record, as_text
 from benchmarks.speed import results
 
 
@@ -43,6 +43,8 @@ def main(argv: list[str]) -> None:
     if not comparison.changes:
         parser.error(f"Expected {args.after} to have rows of {args.before}; got none that both have.")
     print(as_text(comparison, every=args.all))
+    if args.json:
+        args.json.write_text(json.dumps(as_record(comparison), indent=1) + "\n", encoding="utf-8")
     if comparison.is_worse:
         sys.exit(1)
 
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--methods", default="", metavar="TEXT,...", help="contestants or methods whose name holds any of these"
     )
     parser.add_argument("--all", action="store_true", help="list the rows within noise, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every row into this file, too")
     return parser
 
 

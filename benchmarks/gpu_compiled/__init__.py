@@ -1,1 +1,1 @@
-"""Programs compiled for a GPU that need not be there: their kernels and the bytes that these move."""
+"""Count the kernels, and the bytes they move, of programs compiled for an absent GPU."""

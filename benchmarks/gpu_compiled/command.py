@@ -1,7 +1,7 @@
-"""``python -m benchmarks gpu-compiled``: kernels and bytes of programs compiled for an H100 that need not be there.
+"""``python -m benchmarks gpu-compiled``: kernels and bytes of programs compiled for an absent H100.
 
-The compiler is that of JAX's plugin for CUDA, which needs no card. Bytes come from the shapes of the compiled program,
-and the times from the bandwidth of the card's memory: they are estimates, and no program runs.
+The compiler is part of JAX's plugin for CUDA, and needs no GPU. Bytes are computed from the shapes in the compiled
+program, and times from the bandwidth of the card's memory. They are estimates, since no program runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.gpu_compiled.workloads import QUICK, WORKLOADS, Workload
 
 RESULTS = Path(__file__).parents[1] / "results"
 MEASURED = RESULTS / "gpu-h100.json"
-# Of a program's kernels, the record has so many, those that move most.
+# Number of kernels per program in the record: those that move most bytes.
 _LARGEST = 12
 
 
@@ -35,11 +35,12 @@ def measure(workload: Workload, sharding: Any, card: dict[str, Any]) -> dict[str
         card: the record of a GPU.
     Returns:
         name: the name of the row.
-        launches, copies: kernels and copies launched per run, and the copies alone.
-        bytes: read and written by all of them.
+        launches: number of kernels and copies launched per run.
+        copies: number of copies among them.
+        bytes: bytes that all of them read and write.
         floor_bytes: arguments and results, each moved once.
         measured_us: the time of the program in the record of a GPU, or None.
-        largest: the kernels that move most.
+        largest: the kernels that move most bytes.
     """
     compiled = workload.lower(sharding).compile(compiler_options=target.OPTIONS)
     found = kernels(hlo.parse(compiled.as_text()))
@@ -68,13 +69,14 @@ def _measured(workload: Workload, card: dict[str, Any]) -> float | None:
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """A table of the programs, and of the largest kernels of the first."""
+    """Format a table of the programs, and one of the largest kernels of the first program."""
     bandwidth = record["bandwidth"]
     made = record["environment"]
     parts = [
-        f"Compiled for {record['target']} with jax {made['jax']} and never run. Bytes are those of the shapes; times "
-        f"are bytes at {bandwidth / 1e12:.2f} TB/s, which leaves out arithmetic and launches: they are estimates. The "
-        f"last column was measured on a card, with an earlier version of the library ({record['measured_with']}).",
+        f"Compiled for {record['target']} with jax {made['jax']} and never run. Bytes follow from the shapes of the "
+        f"arrays. Times are bytes at {bandwidth / 1e12:.2f} TB/s, without arithmetic and launches, so they are "
+        f"estimates. The last column was measured on a card, with an earlier version of the library "
+        f"({record['measured_with']}).",
         _programs(record["rows"], bandwidth),
     ]
     if record["rows"]:
@@ -87,7 +89,7 @@ def _programs(rows: list[dict[str, Any]], bandwidth: float) -> str:
     header = [
         "program",
         "launches",
-        "of them copies",
+        "copies among them",
         "MB moved",
         "MB, floor",
         "µs implied",
@@ -113,7 +115,7 @@ def _largest(found: list[dict[str, Any]]) -> str:
 
 
 def _run(chosen: tuple[Workload, ...], quick: bool, file: Path | None) -> dict[str, Any]:
-    """Compile the programs; each row is written as soon as it is known."""
+    """Compile the programs, and write each row as soon as it is known."""
     placed = target.sharding()
     name = target.specification()["gpu_device_info"]["name"]
     card = json.loads(MEASURED.read_text(encoding="utf-8"))
@@ -139,12 +141,11 @@ def main(argv: list[str]) -> dict[str, Any]:
     args = parser.parse_args(argv)
     if args.redraw:
         return report.redraw(args, as_markdown, plot.picture)
-    # The card need not be there, and if it is, it is not used.
+    # No GPU is needed, and none is used.
     jax.config.update("jax_platforms", "cpu")
     offered = QUICK if args.quick else WORKLOADS
     chosen = tuple(workload for workload in offered if args.only in workload.name)
     if not chosen:
         parser.error(unknown("--only", "program", args.only, [workload.name for workload in offered]))
     record = _run(chosen, args.quick, args.json)
-    print(as_markdown(record))
-    return record
+    return report.finish(args, record, as_markdown, plot.picture)

@@ -1,4 +1,4 @@
-"""The text of a compiled program, read into computations and instructions."""
+"""Parse the text of a compiled program."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Program:
     """Computations by name.
 
     Attributes:
-        computations: all of the program's.
+        computations: all computations of the program.
         entry: name of the computation that runs.
     """
 
@@ -88,7 +88,7 @@ def parse(text: str) -> Program:
             names = () if opcode == "constant" else tuple(_NAME.findall(operands))
             instructions[name] = Instruction(name, shape, opcode, names, attributes, root is not None)
     if not entry:
-        raise ValueError("Expected the text of a compiled program, with an ENTRY; got a text without.")
+        raise ValueError("Expected the text of a compiled program, with an ENTRY; got a text without one.")
     return Program(computations, entry)
 
 

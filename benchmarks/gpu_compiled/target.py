@@ -14,7 +14,7 @@ from jax.sharding import SingleDeviceSharding
 # The specification of the card, with its source.
 _FILE = Path(__file__).with_name("h100.json")
 _PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
-# Kernels of Triton for products are chosen by timing them on the card; without it, cuBLAS is the better guess.
+# Triton's kernels for products are chosen by timing them on the card. Without the card, cuBLAS is the better guess.
 OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 from benchmarks.gpu_compiled.hlo import Computation, Instruction, Program, array_bytes
 
-# These rename a value, or are done when the program is compiled.
+# These operations only give a value another name.
 _RENAMES = frozenset(("bitcast", "get-tuple-element"))
+# These operations launch nothing.
 _FREE = _RENAMES | {"parameter", "constant", "tuple", "after-all", "partition-id", "replica-id", "opt-barrier"}
 _FREE |= {"async-done", "async-update", "copy-done"}
-# These read of their first operand only the rows that they return.
+# These operations read only those rows of their first operand that they return.
 _SLICES = frozenset(("dynamic-slice", "slice", "gather"))
 _SOURCE = re.compile(r'op_name="([^"]*)"')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
@@ -24,10 +25,10 @@ class Kernel:
     """A kernel or a copy that the program launches.
 
     Attributes:
-        name: of its instruction.
+        name: the name of its instruction.
         opcode: "fusion", "custom-call", "copy" and so on.
         read, written: bytes per launch, from the shapes; an array counts once, however often it is read.
-        source: the operation of JAX that its last instruction is from, "" if unknown.
+        source: the operation of JAX from which its last instruction comes, "" if unknown.
         launches: number of launches per run of the program.
     """
 
@@ -47,8 +48,8 @@ class Kernel:
 def kernels(program: Program) -> list[Kernel]:
     """List the kernels in the order of the text.
 
-    A loop launches its kernels once per iteration. Of a conditional, the branch that moves most counts. Where a fusion
-    reads or overwrites only some rows of an array, those rows count.
+    A loop launches its kernels once per iteration. Of a conditional, only the branch that moves most bytes
+    counts. If a fusion reads or overwrites only some rows of an array, only those rows count.
 
     Raises:
         ValueError: the number of iterations of a loop is not known.
@@ -99,7 +100,7 @@ def _size(one: Instruction) -> int:
 
 
 def _used_results(computation: Computation, one: Instruction) -> int:
-    """Bytes of the results that are read later: the workspace of a library is not."""
+    """Bytes of the results that are read later, which leaves out the workspace of a library."""
     sizes = array_bytes(one.shape)
     if len(sizes) == 1 or one.is_root or one.opcode == "copy-start":
         return sizes[0] if one.opcode == "copy-start" else sum(sizes)
@@ -139,7 +140,7 @@ def _needed(inner: Computation, results: list[Instruction]) -> dict[str, float]:
 
 
 def _bytes_written(inner: Computation, value: Instruction) -> int:
-    """Bytes of a result; of an update in place, those of the update."""
+    """Bytes of a result, or of the update alone if the result is updated in place."""
     while value.opcode in _RENAMES:
         value = inner.instructions[value.operands[0]]
     if value.opcode == "dynamic-update-slice":

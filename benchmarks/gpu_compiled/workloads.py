@@ -64,12 +64,12 @@ class Workload(ABC):
 
 @dataclass(frozen=True)
 class Training(Workload):
-    """A step on the ELBO, which donates its state.
+    """A training step on the ELBO that donates its state.
 
     Attributes:
         optimizer: a name of OPTIMIZERS.
         draws: draws per step.
-        compute_dtype: that of the products, or None.
+        compute_dtype: dtype of the products, or None.
     """
 
     optimizer: str = "Adam"

@@ -1,6 +1,6 @@
 """``python -m benchmarks mutants``: the share of small faults that the tests find.
 
-A run goes on where the last one stopped: mutants with a result are not tried again.
+A run continues where the last one stopped: mutants with a result are not tried again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
         try:
             _try(_open(sample, done, arguments), arguments)
         except KeyboardInterrupt:
-            print("Stopped. The same command goes on from here.")
+            print("Stopped. The same command continues from here.")
         done = results.read(arguments.results)
     reasons = explanations()
     arguments.results.with_suffix(".md").write_text(markdown(sample, done, reasons), encoding="utf-8")

@@ -17,8 +17,8 @@ _BITS = {"BitAnd", "BitOr", "BitXor", "LShift", "RShift"}
 _ORDER = {"Eq", "NotEq", "Lt", "LtE", "Gt", "GtE"}
 _IDENTITY = {"Is", "IsNot"}
 _LIKE = re.compile("core/Replace(?:Binary|Comparison)Operator_(?P<old>[A-Za-z]+)_(?P<new>[A-Za-z]+)")
-# The rest of cosmic-ray's operators replace a variable by another (which needs arguments), or one unary operator by
-# another, which on numbers is the same as deleting it or raises at once.
+# Two other kinds of cosmic-ray's operators are left out. Those that replace a variable by another need arguments. Those
+# that replace a unary operator by another equal its deletion on numbers, or raise at once.
 _OTHERS = {
     "core/NumberReplacer": "number",
     "core/AddNot": "condition",
@@ -35,12 +35,12 @@ _OTHERS = {
     "core/ExceptionReplacer": "exception",
     "core/RemoveDecorator": "decorator",
 }
-# Node types of parso in which `*` and `/` are no arithmetic.
+# Node types of parso in which `*` and `/` are not arithmetic.
 _SIGNATURES = {"parameters", "lambdef", "param", "argument", "star_expr"}
 
 
 class Change(NamedTuple):
-    """One mutation: an operator of cosmic-ray, and which of its occurrences in the file.
+    """One mutation: an operator of cosmic-ray, and the occurrence in a file that it changes.
 
     Attributes:
         operator: its name, for example `core/NumberReplacer`.

@@ -85,7 +85,7 @@ def _ranked(root: Path, subject: Subject, seed: int) -> list[tuple[str, Position
 
 
 def _quotas(population: dict[str, int], size: int) -> dict[str, int]:
-    """Share out `size` in proportion, by the largest remainders.
+    """Divide `size` in proportion to the populations, by the largest remainders.
 
     >>> _quotas({"a": 10, "b": 20, "c": 31}, 6)
     {'a': 1, 'b': 2, 'c': 3}

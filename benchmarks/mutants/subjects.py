@@ -1,4 +1,4 @@
-"""The files that are mutated, and the tests that must notice."""
+"""The files that are mutated, and the tests that should find the mutants."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from benchmarks.accuracy import report
 from benchmarks.scaling import plot
 from benchmarks.scaling.cases import KINDS
 from benchmarks.scaling.measure import QUICK, Plan, along, slope
+from parity_tests import backend
 
 AXES = ("parameters", "draws", "batch", "devices")
 # Over several devices, every number of devices divides the batch, and most of the network's work is per example.
@@ -82,8 +83,9 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Print the tables; with --json also write all files."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks scaling", description=__doc__)
     report.add_record_options(parser)
+    backend.add_option(parser)
     parser.add_argument("--devices-only", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    args = backend.parse(parser, argv)
     if args.redraw:
         return report.redraw(args, as_markdown, plot.picture)
     plan = QUICK if args.quick else Plan()
@@ -93,8 +95,4 @@ def main(argv: list[str]) -> dict[str, Any]:
         return found
     axes = {axis: over_devices(args.quick) if axis == "devices" else measure(axis, plan) for axis in AXES}
     record = {"quick": args.quick, "rounds": plan.rounds, "axes": axes}
-    markdown = as_markdown(record)
-    print(markdown)
-    if args.json:
-        report.write(args.json, record, markdown, plot.picture(record))
-    return record
+    return report.finish(args, record, as_markdown, plot.picture)

@@ -1,4 +1,4 @@
-"""The picture of the benchmark: a panel per axis for time and for memory."""
+"""The picture of the benchmark: for each axis, a panel of times above a panel of memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from deepuq_jax.plots.style import BLUE, ORANGE, SMALL
 
-# An axis that spans less than this factor has the ticks 1, 2, 5 per decade.
+# A vertical axis that spans less than this factor has the ticks 1, 2, 5 per decade.
 SPAN = 200
 COLOURS = {"training": BLUE, "prediction": ORANGE}
 LABELS = {"parameters": "weights and biases", "draws": "draws", "batch": "batch", "devices": "devices"}
@@ -20,7 +20,8 @@ class Measure(NamedTuple):
     unit: float
 
 
-# The upper and the lower panel; devices that share the cores of one machine have operations in place of times.
+# The upper panel shows times, and the lower panel memory. Devices share the cores of one machine, so the upper panel of
+# this axis shows operations instead.
 TIME, MEMORY = Measure("seconds", "milliseconds", 1e-3), Measure("peak", "peak memory per device, MB", 1e6)
 OPERATIONS = Measure("operations", "billions of operations per device", 1e9)
 

@@ -16,6 +16,7 @@ from benchmarks.speed import contestants, environment, gpu, limits, memory, plot
 from benchmarks.speed.contestant import Contestant, Setting
 from benchmarks.speed.measure import measure
 from benchmarks.speed.workloads import ON_GPU, QUICK, WORKLOADS, Workload
+from parity_tests import backend as backends
 
 ROUNDS, QUICK_ROUNDS = 11, 3
 # A quick look leaves out the variants that take longest to compile.
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> dict[str, Any]:
         measured = results.read(args.json)
         _show(measured, args)
         return measured
-    backend = args.backend or environment.detect()
+    backend = args.backend or backends.detect()
     works = _workloads(args, backend)
     if backend == "gpu" and args.precision is None:
         gpu.run_modes(_passed_on(argv))
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=names,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--backend", choices=("cpu", "gpu"), help="default: the GPU if JAX finds one")
+    backends.add_option(parser)
     parser.add_argument(
         "--precision", choices=environment.PRECISIONS, help="default: float32; on a GPU each in turn, see speed/gpu.py"
     )

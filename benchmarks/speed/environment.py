@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -33,11 +32,6 @@ PACKAGES = (
     "blackjax",
     "ivon-opt",
 )
-
-
-def detect(jax_backend: Callable[[], str] = jax.default_backend) -> str:
-    """Return "gpu" if JAX finds one, else "cpu"."""
-    return "gpu" if jax_backend() in ("gpu", "cuda", "rocm") else "cpu"
 
 
 def apply(setting: Setting) -> None:
@@ -89,7 +83,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The short hash, with "+" if the tree had changes.
+    """Return the short hash of the commit, with "+" if the tree has changes.
 
     Results and READMEs do not count as changes. Outside of a repository the hash is empty.
     """

@@ -5,16 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.speed import results
+from parity_tests import markers
 
 _HEADER = (
     "| contestant | µs per step (min-max) | x floor | x original | share of the limit | first call, s "
     "| peak MiB (without imports) | check |"
 )
+_INTRODUCTION = (
+    'A prediction counts as one step. "x floor" is the time relative to the deterministic network in the same style, '
+    'and "x original" is the time relative to uqdeepnn. The limit of a workload is a lower bound of the time per step: '
+    "the longer of the time for its bytes and the time for its operations, at the rates that the run measured. Each "
+    "section states the limit of the Bayesian network. The deterministic network has its own limit."
+)
 
 
 def full(data: dict[str, Any]) -> str:
     """Every workload: contestants by speed, then the skipped contestants."""
-    lines = ["# Speed", "", "A prediction counts as one step.", ""]
+    lines = ["# Speed", "", *markers.wrapped(_INTRODUCTION), ""]
     for name, part in data["workloads"].items():
         lines += [f"## {name}", "", *_preamble(part), "", _HEADER, "| --- " * 8 + "|"]
         lines += [_line(row, part) for row in sorted(results.timed(part), key=results.median)]
@@ -36,9 +43,9 @@ def _preamble(part: dict[str, Any]) -> list[str]:
         f"{where['device']}, {where['cores']} cores, {where['torch_threads']} torch threads, {where['precision']}; "
         f"commit {where['commit']}; medians of {part['rounds']} rounds.",
         software,
-        f"{bayesian['bytes']:,} bytes and {bayesian['operations']:,} operations: {micro(bayesian['limit_s'])} µs at "
-        f"{machine['bandwidth'] / 1e9:.1f} GB/s and {machine['flops'] / 1e9:,.0f} GFLOP/s; "
-        f"{bayesian['normals']:,} normals.",
+        f"The limit is {micro(bayesian['limit_s'])} µs, the longer of {bayesian['bytes']:,} bytes at "
+        f"{machine['bandwidth'] / 1e9:.1f} GB/s and {bayesian['operations']:,} operations at "
+        f"{machine['flops'] / 1e9:,.0f} GFLOP/s. A step draws {bayesian['normals']:,} normal numbers.",
     ]
 
 

@@ -1,6 +1,8 @@
 """Commands describe themselves, and unknown names are refused with the nearest known ones."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -9,6 +11,7 @@ from benchmarks.accuracy import command as accuracy
 from benchmarks.command_line import unknown
 from benchmarks.speed import command, contestants, results
 from benchmarks.speed.workloads import WORKLOADS
+from parity_tests import backend
 from parity_tests import report as parity_report
 
 PROGRAMS = {"benchmarks": (commands.main, commands.COMMANDS), "accuracy": (accuracy.main, accuracy.COMMANDS)}
@@ -43,7 +46,7 @@ def test_an_unknown_or_a_missing_command_is_refused(program, argv, capsys):
 
 def test_parity_runs_the_parity_tests_and_passes_their_failure_on(monkeypatch, capsys):
     monkeypatch.setattr(parity_report, "collect", lambda: {"rows": []})
-    monkeypatch.setattr(parity_report, "write", lambda data, folder: None)
+    monkeypatch.setattr(parity_report, "write", lambda data, file: None)
     monkeypatch.setattr(parity_report, "markdown", lambda data: "a report")
     monkeypatch.setattr(parity_report, "worst_rows", lambda data: [])
     for passes in (True, False):
@@ -63,6 +66,26 @@ def test_a_command_explains_its_options(argv, capsys):
         commands.main([*argv, "--help"])
     assert not ended.value.code
     assert "--redraw" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argv", [["accuracy", "uci"], ["scaling"], ["parity"]])
+def test_a_gpu_that_is_not_there_is_refused_before_anything_runs(argv, monkeypatch, capsys):
+    monkeypatch.setattr(backend, "detect", lambda: "cpu")
+    printed = refusal(commands.main, [*argv, "--backend", "gpu"], capsys)
+    assert "Expected --backend gpu where JAX can use a GPU" in printed
+
+
+def test_the_cpu_is_chosen_for_jax_and_torch_before_either_computes():
+    """A library that has chosen its device keeps it, so the choice must come before the first array."""
+    program = (
+        "import argparse, jax, torch; from jax._src import xla_bridge; from parity_tests import backend;"
+        "import parity_tests.__main__, benchmarks.accuracy.uci, benchmarks.scaling.command;"
+        "assert not xla_bridge.backends_are_initialized(); parser = argparse.ArgumentParser();"
+        "backend.add_option(parser); backend.parse(parser, ['--backend', 'cpu']);"
+        "print(jax.default_backend(), torch.cuda.is_available())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["cpu", "False"]
 
 
 def test_the_nearest_names_are_listed():

@@ -141,6 +141,12 @@ def test_the_command_ends_with_a_code_that_means_something(make_row, tmp_path, c
     assert code == 1
     assert "WORSE" in printed
     assert "9 rows in both files: 1 WORSE, 0 better, 8 within noise" in printed
+    code, _ = run([*paths[:2], "--json", tmp_path / "changes.json"], capsys)
+    saved = json.loads((tmp_path / "changes.json").read_text())
+    assert code == 1
+    assert saved["is_worse"]
+    assert [row["name"] for row in saved["changes"] if row["verdict"] == Verdict.WORSE.value] == ["deepuq_jax"]
+    assert len(saved["changes"]) == 9
     code, printed = run([*paths[:2], "--methods", "peer", "--all"], capsys)
     assert code == 0
     assert printed.count("within noise") == 9

@@ -16,6 +16,7 @@ from benchmarks.speed.contestant import Contestant, Setting, Unsupported
 from benchmarks.speed.contestants import deepuq_jax, jax_parts, torch_parts
 from benchmarks.speed.measure import measure
 from benchmarks.speed.workloads import CONV, SMALL, Predict, Train, mlp
+from parity_tests import backend
 
 # Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
@@ -189,6 +190,7 @@ def test_the_machine_is_measured():
     assert all(value > 0 for value in dataclasses.astuple(machine))
 
 
+@pytest.mark.long
 def test_peak_memory_is_of_a_process_of_its_own():
     held = np.ones(2**27)  # a gibibyte that only this process holds
     found = memory.peak("train 8-50-1, batch 32, mc 1", "deterministic, torch, eager", Setting())
@@ -215,7 +217,7 @@ def test_the_gpu_modes_are_the_command_anew():
 
 
 def test_the_backend_is_that_of_jax():
-    assert [environment.detect(lambda name=name: name) for name in ("cpu", "gpu", "tpu")] == ["cpu", "gpu", "cpu"]
+    assert [backend.detect(lambda name=name: name) for name in ("cpu", "gpu", "tpu")] == ["cpu", "gpu", "cpu"]
     assert command._passed_on(["--backend", "gpu", "--quick", "--backend=gpu"]) == ["--quick"]
 
 

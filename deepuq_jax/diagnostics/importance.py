@@ -52,7 +52,7 @@ def log_importance_weights(
 
     log r_i = log p(y | x, w_i) + log p(w_i) - log q(w_i), with w_i the weights of draw(model, key=fold_in(key, i))
 
-    The weights are not normalised by the evidence p(y | x). The mean of log r_i estimates the ELBO of the data. If q is
+    The weights are not normalized by the evidence p(y | x). The mean of log r_i estimates the ELBO of the data. If q is
     the exact posterior, every log r_i is log p(y | x). The parts of the model that are not Bayesian (BatchNorm
     statistics, plain parameters) stay fixed. The model runs in evaluation mode, whatever mode it is in.
 

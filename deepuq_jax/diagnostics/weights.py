@@ -22,7 +22,7 @@ from deepuq_jax.priors.base import Prior
 from deepuq_jax.priors.tree import each_weight, prior_by_leaf
 
 # Number of Gauss-Hermite nodes for a prior without a closed-form KL. The quadrature is exact for log densities that are
-# polynomials up to degree 63, and right to a few hundredths of a nat for log densities with a kink.
+# polynomials up to degree 63, and accurate to a few hundredths of a nat for log densities with a kink.
 _NODES = 32
 
 

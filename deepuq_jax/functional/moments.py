@@ -116,7 +116,7 @@ def entropy(log_probs: Array) -> Array:
     H = -sum_c p_c log p_c over the last axis, with 0 log 0 = 0.
 
     Args:
-        log_probs: normalised log probabilities, [..., classes].
+        log_probs: normalized log probabilities, [..., classes].
     Returns:
         entropy in nats, [...], between 0 and log(classes).
 

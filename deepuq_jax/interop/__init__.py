@@ -2,8 +2,8 @@
 
 `to_dataframe` and `to_dataset` turn a `UQResult` into a table of pandas and a data set of xarray. `to_datatree` draws
 from a posterior for ArviZ. `to_numpyro` and `from_numpyro` exchange posteriors with the guides of NumPyro. `export`
-writes the predictive function to a file that runs without this library. Each library is imported when it is needed,
-never earlier.
+writes the predictive function to a file that runs without this library. Each library is imported only when it is
+needed.
 """
 
 from deepuq_jax.interop.dataset import to_dataset

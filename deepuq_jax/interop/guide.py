@@ -23,17 +23,18 @@ from deepuq_jax.model.structure import combine, partition
 def to_numpyro(model: Any, *, scope: str = "", prefix: str = "auto") -> dict[str, Array]:
     """Return posteriors as parameters of NumPyro's `AutoNormal`.
 
-    They start its training, as in `svi.init(key, *data, init_params=to_numpyro(model))`. The sites of the NumPyro model
-    are the weights, whose support is the real line. NumPyro itself is not needed.
+    Training of the guide can start from them, as in `svi.init(key, *data, init_params=to_numpyro(model))`. The sites of
+    the NumPyro model are the weights, whose support is the real line. NumPyro itself is not needed.
 
     Args:
         model: a Bayesian model with mean-field posteriors, none of them pruned.
-        scope: what stands before the path of a weight in the name of its site. The sites of
+        scope: the text before the path of a weight in the name of its site. The sites of
             `random_nnx_module("net", module, prior)` have the scope "net/".
-        prefix: that of the guide.
+        prefix: the prefix of the guide.
     Returns:
         For each weight tensor, such as "layers.0.kernel", the arrays "layers.0.kernel_auto_loc", the mean, and
-        "layers.0.kernel_auto_scale", the standard deviation. What else is trained, such as learned noise, is not in it.
+        "layers.0.kernel_auto_scale", the standard deviation. Other trained parameters, such as learned noise, are left
+        out.
     Raises:
         TypeError: `model` is not a Bayesian model, or an argument is not a string. ValueError: the model is pruned, or
             has no mean-field posterior, or a posterior that is not finite.
@@ -54,10 +55,10 @@ def from_numpyro(model: Any, params: Mapping[str, Any], *, scope: str = "", pref
     """Copy a model with the posteriors of NumPyro's `AutoNormal`.
 
     Args:
-        model: a Bayesian model with mean-field posteriors, none of them pruned. Its prior, its likelihood and what else
-            it holds stay as they are.
+        model: a Bayesian model with mean-field posteriors, none of them pruned. Its prior, its likelihood and all
+            other parts stay as they are.
         params: the parameters of the guide, such as `svi.get_params(state)`. A `numpyro.param` of the NumPyro model,
-            which is not a site of the guide, is left out.
+            which is not a site of the guide, is ignored.
         scope, prefix: as in `to_numpyro`.
     Returns:
         A model of the same kind.

@@ -18,7 +18,7 @@ from deepuq_jax.model.owners import join_paths
 from deepuq_jax.saving.atomic import write_file
 
 FORMAT = "deepuq_jax exported prediction, 1"
-# The oldest date of a zip archive: equal programs give equal files.
+# All entries have the oldest date of the zip format, so that equal programs give equal files.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 

@@ -20,7 +20,7 @@ from deepuq_jax.layers.mlp import BayesByBackpropMLP
 from deepuq_jax.layers.options import LayerOptions
 from deepuq_jax.likelihoods import HomoscedasticGaussian
 
-# Solves softplus(raw) + MIN_VARIANCE = 1: at the start, all variance of standardised targets counts as noise.
+# Solves softplus(raw) + MIN_VARIANCE = 1: at the start, all variance of standardized targets counts as noise.
 INITIAL_RAW_VARIANCE = math.log(math.expm1(1.0 - MIN_VARIANCE))
 
 

@@ -43,7 +43,7 @@ class OwnModel(BaseModel):
     def has_closed_form_kl(self) -> bool:
         """Whether `kl` needs no key.
 
-        If the class has no `kl`, no node may need a key.
+        If the class has no `kl`, this is true if no node needs a key.
         """
         if hasattr(self.model, "kl"):
             try:  # A user's own class cannot be asked, so its `kl` is tried. Only shapes are computed.

@@ -64,7 +64,7 @@ class VariableTree(nnx.Module):
         tree: the pytree.
         kind: the type of the Variables, which says whether the arrays are trained; or a function of an array that
             returns it.
-        annotations: how arrays lie over a mesh, by the dotted paths of those that are annotated.
+        annotations: how the annotated arrays lie over a mesh, keyed by their dotted paths.
 
     >>> held = VariableTree({"a": jnp.zeros(2), "b": [jnp.ones(1)]}, nnx.Param)
     >>> list(nnx.state(held)), held.get_value()["b"]

@@ -1,6 +1,6 @@
 """Plot predictions, fits and models; each file holds a kind of picture.
 
-Matplotlib is imported when a plot is made, never earlier. Figures are made without pyplot, so no global state changes
+Matplotlib is imported only when a plot is made. Figures are made without pyplot, so no global state changes
 and no display is needed. Save them with ``axes.figure.savefig(...)`` or ``figure.savefig(...)``. A function that
 returns axes also draws on axes that it is given, so pictures can stand side by side or share their axes. The colours
 are those of Okabe & Ito, which colour-blind readers can tell apart too.

@@ -56,16 +56,16 @@ def register(kind: Any = None, *, name: str | None = None, settings: Sequence[st
     its code, so also register it in the program that loads the file. Use `register` as a decorator, or call it.
 
     Args:
-        kind: a frozen dataclass, a Flax NNX module or a function. Of a dataclass, such as a prior, a likelihood or an
-            estimator, the file keeps the fields: numbers as JSON, and arrays as arrays. Of a module, it keeps the
-            `settings`. Of a function, such as an activation, it keeps only the name.
+        kind: a frozen dataclass, a Flax NNX module or a function. The file keeps the fields of a dataclass (such as a
+            prior, a likelihood or an estimator): numbers as JSON, and arrays as arrays. It keeps the `settings` of a
+            module, and only the name of a function (such as an activation).
         name: the name in files. Default: the module and the name of the class or function.
         settings: for a module, the names of the constructor's arguments to keep. The module must hold each in an
             attribute of the same name. Leave out `rngs`, which `load` passes itself.
     Returns:
         `kind`, or a decorator if `kind` is None.
     Raises:
-        TypeError: `kind` is none of these, or a module without `settings`; or `settings` are passed without a module.
+        TypeError: `kind` is none of these; or `settings` are missing for a module, or passed for anything else.
         ValueError: the name belongs to another class or function.
 
     >>> import jax.numpy as jnp

@@ -20,8 +20,8 @@ def load(path: str | os.PathLike[str], *, like: Any = None) -> Any:
 
     The file was written by `deepuq_jax.save` or `deepuq_torch.save`.
 
-    Outputs, KL and draws are those of the saved model, to the bit for a file of this package on the same device, and
-    programs that were compiled for the saved model run without compiling anew.
+    Outputs, KL and draws are those of the saved model. They are equal to the bit if this package wrote the file and the
+    device is the same. Programs that were compiled for the saved model run without being compiled again.
 
     Args:
         path: the path of the file.
@@ -62,7 +62,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     Args:
         path: the path of the file.
     Returns:
-        the metadata, a dict as JSON gives it back.
+        the metadata, a dict of the types that JSON has.
     Raises:
         ValueError, OSError: as in `load`.
 

@@ -185,7 +185,7 @@ class Fitted(NamedTuple):
     Attributes:
         inputs, targets: units of the columns of X and y.
         seed: the seed of its keys.
-        number: number of the earlier fits that this fit continues.
+        number: how many earlier fits this fit continues.
     """
 
     inputs: Units
@@ -198,5 +198,5 @@ class Fitted(NamedTuple):
         return draw_key(draw_key(jax.random.key(self.seed), self.number), purpose)
 
     def in_standard_units(self, rows: WeightedRows) -> WeightedRows:
-        """Change rows to standard units; labels and counts stay."""
+        """Change rows to standard units; labels and counts stay as they are."""
         return WeightedRows(self.inputs.to_standard(rows.x), self.targets.to_standard(rows.y), rows.weight)

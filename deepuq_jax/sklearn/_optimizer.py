@@ -22,7 +22,7 @@ class _State(NamedTuple):
 
 @dataclass(frozen=True)
 class _Start:
-    """The start of the optimizer, equal for all rates, which makes the programs equal too."""
+    """Initialize the optimizer. Instances of all rates are equal, so that they share a compiled program."""
 
     rate: float = field(compare=False)
 

@@ -1,4 +1,4 @@
-"""Priors whose numbers do not recompile, and starts at an earlier fit."""
+"""Priors that share a compiled program, and networks that start at an earlier fit."""
 
 from __future__ import annotations
 

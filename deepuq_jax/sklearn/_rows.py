@@ -1,4 +1,4 @@
-"""Round numbers of rows, which data of similar sizes share.
+"""Round up the number of rows, so that data of similar sizes share a program.
 
 A compiled program is for one shape. So that the folds of a cross-validation share programs, training data get a few
 rows of weight 0, and inputs of a prediction are cut into chunks of few sizes.
@@ -38,10 +38,10 @@ class WeightedRows(NamedTuple):
         return WeightedRows(self.x[rows], self.y[rows], self.weight[rows])
 
     def padded(self) -> WeightedRows:
-        """Repeat first rows with weight 0, so that similar sizes share a program.
+        """Repeat the first rows with weight 0, so that similar sizes share a program.
 
         The ELBO stays the same: it sums weighted log-likelihoods and the KL, and such rows add nothing. Fewer than 8
-        rows, or fewer than a thirty-second of the data, are added.
+        rows are added, or fewer than a thirty-second of the data if that is more.
 
         >>> rows = WeightedRows(np.ones((397, 2)), np.ones(397), np.ones(397)).padded()
         >>> rows.x.shape, float(rows.weight.sum())

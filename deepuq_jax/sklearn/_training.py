@@ -63,14 +63,14 @@ class Training:
     def run(
         self, network: Any, rows: WeightedRows, held_out: WeightedRows | None, *, key: Array, goes_on: bool
     ) -> Trained:
-        """Train a network, whose arrays survive.
+        """Train a network without changing its arrays.
 
         Args:
             network: a model that computes in standard units, with the likelihood of plain targets.
             rows: the training data.
             held_out: data for early stopping, or None.
             key: a key of `jax.random.key`.
-            goes_on: whether the network is trained already. The weight of the KL is then 1 throughout.
+            goes_on: whether the network is already trained. The KL weight is then 1 throughout.
         """
         likelihood = network.likelihood
         network.likelihood = nnx.static(Weighted(likelihood))

@@ -29,7 +29,7 @@ class Units:
 
     @classmethod
     def none(cls, columns: int) -> Units:
-        """Return the units that change nothing."""
+        """Return units that change nothing."""
         return cls(np.zeros(columns), np.ones(columns))
 
     @classmethod

@@ -48,7 +48,7 @@ class VIRegressor(RegressorMixin, VIEstimator):
         validation_fraction: the share of the data that is held out.
         n_iter_no_change: number of passes without a better density after which early stopping ends the training.
         n_samples: number of draws of the weights in a prediction.
-        random_state: a seed, a NumPy generator of type RandomState, or None for another fit each time.
+        random_state: a seed, a NumPy generator of type RandomState, or None for a different fit each time.
         warm_start: whether `fit` starts from the last fit, in its units.
         scale: whether to standardize inputs and real targets by the training data. Counts are not scaled, and positive
             targets are divided by their geometric mean.

@@ -1,6 +1,6 @@
 """Measurements in a process of eight devices, for `test_devices.py`.
 
-Run as a program, it prints them as JSON. The names of the measurements are the arguments.
+Run as a program, it takes names of measurements as arguments and prints the results as JSON.
 """
 
 import json
@@ -88,7 +88,7 @@ def more_layouts():
 
 
 def _shares(lower, names):
-    """Return, by case, the share of the operations that one of four devices has, and the collectives."""
+    """Return, per case, the share of the operations that each of four devices runs, and the collectives."""
     alone = lower(names[0], mesh_of(1)).compile().cost_analysis()["flops"]
     found = {name: lower(name, mesh_of(4)).compile() for name in names}
     return {
@@ -130,7 +130,7 @@ def _share_of_prediction(batch_size):
 
 
 def batched_predictions():
-    # A loop's body counts once, so these are the operations of one batch.
+    # XLA counts the body of a loop once, so these are the operations of one batch.
     return _share_of_prediction(1024)
 
 
@@ -139,7 +139,7 @@ def other_predictions():
 
 
 def sharded_parameters():
-    """Train a network whose kernels are annotated, over columns and then over rows."""
+    """Train networks whose kernels carry shardings: the first is split over columns, the second over rows."""
     mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:4])
     x, y = data(32, 16, 3)
 
@@ -188,7 +188,7 @@ def _annotations(model):
 
 
 def draws_and_seeds():
-    """Spread draws over an axis of a mesh, and seeds over another one."""
+    """Spread draws over one axis of a mesh; then spread seeds over it, and rows over the other axis."""
     mesh = jax.make_mesh((2, 4), ("seed", "data"), axis_types=(AxisType.Auto,) * 2)
     (x, y), model, adam = data(), classifier(), ADAM
 
@@ -247,7 +247,7 @@ def explicit_sharding():
 
 
 def _split_columns_in_explicit_sharding():
-    """Train a layer whose kernel is split over its columns, and the same layer on a device."""
+    """Compare a layer that is trained with its kernel split over columns with the same layer on one device."""
     mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=(AxisType.Explicit,) * 2, devices=jax.devices()[:4])
     x, y = data(32, 16, 4)
     options = {"key": KEY, "objective": dq.ELBO(), "optimizer": SGD, "epochs": 2, "batch_size": BATCH}
@@ -329,7 +329,7 @@ def iterators():
 
 
 def a_sharding():
-    """Pass data of the host, a sharding and validation data to `fit`."""
+    """Pass arrays of the host, a sharding and validation data to `fit`."""
     x, y = data()
     sharding = split(mesh_of(4))
     options = {"key": KEY, "objective": dq.ELBO(), "optimizer": SGD, "epochs": 2}

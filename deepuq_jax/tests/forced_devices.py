@@ -1,4 +1,4 @@
-"""Programs that run with a number of CPU devices of their own, since it is fixed when a process starts."""
+"""Programs in processes of their own, since the number of CPU devices is fixed when a process starts."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 
 
 def environment_of(count):
-    """Return this process's environment, with so many CPU devices."""
+    """Return the environment of this process, with `count` CPU devices."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
     return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 

@@ -1,10 +1,10 @@
-"""Kill a training process at random moments, until it has survived as often as asked.
+"""Kill training runs at random moments, and check that they resume without a difference.
 
     python -m deepuq_jax.tests.kills --kills 200
 
-A run is killed, called again and killed again until it ends; its outcome must be that of a run that was never stopped,
-bit for bit. Then another run starts. Nearly all the time of a run goes into its checkpoints, so most kills hit one that
-is being written.
+A run is killed and called again until it ends. Its outcome must be that of a run that was never stopped, bit for bit.
+Then another run starts, until there were as many kills as asked for. A run spends nearly all its time on its
+checkpoints, so most kills hit one that is being written.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from deepuq_jax.tests.resuming import SMALL, X, Y, parabola
 from deepuq_jax.training import _checkpoint
 
 EPOCHS = 24
-# Of the kills, this share comes within a second of the start of `fit`, and the others within a second of the first
-# checkpoint of the process. A checkpoint takes a tenth of a second, and the epochs in between take next to nothing.
+# A share `EARLY` of the kills comes within `WITHIN` seconds of the start of `fit`. The others come within as many
+# seconds of the first checkpoint of the process. A checkpoint takes a tenth of a second, and an epoch far less.
 EARLY, WITHIN = 0.2, 1.0
 STARTED, SAVING = "started", "saving"
 
@@ -50,7 +50,7 @@ def outcome(epochs, **options):
 
 
 def train(folder, epochs):
-    """Train in a folder, and tell when the run starts and when it first saves."""
+    """Train in a folder, and print a line when the run starts and when it first saves."""
     save, told = _checkpoint.Checkpoints._save, []
 
     def telling(self, packed):
@@ -83,7 +83,7 @@ def is_killed(folder, epochs, moments):
 
 
 def survive(kills, folder, *, epochs=EPOCHS, seed=0):
-    """Kill runs in a folder so many times in all.
+    """Kill runs in a folder, `kills` times in all.
 
     Returns:
         (number of runs, number of kills that hit a checkpoint that was being written).
@@ -97,7 +97,7 @@ def survive(kills, folder, *, epochs=EPOCHS, seed=0):
         while left and is_killed(run, epochs, moments):
             left -= 1
             torn += any("tmp" in path.name for path in run.glob("*"))
-        # If the process has ended, this returns its outcome; if it was killed for the last time, it ends the run.
+        # This returns the outcome of a run that has ended, and first finishes a run that was killed for the last time.
         found = outcome(epochs, checkpoint=run)
         assert set(found) == set(expected)
         for name, values in expected.items():
@@ -110,10 +110,10 @@ def survive(kills, folder, *, epochs=EPOCHS, seed=0):
 
 
 def main():
-    """Read the command line."""
+    """Kill runs as often as the command line asks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, help="number of kills")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
     parser.add_argument("--train", type=Path, help="train in this folder; used by the program itself")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="number of epochs, and of checkpoints, per run")
     arguments = parser.parse_args()
@@ -121,7 +121,7 @@ def main():
         train(arguments.train, arguments.epochs)
         return
     with tempfile.TemporaryDirectory() as folder:
-        # The programs are compiled once, not by each process.
+        # With a shared cache, the processes do not compile the same programs again.
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{folder}/cache")
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")

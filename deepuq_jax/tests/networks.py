@@ -1,7 +1,7 @@
 """Networks of each library for the tests.
 
 `NETWORKS` maps a name to a function that returns three things: the argument of `bayesianize`, the function that the
-network computes in evaluation, and its inputs.
+network computes in evaluation mode, and its inputs.
 """
 
 import equinox as eqx
@@ -65,7 +65,7 @@ class LinenNet(linen.Module):
 
 
 class EquinoxNet(eqx.Module):
-    """A module with state for one example: linear layers, BatchNorm, dropout, an integer array and a function."""
+    """A module with state that takes one example, with BatchNorm, dropout, an integer array and a function."""
 
     first: eqx.nn.Linear
     norm: eqx.nn.BatchNorm
@@ -98,7 +98,7 @@ def function_params():
     return {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
 
 
-# What a network computes is compiled as a whole, since each eager operation would be a program of its own.
+# A network is compiled as a whole, since each eager operation would be compiled as a program of its own.
 _call = nnx.jit(lambda net, x: net(x))
 
 

@@ -13,7 +13,7 @@ import deepuq_jax as dq
 
 KEY = jax.random.key(0)
 ADAM, SGD = optax.adam(1e-2), optax.sgd(1e-2)
-# Four batches per epoch. Eight devices divide a batch.
+# An epoch has four batches, each of which divides evenly over eight devices.
 ROWS, BATCH, EPOCHS = 64, 16, 13
 _COLLECTIVE = re.compile(
     r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast)(?:-start)?\("
@@ -55,7 +55,7 @@ def collectives(compiled):
 
 
 def distance(one, other):
-    """Largest difference of two pytrees, each array in units of its largest entry or of 1."""
+    """Return the largest difference between two pytrees, per array relative to its largest entry or to 1."""
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in pairs]
     return max(float(np.abs(a - b).max() / max(1.0, np.abs(b).max())) for a, b in pairs)

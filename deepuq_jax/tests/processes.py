@@ -27,10 +27,10 @@ FIRST, ALL = 2, 4
 
 
 class Batches:
-    """Batches in a fixed order, of which each process holds its rows.
+    """Batches in a fixed order. Each process holds its own rows of each batch.
 
     Args:
-        place: a function of the first row and the last one of a batch.
+        place: takes the first row of a batch and the row after its last, and returns the arrays (x, y) of the batch.
         fatal: number of the batch at which the process is killed, counted over epochs.
     """
 
@@ -47,7 +47,7 @@ class Batches:
 
 
 def results(x, y, batches, folder):
-    """Train on arrays up to a checkpoint, and on batches."""
+    """Train on arrays up to a checkpoint, and another model on batches."""
     first = dq.fit(classifier(), x, y, **OPTIONS, batch_size=BATCH, epochs=FIRST, checkpoint=folder / "run")
     return {
         "arrays": [first.state.params, first.history],
@@ -56,14 +56,14 @@ def results(x, y, batches, folder):
 
 
 def resumed(x, y, folder):
-    """Go on from the checkpoint in a folder."""
+    """Resume from the checkpoint in a folder."""
     options = {**OPTIONS, "batch_size": BATCH, "epochs": ALL, "checkpoint": folder}
     result = dq.fit(classifier(), x, y, **options)
     return [result.state.params, result.history]
 
 
 def moments(x):
-    """Predict by a model that is not trained."""
+    """Predict with a model that is not trained."""
     result = dq.predict_vi_uq(classifier(), x, key=KEY, n_samples=4)
     return [result.mean, result.total_var]
 
@@ -79,11 +79,11 @@ def flat(tree):
 
 
 def main(folder, exits):
-    """Run a process: write what was found, and see the second process be killed.
+    """Run one of the two processes: write its results, and train until the second process is killed.
 
     Args:
         folder: a folder for the results.
-        exits: whether Python exits as usual after the other process was killed.
+        exits: whether Python exits as usual after the other process is killed.
     """
     rank = jax.process_index()
     mesh = jax.make_mesh((PROCESSES,), ("data",), axis_types=(AxisType.Auto,))

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# Their base classes come from optax and scikit-learn, which publish no types.
+# These names are of unknown type because their base classes come from optax and scikit-learn, which publish no types.
 UNTYPED_BASES = {
     *("deepuq_jax.natural_gradient", "deepuq_jax.training.natural_gradient.natural_gradient"),
     "deepuq_jax.training.natural_gradient.NaturalGradient",

@@ -1,4 +1,4 @@
-"""Closed forms in 60 digits by mpmath, of exactly the numbers that the code receives."""
+"""Closed forms that mpmath evaluates to 60 digits, at exactly the numbers that the code receives."""
 
 import mpmath
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the tests of resuming share: a run that is stopped, and the comparison of two results to the bit."""
+"""Helpers of the tests of resuming: a run that is stopped, and the comparison of two results bit for bit."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ X = np.linspace(-1, 1, 20, dtype=np.float32)[:, None]
 Y = X**2 + X / 3
 # Tests that share the optimizer, these options, the data and the model share a compiled program.
 ADAM = optax.adam(1e-2)
-# Three batches of six, and one of two.
+# An epoch has three batches of six rows and one of two.
 SMALL = {"key": KEY, "batch_size": 6, "objective": dq.ELBO()}
 
 
@@ -34,7 +34,7 @@ def steps_in(folder):
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing runs after it."""
+    """Stands in for SIGKILL, after which nothing runs."""
 
 
 def killed_after(saves, *arguments, **options):

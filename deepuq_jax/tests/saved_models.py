@@ -1,4 +1,4 @@
-"""Helpers of the tests of saving: models of many kinds, and what it means to come back."""
+"""Helpers of the tests of saving: models, and the comparison of a loaded model with the saved one."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import deepuq_jax as dq
 
 
 def same(model, other):
-    """Whether two models are equal to the bit, with equal static parts.
+    """Whether two models are equal bit for bit, with equal static parts.
 
     Equal static parts mean that programs compiled for the one run for the other.
     """
@@ -31,12 +31,12 @@ def round_trip(model, path, like=None):
 
 
 def linear(**options):
-    """A layer of the shape that most tests share."""
+    """Build a layer of the shape that most tests share."""
     return dq.BayesianLinear(4, 2, rngs=nnx.Rngs(0), **options)
 
 
 def flax_stack(rate=0.5):
-    """A network of the layers of Flax that a file may hold, under a Bayesian layer."""
+    """Build a network of the Flax layers that a file may hold, with a Bayesian last layer."""
     rngs = nnx.Rngs(0)
     return dq.Sequential(
         nnx.Conv(2, 4, (3,), rngs=rngs),

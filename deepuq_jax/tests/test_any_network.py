@@ -74,7 +74,7 @@ def test_vanishing_sigma_gives_the_deterministic_network(name, key):
 
 
 @every_library
-def test_a_draw_is_the_network_at_drawn_weights_and_the_function_of_that_key(name, key):
+def test_a_draw_agrees_with_calls_at_its_key_and_at_its_noise(name, key):
     model, own, x = build(name, sigma=0.3)
     drawn = jax.jit(lambda model, x: model(x, key=key))(model, x)
     assert not np.allclose(drawn, own(x), atol=1e-2)
@@ -93,7 +93,7 @@ def test_a_draw_is_the_network_at_drawn_weights_and_the_function_of_that_key(nam
 
 
 @every_library
-def test_moped_keeps_the_predictions_and_its_kl_is_that_of_the_scales(name):
+def test_moped_keeps_the_predictions_and_its_kl_depends_on_the_scales_alone(name):
     net, own, x = NETWORKS[name]()
     model = dq.moped(net, delta=0.05)
     model.eval()
@@ -122,7 +122,7 @@ def test_statistics_are_carried_and_updated_in_training_alone(name, key):
         assert not differ(before, statistics(model))
 
 
-def test_objectives_hand_the_state_out_and_a_step_takes_it(key):
+def test_objectives_return_the_new_state_and_a_step_stores_it(key):
     model, _, x = build("Linen", "train", sigma=1e-3)
     y = jnp.zeros((4, 2))
 
@@ -155,7 +155,7 @@ def test_dropout_follows_the_key_in_training_and_is_off_in_evaluation(name, key)
 
 # The programs of docs/any-model.md train networks of NNX and Linen with BatchNorm and dropout in the same way.
 @pytest.mark.slow
-def test_fit_takes_the_mode_of_the_model_and_prediction_evaluates(key):
+def test_fit_keeps_the_mode_of_the_model_and_prediction_uses_evaluation_mode(key):
     model, _, x = build("Equinox with state", "train", sigma=1e-6)
     y = np.zeros((4, 2), np.float32)
     trained = dq.fit(model, np.asarray(x), y, key=key, epochs=2).model
@@ -166,7 +166,7 @@ def test_fit_takes_the_mode_of_the_model_and_prediction_evaluates(key):
     assert float(dq.predict_vi_uq(trained, x, key=key, n_samples=3).epistemic_var.max()) < 1e-3
 
 
-def test_modes_and_statistics_pass_through_a_model_around_it(key):
+def test_an_enclosing_model_passes_on_modes_and_statistics(key):
     inner = dq.bayesianize(ConvNet(), sigma=1e-12)
     outer = dq.Sequential(inner, dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0)), likelihood=dq.Gaussian())
     before = statistics(outer)

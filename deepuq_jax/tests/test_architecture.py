@@ -52,7 +52,7 @@ def unit_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def test_the_table_of_levels_is_that_of_the_package():
+def test_the_table_of_levels_lists_every_folder_and_file():
     assert set(LEVELS) == {unit_of(path) for path in modules()}
 
 
@@ -77,7 +77,7 @@ def test_private_names_of_a_folder_are_imported_within_it_alone(path):
         assert not private or parts[0] == unit_of(path), f"{path.name} imports {'.'.join(parts)}"
 
 
-def test_functional_knows_no_keys_and_no_modules():
+def test_functional_uses_neither_keys_nor_flax():
     for path in (PACKAGE / "functional").glob("*.py"):
         text = path.read_text()
         assert "jax.random" not in text

@@ -98,7 +98,7 @@ def test_the_net_is_left_as_it_was(key):
 
 
 @pytest.mark.slow
-def test_batch_statistics_are_carried_not_trained_and_written_back(key):
+def test_a_step_stores_batch_statistics_without_training_them(key):
     model = dq.bayesianize(Net(nnx.Rngs(0)))
     x, y = inputs(), jnp.zeros((6, 4))
     optimizer = optax.sgd(0.1)
@@ -122,7 +122,7 @@ def test_batch_statistics_are_carried_not_trained_and_written_back(key):
     np.testing.assert_array_equal(new.model.carried["norm"]["mean"][...], model_eval.carried["norm"]["mean"][...])
 
 
-def test_dropout_follows_the_key_and_no_count(key):
+def test_dropout_depends_on_the_key_alone(key):
     model = dq.bayesianize(Net(nnx.Rngs(0), rate=0.5), sigma=1e-12)
     call = jax.jit(lambda m, k: m(inputs(), key=k))
     np.testing.assert_array_equal(call(model, key), call(model, key))

@@ -36,7 +36,7 @@ PATHS = {
 }
 
 
-# The ids are explicit, since they must not depend on the order of a set, which differs between two workers.
+# The ids are explicit: pytest-xdist needs the same ids in all workers, and the order of a set differs between them.
 @pytest.mark.parametrize(("where", "paths"), PATHS.items(), ids=["all", "kernels", "last", "glob", "type", "types"])
 def test_which_parameters_are_bayesian(where, paths):
     model = dq.bayesianize(ConvNet(), where=where, sigma=0.1, prior=dq.GaussianPrior(0.0, 0.3))
@@ -115,7 +115,7 @@ def test_sigma_by_number_by_function_by_leaf_and_relative():
 
 
 @pytest.mark.parametrize("prior", [dq.GaussianPrior(sigma=1.0), dq.GaussianPrior(0.5, jnp.asarray(2.0))])
-def test_moped_keeps_the_predictions_and_lies_around_the_weights(prior):
+def test_moped_keeps_the_predictions_and_centres_its_prior_on_the_weights(prior):
     model = dq.moped((function, function_params()), delta=0.1, prior=prior, likelihood=dq.Gaussian(0.5))
     np.testing.assert_array_equal(model(rows()), function(function_params(), rows()))
     mu, scale = prior.mu, float(prior.sigma)

@@ -45,7 +45,8 @@ LAYERS = {
         lambda **o: dq.HomoscedasticBayesByBackpropRegressor(4, (), **o),
         numbers(5, 4),
     ),
-    # This extractor has no parameters, so that every parameter is a posterior's; test_last_layer.py has the others.
+    # This extractor has no parameters, so every parameter belongs to a posterior. test_last_layer.py tests other
+    # extractors.
     "LastLayerVariationalInference": (lambda **o: dq.LastLayerVariationalInference(jnp.tanh, 4, 2, **o), numbers(5, 4)),
     "MultiOutputBayesByBackpropRegressor": (
         lambda **o: dq.MultiOutputBayesByBackpropRegressor(4, 2, (), **o),
@@ -149,7 +150,7 @@ def test_jit_equals_eager_and_does_not_retrace(name, estimator, key):
 
 
 @layer_and_estimator_contract
-def test_keys_vmap_and_draws_differ(name, estimator, key):
+def test_calls_under_vmap_equal_single_calls_and_draws_differ(name, estimator, key):
     model, x = build(name, estimator=estimator)
     keys = jax.random.split(key, 3)
     draws = jax.jit(jax.vmap(lambda k: model(x, key=k)))(keys)
@@ -258,7 +259,7 @@ def test_kl_is_zero_where_the_posterior_is_the_prior(name):
 
 
 @layer_contract
-def test_kl_without_closed_form_is_at_the_weights_of_that_draw(name, key):
+def test_kl_without_closed_form_uses_the_weights_of_the_draw(name, key):
     model, _ = build(name, prior=OpaquePrior())
     with pytest.raises(dq.KeyRequiredError):
         model.kl()
@@ -285,7 +286,7 @@ def test_kl_is_the_sum_over_its_posteriors(name):
 
 
 @layer_contract
-def test_draw_is_the_function_of_that_key(name, key):
+def test_draw_equals_the_call_at_its_key(name, key):
     model, x = build(name)
     fixed = dq.draw(model, key=key)
     np.testing.assert_allclose(fixed(x), model(x, key=key), rtol=1e-6)

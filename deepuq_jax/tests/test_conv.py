@@ -26,7 +26,7 @@ def numbers(*shape):
 
 
 def direct(x, kernel, strides, pads, dilation, groups):
-    """Compute a convolution layer as a sum of SciPy's correlations of pairs of channels, in float64."""
+    """Compute a convolution in float64, as a sum of SciPy's correlations over the input channels."""
     rank = len(strides)
     x = np.pad(x, [(0, 0), *pads, (0, 0)])
     spread = np.zeros((*[(n - 1) * d + 1 for n, d in zip(kernel.shape, dilation, strict=False)], *kernel.shape[rank:]))
@@ -92,7 +92,7 @@ def test_conv_is_the_direct_sum_at_the_weights_of_the_draw(case, x64, key):
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", "CIRCULAR", "REFLECT"])
-def test_at_the_means_it_is_flaxs_conv(padding):
+def test_conv_at_its_means_equals_flaxs_conv(padding):
     layer = conv(2, 4, (3, 2), strides=(2, 1), padding=padding, kernel_dilation=(1, 2))
     net = nnx.Conv(2, 4, (3, 2), (2, 1), padding=padding, kernel_dilation=(1, 2), rngs=nnx.Rngs(0))
     net.kernel = nnx.Param(layer.kernel_posterior.mu)
@@ -112,7 +112,8 @@ def test_mean_and_variance_of_each_output_are_the_exact_ones(estimator, key):
     x = jnp.asarray(numbers(2, 6, 2), jnp.float32)
     n = 10_000
     draws = np.asarray(jax.lax.map(lambda k: layer(x, key=k), jax.random.split(key, n), batch_size=1000), np.float64)
-    # An output is a sum over independent weights, so its variance is the same convolution, of squares.
+    # An output is linear in independent weights, so its variance is the convolution of the squared inputs with the
+    # variances of the weights.
     windows = np.asarray(x, float).reshape(2, 3, 4) ** 2
     variance = 0.09 * windows.sum(axis=-1, keepdims=True) + 0.09 + np.zeros(2)
     error = tolerances.STANDARD_ERRORS * np.sqrt(variance / n)

@@ -1,4 +1,4 @@
-"""The demo: its metrics, its data, its training loop against `fit`, and a small run of the whole."""
+"""The demo: its metrics, its data, its training loop against `fit`, and a small run of the whole program."""
 
 import jax
 import jax.numpy as jnp
@@ -89,8 +89,8 @@ def first_seed(pair):
     return tuple(part[0] for part in pair)
 
 
-@pytest.mark.slow
-def test_train_is_fit_early_stopping_included(data):
+@pytest.mark.long
+def test_train_matches_fit_with_early_stopping(data):
     epochs, patience = 12, 1
     settings = digits.Settings(hidden_dims=(8,), epochs=epochs, patience=patience)
     # At this high rate, the validation NLL soon rises, and later falls again.

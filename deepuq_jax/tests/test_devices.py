@@ -27,8 +27,8 @@ LONG = (
     "iterators",
     "a_sharding",
 )
-# A device has a quarter of the work per example of a batch of 1,024, and all of the work per parameter: noise, KL and
-# optimizer.
+# Each of four devices does a quarter of the work per example, and all of the work per parameter (noise, KL and
+# optimizer). The bound is for batches of 1,024.
 LARGEST_SHARE = 0.32
 
 
@@ -64,11 +64,11 @@ def test_an_epoch_divides_its_work_and_sums_its_gradients_once():
     parameters = 256 * 512 + 512 + 512 * 512 + 512 + 512 * 8 + 8
     found = measured(QUICK)["epochs_divide_the_work"]
     assert all(one["share"] <= LARGEST_SHARE for one in found.values())
-    # The gradients of means and standard deviations share a sum, and the loss goes along with it.
+    # One sum serves the gradients of the means, those of the standard deviations, and the loss.
     ((kind, size),) = found["data that are copied"]["collectives"]
     assert kind == "all-reduce"
     assert parameters <= size <= parameters + 16
-    # If the data are split, the rows of the batch are communicated, too, with about 12 bytes per row that identify it.
+    # If the data are split, the rows of the batch are communicated too, with three further numbers per row.
     others = [size for kind, size in found["data that are split"]["collectives"] if size < parameters]
     assert max(others) == 1024 * 256
     assert sum(others) <= 1024 * (256 + 4)
@@ -96,8 +96,8 @@ def test_annotated_parameters_are_split_over_columns_and_rows(model):
     assert found["parts"] == [[16, 32], [32, 64]]
     assert {"(None, 'model')", "('model', None)"} <= set(found["annotations"])
     assert found["distance"] <= tolerances.LAYOUTS["float32"]
-    # There is one sum of activations after the kernel that is split by rows, one sum of gradients, and one sum of
-    # numbers that belong to the parts of a kernel. Noise is not communicated.
+    # One collective sums activations after the kernel that is split by rows, one sums gradients, and one sums 60 other
+    # numbers. Noise is not communicated.
     assert len(found["collectives"]) == 3
     assert all(kind == "all-reduce" for kind, _ in found["collectives"])
 
@@ -129,14 +129,14 @@ def test_batches_of_an_iterator_keep_their_sharding():
 
 
 @pytest.mark.long
-def test_fit_spreads_data_of_the_host():
+def test_fit_shards_data_of_the_host():
     found = measured(LONG)["a_sharding"]
     assert found["devices"] == [4]
     assert found["history"] <= tolerances.LAYOUTS["float32"]
     assert "Expected batch_size to be a multiple of the 4 parts that sharding makes" in found["message"]
 
 
-def test_a_sharding_of_something_else_is_refused():
+def test_unsupported_shardings_are_refused():
     mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
     for sharding, error, message in (
         ("data", TypeError, "to be a jax.sharding.NamedSharding"),

@@ -49,7 +49,7 @@ def linear(mean, sigma, prior=dq.GaussianPrior(0.0, 1.0)):
 # --------------------------------------------------------------------------------------------------- importance weights
 
 
-def test_where_q_is_the_posterior_every_weight_is_the_evidence(x64, key):
+def test_if_q_is_the_exact_posterior_every_weight_equals_the_evidence(x64, key):
     x, y, mean, sigma, evidence = orthogonal()
     options = dict(key=key, n_samples=50, log_likelihood=dq.Gaussian(NOISE))
     for prior in (dq.GaussianPrior(0.0, 1.0), dq.GaussianPrior(0.0, jnp.ones((3, 1)))):
@@ -59,7 +59,7 @@ def test_where_q_is_the_posterior_every_weight_is_the_evidence(x64, key):
 
 
 @pytest.mark.parametrize("how", ["layers", "bayesianize", "a dict of layers", "last layer"])
-def test_weights_are_those_of_the_very_draws(how, key):
+def test_weights_match_terms_computed_from_the_drawn_network(how, key):
     """A log weight is log p(y | f) + log p(w) - log q(w), where all terms come from the fixed network."""
     rngs, prior, x = nnx.Rngs(0), dq.GaussianPrior(0.1, 0.5), jnp.linspace(-1, 1, 12).reshape(6, 2)
     y = x[:, :1]
@@ -91,7 +91,7 @@ def test_weights_are_those_of_the_very_draws(how, key):
 
 
 class TwoHeads(nnx.Module):
-    """A user's own class, with layers and a call but no `kl`."""
+    """A user's own class that has layers and `__call__`, but no `kl`."""
 
     def __init__(self, prior):
         rngs = nnx.Rngs(1)
@@ -104,7 +104,7 @@ class TwoHeads(nnx.Module):
         return self.heads["a"](x, key=first) + self.heads["b"](x, key=second)
 
 
-def test_opening_the_priors_leaves_the_model_alone():
+def test_with_kl_rule_leaves_the_given_model_unchanged():
     model = dq.BayesByBackpropMLP(2, (3,), 1, rngs=nnx.Rngs(0))
     before = float(model.kl())
     opened = with_kl_rule(model, AtDraw())
@@ -132,14 +132,14 @@ def test_khat_of_a_narrow_gaussian_is_the_exact_tail_index(x64, key):
     for c in (0.4, 0.7, 0.9, 1.2):
         options = dict(key=key, n_samples=20_000, log_likelihood=dq.Gaussian(NOISE))
         ks[c] = diagnostics.pareto_khat(diagnostics.log_importance_weights(linear(mean, c * sigma), x, y, **options))
-    # The tail has a slowly varying factor, a power of its logarithm, which biases the fit by up to a tenth at this
-    # number of draws.
+    # The tail also has a slowly varying factor, a power of a logarithm. At this number of draws, the factor biases the
+    # fit by up to a tenth.
     for c in (0.4, 0.7, 0.9):
         assert abs(ks[c] - (1 - c**2)) < 0.15
     assert ks[1.2] < 0  # The weights are bounded.
 
 
-def test_khat_does_not_mind_impossible_draws_and_refuses_nan():
+def test_khat_ignores_draws_of_weight_zero_and_refuses_nan():
     weights = np.random.default_rng(0).normal(size=1000)
     some = weights.copy()
     some[np.argsort(weights)[:100]] = -np.inf
@@ -175,7 +175,7 @@ def test_an_exact_fit_is_healthy(key):
 
 
 @pytest.mark.slow
-def test_a_banana_is_not_a_gaussian(key):
+def test_khat_reports_a_banana_shaped_posterior(key):
     """The data depend only on w1 - w0^2, so the posterior is bent, and no mean-field Gaussian is near it."""
     likelihood, x, y = dq.Gaussian(0.03), jnp.ones((4, 1)), jnp.zeros((4, 4))
     banana = (lambda w, x: x * (w[1] - w[0] ** 2)[None], jnp.stack([jnp.full(4, 0.5), jnp.full(4, 0.3)]))
@@ -219,7 +219,7 @@ def step_by_step(x, y, kl_weight):
 
 
 @pytest.mark.slow
-def test_a_mean_loss_under_vi_elbo_step_is_seen_and_the_pruned_layer_named(waves, key):
+def test_a_mean_loss_under_vi_elbo_step_is_reported_with_the_pruned_layer(waves, key):
     x, y = waves
     model = step_by_step(x, y, kl_weight=1.0)
     health = dq.diagnose(model, x, y, key=key, num_batches=4)
@@ -233,7 +233,7 @@ def test_a_mean_loss_under_vi_elbo_step_is_seen_and_the_pruned_layer_named(waves
     assert not any("over-pruned" in finding or "weighted" in finding for finding in health.findings)
 
 
-def test_an_untrained_point_and_an_empty_posterior_are_told_apart(waves, key):
+def test_a_posterior_near_a_point_and_one_near_the_prior_are_told_apart(waves, key):
     x, y = waves
     options = dict(key=key, log_likelihood=dq.Gaussian(NOISE), n_samples=100)
     point = linear(np.float32([1.0]), np.float32([1e-4]))

@@ -1,4 +1,4 @@
-"""Estimators beyond the contracts: shared weights, gradients at zero rows, joint laws, and prediction."""
+"""Estimators beyond the contracts: shared weights, gradients at zero rows, joint distributions, and prediction."""
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ def test_a_convolution_has_the_moments_of_weight_sampling(estimator, key):
     np.testing.assert_array_less(np.abs(ours.var(axis=0) - variance), error)
 
 
-def test_flipout_keeps_the_covariance_of_positions_and_none_between_examples(key):
+def test_flipout_shares_noise_between_positions_but_not_between_examples(key):
     x = jnp.broadcast_to(jnp.array([1.0, -2.0, 0.5]), (2, 2, 3))
     draws = draws_of(linear(dq.flipout), x, key)[..., 0]
     np.testing.assert_allclose(draws[:, :, 0], draws[:, :, 1], rtol=1e-5, atol=1e-6)
@@ -94,7 +94,7 @@ def test_local_reparameterization_against_its_formula_and_gradient(x64, key):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", OTHERS)
-def test_prediction_draws_weights_whatever_the_model_trains_with(estimator, key):
+def test_prediction_samples_weights_whatever_the_estimator(estimator, key):
     def build(estimator):
         return dq.BayesByBackpropMLP(3, (8,), 2, estimator=estimator, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
 
@@ -116,7 +116,7 @@ def test_prediction_draws_weights_whatever_the_model_trains_with(estimator, key)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", OTHERS)
-def test_a_model_trains_with_it(estimator, key):
+def test_a_model_trains_with_each_estimator(estimator, key):
     x = jnp.linspace(-1, 1, 64)[:, None]
     features = jnp.concatenate([x, x**2], axis=1)
     model = dq.BayesByBackpropMLP(2, (), 1, estimator=estimator, likelihood=dq.Gaussian(0.1), rngs=nnx.Rngs(0))
@@ -124,7 +124,7 @@ def test_a_model_trains_with_it(estimator, key):
     assert history["loss"][-1] < 0.5 * history["loss"][0]
 
 
-def test_its_gradient_varies_less_than_that_of_weight_sampling(key):
+def test_gradients_vary_less_than_with_weight_sampling(key):
     """The batch mean of the gradient has a lower variance with local reparameterization and with Flipout.
 
     Flipout gains less: examples share the magnitude of the noise and differ in its sign, so the part of the gradient

@@ -66,10 +66,10 @@ def test_a_process_with_jax_alone_predicts_the_same(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_key_is_kept_and_equal_models_write_equal_files(tmp_path):
+def test_a_key_is_kept_and_a_model_writes_equal_files_for_an_array_and_its_shape(tmp_path):
     model = dq.BayesByBackpropMLP(2, (4,), 3, likelihood=dq.Categorical(), rngs=nnx.Rngs(0))
-    for name in ("a.zip", "b.zip"):
-        dq.export(model, tmp_path / name, X, key=KEY, n_samples=4, platforms=["cpu", "cpu"])
+    for name, x in (("a.zip", X), ("b.zip", jax.ShapeDtypeStruct((1, 2), jnp.float32))):
+        dq.export(model, tmp_path / name, x, key=KEY, n_samples=4, platforms=["cpu", "cpu"])
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     exported, needs = read(tmp_path / "a.zip")
     assert list(needs["inputs"]) == ["x"]
@@ -147,8 +147,7 @@ def test_bad_arguments_are_refused(change, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_shapes_alone_are_enough_and_flatbuffers_is_named(tmp_path, monkeypatch):
-    shape = jax.ShapeDtypeStruct((1, 2), jnp.float32)
+def test_without_flatbuffers_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     with pytest.raises(ImportError, match=r"deepuq-jax\[interop\]"):
-        dq.export(poisson(), tmp_path / "model.zip", shape)
+        dq.export(poisson(), tmp_path / "model.zip", X)

@@ -48,7 +48,7 @@ def test_one_compilation_for_the_whole_run_and_for_a_second_run(key):
     options = dict(key=key, optimizer=ADAM, batch_size=16)
     dq.fit(parabola(), x, y, objective=dq.ELBO(log_likelihood=counting), epochs=1, **options)
     first = list(counting.traces)
-    # The check of the targets traces all 50 examples, and the program only full batches and the remainder.
+    # The check of the targets traces all 50 examples. The program traces only a full batch and the remainder.
     assert set(first) == {(50, 1), (16, 1), (2, 1)}
     counting.traces.clear()
     dq.fit(parabola(), x, y, objective=dq.ELBO(kl_weight=0.5, log_likelihood=counting), epochs=3, **options)
@@ -77,7 +77,7 @@ def test_history_is_arrays_by_epoch_and_the_loss_falls(key):
     )
 
 
-def test_same_key_same_result_and_the_callers_model_survives(key):
+def test_same_key_same_result_and_the_callers_model_is_unchanged(key):
     x, y = data()
     model = parabola()
     before = jax.tree.map(np.array, nnx.state(model))
@@ -89,7 +89,7 @@ def test_same_key_same_result_and_the_callers_model_survives(key):
     assert not np.array_equal(one.model.layers[1].kernel_posterior.mu, other.model.layers[1].kernel_posterior.mu)
 
 
-def test_fit_is_the_pure_functions_in_a_loop(key):
+def test_fit_equals_a_loop_over_the_pure_functions(key):
     x, y = data()
     result = dq.fit(parabola(), x, y, key=key, objective=dq.ELBO(), epochs=2, batch_size=16, optimizer=ADAM)
     train_key, _ = jax.random.split(key)
@@ -145,15 +145,14 @@ def test_batches_from_an_iterable_compile_once_per_shape(key):
     counting = Counting()
     options = dict(key=key, objective=dq.ELBO(50, log_likelihood=counting), optimizer=ADAM)
     result = dq.fit(parabola(), Loader(x, y, 16), epochs=10, **options)
-    # Each batch is also checked against the outputs as it comes. Besides, there is a program for 16 examples, and one
-    # for 2.
+    # The check of the targets traces each batch that comes. Besides, there are two programs, for 16 and for 2 examples.
     checks = 10 * 4
     assert len(counting.traces) - checks <= 2 * 2
     assert result.history["loss"][-1] < result.history["loss"][0]
     assert result.history["loss"].shape == (10,)
 
 
-def test_an_exhausted_iterator_is_named(key):
+def test_an_iterator_that_ends_after_one_epoch_is_refused(key):
     x, y = data()
     with pytest.raises(ValueError, match="start anew each epoch"):
         dq.fit(parabola(), iter([(x, y)]), key=key, objective=dq.ELBO(50), epochs=2, optimizer=ADAM)
@@ -239,7 +238,7 @@ def test_bad_input_is_refused_before_training(change, error, message, key):
 
 
 @pytest.mark.slow
-def test_convolutions_on_a_cpu_run_one_step_per_call_and_end_where_the_loop_does(key, monkeypatch):
+def test_convolutions_on_a_cpu_run_one_step_per_call_and_match_the_loop(key, monkeypatch):
     images = np.random.default_rng(0).standard_normal((10, 6, 6, 1)).astype(np.float32)
     labels = np.arange(10) % 3
     rngs = nnx.Rngs(0)

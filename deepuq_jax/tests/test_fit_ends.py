@@ -111,7 +111,7 @@ def test_the_history_holds_the_weight_and_the_elbo(as_batches):
     np.testing.assert_allclose(history["elbo"][steady], -history["loss"][steady], rtol=1e-5)
 
 
-def test_the_documented_objective_tells_its_weight_and_defines_no_elbo():
+def test_the_documented_objective_reports_its_weight_and_no_elbo():
     history = dq.fit(model(), X, Y, key=KEY, objective=dq.DocumentedELBO(1, 0.5), optimizer=ADAM, epochs=2).history
     assert set(history) == {"loss", "nll", "kl", "kl_weight"}
     np.testing.assert_allclose(history["loss"], history["nll"] + 0.5 * history["kl"], rtol=1e-5)

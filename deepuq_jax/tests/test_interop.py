@@ -1,4 +1,4 @@
-"""Results as tables and data sets, and draws as ArviZ reads them."""
+"""Results as tables and data sets, and draws in the format of ArviZ."""
 
 import sys
 

@@ -80,7 +80,7 @@ def models():
 
 
 @pytest.mark.parametrize("name", models())
-def test_what_goes_out_comes_back(name):
+def test_a_round_trip_keeps_the_parameters(name):
     model = models()[name]
     params = {key: 1.5 * array for key, array in to_numpyro(model, scope="net/", prefix="q").items()}
     other = from_numpyro(model, params, scope="net/", prefix="q")

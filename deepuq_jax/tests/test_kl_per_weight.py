@@ -35,7 +35,7 @@ def test_kl_per_weight_adds_up_to_the_kl(prior_class, key):
         assert abs(total - draws.mean()) < error + 0.01 * abs(total)
 
 
-def test_kl_per_weight_without_a_closed_form_and_with_a_prior_a_weight(x64):
+def test_kl_per_weight_without_a_closed_form_and_with_one_prior_per_weight(x64):
     mean, sigma = jnp.array([0.0, 1.0, -2.0]), jnp.array([0.5, 0.1, 1.0])
     exact = kl_per_weight(*weight_tensors(linear(mean, sigma, dq.GaussianPrior(0.0, 0.5))))
     opaque = kl_per_weight(*weight_tensors(linear(mean, sigma, OpaquePrior())))
@@ -64,7 +64,7 @@ class Centred(nnx.Module):
         return moved.kl(self.prior, key=key)
 
 
-def test_a_prior_around_a_centre_and_a_kl_of_other_things(key):
+def test_a_centred_prior_is_recognized_and_a_kl_with_other_terms_is_reported(key):
     model, x = Centred(jnp.ones((2, 1)), 0.2, jnp.full((2, 1), 1.3)), jnp.ones((4, 2))
     options = dict(key=key, n_samples=100, log_likelihood=dq.Gaussian(NOISE))
     health = dq.diagnose(model, x, x[:, :1], **options)

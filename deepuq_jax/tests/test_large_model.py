@@ -24,7 +24,7 @@ def check_shares(found, largest):
     assert found["losses"][1] < found["losses"][0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fit_keeps_parameters_and_optimizer_split():
     # The vectors of LayerNorm and the biases of the outputs are copied to each device.
     check_shares(measured("trained:one block")["trained"], 0.29)
@@ -35,8 +35,8 @@ def test_no_device_holds_twenty_million_parameters():
     found = measured("trained:20 million")["trained"]
     assert 20e6 <= found["parameters"] <= 21e6
     check_shares(found, 0.251)
-    # Nothing as large as the smallest kernel is sent, so the temporary arrays are those of the own quarter: gradients,
-    # drawn weights, and a copy of the quarter of the state.
+    # Nothing as large as the smallest kernel is sent, so the temporary arrays belong to the device's own quarter:
+    # gradients, drawn weights, and a copy of the quarter of the state.
     assert found["sent"] < SIZES["20 million"].width ** 2
     assert found["bytes of temporaries"] <= 5 * found["bytes"] / DEVICES
 

@@ -71,7 +71,7 @@ def test_leading_axes_stay(leading):
     assert last_layer(net)(inputs(*leading, 3)).shape == (*leading, 2)
 
 
-def test_the_extractor_is_trained_along_and_its_statistics_are_carried(key):
+def test_the_extractor_is_trained_too_and_its_statistics_are_carried(key):
     model = last_layer()
     params, rest = dq.partition(model)
     # The posteriors of the head, then Linear, BatchNorm and LayerNorm.
@@ -83,7 +83,7 @@ def test_the_extractor_is_trained_along_and_its_statistics_are_carried(key):
     assert len(arrays(rest)) == len(arrays(dq.partition(trained)[1]))
 
 
-def test_a_call_writes_nothing_and_hands_the_state_out(key):
+def test_a_call_writes_nothing_and_returns_the_state(key):
     model = last_layer()
     before = arrays(model)
     _, state = model.call_with_state(inputs(), key=key)
@@ -118,7 +118,7 @@ def test_any_callable_is_an_extractor(key):
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_dropout_follows_the_key_and_no_count(frozen, key):
+def test_dropout_follows_the_key_and_not_a_count(frozen, key):
     model = last_layer(Net(rate=0.5), sigma_init=1e-12, frozen=frozen)
     call = jax.jit(lambda m, k: m(inputs(), key=k))
     np.testing.assert_array_equal(call(model, key), call(model, key))
@@ -133,7 +133,7 @@ def test_dropout_follows_the_key_and_no_count(frozen, key):
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])
-def test_draw_is_the_function_of_that_key(rate, key):
+def test_draw_equals_the_call_at_its_key(rate, key):
     model, x = last_layer(Net(rate=rate)), inputs()
 
     @jax.jit
@@ -150,7 +150,7 @@ def test_draw_is_the_function_of_that_key(rate, key):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("heteroscedastic", [True, False])
-def test_classification_by_its_task(heteroscedastic, key):
+def test_the_task_makes_a_classification(heteroscedastic, key):
     model = last_layer(None, 3, "classification", heteroscedastic)
     assert model.heteroscedastic is False  # A classifier has no noise variance.
     result = dq.predict_vi_uq(model, inputs(), key=key, n_samples=4)
@@ -163,7 +163,7 @@ def test_classification_by_its_task(heteroscedastic, key):
     np.testing.assert_allclose(terms.nll, expected, rtol=1e-6)
 
 
-def test_regression_by_its_noise(key):
+def test_the_noise_of_a_regression_decides_its_variance_and_score(key):
     x, y = inputs(), jnp.ones((6, 2))
 
     def predict(model):
@@ -188,7 +188,7 @@ def test_regression_by_its_noise(key):
 
 
 @pytest.mark.slow
-def test_under_the_transforms(key):
+def test_transformations_of_jax_work(key):
     model, x = last_layer(Net(rate=0.5)), inputs()
     keys = jax.random.split(key, 3)
     draws = jax.jit(jax.vmap(lambda k: model(x, key=k)))(keys)
@@ -205,7 +205,7 @@ def test_under_the_transforms(key):
     assert result.mean.shape == (6, 2)
 
 
-def test_carried_prior(key):
+def test_an_array_prior_is_carried_and_not_trained(key):
     model = last_layer(prior=dq.GaussianPrior(0.0, jnp.asarray(0.5)))
     trained = train(model)
     assert float(trained.head.prior.sigma) == 0.5

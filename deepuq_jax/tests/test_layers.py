@@ -49,7 +49,7 @@ def test_mlp_of_any_shape_is_its_layers_in_turn(n_in, hidden, n_out):
     assert len(linear) == len(hidden) + 1
 
 
-def test_start_values():
+def test_initial_means_and_standard_deviations():
     layer = bayesian_linear(400, 300, sigma_init=0.02)
     np.testing.assert_allclose(layer.kernel_posterior.sigma, 0.02, rtol=1e-5)
     np.testing.assert_array_equal(layer.bias_posterior.mu, 0.0)

@@ -1,4 +1,4 @@
-"""What every likelihood must do: run over `likelihoods.__all__`, so that a newcomer is tested unasked."""
+"""The contracts of likelihoods, for all names in `likelihoods.__all__`."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -18,8 +18,8 @@ from deepuq_jax.tests.profiles import small_profile
 # Together, these tests take too long for `make check`.
 pytestmark = pytest.mark.slow
 
-# The incomplete gamma and beta functions of JAX, at means around 1: errors of 1e-7 in float32 for a probability around
-# 0.5; the t distribution adds the error of its argument.
+# JAX's incomplete gamma and beta functions have errors of 1e-7 in float32, for means around 1 and probabilities around
+# 0.5. The t distribution adds the error of its argument.
 CDF = {"float32": 2e-5, "float64": 1e-10}
 KEY = jax.random.key(0)
 
@@ -76,8 +76,8 @@ CASES = {
 }
 NUMBERS = [name for name, case in CASES.items() if case.likelihood.task == "regression"]
 MIXTURES = [name for name in NUMBERS if CASES[name].likelihood.keeps_draws]
-# Of what trains and is compiled for long, `make test` runs labels, a Gaussian, a continuous and a discrete mixture, and
-# both kinds of pairs; every likelihood's own functions are checked against scipy for all cases.
+# In `make test`, the tests that train run for labels, a Gaussian, a continuous and a discrete mixture, and both kinds
+# of pairs. The functions of each likelihood are checked against scipy for all cases.
 KINDS = ["Bernoulli", "HeteroscedasticGaussian", "LogNormal", "Masked", "Weighted"]
 
 
@@ -101,7 +101,7 @@ def test_every_likelihood_has_a_case():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_log_prob_is_scipys(name, dtype):
+def test_log_prob_agrees_with_scipy(name, dtype):
     case = CASES[name]
     outputs = case.outputs(dtype)
     y = case.targets(outputs)
@@ -112,7 +112,7 @@ def test_log_prob_is_scipys(name, dtype):
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_moments_cdf_and_quantiles_are_scipys(name, dtype):
+def test_moments_cdf_and_quantiles_agree_with_scipy(name, dtype):
     case = CASES[name]
     outputs = case.outputs(dtype)
     law = case.scipy(outputs)
@@ -138,7 +138,7 @@ def test_moments_cdf_and_quantiles_are_scipys(name, dtype):
 
 @pytest.mark.parametrize("name", small_profile(NUMBERS, [*KINDS[1:], "NegativeBinomial, learned", "StudentT"]))
 def test_samples_follow_the_cdf(name):
-    """The mean of a cdf at draws of its own law is known, and every cdf has finite moments, unlike the draws."""
+    """Compare shares of the draws with the cdf, since some of these distributions lack higher moments."""
     case = CASES[name]
     n, outputs = 4000, case.outputs()
     keys = jax.random.split(KEY, n)
@@ -152,7 +152,7 @@ def test_samples_follow_the_cdf(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_static_hashable_and_refused_as_a_class(name):
+def test_a_likelihood_is_static_and_hashable_and_its_class_is_refused(name):
     likelihood = CASES[name].likelihood
     assert hash(likelihood) == hash(CASES[name].likelihood)
     assert likelihood == type(likelihood)(**{f.name: getattr(likelihood, f.name) for f in fields(likelihood)})
@@ -164,7 +164,7 @@ def test_static_hashable_and_refused_as_a_class(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_are_finite_far_out_and_vmap_agrees(name):
-    """Outputs of +-30 and targets that they make impossible; a mapped call is the stack of plain ones."""
+    """Take outputs of +-30, and targets that are nearly impossible for them."""
     case = CASES[name]
     outputs = 30.0 * np.sign(case.outputs())
 
@@ -181,7 +181,7 @@ def test_gradients_are_finite_far_out_and_vmap_agrees(name):
 
 @pytest.mark.parametrize("name", small_profile(CASES, KINDS))
 def test_trains_predicts_and_scores(name):
-    """Finding C: through fit and predict_vi_uq, with no Gaussian in place of another likelihood."""
+    """Scores are those of the likelihood itself, and never those of a Gaussian with its moments."""
     case = CASES[name]
     outputs = case.outputs()
     x = jnp.asarray(np.random.default_rng(3).normal(size=(6, 2)), jnp.float32)
@@ -202,7 +202,7 @@ def test_trains_predicts_and_scores(name):
 
 @pytest.mark.parametrize("name", small_profile(MIXTURES, ["LogNormal", "Poisson", "StudentT", "Weighted"]))
 def test_intervals_are_those_of_the_mixture(name):
-    """Findings A2 and C: the bounds against scipy's distribution functions, averaged over the draws."""
+    """Compare the bounds with scipy's distribution functions, averaged over the draws."""
     case = CASES[name]
     draws = np.stack([case.outputs() + shift for shift in (-1.0, 0.0, 0.5)], axis=1)
     likelihood = case.likelihood.of_targets()

@@ -1,4 +1,4 @@
-"""Likelihoods one by one: their own probabilities, what they refuse, masks and weights, and outputs in a dict."""
+"""Likelihoods one by one: their own probabilities, what they refuse, and masks and weights."""
 
 from dataclasses import dataclass
 
@@ -66,7 +66,7 @@ class OneColumn(Likelihood):
     ],
 )
 def test_entropies_are_those_of_the_likelihoods_own_probabilities(likelihood, width, probs_of):
-    """Finding A2: the mutual information against brute force over the draws."""
+    """Compare the entropies with those of all draws."""
     model = linear(width, likelihood)
     probs = probs_of(draws_of(model, inputs(), 7))
     result = dq.predict_vi_uq(model, inputs(), key=KEY, n_samples=7)
@@ -82,7 +82,7 @@ def test_entropies_are_those_of_the_likelihoods_own_probabilities(likelihood, wi
 
 
 def test_a_single_column_of_probabilities_is_refused():
-    """Finding A2: its entropy would be wrong."""
+    """The entropy of a single column would be wrong."""
     with pytest.raises(ValueError, match=r"of at least two classes; got float32\[6, 1\]. For one logit"):
         dq.predict_vi_uq(linear(1, OneColumn()), inputs(), key=KEY)
     with pytest.raises(ValueError, match="probabilities of at least two classes"):
@@ -90,7 +90,7 @@ def test_a_single_column_of_probabilities_is_refused():
 
 
 def test_categorical_with_one_output_is_refused():
-    """Finding A6: the softmax of one logit is always 1."""
+    """The softmax of one logit is always 1."""
     y = jnp.zeros(6, int)
     for call in (
         lambda: dq.fit(linear(1, dq.Categorical()), inputs(), y, key=KEY, epochs=1),
@@ -103,7 +103,7 @@ def test_categorical_with_one_output_is_refused():
 
 
 def test_a_model_without_a_likelihood_is_refused():
-    """Finding A5: fit took Categorical() while predict_vi_uq took a regression."""
+    """Otherwise, training and prediction could assume different likelihoods."""
     x, y = inputs(), jnp.zeros(6, int)
     for call in (
         lambda: dq.fit(linear(3), x, y, key=KEY, epochs=1),
@@ -189,13 +189,13 @@ def test_bad_input_is_refused(call, error, message):
 
 
 def test_a_number_of_numpy_is_a_number():
-    """Finding E: `Gaussian(np.std(y))`."""
+    """Users write `Gaussian(np.std(y))`."""
     assert dq.Gaussian(np.std(np.arange(3.0))) == dq.Gaussian(float(np.std(np.arange(3.0))))
 
 
 @pytest.mark.parametrize("mean", [1.0, 1e2, 1e4])
 def test_counts_keep_float32(mean):
-    """The error of a log-probability is that of a float32 log rate, also where y log(rate) and log y! are 1e5."""
+    """The error of a log-probability is that of a float32 log rate, even where y log(rate) and log y! are 1e5."""
     y = np.round(mean * np.array([[0.8], [1.0], [1.3]]))
     log_mean = np.full_like(y, np.log(mean), np.float32)
     exact = np.exp(np.float64(log_mean))
@@ -217,7 +217,7 @@ def test_counts_keep_float32(mean):
     ],
 )
 def test_masked_targets_change_nothing(objective, shape):
-    """Finding C: the pair follows the rows of a minibatch, and what is masked does not matter."""
+    """The mask follows the rows of a minibatch, and masked values do not matter."""
     model, mask = linear(2, dq.Masked(dq.Poisson())), jnp.asarray(np.random.default_rng(1).random(shape) < 0.6)
     y = jnp.asarray(np.random.default_rng(2).integers(0, 5, (6, 2)))
     wide = mask if mask.ndim == 2 else mask[:, None]
@@ -255,8 +255,6 @@ def test_validation_data_are_pairs_too():
 
 
 def test_a_plain_function_trains_and_prediction_says_what_it_lacks():
-    """Finding C: a bare AttributeError."""
-
     def log_likelihood(outputs, y):
         return -jnp.square(outputs - y).sum(axis=-1)
 

@@ -52,7 +52,7 @@ def check_steps(steps, compilations):
     assert len(compilations) == programs
     assert int(state.step) == steps
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(state.params))
-    # The allocator may take a few arenas more; a leak of a single weight per step would be larger in the long run.
+    # The allocator may take a few more arenas. A leak of one array per step would take more in 100,000 steps.
     assert resident() - before < 4 * 2**20
 
 
@@ -131,7 +131,7 @@ def test_a_strict_mode_finds_nothing_in_an_objective(mode):
 @pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 def test_strict_modes_of_jax_find_nothing(mode):
-    """Ranks are strict in every test of the package, by a fixture."""
+    """The strict mode of rank promotion is on in every test of the package, by a fixture."""
     for name, use in USES.items():
         jax.clear_caches()  # A program compiled in another mode is not checked again.
         with MODES[mode]():

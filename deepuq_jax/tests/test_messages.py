@@ -1,4 +1,4 @@
-"""Wrong uses get a sentence that says what to do (finding E), and common inputs are taken as they are."""
+"""Errors for wrong uses say what to do, and common kinds of input are accepted."""
 
 import pickle
 
@@ -47,7 +47,7 @@ WRONG = {
     "a learning rate in a state": (lambda: dq.TrainState.create(classifier(), 0.1), r"optax\.adam\(1e-3\)"),
     "a seed as rngs": (lambda: dq.BayesianLinear(2, 2, rngs=0), r"nnx\.Rngs\(0\)"),
     "a key as rngs": (lambda: dq.BayesByBackpropMLP(2, (), 2, rngs=KEY), r"nnx\.Rngs\(0\)"),
-    "streams as key (B8)": (lambda: dq.predict_vi_uq(classifier(), X, key=nnx.Rngs(0)), r"one key of jax\.random\.key"),
+    "streams as key": (lambda: dq.predict_vi_uq(classifier(), X, key=nnx.Rngs(0)), r"one key of jax\.random\.key"),
     "a likelihood's class": (lambda: dq.BayesianLinear and dq.Sequential(likelihood=dq.Gaussian), "an instance"),
     "a likelihood's name": (
         lambda: dq.bayesianize(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), likelihood="gaussian"),
@@ -87,14 +87,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("use", "message"), WRONG.values(), ids=WRONG)
-def test_a_wrong_use_is_told_what_to_do(use, message):
+def test_the_error_for_a_wrong_use_says_what_to_do(use, message):
     with pytest.raises((TypeError, ValueError), match=message) as error:
         use()
     assert str(error.value).startswith("Expected")
 
 
 class Frame:
-    """What a data frame offers."""
+    """A stand-in for a data frame."""
 
     def __init__(self, values):
         self.values = values
@@ -110,7 +110,6 @@ def torch_tensor(values):
 
 @pytest.mark.parametrize("kind", [np.ndarray.tolist, Frame, torch_tensor], ids=["list", "data frame", "torch"])
 def test_other_kinds_of_inputs_are_taken_in_training_and_prediction(kind):
-    """Finding B7."""
     result = fit(classifier(), kind(X), kind(LABELS), validation_data=(kind(X), kind(LABELS)))
     exact = fit(classifier(), X, LABELS, validation_data=(X, LABELS))
     np.testing.assert_allclose(result.history["val_nll"], exact.history["val_nll"], rtol=1e-5)
@@ -132,24 +131,26 @@ def test_a_batch_size_beyond_the_data_takes_all_of_them():
 
 @pytest.mark.parametrize(
     "optimizer",
-    [optax.lbfgs(), optax.chain(optax.adam(5e-2), optax.contrib.reduce_on_plateau())],
+    [
+        pytest.param(optax.lbfgs(), marks=pytest.mark.long),  # Its line search takes seconds to compile.
+        optax.chain(optax.adam(5e-2), optax.contrib.reduce_on_plateau()),
+    ],
     ids=["lbfgs", "reduce_on_plateau"],
 )
 def test_optimizers_with_extra_arguments_train(optimizer):
-    """Finding B4; without noise to speak of, since a line search wants a function."""
+    """The noise is nearly 0, since a line search needs a deterministic function."""
     model = dq.BayesByBackpropMLP(2, (4,), 1, sigma_init=1e-4, likelihood=dq.Gaussian(0.5), rngs=nnx.Rngs(0))
     history = fit(model, X, X[:, :1], optimizer=optimizer, epochs=30, objective=dq.ELBO(kl_weight=0.0)).history
     assert history["nll"][-1] < history["nll"][0]
 
 
 def test_models_can_be_pickled():
-    """Finding B9."""
     model = fit(classifier(), X, LABELS).model
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model))(X, key=KEY), model(X, key=KEY))
 
 
 def test_strict_dtype_promotion_is_no_obstacle():
-    """Finding B6. (Adam of optax itself fails there.)"""
+    """Adam of optax itself fails in this mode, so this test uses SGD."""
     with jax.numpy_dtype_promotion("strict"):
         model = fit(classifier(), jnp.asarray(X), jnp.asarray(LABELS), optimizer=optax.sgd(0.1)).model
         predict(model, jnp.asarray(X))

@@ -21,7 +21,7 @@ TOLERANCE = tolerances.METRICS
 
 
 class Compiled:
-    """The metrics under jit, which compiles one program each. The examples of the docs run them without."""
+    """The metrics under jit, one program per metric; the doctests run them without jit."""
 
     def __getattr__(self, name):
         return lambda *args, **options: jax.jit(partial(getattr(dq.metrics, name), **options))(*args)
@@ -121,7 +121,7 @@ def test_a_result_scores_as_its_arrays():
     for metric in (compiled.negative_log_likelihood, compiled.brier_score, compiled.error_auroc):
         np.testing.assert_array_equal(metric(result, y), metric(probs, y))
     seen = stats.entropy(probs, axis=1)
-    unseen = 1.2 * seen  # No pair is equal, so rounding decides none.
+    unseen = 1.2 * seen  # No two of the values are equal, so rounding decides no comparison.
     close(compiled.ood_auroc(result, unseen), (unseen[None, :] > seen[:, None]).mean())
     mean, var, y = regression(6)
     result = dq.UQResult(mean=mean, epistemic_var=0.5 * var, total_var=var)
@@ -171,7 +171,7 @@ def test_ece_by_hand():
     assert ece(jnp.eye(2)[1 - labels], labels) == 1
 
 
-def test_equal_mass_bins_hold_as_many_each_and_keep_equal_confidences_together():
+def test_equal_mass_bins_have_equal_counts_and_keep_equal_confidences_together():
     probs, y = classes(300)
     counts = compiled.reliability(probs, y, bins=10, binning="mass").count
     assert counts.max() - counts.min() <= 1

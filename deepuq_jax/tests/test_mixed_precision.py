@@ -174,7 +174,7 @@ def test_a_dtype_without_the_range_of_float32_is_refused(dtype):
         dq.predict_vi_uq(classifier(), X, key=KEY, compute_dtype=dtype)
 
 
-def test_a_compute_dtype_that_could_do_nothing_is_refused():
+def test_a_compute_dtype_without_effect_is_refused():
     with pytest.raises(ValueError, match="Expected compute_dtype to be None with method='moments'"):
         dq.predict_vi_uq(classifier(), X, method="moments", key=KEY, compute_dtype=jnp.bfloat16)
 
@@ -201,7 +201,7 @@ def test_a_compute_dtype_that_could_do_nothing_is_refused():
         dq.predict_vi_uq(own, X, key=KEY, compute_dtype=jnp.bfloat16)
 
 
-def test_dropout_and_modes_of_a_network_go_through():
+def test_a_network_with_dropout_keeps_its_statistics_in_float32():
     model = dq.bayesianize(ConvNet(), likelihood=dq.Categorical())
     images = np.random.default_rng(0).normal(size=(2, 6, 6, 2)).astype(np.float32)
     outputs = in_compute_dtype(model, BFLOAT16).call_with_state

@@ -1,4 +1,4 @@
-"""Predictions run in evaluation mode (finding A4), and no gradient reaches what is not trained (finding A1)."""
+"""Predictions run in evaluation mode, and no gradient reaches what is not trained."""
 
 import equinox as eqx
 import jax
@@ -169,7 +169,7 @@ class TakesItsMode(nnx.Module):
         return self.dropout(self.linear(x), deterministic=deterministic, rngs=rngs)
 
 
-def test_modules_that_take_deterministic_and_rngs_are_served():
+def test_modules_that_take_deterministic_and_rngs_are_supported():
     model = dq.bayesianize(TakesItsMode(nnx.Rngs(0)), sigma=1e-6, likelihood=dq.Categorical())
     first, second = (model(X, key=jax.random.key(i)) for i in (0, 1))
     assert (first == 0).any()
@@ -195,7 +195,7 @@ def with_array_prior():
     ids=["frozen trunk", "prior centre", "BatchNorm statistics", "array prior"],
 )
 def test_a_gradient_of_the_whole_model_is_zero_for_what_is_not_trained(make):
-    """Finding A1: the README's own loop moved frozen weights, prior centres and array priors."""
+    """A loop that differentiates the whole model must not move frozen weights, prior centres or array priors."""
     model = make()
     model.eval()
 

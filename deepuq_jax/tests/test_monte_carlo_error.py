@@ -36,7 +36,7 @@ def targets(model):
 
 
 @pytest.mark.parametrize("build", [classifier, regressor], ids=["classification", "regression"])
-def test_it_is_the_jackknife_over_the_draws_of_the_prediction(build, key):
+def test_the_error_is_the_jackknife_over_the_draws_of_the_prediction(build, key):
     model, x = build(), inputs()
     y = targets(model)
 
@@ -81,28 +81,28 @@ def test_batches_and_draws_side_by_side_change_nothing(key):
     "build",
     [pytest.param(classifier, id="classification", marks=pytest.mark.long), pytest.param(regressor, id="regression")],
 )
-def test_repeated_predictions_spread_as_said(build):
+def test_repeated_predictions_spread_as_estimated(build):
     model, x = build(), inputs()
     y = targets(model)
     repeats, draws = 400, 100
     keys = jax.random.split(jax.random.key(5), repeats)
     found = jax.vmap(lambda k: dq.log_density_with_error(model, x, y, key=k, n_samples=draws))(keys)
     # The standard deviation of 400 repetitions is known to 3.5 %, and the error varies with the draws.
-    said = np.sqrt(np.square(np.asarray(found.mean_error)).mean())
-    np.testing.assert_allclose(np.std(found.mean, ddof=1), said, rtol=0.15)
-    said = np.sqrt(np.square(np.asarray(found.error)).mean(axis=0))
-    np.testing.assert_allclose(np.std(found.log_density, axis=0, ddof=1), said, rtol=0.25)
+    estimated = np.sqrt(np.square(np.asarray(found.mean_error)).mean())
+    np.testing.assert_allclose(np.std(found.mean, ddof=1), estimated, rtol=0.15)
+    estimated = np.sqrt(np.square(np.asarray(found.error)).mean(axis=0))
+    np.testing.assert_allclose(np.std(found.log_density, axis=0, ddof=1), estimated, rtol=0.25)
     # 40,000 draws have hardly any bias.
     exact = dq.log_density_with_error(model, x, y, key=jax.random.key(6), n_samples=repeats * draws)
     bias, error = found.mean.mean() - exact.mean, np.hypot(np.std(found.mean) / 20, float(exact.mean_error))
     assert abs(float(bias - found.bias.mean())) < 5 * error
-    # At the number of draws that is said to be needed, the error is what was asked for.
+    # The number of draws that a prediction asks for agrees with the number from many draws.
     needed = float(np.median(jax.vmap(lambda one: one.draws_needed(0.01))(found)))
     assert 0.8 < needed / float(exact.draws_needed(0.01)) < 1.25
 
 
-def test_it_is_stable_far_from_zero():
-    """Densities that underflow, draws that agree, a draw that alone gives the density, and none that gives any."""
+def test_the_error_is_stable_far_from_zero():
+    """The rows are: around 0, an underflow, equal draws, one draw that gives the whole density, and no density."""
     near = np.random.default_rng(0).normal(0, 1e-3, 10)
     rows = [near, near - 1000.0, np.full(10, -1000.0), [0.0] + [-1e4] * 9, np.full(10, -np.inf)]
     log_density, error, *_ = jax.jit(_errors)(jnp.asarray(rows, jnp.float32))
@@ -112,7 +112,7 @@ def test_it_is_stable_far_from_zero():
 
 
 @pytest.mark.parametrize("build", [classifier, regressor], ids=["classification", "regression"])
-def test_a_result_knows_its_error_for_targets_that_follow_it(build, key):
+def test_a_result_estimates_its_error_for_targets_drawn_from_it(build, key):
     model, x = build(), inputs()
     n = DRAWS
     result = dq.predict_vi_uq(model, x, key=key, n_samples=n)

@@ -263,12 +263,13 @@ def test_no_start_and_no_rate_diverges(sigma, rate, key):
 
 
 def test_the_kl_weight_changes_the_optimum_and_not_the_speed(x64):
-    """At a quadratic loss, the first steps in units of sigma are the same for a cold posterior."""
+    """For a quadratic loss, the first step of the means is about the same for a cold posterior."""
     x, y = data()
     steps = []
     for weight in (1.0, 0.1):
         model = layer(use_bias=False, sigma_init=0.1 * weight**0.5, param_dtype=jnp.float64)
-        # The prior's part of the gradient is small here, and the likelihood's is that of the weight 1 over the weight.
+        # The prior's part of the gradient is small here. The likelihood's part and the precision are both 1 / weight
+        # times those at the weight 1, so the steps agree.
         optimizer, objective = dq.natural_gradient(mean_limit=np.inf), dq.ELBO(N, weight, log_likelihood=NOISE)
         state = dq.TrainState.create(model, optimizer)
         options = dict(key=jax.random.key(0), objective=objective, optimizer=optimizer)
@@ -277,7 +278,7 @@ def test_the_kl_weight_changes_the_optimum_and_not_the_speed(x64):
     np.testing.assert_allclose(steps[1], steps[0], rtol=0.2)
 
 
-def test_what_is_stored_is_less_than_for_adam_on_a_deterministic_network():
+def test_model_and_optimizer_take_the_memory_of_a_deterministic_network_under_adam():
     def size(tree):
         return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
@@ -287,7 +288,7 @@ def test_what_is_stored_is_less_than_for_adam_on_a_deterministic_network():
 
 
 def test_no_posterior_starts_wider_than_the_initial_precision(key):
-    """S = N * initial_precision at least, so sigma is at most 1 / sqrt(24 * 600) = 1 / 120."""
+    """The precision is at least N * initial_precision, so sigma is at most 1 / sqrt(24 * 600) = 1 / 120."""
     x, y = data()
     model, optimizer = layer(), dq.natural_gradient(num_data=N, initial_precision=600.0)
     narrow = jnp.full(1, dq.functional.rho_from_sigma(1e-3))

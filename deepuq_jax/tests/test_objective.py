@@ -39,7 +39,7 @@ GAUSSIAN = dq.Gaussian(0.5)
 
 
 class Tied(nnx.Module):
-    """A layer that stands at two places."""
+    """A model that calls the same layer twice."""
 
     def __init__(self):
         self.first = dq.BayesianLinear(2, 2, rngs=nnx.Rngs(0))
@@ -49,7 +49,7 @@ class Tied(nnx.Module):
         return self.second(self.first(x, key=key), key=key)
 
 
-def test_a_layer_at_two_places_counts_once_in_the_objective_too(key):
+def test_the_kl_of_a_layer_that_is_called_twice_counts_once(key):
     model, x = Tied(), jnp.ones((3, 2))
     _, terms = dq.negative_elbo(model, x, x, key=key, num_data=3, log_likelihood=dq.Gaussian(1.0))
     np.testing.assert_allclose(terms.kl, model.first.kl(), rtol=1e-6)
@@ -81,7 +81,7 @@ def test_key_path_equals_noise_path_and_gradients_agree(key):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), by_key, by_noise)
 
 
-def test_minibatches_are_exact_uneven_remainder_included(key, x64):
+def test_minibatches_are_exact_even_with_a_smaller_last_one(key, x64):
     """With the same noise, the batches of an epoch, weighted by their sizes, give the value of the full batch."""
     model = mlp(param_dtype=jnp.float64)
     x, y = regression(10, np.float64)
@@ -143,7 +143,7 @@ def test_vi_elbo_step_takes_the_documented_criterion_of_the_models_likelihood(li
     np.testing.assert_allclose(terms.nll, np.mean([nll_of(likelihood, out, y) for out in draws]), rtol=1e-5)
 
 
-def test_learned_noise_comes_before_the_callers_criterion_and_unknown_noise_after(key):
+def test_a_likelihood_that_predicts_its_noise_overrides_the_criterion_and_others_do_not(key):
     x, y = regression()
 
     def seven(out, y):
@@ -156,7 +156,7 @@ def test_learned_noise_comes_before_the_callers_criterion_and_unknown_noise_afte
     assert float(nll(HETEROSCEDASTIC, y[:, :1])) != 7.0
 
 
-def test_vi_elbo_step_of_learned_noise_is_the_elbo_but_for_its_constant(key):
+def test_vi_elbo_step_with_predicted_noise_is_the_elbo_up_to_a_constant(key):
     model, (x, y) = mlp(likelihood=HETEROSCEDASTIC), regression()
     documented, _ = dq.vi_elbo_step(model, x, y[:, :1], num_batches=5, kl_weight=1 / 10, key=key)
     exact, _ = dq.negative_elbo(model, x, y[:, :1], num_data=50, key=key)
@@ -170,7 +170,7 @@ def test_a_target_that_would_broadcast_is_refused_by_the_documented_criteria(lik
         dq.vi_elbo_step(model, x, y[:, 0], 3, key=key)
 
 
-def test_an_objective_in_nats_asks_for_noise_that_nobody_named(key):
+def test_an_objective_in_nats_refuses_a_regression_with_unknown_noise(key):
     model, (x, y) = mlp(likelihood=dq.UnknownNoise()), regression()
     calls = [
         lambda **o: dq.negative_elbo(model, x, y, key=key, num_data=10, **o),
@@ -194,7 +194,7 @@ def test_a_numpy_integer_is_a_count(key):
 
 
 @pytest.mark.slow
-def test_monte_carlo_kl_is_at_the_very_weights_of_the_draw(key):
+def test_monte_carlo_kl_uses_the_weights_of_the_draw(key):
     model, (x, y) = mlp(prior=OpaquePrior()), regression()
 
     @jax.jit

@@ -57,7 +57,7 @@ OBJECTIVES = {
     "a pytree": lambda: OwnPytree(12),
 }
 objective_contract = pytest.mark.parametrize("objective", [make() for make in OBJECTIVES.values()], ids=OBJECTIVES)
-# Of what compiles several trainings per objective, `make test` runs one of the library's and one of a user's.
+# In `make test`, tests that compile several trainings run for one objective of the library and one of a user.
 training_contract = pytest.mark.parametrize("name", small_profile(OBJECTIVES, ["ELBO", "a function"]))
 
 
@@ -117,7 +117,7 @@ def epoch_of(objective):
 
 @pytest.mark.slow
 @objective_contract
-def test_an_epoch_is_optax_on_the_objective(objective, key):
+def test_an_epoch_equals_a_loop_of_optax_on_the_objective(objective, key):
     state, history = epoch_of(objective)(key)
     assert_close(state.model, by_hand(objective, key))
     assert history.loss.shape == (3,)
@@ -163,7 +163,7 @@ def counted(step):
 
 
 @pytest.mark.slow
-def test_other_numbers_and_other_warm_ups_are_one_trace_and_other_draws_one_more(key):
+def test_numbers_and_warm_ups_do_not_retrace_and_the_number_of_draws_does(key):
     x, y = data()
     loss, traces = counted(lambda s, o, k: dq.train_step(s, x, y, key=k, objective=o, optimizer=OPTIMIZER)[1].loss)
     expected = jax.jit(lambda objective, key: objective(linear(), x, y, key=key, step=0)[0])
@@ -246,7 +246,7 @@ def test_validation_is_scored_by_the_objectives_likelihood_else_by_the_models(ke
         dq.fit(nameless, x, y, objective=own_function, **options)
 
 
-def test_what_is_no_objective_is_refused(key):
+def test_anything_but_an_objective_is_refused(key):
     x, y = data()
     state = dq.TrainState.create(linear(), OPTIMIZER)
 
@@ -278,12 +278,12 @@ def test_what_is_no_objective_is_refused(key):
         (lambda: dq.DocumentedELBO(2, float("nan")), ValueError, "Expected kl_weight"),
     ],
 )
-def test_fields_that_cannot_be_are_refused_where_they_are_given(make, error, message):
+def test_invalid_fields_are_refused_at_construction(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
 
-def test_a_schedule_needs_a_step_and_a_function_of_it_has_none(key):
+def test_functions_without_a_step_refuse_a_schedule(key):
     x, y = data()
     with pytest.raises(TypeError, match="Expected kl_weight to be a number"):
         dq.negative_elbo(linear(), x, y, key=key, num_data=12, kl_weight=dq.schedules.linear(5))

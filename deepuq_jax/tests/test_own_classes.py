@@ -1,4 +1,4 @@
-"""Classes of a user's own: each layer has noise of its own, and a draw is the model at its key (finding A3)."""
+"""Classes of a user's own: each layer has noise of its own, and a draw is the model at its key."""
 
 import jax
 import jax.numpy as jnp
@@ -215,7 +215,7 @@ def test_an_own_class_inside_a_sequential_is_checked():
         predict(dq.Sequential(nnx.relu, Block()))
 
 
-def test_the_programs_that_run_hold_no_mark():
+def test_the_programs_that_run_hold_no_marks_of_the_check():
     program = jax.make_jaxpr(lambda model: elbo(model)[0])(Split())
     assert "noise_use" not in str(program)
 
@@ -252,7 +252,7 @@ def test_draws_of_the_two_layers_are_independent():
 
 
 def test_diagnose_refuses_a_class_that_forgets_its_key():
-    """Finding A3: `diagnose` said that nothing was off."""
+    """Without the check, `diagnose` would report no problem."""
     pytest.importorskip("arviz_stats")
     model = Forgetful()
     model.likelihood = nnx.static(dq.Gaussian(1.0))

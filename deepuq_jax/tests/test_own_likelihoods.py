@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Exponential(Likelihood):
-    """A waiting time with a log rate: everything but the distribution function."""
+    """The law of a waiting time with a log rate, without its distribution function."""
 
     def log_prob(self, outputs, y):
         return (outputs - jnp.exp(outputs) * y).sum(axis=-1)
@@ -37,7 +37,7 @@ class ExponentialWithCdf(Exponential):
 
 
 def test_an_own_likelihood_is_scored_by_itself_and_never_as_a_gaussian():
-    """Finding C: with `moments`, interval and negative_log_likelihood were those of a Gaussian."""
+    """The score is that of the mixture over the draws. Without a `cdf`, there are no intervals."""
     x, y = inputs(), jnp.ones((6, 1))
     model = linear(1, Exponential())
     result = dq.predict_vi_uq(model, x, key=KEY, n_samples=5)
@@ -57,7 +57,7 @@ def test_an_own_likelihood_is_scored_by_itself_and_never_as_a_gaussian():
 
 
 def test_poisson_is_scored_as_a_poisson():
-    """Finding C: NLL 1.60 for 1.37, and a lower bound of -0.77."""
+    """A Gaussian with the same moments would have another score, and intervals below 0."""
     x, y = inputs(), jnp.asarray(np.random.default_rng(0).poisson(1.0, (6, 1)))
     model = linear(1, dq.Poisson(), sigma=0.1)
     result = dq.predict_vi_uq(model, x, key=KEY, n_samples=9)
@@ -121,7 +121,6 @@ class Head:
 
 
 def test_outputs_in_a_dict_train_and_predict_head_by_head():
-    """Finding B5: "'dict' object has no attribute 'shape'"."""
     layer = dq.BayesianLinear(2, 4, sigma_init=0.5, rngs=nnx.Rngs(0))
     model, x, y = TwoHeads(layer), inputs(), {"size": jnp.zeros((6, 1)), "kind": jnp.zeros(6, int)}
     model = dq.fit(model, x, y, key=KEY, epochs=2).model
@@ -138,7 +137,7 @@ def test_outputs_in_a_dict_train_and_predict_head_by_head():
 
 
 def test_an_own_likelihood_may_pick_its_moments_from_a_dict():
-    """Finding B5: what it keeps of the draws is the dict."""
+    """The result keeps the whole dict of each draw."""
 
     class Model(TwoHeads):
         likelihood = SizeOnly()
@@ -154,8 +153,6 @@ def test_an_own_likelihood_may_pick_its_moments_from_a_dict():
 
 
 def test_a_dict_without_a_likelihood_is_refused_with_a_sentence():
-    """Finding B5."""
-
     class Model(TwoHeads):
         likelihood = None
 
@@ -167,7 +164,7 @@ def test_a_dict_without_a_likelihood_is_refused_with_a_sentence():
 
 @pytest.mark.slow
 def test_learned_student_t_noise_finds_the_scale_and_the_tails():
-    """Against the maximum likelihood of scipy, on the residuals of a constant."""
+    """Compare with the maximum likelihood fit of scipy to the same targets."""
     rng = np.random.default_rng(0)
     y = (1.0 + 0.3 * rng.standard_t(4, (400, 1))).astype(np.float32)
     x = np.ones((400, 1), np.float32)
@@ -183,7 +180,7 @@ def test_learned_student_t_noise_finds_the_scale_and_the_tails():
 
 
 @pytest.mark.parametrize("likelihood", [dq.LogNormal(), dq.NegativeBinomial()])
-def test_learned_noise_serves_the_positive_targets_too(likelihood):
+def test_learned_noise_works_for_positive_targets_and_counts_too(likelihood):
     model = dq.Sequential(dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0)), dq.LearnedNoise(1), likelihood=likelihood)
     before = float(model.layers[1].raw_var[0])
     model = dq.fit(model, inputs(), jnp.full((6, 1), 3), key=KEY, epochs=3).model

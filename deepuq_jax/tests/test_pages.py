@@ -9,10 +9,11 @@ import pytest
 from deepuq_jax.tests.profiles import small_profile
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["docs/training.md", "docs/resuming.md", "docs/trust.md", "docs/saving.md", "docs/devices.md"]
+PAGES = ["docs/training.md", "docs/resuming.md", "docs/trust.md", "docs/saving.md"]
 # Each of these trains several models for many epochs, or has quick tests of what it shows.
 LONG_PAGES = [
     "docs/likelihoods.md",
+    "docs/devices.md",
     "docs/natural-gradients.md",
     "docs/conformal.md",
     "docs/interop.md",

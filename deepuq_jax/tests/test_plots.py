@@ -58,7 +58,7 @@ def test_lines_and_points():
     assert len(ax.get_legend().get_texts()) == 5
 
 
-def test_no_noise_no_total_band():
+def test_without_noise_there_is_no_total_band():
     ax = plot_regression(X, regression(aleatoric=False))
     assert [area.get_label() for area in ax.collections] == ["Epistemic, 95 %"]
 
@@ -111,7 +111,7 @@ def test_colours_tell_predicted_from_true():
     assert miss == [GREY, BLUE.lower(), ORANGE.lower()]
 
 
-def test_unseen_row_is_the_first_images_as_they_come():
+def test_the_unseen_row_has_the_first_images_in_their_own_order():
     result, others = classification(4), classification(5, seed=1)
     images = np.arange(5.0)[:, None, None] * np.ones((5, 4, 4))
     parts = plot_certainty(np.zeros((4, 4, 4)), result, unseen=(images, others), count=2).subfigs

@@ -77,7 +77,7 @@ def test_leaves_get_noise_of_their_own(key):
     assert not np.isclose(a, b).any()
 
 
-def test_log_prob_is_scipys(dtype):
+def test_log_prob_agrees_with_scipy(dtype):
     q = dq.MeanField.init({"a": jnp.ones(3, dtype), "b": jnp.zeros((), dtype)}, 0.5)
     w = {"a": jnp.array([0.0, 1.0, 2.0], dtype), "b": jnp.ones((), dtype)}
     expected = stats.norm.logpdf([0.0, 1.0, 2.0], 1.0, 0.5).sum() + stats.norm.logpdf(1.0, 0.0, 0.5)

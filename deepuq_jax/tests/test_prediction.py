@@ -77,14 +77,14 @@ def test_heteroscedastic_variance_is_averaged_over_draws(key):
 
 
 @pytest.mark.parametrize("likelihood", [dq.Categorical(), dq.HeteroscedasticGaussian()])
-def test_a_given_variance_has_no_effect_where_there_is_no_room_for_it(likelihood, key):
-    """These are classification, and models that predict their own variance."""
+def test_a_given_variance_has_no_effect_where_it_is_not_used(likelihood, key):
+    """It is not used in classification, and by models that predict their own variance."""
     model = mlp(4, likelihood=likelihood)
     plain, given = (dq.predict_vi_uq(model, inputs(), key=key, n_samples=3, aleatoric_var=v) for v in (None, 9.0))
     jax.tree.map(np.testing.assert_array_equal, plain, given)
 
 
-def test_a_given_variance_is_in_place_of_a_known_one(key):
+def test_a_given_variance_replaces_a_known_one(key):
     model = mlp(likelihood=dq.Gaussian(0.3))
     result = dq.predict_vi_uq(model, inputs(), key=key, n_samples=3, aleatoric_var=2.0)
     np.testing.assert_allclose(result.aleatoric_var, 2.0)
@@ -198,7 +198,7 @@ def test_log_predictive_density_is_the_log_of_the_mean(key):
     np.testing.assert_allclose(jitted, actual, rtol=1e-5)
 
 
-def test_intervals_cover_what_they_say():
+def test_intervals_cover_at_their_level():
     rng = np.random.default_rng(0)
     result = dq.UQResult(mean=jnp.zeros(20_000), total_var=jnp.full(20_000, 4.0))
     low, high = result.interval(0.9)
@@ -208,7 +208,7 @@ def test_intervals_cover_what_they_say():
     np.testing.assert_allclose(high, stats.norm.ppf(0.95) * 2, rtol=1e-5)
 
 
-def test_results_are_pytrees_with_a_dict_of_their_own():
+def test_results_are_pytrees_with_metadata_of_their_own():
     result = dq.UQResult(mean=jnp.zeros(2), metadata={"task": "regression", "method": "vi"})
     other = jax.tree.map(lambda leaf: leaf + 1, result)
     other.metadata["task"] = "changed"

@@ -109,7 +109,7 @@ def test_bad_arguments_are_refused(change, message, key):
 
 @pytest.fixture
 def chosen(monkeypatch):
-    """Trainings of three steps, and the gains among which `fit` chose."""
+    """Shorten trainings to three steps, and record the scores by which `fit` chooses."""
     monkeypatch.setattr(_defaults, "STEPS", 3)
     gains = []
 
@@ -144,7 +144,7 @@ def test_fit_with_a_setting_keeps_the_prior(name, key, chosen):
     assert (priors_of(model), chosen) == (priors_of(classifier()), [])
 
 
-def test_fit_chooses_no_scale_where_none_is_to_be_chosen():
+def test_fit_chooses_a_scale_only_for_default_priors_in_a_classification_of_medium_size():
     x, y = labels()
     data = _automatic.Arrays(x, y, None, None)
     likelihood = dq.Categorical()

@@ -101,7 +101,7 @@ def test_prior_refuses_a_bad_scale(prior_class, value):
 
 @prior_contract
 def test_prior_trains_in_a_model(prior_class, key):
-    """The compiled gradients are finite for every parameter, also for extreme posteriors."""
+    """The compiled gradients are finite for every parameter, even for extreme posteriors."""
     model, x = dq.BayesianLinear(3, 2, prior=prior_class(), sigma_init=1e-4, rngs=nnx.Rngs(0)), numbers(5, 3)
     params, rest = dq.partition(model)
 

@@ -46,7 +46,8 @@ def test_scale_mixture_far_in_the_tails_against_60_digits(dtype, sigma1, sigma2)
     value, (slope,) = terms(dq.ScaleMixturePrior(0.25, sigma1, sigma2).log_prob, w)
     rtol = tolerances.CLOSED_FORM[dtype.name]
     np.testing.assert_allclose(value, reference.scale_mixture_log_prob(w, 0.25, sigma1, sigma2), rtol=rtol, atol=rtol)
-    # The share of a component is the exponential of a rounded number, whose size in ulp is the error of the share.
+    # The share of a component is the exponential of a rounded number. Its relative error is the number's absolute
+    # error.
     shares = 200 * np.finfo(dtype).eps
     np.testing.assert_allclose(slope, reference.scale_mixture_gradient(w, 0.25, sigma1, sigma2), rtol=shares)
 
@@ -137,7 +138,7 @@ def test_scales_follow_the_posterior_and_training_under_fit_and_vmap(key):
 ADAM = optax.adam(1e-2)
 
 
-def test_a_learned_scale_goes_where_the_closed_form_has_it():
+def test_a_learned_scale_reaches_the_minimum_in_closed_form():
     q, start = posterior(), dq.LearnedPrior(dq.GaussianPrior(0.25, 0.1))
     step = jax.jit(lambda p: jax.tree.map(lambda v, g: v - 0.1 * g, p, jax.grad(lambda p: q.kl(p))(p)))
     learned = start
@@ -263,7 +264,7 @@ class LookAlike:
 
 
 class Closure:
-    """A prior that is no pytree but holds an array."""
+    """A prior that holds an array, but is not a pytree."""
 
     scale = np.asarray(0.5, np.float32)
 
@@ -331,8 +332,11 @@ def test_bad_input_is_refused(call, error, message):
         call()
 
 
-def test_every_class_of_priors_is_a_density_and_every_other_name_a_rule():
+def test_every_class_in_priors_is_a_prior_and_every_other_name_a_rule():
     for name in priors.__all__:
         thing = getattr(priors, name)
-        is_density = hasattr(thing, "log_prob") or hasattr(thing, "given")
-        assert is_density == isinstance(thing, type), name
+        if isinstance(thing, type):
+            assert issubclass(thing, dq.Prior), name
+        else:
+            assert callable(thing), name
+            assert not hasattr(thing, "log_prob"), name

@@ -21,7 +21,7 @@ from deepuq_jax.tests.devices import data, distance
 from deepuq_jax.tests.processes import PROCESSES, Batches, moments, results, resumed
 
 PAGE = Path(__file__).parents[2] / "docs" / "devices.md"
-# The seconds after which a process that gives no sign of life counts as dead: long beside the pauses of a busy machine.
+# A process counts as dead after so many seconds without a sign of life, more than a busy machine pauses it.
 HEARTBEAT = 10
 PROGRAM = f"""
 import sys
@@ -70,7 +70,7 @@ def run(exits):
 
 @functools.cache
 def alone():
-    """Return the results of one process, and the results of going on from the checkpoint of two."""
+    """Return the results of one process, and the results of continuing from the checkpoint of two."""
     x, y = data()
     batches = Batches(lambda start, stop: (x[start:stop], y[start:stop]))
     with tempfile.TemporaryDirectory() as folder:

@@ -29,13 +29,13 @@ def test_relu_moments_hold_over_decades(dtype):
     means, variances = means.astype(dtype), variances.astype(dtype)
     mean, var = jax.jit(relu_moments)(means, variances)
     expected = np.array([exact_relu_moments(m, v) for m, v in zip(means, variances, strict=True)])
-    # Where the mean is far below 0 the terms cancel, and an ulp of the input's variance is the unit.
+    # Where the mean is far below 0, the terms cancel, so the error is relative to the variance of the input.
     slack = tolerances.CLOSED_FORM[dtype.name]
     np.testing.assert_array_less(np.abs(mean - expected[:, 0]), slack * (np.abs(expected[:, 0]) + np.sqrt(variances)))
     np.testing.assert_array_less(np.abs(var - expected[:, 1]), slack * (expected[:, 1] + variances))
 
 
-def test_relu_of_what_is_certain_is_certain_with_a_finite_gradient():
+def test_relu_of_a_certain_input_is_certain_with_a_finite_gradient():
     mean, var = relu_moments(jnp.array([-1.0, 2.0]), jnp.zeros(2))
     np.testing.assert_array_equal(mean, [0.0, 2.0])
     np.testing.assert_array_equal(var, [0.0, 0.0])
@@ -63,7 +63,7 @@ def trained(hidden, likelihood, key):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_its_error_against_draws_is_what_the_docs_say(key):
+def test_the_error_against_draws_is_as_documented(key):
     model, x = trained((50,), dq.Gaussian(0.1), key)
     moments = dq.predict_vi_uq(model, x, method="moments")
     draws = dq.predict_vi_uq(model, x, key=key, n_samples=2000)
@@ -104,7 +104,7 @@ def test_what_moments_cannot_do_is_refused(key):
 
 
 @pytest.mark.parametrize("estimator", [dq.weight_sampling, dq.local_reparameterization, dq.flipout])
-def test_opposite_draws_cancel_what_is_linear_in_the_noise(estimator, key):
+def test_opposite_draws_cancel_terms_linear_in_the_noise(estimator, key):
     layer = dq.BayesianLinear(3, 2, estimator=estimator, sigma_init=0.5, rngs=nnx.Rngs(0))
     x = jax.random.normal(key, (4, 3))
 

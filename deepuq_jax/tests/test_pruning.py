@@ -50,7 +50,7 @@ def masks_of(model):
     return flat(jax.tree.leaves(nnx.state(model, PruneMask)))
 
 
-# A fraction of a model, as one program.
+# One compiled program per model and fraction.
 prune = jax.jit(dq.prune, static_argnums=1)
 
 
@@ -120,7 +120,7 @@ def test_every_estimator_has_pruned_weights_at_zero(estimator, key):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", small_profile(["MLP", "bayesianize"], ["bayesianize"]))
-def test_training_goes_on_with_the_mask(name, key):
+def test_training_continues_with_the_mask(name, key):
     make, x = MODELS[name]
     y = jnp.stack([x.sum(axis=1), x[:, 0]], axis=1)
     pruned = prune(make(likelihood=dq.Gaussian(0.3)), 0.5)
@@ -140,7 +140,7 @@ def test_training_goes_on_with_the_mask(name, key):
 
 
 @pytest.mark.slow
-def test_pruning_a_pruned_model_counts_what_is_pruned():
+def test_pruning_a_pruned_model_counts_the_weights_that_are_pruned():
     model = MODELS["MLP"][0]()
     once, direct = prune(model, 0.3), prune(model, 0.7)
     twice = prune(once, 0.7)
@@ -158,7 +158,7 @@ def test_pruning_a_pruned_model_counts_what_is_pruned():
     assert not jax.tree.leaves(nnx.state(model, PruneMask))  # The model given is left as it is.
 
 
-def test_the_curve_says_which_weights_go():
+def test_the_curve_says_which_weights_are_pruned():
     model = MODELS["MLP"][0]()
     fractions, ratio = dq.signal_to_noise_curve(model, points=39)
     ratios = np.sort(np.concatenate([np.ravel(t.signal_to_noise) for t in weight_tensors(model)]))

@@ -25,7 +25,7 @@ def test_the_ten_lines_give_an_accurate_and_calibrated_prediction():
     program, *others = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
     assert sum(bool(line) and not line.startswith(("import", "from")) for line in program.splitlines()) <= 10
     assert len(others) == 3
-    # The reader runs it with all of XLA's optimizations, which pay off over ten thousand steps.
+    # A reader runs the program with all of XLA's optimizations, which pay off over ten thousand steps.
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     command = [sys.executable, "-c", "".join([program, _REPORT, *others])]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -35,7 +35,7 @@ def test_the_ten_lines_give_an_accurate_and_calibrated_prediction():
     probs, y = found["probs"], found["y"]
     accuracy = float((probs.argmax(1) == y).mean())
     assert float(printed[0]) == pytest.approx(accuracy, abs=1e-6)
-    # The last images are by other writers than the first, so a network without uncertainty has about 0.92.
+    # Other people wrote the last images, so a network without uncertainty has an accuracy of only about 0.92.
     assert accuracy > 0.88
     nll = -np.log(probs[np.arange(len(y)), y]).mean()
     assert nll < 0.4

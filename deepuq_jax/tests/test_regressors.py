@@ -18,7 +18,7 @@ def rngs():
     return nnx.Rngs(0)
 
 
-# This name takes keywords that the type checker would refuse.
+# A test passes a keyword that does not exist, and `Any` hides it from the type checker.
 ANY_REGRESSOR: Any = dq.MultiOutputBayesByBackpropRegressor
 HETEROSCEDASTIC = [
     lambda outputs: dq.HeteroscedasticBayesByBackpropRegressor(3, (4,), outputs, rngs=rngs()),
@@ -101,9 +101,8 @@ def test_learned_noise_is_an_ordinary_parameter_of_the_likelihood_alone(key):
     _, terms = dq.negative_elbo(model, x, y, key=key, num_data=5)
     expected = -stats.norm.logpdf(y, mean, 1.0).sum(axis=1).mean()
     np.testing.assert_allclose(terms.nll, expected, rtol=1e-5)
-    _, terms = dq.vi_elbo_step(
-        model, x, y, 2, key=key, criterion=lambda outputs, y: 1e9
-    )  # The likelihood of the model comes first.
+    # The model's own likelihood takes precedence over a criterion.
+    _, terms = dq.vi_elbo_step(model, x, y, 2, key=key, criterion=lambda outputs, y: 1e9)
     np.testing.assert_allclose(terms.nll, expected - np.log(2 * np.pi), rtol=1e-5)
     around = dq.Sequential(
         dq.BayesianLinear(3, 2, rngs=rngs()), dq.LearnedNoise(2), likelihood=dq.HomoscedasticGaussian()

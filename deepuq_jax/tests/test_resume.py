@@ -46,7 +46,7 @@ OPTIMIZERS = {
     "name",
     small_profile(OPTIMIZERS, ["hyperparameters"]),
 )
-def test_every_kind_of_optimizer_goes_on(name, tmp_path):
+def test_a_run_with_any_kind_of_optimizer_resumes(name, tmp_path):
     optimizer = OPTIMIZERS[name]()
     options = {**SMALL, "optimizer": optimizer, "epochs": 4}
     if name == "default":
@@ -77,7 +77,7 @@ def with_state():
 
 
 @pytest.mark.long
-def test_batch_norm_and_dropout_go_on(tmp_path):
+def test_a_run_with_batch_norm_and_dropout_resumes(tmp_path):
     """The statistics, the typed key of the dropout stream and its count are part of the run."""
     options = {**SMALL, "optimizer": ADAM, "epochs": 3}
     whole = dq.fit(with_state(), X, Y, **options)
@@ -86,7 +86,7 @@ def test_batch_norm_and_dropout_go_on(tmp_path):
     assert_same(dq.fit(with_state(), X, Y, **options, checkpoint=tmp_path), whole)
 
 
-def test_early_stopping_goes_on_with_its_best_model(tmp_path):
+def test_early_stopping_resumes_with_its_best_model(tmp_path):
     options = {**SMALL, "optimizer": optax.adam(3e-2), "epochs": 50, "patience": 3, "validation_data": (X, -Y - 1)}
     whole = dq.fit(parabola(), X, Y, **options)
     epochs = len(whole.history["val_nll"])
@@ -94,14 +94,14 @@ def test_early_stopping_goes_on_with_its_best_model(tmp_path):
     killed_after(epochs - 2, parabola(), X, Y, **options, checkpoint=tmp_path)
     again = dq.fit(parabola(), X, Y, **options, checkpoint=tmp_path)
     assert_same(again, whole)
-    # The last two, and that of the best epoch; four steps are an epoch.
+    # The folder keeps the last two checkpoints and that of the best epoch. An epoch has four steps.
     best = int(np.argmin(whole.history["val_nll"])) + 1
     assert steps_in(tmp_path) == sorted({4 * best, 4 * epochs - 4, 4 * epochs})
     assert_same(dq.fit(parabola(), X, Y, **options, checkpoint=tmp_path), whole)
 
 
-def test_a_step_per_call_goes_on_within_an_epoch(tmp_path, monkeypatch):
-    """As convolutions train on a CPU; an interruption within an epoch saves that step."""
+def test_a_run_of_one_step_per_call_resumes_within_an_epoch(tmp_path, monkeypatch):
+    """Convolutions train this way on a CPU. An interruption within an epoch saves the steps taken so far."""
     monkeypatch.setattr(_data, "is_slow_in_a_loop", lambda model, x: True)
     options = {**SMALL, "optimizer": ADAM, "epochs": 2}
     whole = dq.fit(parabola(), X, Y, **options)
@@ -120,7 +120,7 @@ def test_a_step_per_call_goes_on_within_an_epoch(tmp_path, monkeypatch):
     assert steps_in(tmp_path) == [4, 6]
     shutil.copytree(tmp_path, tmp_path / "copy")
     assert_same(dq.fit(parabola(), X, Y, **options, checkpoint=tmp_path), whole)
-    # On a device where a call runs whole epochs, the rest of this one goes on step by step.
+    # On a device where a call runs whole epochs, the interrupted epoch is still finished step by step.
     monkeypatch.setattr(_data, "is_slow_in_a_loop", lambda model, x: False)
     other = dq.fit(parabola(), X, Y, **options, checkpoint=tmp_path / "copy")
     assert int(other.state.step) == 8
@@ -146,7 +146,7 @@ def test_saving_changes_no_number_and_bounds_the_epochs_per_call(tmp_path):
     assert steps_in(tmp_path / "new" / "run") == [8, 16, 20]
 
 
-def test_more_epochs_go_on_if_nothing_depends_on_their_number(tmp_path):
+def test_a_run_continues_with_more_epochs_if_nothing_depends_on_their_number(tmp_path):
     options = {**SMALL, "optimizer": ADAM}
     dq.fit(parabola(), X, Y, **options, epochs=2, checkpoint=tmp_path)
     result = dq.fit(parabola(), X, Y, **options, epochs=5, checkpoint=tmp_path)
@@ -156,7 +156,7 @@ def test_more_epochs_go_on_if_nothing_depends_on_their_number(tmp_path):
 
 
 def test_a_copied_folder_is_a_run_of_its_own(tmp_path):
-    """Neither a copy of the folder nor a copy within it is taken for something temporary."""
+    """Neither a copy of the folder nor a copy within it is taken for a temporary folder."""
     options = {**SMALL, "optimizer": ADAM}
     first = tmp_path / "first"
     dq.fit(parabola(), X, Y, **options, epochs=2, checkpoint=first)

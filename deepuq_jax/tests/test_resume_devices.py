@@ -1,4 +1,4 @@
-"""A run that is spread over several devices goes on over fewer or more of them."""
+"""A run that is spread over several devices resumes over fewer or more of them."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 
 from deepuq_jax.tests.forced_devices import environment_of
 
-# In a process of four devices, meshes of one, two and four of them.
+# The process has four devices. Each run has a mesh of one, two or four of them.
 PROGRAM = """
 import sys
 import jax
@@ -39,7 +39,7 @@ if len(set(counts)) == 1:
 
 @pytest.mark.long
 @pytest.mark.parametrize("counts", [[4, 2], [4, 4], [1, 4, 2, 1]], ids=str)
-def test_another_number_of_devices_goes_on_to_rounding(counts, tmp_path):
+def test_a_run_resumes_on_another_number_of_devices_up_to_rounding(counts, tmp_path):
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), *map(str, counts)]
     process = subprocess.run(command, capture_output=True, text=True, env=environment_of(4))
     assert process.returncode == 0, process.stderr

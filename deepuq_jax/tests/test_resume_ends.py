@@ -1,4 +1,4 @@
-"""What ends a `fit` with checkpoints, and what goes on without them."""
+"""How a `fit` with checkpoints ends early and resumes, and how training continues from a `TrainState`."""
 
 import signal
 from dataclasses import replace
@@ -20,7 +20,7 @@ ITERABLE = {"key": KEY, "objective": dq.ELBO(20), "optimizer": ADAM, "epochs": 4
 
 
 class Iterator:
-    """An iterator that tells where it stands, as those of grain, and can be interrupted before a batch."""
+    """An iterator that reports its position, as those of grain do, and can be interrupted before a batch."""
 
     def __init__(self, stop_at, told=lambda position: {"next": position}):
         self.position, self.stop_at, self.told = 0, stop_at, told
@@ -46,7 +46,7 @@ class Iterator:
 
 
 class Loader:
-    """Batches that start anew each epoch, and are interrupted after a number of calls."""
+    """Batches that start anew each epoch, with an interruption after a number of calls."""
 
     def __init__(self, make_iterator, stop_at=-1):
         self.make_iterator, self.stop_at, self.passes = make_iterator, [stop_at], 0
@@ -64,7 +64,7 @@ class SizedLoader(Loader):
 
 
 @pytest.mark.parametrize("told", [lambda i: {"next": i}, lambda i: bytes([i, 255])], ids=["JSON", "bytes"])
-def test_iterators_that_tell_their_position_go_on_there(told, tmp_path):
+def test_iterators_that_report_their_position_resume_there(told, tmp_path):
     def loader(stop_at=-1):
         return Loader(lambda left: Iterator(left, told), stop_at)
 
@@ -110,7 +110,7 @@ class Shuffled:
         self.random.bit_generator.state = state
 
 
-def test_batches_that_differ_from_epoch_to_epoch_go_on(tmp_path):
+def test_batches_that_differ_from_epoch_to_epoch_resume(tmp_path):
     whole = dq.fit(parabola(), Shuffled(), **ITERABLE)
     dq.fit(parabola(), Shuffled(), **(ITERABLE | {"epochs": 2}), checkpoint=tmp_path)
     assert_same(dq.fit(parabola(), Shuffled(), **ITERABLE, checkpoint=tmp_path), whole)
@@ -125,7 +125,7 @@ def test_a_position_that_json_cannot_hold_is_refused(tmp_path):
 
 @pytest.mark.parametrize("save_every", [2, 9])
 def test_ctrl_c_saves_before_it_raises(save_every, tmp_path, monkeypatch):
-    """It comes while a compiled call runs, and is held back until the epochs of the call are saved."""
+    """A Ctrl-C during a compiled call is held back until the epochs of that call are saved."""
     options = {**SMALL, "optimizer": ADAM, "epochs": 6}
     whole = dq.fit(parabola(), X, Y, **options)
     monkeypatch.setattr(_data, "_STEPS_PER_CALL", 8)
@@ -154,7 +154,7 @@ def test_the_last_good_checkpoint_survives_a_step_that_is_not_finite(tmp_path):
         assert steps_in(tmp_path) == [4, 8]
 
 
-def test_a_state_goes_on_without_files():
+def test_training_continues_from_a_state_without_files():
     first = dq.fit(parabola(), X, Y, **SMALL, optimizer=ADAM, epochs=2)
     before = jax.tree.map(np.array, first.state.params)
     second = dq.fit(first.state, X, Y, **SMALL, optimizer=ADAM, epochs=3)
@@ -166,14 +166,14 @@ def test_a_state_goes_on_without_files():
 
 
 @pytest.mark.long
-def test_a_state_of_natural_gradients_goes_on():
+def test_training_continues_from_a_state_of_natural_gradients():
     optimizer = dq.natural_gradient(0.05)
     first = dq.fit(parabola(), X, Y, **SMALL, optimizer=optimizer, epochs=2)
     second = dq.fit(first.state, X, Y, **SMALL, optimizer=optimizer, epochs=2)
     assert int(second.state.opt_state.count) == 16
 
 
-def test_a_state_after_a_step_that_was_not_finite_goes_on():
+def test_training_continues_from_a_state_after_a_step_that_was_not_finite():
     state = replace(dq.TrainState.create(parabola(), ADAM), bad_step=jnp.asarray(3, jnp.int32))
     result = dq.fit(state, X, Y, **SMALL, optimizer=ADAM, epochs=1)
     assert int(result.state.step) == 4
@@ -199,7 +199,7 @@ def test_a_state_needs_its_optimizer(before, optimizer, message):
         dq.fit(state, X, Y, **SMALL, epochs=1, optimizer=optimizer)
 
 
-def test_a_state_goes_on_with_checkpoints(tmp_path):
+def test_training_from_a_state_resumes_with_checkpoints(tmp_path):
     first = dq.fit(parabola(), X, Y, **SMALL, optimizer=ADAM, epochs=2)
     options = {**SMALL, "optimizer": ADAM}
     whole = dq.fit(first.state, X, Y, **options, epochs=3)

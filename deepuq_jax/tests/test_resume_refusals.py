@@ -1,4 +1,4 @@
-"""What a checkpoint holds, what `fit` refuses to go on with, and what happens when a folder fails."""
+"""What a checkpoint holds, what `fit` refuses to resume, and what happens if writing to the folder fails."""
 
 import fcntl
 import json
@@ -71,7 +71,7 @@ def test_every_kind_of_leaf_survives(tmp_path):
     assert [type(part) for part in found.state.opt_state] == [Moments, tuple, optax.EmptyState, list]
 
 
-def test_a_description_holds_what_a_closure_encloses_and_nothing_of_the_process():
+def test_a_description_holds_what_a_closure_captures_and_no_memory_address():
     def schedule(factor):
         return lambda step: 0.5 * factor * step
 
@@ -98,7 +98,7 @@ def test_a_description_holds_what_a_closure_encloses_and_nothing_of_the_process(
         (jnp.ones(2).at[0].set(jnp.nan), jnp.ones(2).at[1].set(jnp.nan) * 2, "has other values"),
     ],
 )
-def test_differences_are_said(there, here, said):
+def test_differences_are_named(there, here, said):
     there, here = describe({"thing": there}), describe({"thing": here})
     assert re.search(said, "; ".join(differences(there, here)))
     assert not list(differences(there, there))
@@ -233,11 +233,11 @@ def test_a_folder_that_cannot_be_written_to_is_refused(finished, monkeypatch):
     assert steps_in(finished) == [4, 8]
 
 
-# Threads of orbax that fail after the first one has ended the save find its event loop closed.
+# The first thread of Orbax that fails ends the save and its event loop. Later failures of other threads then warn.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
-    """A limit on the size of files stands for the disk."""
+    """A limit on the size of files stands in for a full disk."""
     save, (soft, hard) = _checkpoint.Checkpoints._save, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def save_on_a_full_disk(self, packed):
@@ -262,5 +262,5 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_process_survives_two_kills(tmp_path):
-    """`python -m deepuq_jax.tests.kills` kills it more often."""
+    """The program `python -m deepuq_jax.tests.kills` kills more often."""
     survive(2, tmp_path, epochs=12)

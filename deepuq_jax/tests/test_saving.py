@@ -1,4 +1,4 @@
-"""Models come back from a file as they were saved, to the bit."""
+"""Models come back from a file as they were saved, bit for bit."""
 
 import inspect
 
@@ -84,7 +84,7 @@ def test_every_likelihood_comes_back(likelihood, tmp_path):
     assert same(loaded, model)
 
 
-def test_the_likelihoods_are_all_there():
+def test_every_likelihood_has_a_case():
     assert {type(likelihood).__name__ for likelihood in LIKELIHOODS} == set(likelihoods.__all__)
 
 
@@ -160,7 +160,7 @@ def test_metadata_that_would_not_come_back_are_refused(metadata, error, tmp_path
 
 
 @pytest.mark.slow
-def test_a_loaded_model_trains_on_and_compiles_nothing_anew(tmp_path):
+def test_a_loaded_model_continues_to_train_with_the_compiled_programs(tmp_path):
     model = flax_stack()
     x, y = jnp.asarray(np.random.default_rng(0).normal(size=(8, 5, 2)), jnp.float32), np.arange(8) % 2
     traces = []

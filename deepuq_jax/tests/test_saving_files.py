@@ -139,7 +139,7 @@ def test_hostile_headers_are_refused(name, file):
 
 
 def described(change):
-    """Change the description of the model."""
+    """Return a function that changes the description of the model in the metadata."""
 
     def make(metadata, arrays):
         description = json.loads(metadata["model"])
@@ -265,7 +265,7 @@ def test_loading_takes_less_than_three_times_the_memory_of_the_file(tmp_path):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # The arrays of JAX are not among these; they are as large as the file.
+    # The count leaves out the arrays of JAX, which are as large as the file.
     assert peak + size < 3 * size
 
 

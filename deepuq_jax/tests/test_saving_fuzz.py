@@ -33,7 +33,7 @@ SEEDS = contents()
 
 @st.composite
 def mutated(draw):
-    """A file with a few bytes flipped, inserted, deleted, or spliced from another; its checksum may be repaired."""
+    """Draw a file that is changed in one to four places, and whose checksum is then repaired or not."""
     data = bytearray(draw(st.sampled_from(SEEDS)))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(data) - 1)) if data else 0
@@ -57,13 +57,13 @@ def mutated(draw):
 
 
 def _with_number(data, at, number):
-    """Replace the first number of the header after a place."""
+    """Replace the first number of the header from byte `at` on."""
     found = re.compile(rb"(?<=[:,\[])\d+").search(data, at)
     return data[: found.start()] + number + data[found.end() :] if found else data
 
 
 def _sealed(data):
-    """Repair the length of the header, and the checksum."""
+    """Repair the checksum, and a length of the header that exceeds the file."""
     end = data.find(b"}}", 8)
     if end > 0 and len(data) >= 8:
         header = int.from_bytes(data[:8], "little")

@@ -1,4 +1,4 @@
-"""Files of every release load for ever, and compute what they computed."""
+"""Files of every release can still be loaded, and the models compute what they computed then."""
 
 import json
 
@@ -13,7 +13,7 @@ from deepuq_jax.tests.golden.write import FOLDER, MODELS, VERSION, computed
 FILES = sorted(FOLDER.glob("*.safetensors"))
 
 
-def test_every_golden_model_has_a_file_of_the_present_format():
+def test_every_golden_model_has_a_file_of_the_current_format():
     assert {f"format-{VERSION}-{name}" for name in MODELS} <= {path.stem for path in FILES}
 
 

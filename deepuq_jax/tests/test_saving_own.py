@@ -1,4 +1,4 @@
-"""Users' own classes and networks in files: by `like`, or registered."""
+"""Files of users' own classes and networks, which are loaded with `like` or registered."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class RegisteredNet(OwnNet):
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
 class OwnPrior(dq.priors._numbers.Numbers, dq.Prior):
-    """A prior with a number or an array."""
+    """A prior whose scale is a number or an array."""
 
     SCALES = ("scale",)
     scale: object = 1.0
@@ -46,7 +46,7 @@ class PlainPrior:
 @dq.saving.register(name="tests.Own")
 @dataclass(frozen=True)
 class OwnLikelihood(dq.Likelihood):
-    """A likelihood of a number and a tuple."""
+    """A likelihood with a number and a tuple."""
 
     scale: float = 1.0
     sizes: tuple = (1, (2, 3))
@@ -142,7 +142,7 @@ def test_registered_classes_come_back_without_like(build, tmp_path):
     assert same(round_trip(model, tmp_path / "model"), model)
 
 
-def test_like_is_compared_with_every_difference_in_the_message(tmp_path):
+def test_the_message_lists_every_difference_between_the_file_and_like(tmp_path):
     wide = dq.GaussianPrior(sigma=1.0)
     dq.save(tmp_path / "model", dq.Sequential(linear(prior=wide), RegisteredNet(2, rngs=nnx.Rngs(0))))
     prior = dq.GaussianPrior(sigma=0.1)
@@ -253,7 +253,7 @@ def test_registrations_that_cannot_work_are_refused(call, error, message):
         call()
 
 
-def test_a_class_that_is_defined_again_takes_its_name():
+def test_a_class_may_be_registered_again_under_its_name():
     assert dq.saving.register(softsign, name="tests.softsign") is softsign
     name = "tests.Plain"
     assert dq.saving.register(PlainPrior, name=name) is PlainPrior

@@ -13,7 +13,7 @@ from deepuq_jax.tests.saved_models import flax_stack, linear
 
 @pytest.fixture
 def file(tmp_path):
-    """Return the path of a small file, other than that of `linear`."""
+    """Return the path of a small file, whose model is not that of `linear`."""
     path = tmp_path / "model"
     dq.save(path, dq.BayesianLinear(1, 1, rngs=nnx.Rngs(0)))
     return path
@@ -47,7 +47,7 @@ def test_a_write_that_fails_leaves_the_old_file(name, file, monkeypatch):
 
 
 def test_a_full_disk_leaves_the_old_file(file):
-    """A limit on the size of files stands for a full disk: the write itself fails."""
+    """A limit on the size of files stands in for a full disk, so the write itself fails."""
     before, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     model = flax_stack()
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), limits[1]))
@@ -73,7 +73,7 @@ def test_an_interrupt_leaves_the_old_file(file):
     assert os.listdir(file.parent) == [file.name]
 
 
-def test_the_file_and_its_directory_are_flushed_before_and_after_the_rename(file, monkeypatch):
+def test_the_file_is_flushed_before_the_rename_and_its_directory_after_it(file, monkeypatch):
     calls, real = [], {name: getattr(os, name) for name in ("fsync", "replace")}
     for name, function in real.items():
         monkeypatch.setattr(atomic.os, name, lambda *args, n=name, f=function: (calls.append(n), f(*args)))
@@ -81,7 +81,7 @@ def test_the_file_and_its_directory_are_flushed_before_and_after_the_rename(file
     assert calls == ["fsync", "replace", "fsync"]
 
 
-def test_a_link_goes_on_pointing_at_its_file(file, tmp_path):
+def test_a_link_still_points_at_its_file(file, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(file)
     dq.save(link, linear())

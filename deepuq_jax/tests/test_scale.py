@@ -1,4 +1,4 @@
-"""Sigma in a training step: its polynomials, and its derivatives in log sigma against those in rho."""
+"""Sigma in a training step: its polynomials, and derivatives in log sigma, compared with those in rho."""
 
 import jax
 import jax.flatten_util
@@ -86,7 +86,7 @@ def arguments(x64, key):
 
 @pytest.mark.parametrize("derivative", [jax.grad, jax.jacfwd, jax.hessian], ids=["backward", "forward", "second"])
 def test_draw_and_kl_at_a_scale_have_the_derivatives_in_rho(derivative, arguments):
-    """A shared scale has the derivatives of sigma computed from rho in each term, and rho = 0 is no exception."""
+    """If several terms share a scale, the derivatives are those of sigma computed from rho, at rho = 0 too."""
     of = (0, 1, 2, 3, 4)
     ours = jax.jit(derivative(draw_and_kl_at_a_scale, argnums=of))(*arguments)
     plain = jax.jit(derivative(draw_and_kl_by_the_formulas, argnums=of))(*arguments)
@@ -95,8 +95,8 @@ def test_draw_and_kl_at_a_scale_have_the_derivatives_in_rho(derivative, argument
 
 
 @pytest.mark.slow
-def test_an_objective_takes_forward_mode_and_second_derivatives(x64, key):
-    """The gradient and the Hessian of the loss agree with differences of the loss and of its gradient."""
+def test_an_objective_has_forward_mode_and_second_derivatives(x64, key):
+    """The gradient and the Hessian agree with finite differences of the loss and of its gradient."""
     model = dq.BayesianLinear(2, 1, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
     flat, unravel = jax.flatten_util.ravel_pytree(model)
     x, y = jnp.ones((4, 2)), jnp.ones((4, 1))

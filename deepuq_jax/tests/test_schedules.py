@@ -43,17 +43,17 @@ def test_the_weights_of_an_epoch_are_one_kl(num_data, batch_size):
     # Batch j adds weight_j KL / num_data * size_j to the loss of the epoch, and the sum is KL.
     shares = weights[0].astype(float) * sizes / num_data
     np.testing.assert_allclose(shares.sum(), 1.0, rtol=1e-5)
-    # Each is half of the previous one. Powers of 2 beyond 2^-126 are 0 in float32.
+    # Each share is half of the previous one. On a CPU, XLA flushes powers of 2 below 2^-126 to 0.
     np.testing.assert_allclose(shares[1:100], shares[:-1][:99] / 2, rtol=1e-5)
 
 
-def test_fit_follows_a_schedule_and_does_not_compile_it_anew(key):
+def test_fit_follows_a_schedule(key):
     x = jnp.linspace(-1, 1, 10)[:, None]
     model = dq.BayesianLinear(1, 1, rngs=nnx.Rngs(0))
     objective = dq.ELBO(kl_weight=schedules.per_minibatch(10, 4), log_likelihood=dq.Gaussian(1.0))
     options = dict(key=key, epochs=1, batch_size=4, objective=objective, optimizer=optax.sgd(0.0))
     history = dq.fit(model, x, x, **options).history
-    # The KL does not move, so the loss of an epoch is that of the exact ELBO.
+    # At a learning rate of 0 the KL is constant, so the loss of an epoch is that of the exact ELBO.
     np.testing.assert_allclose(history["loss"], history["nll"] + history["kl"] / 10, rtol=1e-5)
 
 
@@ -65,7 +65,7 @@ def test_fit_follows_a_schedule_and_does_not_compile_it_anew(key):
         (schedules.per_minibatch(10, 4), schedules.per_minibatch(77, 8, temperature=0.3)),
     ],
 )
-def test_other_numbers_are_one_compilation_and_the_same_weights(one, other):
+def test_schedules_that_differ_in_numbers_share_a_program_and_agree_with_eager_mode(one, other):
     traces = []
 
     @jax.jit
@@ -87,7 +87,7 @@ def test_a_temperature_targets_the_cold_posterior():
     mean = float((x * y).sum()) / (temperature * noise**2) / precision
     rho = dq.functional.rho_from_sigma(jnp.full((1, 1), precision**-0.5))
 
-    # E_q of the squared error in closed form, since its draws would only blur the minimum.
+    # The expected squared error has a closed form, so no draws are needed and the minimum is exact.
     def expected_nll(q):
         return jnp.mean((y - x * q.mu) ** 2 + (x * q.sigma) ** 2) / (2 * noise**2)
 
@@ -98,7 +98,7 @@ def test_a_temperature_targets_the_cold_posterior():
 
     grads = jax.grad(loss)(dq.GaussianPosterior(jnp.full((1, 1), mean), rho))
     np.testing.assert_allclose([grads.mu, grads.rho], 0.0, atol=1e-5)
-    # Both sharpened, as Wenzel et al. have it: the same T, and the prior's scale times sqrt(T).
+    # Wenzel et al. also sharpen the prior, which multiplies its scale by sqrt(T).
     precision = (1 / scale**2 + float((x**2).sum()) / noise**2) / temperature
     mean = float((x * y).sum()) / (temperature * noise**2) / precision
 

@@ -1,4 +1,4 @@
-"""Second derivatives: each derivative rule is differentiated again and compared with differences of the first."""
+"""Second derivatives of the derivative rules, compared with finite differences of the first derivatives."""
 
 import inspect
 
@@ -21,7 +21,7 @@ def check(function, *arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize("prior", CLOSED_FORMS)
 def test_closed_forms_of_the_kl_have_second_derivatives(prior, x64):
-    """One mean is the prior's, and one sigma is so large that its square dominates.
+    """One mean equals the prior's, and one sigma is so large that its square dominates the KL.
 
     The prior is resolved first: an empirical prior documents that its derivatives are those of the resolved one.
     """

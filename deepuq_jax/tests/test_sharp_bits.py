@@ -1,4 +1,4 @@
-"""The programs of docs/sharp-bits.md raise the sentences that stand below them."""
+"""The programs of docs/sharp-bits.md raise the errors that are printed below them."""
 
 import re
 from pathlib import Path
@@ -12,12 +12,12 @@ pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="an installed package 
 
 
 def words(text):
-    """Return a text in one line, since the page breaks its lines elsewhere."""
+    """Return a text on one line, since the page breaks a message into lines."""
     return " ".join(text.split())
 
 
 @pytest.mark.slow
-def test_every_program_raises_its_sentence():
+def test_every_program_raises_the_error_printed_below_it():
     names: dict = {}
     refused = 0
     for program, said in BLOCK.findall(PAGE.read_text(encoding="utf-8")):

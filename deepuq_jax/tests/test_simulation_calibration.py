@@ -12,7 +12,7 @@ import deepuq_jax as dq
 from deepuq_jax import diagnostics
 
 NOISE, N, D = 0.8, 12, 3
-# The probability of a false alarm, which the parameters share.
+# The probability of a false alarm in any parameter. Each of them gets an equal part (Bonferroni).
 ALARM = 1e-3
 
 

@@ -1,4 +1,4 @@
-"""The documentation site covers every public name, and its pages and links hang together."""
+"""The site covers every public name, every page is in a table of contents, and links between files lead somewhere."""
 
 import importlib
 import importlib.util
@@ -14,7 +14,7 @@ import deepuq_jax
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-# Folders whose names are for the package itself.
+# Folders whose names only the package itself uses.
 INTERNAL = {"adapters"}
 
 pytestmark = pytest.mark.skipif(not (DOCS / "conf.py").exists(), reason="an installed package has no docs beside it")
@@ -34,7 +34,7 @@ def documented():
 
 
 def names_of(file):
-    """Return the `__all__` that a file of Python assigns, without importing what it needs."""
+    """Return the `__all__` that a Python file assigns, without importing the file."""
     found = re.search(r"^__all__ = \[(.*?)\]", file.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     return [] if found is None else re.findall(r'"(\w+)"', found[1])
 
@@ -55,7 +55,7 @@ def prose(page):
     return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
-# Results, which functions return, and contracts, which a user's class fulfils. The example is elsewhere.
+# Names without an example: results, which the example of a function shows, and contracts, which a user's class fulfils.
 WITHOUT_EXAMPLE = {
     *("DensityEstimate", "ELBOTerms", "FitResult", "PriorChoice", "UQResult", "BayesianModule", "TrainState"),
     *("PredictionSets", "QuantileIntervals", "SplitIntervals", "CalibrationRanks", "FitHealth", "LayerHealth"),
@@ -66,7 +66,7 @@ WITHOUT_EXAMPLE = {
 
 
 def value_of(name):
-    """Import the value of a dotted name, whose attributes may be modules."""
+    """Return the value of a dotted name, importing the modules that it names."""
     package, *parts = name.split(".")
     value = pytest.importorskip(package)
     for part in parts:
@@ -76,7 +76,7 @@ def value_of(name):
     return value
 
 
-def test_no_name_is_shown_twice():
+def test_no_name_is_listed_twice():
     found = documented()
     assert len(found) == len(set(found))
 
@@ -92,7 +92,7 @@ def test_every_name_of_the_reference_has_a_docstring_with_an_example(package):
 
 
 def test_every_public_name_is_in_the_reference():
-    """A name that a package passes on from another one is shown under either. Constants, such as colours, are not."""
+    """A name that two packages export may be listed under either. Constants, such as colours, need not be listed."""
     shown = {name.rpartition(".")[2] for name in documented() if name.startswith("deepuq_jax")}
     public = {name for name in deepuq_jax.__all__ if not inspect.ismodule(getattr(deepuq_jax, name))}
     for file in (ROOT / "deepuq_jax").glob("*/__init__.py"):

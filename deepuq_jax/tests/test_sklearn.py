@@ -1,4 +1,4 @@
-"""The estimators for scikit-learn: what is compiled, units, weights, updates and refusals."""
+"""The estimators for scikit-learn: compilation, units, weights, updates and refusals."""
 
 import importlib
 import os
@@ -40,7 +40,7 @@ def regressor(max_iter=40, n_samples=10, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", small_profile(["regressor", "classifier"], ["regressor"]))
-def test_candidates_that_differ_in_numbers_and_folds_of_like_sizes_compile_once(kind, compilations):
+def test_candidates_that_differ_in_numbers_and_folds_of_similar_sizes_compile_once(kind, compilations):
     estimator, y = (regressor(), Y) if kind == "regressor" else (VIClassifier((4,), max_iter=40, n_samples=10), LABELS)
     estimator.set_params(prior=LaplacePrior(scale=1.0), learning_rate_init=0.01).fit(X[:40], y[:40]).predict(X[:5])
     programs = len(compilations)
@@ -52,7 +52,7 @@ def test_candidates_that_differ_in_numbers_and_folds_of_like_sizes_compile_once(
 
 
 def check_agrees_with_its_model(estimator, x, tmp_path):
-    """The saved model, for data in their own units, predicts what the estimator does."""
+    """Check that the saved model, given data in their own units, predicts what the estimator predicts."""
     dq.save(tmp_path / "model.safetensors", estimator.model_)
     model = dq.load(tmp_path / "model.safetensors")
     result = dq.predict_vi_uq(model, x, key=jax.random.key(3), n_samples=200)
@@ -62,7 +62,7 @@ def check_agrees_with_its_model(estimator, x, tmp_path):
     assert np.median(np.sqrt(result.total_var)[:, 0] / std) == pytest.approx(1.0, abs=0.1)
 
 
-# In `make test`, the programs of docs/scikit-learn.md do this for a regressor and a classifier.
+# In `make test`, the programs of docs/scikit-learn.md take its place, with a regressor and a classifier.
 @pytest.mark.long
 @pytest.mark.parametrize("likelihood", REGRESSIONS)
 def test_each_likelihood_fits_and_predicts_in_units_of_the_targets(likelihood, tmp_path):
@@ -99,7 +99,7 @@ def test_an_update_has_the_last_posterior_as_its_prior():
 
 
 @pytest.mark.long
-def test_a_warm_start_goes_on_in_the_units_of_the_last_fit():
+def test_a_warm_start_continues_in_the_units_of_the_last_fit():
     estimator = regressor(max_iter=400, warm_start=True).fit(X, Y)
     loss, units = estimator.loss_curve_[-1], estimator._fitted.inputs
     estimator.fit(X + 1.0, Y)
@@ -149,7 +149,7 @@ def test_several_targets_keep_their_columns():
 
 
 @pytest.mark.slow
-def test_padding_leaves_the_elbo_as_it_is():
+def test_padding_does_not_change_the_elbo():
     model = dq.Sequential(dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0)), likelihood=dq.Weighted(dq.Gaussian(1.0)))
     rows = WeightedRows(X[:, :], SIGNAL[:, None], RNG.uniform(size=60)).in_float()
     padded = rows.padded()
@@ -182,7 +182,7 @@ def test_rows_of_weight_zero_are_left_out():
     assert rows.weight.tolist() == [1.0, 2.0, 1.0, 2.0]
 
 
-def test_units_are_weighted_and_constant_columns_stay():
+def test_units_are_weighted_and_constant_columns_are_not_scaled():
     values = np.stack([np.arange(4.0), np.full(4, 0.1), 1e9 + np.arange(4.0)], axis=1)
     weight = np.array([1.0, 2.0, 0.0, 1.0])
     units = Units.of_columns("X", values, weight)
@@ -243,7 +243,8 @@ def test_several_labels_per_row_are_refused_by_name():
         VIClassifier(max_iter=1).fit(X, np.stack([SIGNAL > 0, SIGNAL > 1], axis=1).astype(int))
 
 
-# The CPU time of ten folds of VIRegressor with the settings of MLPRegressor, and of MLPRegressor, least of three each.
+# Prints the CPU time of ten folds, the least of three runs, of VIRegressor with MLPRegressor's settings and of
+# MLPRegressor.
 TEN_FOLDS = """
 import time, warnings
 from sklearn.datasets import load_diabetes
@@ -264,8 +265,8 @@ print(*map(min, zip(*rounds)))
 
 
 @pytest.mark.long
-def test_ten_folds_take_at_most_half_as_long_again_as_those_of_scikit_learn():
-    # In the process of the tests, compiled programs are not optimized.
+def test_ten_folds_take_at_most_one_and_a_half_times_as_long_as_with_scikit_learn():
+    # The tests' own process compiles without optimizations.
     environment = os.environ | {"XLA_FLAGS": "", "OMP_NUM_THREADS": "1"}
     options = dict(capture_output=True, text=True, check=True, env=environment)
     ours, theirs = map(float, subprocess.run([sys.executable, "-c", TEN_FOLDS], **options).stdout.split())

@@ -44,7 +44,7 @@ QUICK = {
 
 def expected_failures(estimator):
     del estimator
-    reason = "Repeated rows enter other batches, in another order, than rows with weights."
+    reason = "Repeated rows fall into other batches, in another order, than rows with weights."
     return {"check_sample_weight_equivalence_on_dense_data": reason}
 
 

@@ -50,7 +50,7 @@ def test_a_fitted_estimator_comes_back_with_its_predictions(through, classifier,
 
 
 @pytest.mark.slow
-def test_files_for_skops_name_no_class_but_those_of_this_package(regressor):
+def test_skops_has_to_trust_only_classes_of_this_package(regressor):
     names = skops.io.get_untrusted_types(data=skops.io.dumps(regressor))
     assert {name.split(".")[0] for name in names} == {"deepuq_jax"}
 

@@ -1,4 +1,4 @@
-"""What small faults in the code once changed without a failing test: see `python -m benchmarks mutants`."""
+"""Tests for small faults in the code that no test had found. `python -m benchmarks mutants` makes such faults."""
 
 from __future__ import annotations
 
@@ -98,6 +98,7 @@ def test_the_distribution_function_of_student_t_is_smooth_at_its_centre(z):
 
 
 def test_labels_out_of_range_are_found_where_outputs_have_several_axes():
+    """The number of classes is the size of the last axis, so the label 4 of five classes is in range."""
     outputs = jnp.zeros((2, 3, 5))
     inside = jax.jit(dq.Categorical().log_prob)(outputs, jnp.full((2, 3), 4))
     assert bool(jnp.isfinite(inside).all())
@@ -269,12 +270,12 @@ def test_the_default_prior_of_a_layer_cannot_be_changed():
         rule.gain = 2.0
 
 
-def test_opposite_draws_come_in_pairs(key):
+def test_antithetic_draws_come_in_pairs(key):
     with pytest.raises(ValueError, match="Expected the number of draws to be even with antithetic=True; got 3"):
         noise_source(key, None, 3, antithetic=True)
 
 
-def test_noise_is_the_words_of_its_key_turned_into_normal_numbers(key):
+def test_noise_is_computed_by_threefry_from_the_words_of_its_key(key):
     expected = threefry_normal(jax.random.key_data(key), shape=(2, 3), tag=0)
     np.testing.assert_array_equal(normal_like(key, jnp.zeros((2, 3))), expected)
 

@@ -42,7 +42,7 @@ def gradients(model, key, n, **options):
 def test_the_gradient_has_no_variance_at_the_posterior(key):
     stuck = gradients(at_the_posterior(), key, 100, sticking_the_landing=True)
     plain = gradients(at_the_posterior(), key, 100)
-    # Its terms are as large as the spread of the plain gradient, about 1, so only their rounding is left.
+    # The terms of the path gradient, as large as the spread of the plain one, about 1, cancel up to rounding.
     assert plain.std(axis=0).min() > 0.05
     np.testing.assert_allclose(stuck, 0.0, atol=1e-4)
 
@@ -58,7 +58,7 @@ def test_the_mean_of_the_gradient_is_that_of_the_elbo(prior, key):
     np.testing.assert_array_less(np.abs(stuck.mean(axis=0) - plain.mean(axis=0)), tolerances.STANDARD_ERRORS * error)
 
 
-def test_the_loss_is_at_the_draw_of_the_likelihood(key):
+def test_the_kl_is_estimated_at_the_draw_of_the_likelihood(key):
     model = dq.BayesByBackpropMLP(3, (4,), 1, prior=dq.LaplacePrior(), likelihood=NOISE, rngs=nnx.Rngs(0))
 
     @jax.jit

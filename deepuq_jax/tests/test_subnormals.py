@@ -128,7 +128,7 @@ def _scan(inputs, jaxpr, order, num_consts, num_carry):
     return [*carry, *(np.stack(column) for column in zip(*in_order, strict=True))]
 
 
-# These give sigma from 1e-33 to 1e-48: normal, at the edge, subnormal, and below the smallest number.
+# These give sigma from 1e-33 to 1e-48: normal, near the smallest normal number, subnormal, and too small for float32.
 RHO = np.array([-76.0, -87.0, -87.4, -92.0, -100.0, -103.0, -110.0], np.float32)
 PRIORS = [dq.GaussianPrior(sigma=0.5), dq.EmpiricalGaussianPrior(), dq.ScaleMixturePrior(), dq.StudentTPrior()]
 

@@ -164,7 +164,7 @@ def test_a_learning_rate_or_a_gradient_that_is_not_finite_keeps_the_state(key):
     wild = optax.adam(lambda count: jnp.where(count == 0, jnp.nan, 1e-3))
 
     def kinked(outputs, y):
-        # The loss of this square root at 0 is finite, and its gradient is not.
+        # At 0, this square root is finite, and its gradient is not.
         return GAUSSIAN(outputs, y) + jnp.sqrt(0.0 * outputs[:, 0] ** 2)
 
     for optimizer, log_likelihood in ((wild, GAUSSIAN), (ADAM, kinked)):
@@ -180,7 +180,7 @@ def test_a_step_in_the_form_for_a_gpu_is_the_same_step(key, monkeypatch):
 
     def log_likelihood(outputs, y):
         kink = jnp.where(y[:, 0] > 5e6, outputs[:, 0], 1.0)
-        # The loss of this square root at 0 is finite, and its gradient is not.
+        # At 0, this square root is finite, and its gradient is not.
         return GAUSSIAN(outputs, y / 1e9) + jnp.sqrt(jnp.where(kink == 1.0, 1.0, 0.0 * kink**2))
 
     def steps(optimizer, scales):
@@ -191,7 +191,7 @@ def test_a_step_in_the_form_for_a_gpu_is_the_same_step(key, monkeypatch):
         return state
 
     wild = optax.adam(lambda count: jnp.where(count == 1, jnp.nan, 1e-2))
-    # In turn: finite, a gradient that is not, and a loss that is not; then a learning rate that is not.
+    # One step of each run is not finite: in the gradient, in the loss, and in the learning rate.
     runs = ((ADAM, (0.0, 0.0, 1e7, 0.0)), (ADAM, (0.0, jnp.nan)), (wild, (0.0, 0.0)))
     expected = [steps(*run) for run in runs]
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *leaves, cpu, default: default(*leaves))

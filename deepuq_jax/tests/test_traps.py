@@ -1,4 +1,4 @@
-"""Mistakes that passed in silence, or ended in an error that did not say what to do."""
+"""Mistakes that once passed silently, or ended in an error that did not say what to do."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def negative_binomial(y):
 @pytest.mark.parametrize("label", [3, -1])
 @pytest.mark.parametrize("likelihood", [dq.Categorical(), dq.Categorical(label_smoothing=0.1)])
 def test_labels_out_of_range_are_nan_under_jit(likelihood, label, key):
-    """They used to score 0, a perfect prediction; outside of `jit` they are refused."""
+    """They once scored 0, like a perfect prediction. Outside of `jit` they are refused."""
     y = jnp.ones(N, int).at[0].set(label)
     scores = jax.jit(likelihood)(classifier()(jnp.ones((N, 2))), y)
     assert jnp.isnan(scores[0])
@@ -55,7 +55,7 @@ def test_targets_that_are_no_labels_or_counts_are_nan_under_jit(score):
     "objective", [dq.ELBO(N, dq.schedules.linear(9)), dq.DocumentedELBO(1, dq.schedules.linear(9))]
 )
 def test_a_scheduled_weight_without_a_step_is_refused(objective, key):
-    """It used to stay at its first value, a KL weight of 0."""
+    """The weight once stayed at its first value, 0."""
     model, x, y = regression()
     with pytest.raises(ValueError, match=r"Expected step with a kl_weight that is a schedule, .* step=i\); got None"):
         objective(model, x, y, key=key)
@@ -78,7 +78,7 @@ def test_model_and_data_in_the_wrong_order_are_refused(key):
 
 
 def test_a_prior_of_a_whole_model_is_refused_after_construction():
-    """No layer would read it."""
+    """No layer would read such a prior."""
     model = dq.BayesByBackpropMLP(2, (3,), 1, rngs=nnx.Rngs(0))
     with pytest.raises(
         AttributeError, match=r"Expected prior in the constructor, or of a layer, .*; got an assignment"
@@ -89,7 +89,7 @@ def test_a_prior_of_a_whole_model_is_refused_after_construction():
     assert float(model.kl()) != before
 
 
-def test_the_documented_name_of_the_prior_is_answered():
+def test_the_documented_name_of_the_prior_is_refused_with_the_name_to_use():
     with pytest.raises(TypeError, match=r"Expected prior as in prior=GaussianPrior\(sigma=0\.1\); got prior_sigma"):
         dq.BayesByBackpropMLP(2, (3,), 1, prior_sigma=1.0, rngs=nnx.Rngs(0))
 
@@ -139,7 +139,7 @@ def test_messages_say_how_to_reshape_and_which_entry_is_no_number():
 
 
 class Frame:
-    """A table, as far as the package looks at one."""
+    """A data frame, with the one method that the package calls."""
 
     def __init__(self, values):
         self.values = values

@@ -1,4 +1,4 @@
-"""Every tutorial runs from top to bottom, keeps the rules of its text, and ends in a picture."""
+"""Every tutorial runs from top to bottom, follows the rules for its text, and ends in a picture."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
 TUTORIALS = sorted(FOLDER.glob("[0-9]*.md"))
 MAX_LINES = 150
-# Numbers that are not results: of papers, of sections, and links to other tutorials.
+# Numbers that are not results: those in references to papers and sections, and in links.
 _REFERENCE = re.compile(r"arXiv\s+[\d.]+|section [\d.]+|\]\([^)]*\)")
 _NUMBER = re.compile(r"\d+\.\d+|\d+(?= %)")
 # After the cells, the program looks for figures, which may have been made without pyplot.
@@ -47,7 +47,7 @@ def test_all_tutorials_are_listed_in_order():
     assert len(listed) > 10
 
 
-def test_text_keeps_its_rules(tutorial):
+def test_the_text_follows_its_rules(tutorial):
     text = tutorial.read_text(encoding="utf-8")
     lines = text.splitlines()
     assert len(lines) < MAX_LINES
@@ -68,7 +68,7 @@ def test_each_cell_compiles_and_the_last_makes_a_picture(tutorial):
     assert any(re.search(r"^ *assert ", source, re.M) for _, source in found)
 
 
-def test_each_number_in_the_text_stands_in_the_code(tutorial):
+def test_each_result_in_the_text_is_a_number_in_the_code(tutorial):
     text = tutorial.read_text(encoding="utf-8")
     code = "\n".join(source for _, source in cells(text))
     in_code = {float(number) for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?", code)}
@@ -82,7 +82,7 @@ def test_tutorial_runs(tutorial, tmp_path):
     """The cells run as a program in a process of their own, with warnings as errors."""
     program = tmp_path / "tutorial.py"
     program.write_text("\n".join(source for _, source in cells(tutorial.read_text(encoding="utf-8"))) + _LAST)
-    # The reader runs it with all of XLA's optimizations.
+    # A reader runs the tutorial with all of XLA's optimizations.
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     environment |= {"MPLBACKEND": "agg", "PYTHONPATH": str(FOLDER.parents[1])}
     command = [sys.executable, "-W", "error", str(program)]

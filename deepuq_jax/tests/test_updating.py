@@ -19,7 +19,7 @@ def halves():
     scales = np.array([[1.0, 0.5, 2.0, 0.8], [0.3, 1.5, 0.7, 1.2]])
     parts = []
     for scale in scales:
-        # The last column is the constant, which stands for the bias.
+        # The columns are also orthogonal to the constant column, which stands for the bias.
         ones = np.ones((N, 1))
         columns = np.linalg.qr(np.hstack([ones, rng.normal(size=(N, FEATURES))]))[0][:, 1:] * scale[:FEATURES] * 3
         y = columns @ np.array([0.7, -0.4, 0.2]) + 0.3 + rng.normal(0, NOISE, N)
@@ -28,7 +28,7 @@ def halves():
 
 
 def closed_form(x, y):
-    """Return the mean and the standard deviations of the exact posterior, the bias last."""
+    """Return the means and the standard deviations of the exact posterior, with the bias last."""
     design = np.column_stack([x, np.ones(len(x))])
     precision = design.T @ design / NOISE**2 + np.eye(FEATURES + 1) / PRIOR_SIGMA**2
     off = precision - np.diag(np.diag(precision))
@@ -38,7 +38,7 @@ def closed_form(x, y):
 
 @jax.jit
 def optimum(model, x, y):
-    """Maximise the exact ELBO, a mean over eight noises, since the loss is quadratic in the noise."""
+    """Maximise the exact ELBO. The loss is quadratic in the noise, so its mean over these eight points is exact."""
     points = 2.0 * np.concatenate([np.eye(4), -np.eye(4)])
     noise = {"kernel": jnp.asarray(points[:, :FEATURES, None]), "bias": jnp.asarray(points[:, FEATURES:])}
     objective = dq.ELBO(len(x), log_likelihood=dq.Gaussian(NOISE), mc_samples=8)
@@ -170,7 +170,7 @@ def test_pruned_weights_stay_pruned():
 
 
 def test_another_prior_leaves_the_model_as_it_was():
-    """A learned prior has Params of its own, and they go with it."""
+    """A learned prior has Params of its own, which are removed with it."""
     first = dq.BayesByBackpropMLP(2, (4,), 1, prior=dq.LearnedPrior(), rngs=nnx.Rngs(0))
     before = first.kl()
     second = dq.with_prior(first, dq.as_prior(first))
@@ -184,7 +184,7 @@ def test_another_prior_leaves_the_model_as_it_was():
 
 
 def test_a_model_in_the_units_of_its_data_continues():
-    """`Standardized` keeps its scaling, so only the same scaling can go with the old posterior."""
+    """`Standardized` keeps its scaling. A model without it is refused the posterior as a prior."""
     x = np.linspace(0, 100, 32)[:, None]
     model = dq.HomoscedasticBayesByBackpropRegressor(1, (4,), rngs=nnx.Rngs(0))
     first = dq.Standardized(model, x, 3 * x)
@@ -196,7 +196,7 @@ def test_a_model_in_the_units_of_its_data_continues():
 
 
 @pytest.mark.parametrize("build", networks()[:2], ids=lambda build: build.__name__)
-def test_it_is_saved_like_any_other_prior(build, tmp_path):
+def test_a_posterior_as_prior_is_saved_like_any_other_prior(build, tmp_path):
     first = build(dq.GaussianPrior(sigma=1.0), 0)
     second = build(dq.as_prior(first), 1)
     dq.save(tmp_path / "model.safetensors", second)

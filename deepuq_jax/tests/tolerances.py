@@ -15,8 +15,8 @@ ROUND_TRIP_ULP = 8
 # Sums and gradients of many terms depend on the order of summation.
 SUMS = {"float32": 1e-5, "float64": 1e-10}
 
-# Devices add up the parts of a batch in another order. Fifty steps keep that difference, in units of the
-# largest entry of an array or of 1.
+# Several devices add up a batch in another order than one. After about fifty training steps, arrays still agree this
+# closely, relative to their largest entry, or to 1 if that is larger.
 LAYOUTS = {"float32": 1e-6, "float64": 1e-12}
 
 # Two libraries compute a metric as a sum of a few hundred rounded terms.

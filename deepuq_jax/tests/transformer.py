@@ -25,7 +25,7 @@ DEVICES = 4
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """The size of a transformer and of its data; without heads, its blocks have no attention."""
+    """The size of a transformer and of its data. With `heads=0`, its blocks have no attention."""
 
     width: int
     heads: int
@@ -45,7 +45,7 @@ CLASSES = 4
 
 
 def split(*axes):
-    """Return an initializer of kernels that are split over devices by their axis "model"."""
+    """Return an initializer of kernels whose axis "model" is split over the devices."""
     return nnx.with_partitioning(nnx.initializers.lecun_normal(), axes)
 
 
@@ -109,7 +109,7 @@ def nbytes(tree):
 
 
 def share(tree):
-    """Return the largest share of the bytes of a pytree that a device holds."""
+    """Return the share of the bytes of a pytree on the device that holds the most."""
     held = np.zeros(DEVICES)
     for leaf in arrays(tree):
         for shard in leaf.addressable_shards:
@@ -137,7 +137,7 @@ def grid():
 
 
 def trained(name):
-    """Measure a transformer before, during and after `fit`, of which the one compiled program runs all epochs."""
+    """Measure a transformer before, during and after `fit`. One compiled program runs all epochs."""
     size, seen, original = SIZES[name], [], _epochs._run_in_a_loop
 
     def run(*arrays, **static):
@@ -175,9 +175,9 @@ def trained(name):
 
 
 def kept_for_the_gradient(name):
-    """Return the bytes that the loss keeps for its gradient, with all activations and with only those between blocks.
+    """Return the bytes that the loss keeps for its gradient, without and with rematerialization of each block.
 
-    XLA undoes `jax.checkpoint` on a CPU, so the bytes are those that JAX asks it to keep.
+    These are the bytes that JAX asks XLA to keep. On a CPU, XLA undoes `jax.checkpoint` and may keep more.
     """
     size, found = SIZES[name], []
     objective = dq.ELBO(num_data=size.rows)

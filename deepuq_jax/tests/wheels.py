@@ -1,11 +1,11 @@
 """Try a wheel in an empty environment for each of its extras.
 
-A further environment has torch alone, for the users of `deepuq_torch` who do not want JAX.
+Another environment has torch but no JAX, for users of `deepuq_torch` alone.
 
     python -m deepuq_jax.tests.wheels dist/*.whl
     python -m deepuq_jax.tests.wheels dist/*.whl --only torch-alone
 
-The versions are those of constraints.txt. `make dist` runs this on what it has built; it takes minutes.
+The versions are those of constraints.txt. `make dist` runs this on the wheel that it has built. It takes minutes.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
-# Extras that are installed from a clone: developers', which every other command of the Makefile uses, and that of a
-# benchmark, which is in no wheel.
+# Extras that are installed only from a clone. Every other command of the Makefile uses the first, and the second is for
+# a benchmark, which is in no wheel.
 FROM_A_CLONE = {"dev", "gpu-compiled"}
 
 MODEL = """
@@ -119,7 +119,7 @@ def extras_of(wheel: Path) -> set[str]:
 
 
 def run_in_new_environment(folder: Path, requirements: list[list[str]], program: str) -> None:
-    """Install into a new environment, one call of pip per list of arguments, and run a program in it."""
+    """Create an environment, install into it with one call of pip per list of arguments, and run a program."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
     for arguments in requirements:

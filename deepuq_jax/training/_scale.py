@@ -1,4 +1,4 @@
-"""A warning about data far from the scale that networks and priors suit."""
+"""A warning about data far from the scale that suits networks and priors."""
 
 from __future__ import annotations
 

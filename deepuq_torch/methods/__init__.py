@@ -1,4 +1,4 @@
-"""Inference methods; the documented path is ``methods.vi``."""
+"""Inference methods, with the layout of Deep-UQ, which documents ``methods.vi``."""
 
 from . import vi
 from .vi import (

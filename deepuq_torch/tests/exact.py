@@ -1,4 +1,4 @@
-"""The Gaussian functions in 60 digits, and the points at which they are tested."""
+"""The Gaussian functions to 60 digits, and the points at which they are tested."""
 
 import mpmath as mp
 

@@ -1,7 +1,7 @@
 """The documented behaviour in plain torch.
 
-It shares no code with the package. Parameters are a flat state dict with the documented keys. Draws come from torch's
-default generator in the documented order: weight before bias, layer by layer, draw by draw.
+The reference shares no code with the package. Its parameters are a flat state dict with the documented keys. Draws come
+from torch's default generator in the documented order: weight before bias, layer by layer, draw by draw.
 """
 
 import torch

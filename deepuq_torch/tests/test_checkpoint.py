@@ -50,7 +50,7 @@ def test_later_keys_load_inside_another_module():
         assert torch.equal(value, target.state_dict()[key])
 
 
-def test_later_keys_of_a_deeper_network_are_reported_and_not_mistaken():
+def test_later_keys_of_a_deeper_network_are_reported_as_unexpected():
     state = later_keys(BayesByBackpropMLP(3, [4, 4], 4).state_dict(), 2)
     with pytest.raises(RuntimeError, match=r"Unexpected key.*hidden_layers\.1"):
         BayesByBackpropMLP(3, [4], 4).load_state_dict(state)
@@ -64,7 +64,7 @@ def test_the_later_regressor_writes_keys_that_the_mlp_reads():
     assert torch.equal(mlp(x, sample=False), regressor(x, sample=False))
 
 
-def test_layers_go_by_their_later_names_too():
+def test_layers_have_their_later_names_too():
     mlp = BayesByBackpropMLP(3, (4, 5), 2)
     assert mlp.hidden_layers == [mlp.layers[0], mlp.layers[2]]
     assert mlp.output_layer is mlp.layers[4]
@@ -80,7 +80,7 @@ def test_a_round_trip_through_a_file(tmp_path):
 
 @pytest.mark.parametrize("hidden", [(), (4,), (4, 5, 6)])
 def test_state_dicts_for_later_releases(hidden):
-    """Finding 10: an MLP's state dict did not load into 0.2.1."""
+    """Without `to_later_layout`, an MLP's state dict does not load into 0.2.1."""
     source, target = randomized(BayesByBackpropMLP(3, hidden, 2)), BayesByBackpropMLP(3, hidden, 2)
     state = source.state_dict()
     renamed = to_later_layout(state)
@@ -92,7 +92,7 @@ def test_state_dicts_for_later_releases(hidden):
 
 
 def test_state_dicts_load_into_the_installed_later_release():
-    """Finding 10, against the documented library itself, if a release from 0.1.12 on is installed."""
+    """The test needs the documented library itself, in a release from 0.1.12 on."""
     original = pytest.importorskip("deepuq.methods.vi", exc_type=ImportError)
     theirs, ours = original.BayesByBackpropMLP(3, (4, 5), 2), randomized(BayesByBackpropMLP(3, (4, 5), 2))
     if not hasattr(theirs, "output_layer"):

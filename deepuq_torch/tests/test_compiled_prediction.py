@@ -1,4 +1,4 @@
-"""Finding 7: `predict_vi_uq` inside compiled functions."""
+"""Calls of `predict_vi_uq` inside compiled functions."""
 
 import warnings
 
@@ -44,7 +44,7 @@ class Own(nn.Module):
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_draws_are_those_of_the_seed_and_are_not_unrolled(kind):
-    """Finding 7: means differed by up to 10.9, and 30 draws did not compile in 200 s."""
+    """Means once differed by up to 10.9, and 30 draws did not compile in 200 s."""
     from torch._dynamo.testing import CompileCounter
 
     model, x, counter = randomized(MODELS[kind]()), torch.randn(4, 3), CompileCounter()

@@ -1,6 +1,6 @@
-"""The original's numbers, at the same seed.
+"""At the same seed, the package gives the same numbers as the original package.
 
-The plain reference gives them, and the original package if it is installed.
+The numbers come from a reference in plain torch, and from the original package if it is installed.
 """
 
 import warnings
@@ -96,7 +96,7 @@ def test_gradients_against_the_reference():
 
 @pytest.fixture(scope="module")
 def original():
-    """The documented package, if it is installed; it is not a dependency."""
+    """Return the documented package, which is not a dependency, or skip the test if it is not installed."""
     return pytest.importorskip("deepuq.methods.vi", exc_type=ImportError)
 
 

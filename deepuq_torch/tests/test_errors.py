@@ -95,8 +95,8 @@ def test_targets_of_another_shape_in_classification(shape):
     refuses(ValueError, "y", lambda: step(mlp(), labels.float()))
 
 
-def test_the_fault_of_the_original_one_target_axis_short():
-    """A target [B] would broadcast with outputs [B, 1] to [B, B]."""
+def test_targets_without_the_axis_of_outputs_are_refused():
+    """In the original, a target [B] broadcasts with outputs [B, 1] to [B, B]."""
     model = dq.MultiOutputBayesByBackpropRegressor(3, 1, (5,))
     refuses(ValueError, r"y .*\(4, 1\); got \(4,\)", lambda: step(model, torch.zeros(4)))
 

@@ -1,4 +1,4 @@
-"""The Gaussian functions and their derivatives, in 60 digits."""
+"""The Gaussian functions and their derivatives, against 60-digit arithmetic."""
 
 import mpmath as mp
 import pytest
@@ -107,7 +107,7 @@ def test_kl_of_the_prior_itself_is_zero_to_rounding(dtype):
     sigma = torch.logspace(-6, 6, 500, dtype=dtype)
     kl = gaussian_kl(torch.zeros_like(sigma), rho_from_sigma(sigma), 0.0, sigma)
     assert (kl >= 0).all()
-    # r is off by the roundings of rho, worth |rho| ulps; the KL is r^2.
+    # r = log(sigma_q / sigma_p) is off by the rounding of rho, about |rho| ulps, and the KL is about r^2.
     r = INVERSE_ULPS * torch.finfo(dtype).eps * rho_from_sigma(sigma).abs().clamp_min(1.0)
     assert (kl <= torch.maximum(r.square(), torch.finfo(dtype).eps * r)).all()
 
@@ -147,7 +147,7 @@ def test_log_prob_matches_high_precision(dtype):
             d, s = mp.mpf(w.item()) - mp.mpf(mu.item()), exact_sigma(rho)
             expected = -((d / s) ** 2) / 2 - mp.log(s) - mp.log(2 * mp.pi) / 2
             slope = (d**2 / s**3 - 1 / s) * sigmoid(rho)
-            # The terms may cancel; the error is relative to the largest of them.
+            # The terms may cancel, so the error is relative to the largest of them.
             size = max((d / s) ** 2 / 2, abs(mp.log(s)), 1)
             assert near(got.item(), expected, 0, floor=CLOSED_FORM[dtype] * size), (rho, offset)
             assert near(gradient.item(), slope, 0, floor=CLOSED_FORM[dtype] * max(abs(slope), 1)), (

@@ -1,4 +1,4 @@
-"""Hostile arguments end in a right answer or in a documented error, for every public name."""
+"""For every public name, hostile arguments give a right answer or a documented error."""
 
 import os
 import warnings
@@ -11,8 +11,8 @@ import deepuq_torch as dq
 from deepuq_torch.tests.hostile.entries import ENTRIES, VALUES, failure
 
 TOTAL = int(os.environ.get("DEEPUQ_EXAMPLES", "10000"))
-NOT_CALLED = {"UQResult", "functional", "methods", "read_metadata"}  # read_metadata has a path alone
-# `sample` is read by scripted modules, which know no errors of their own.
+NOT_CALLED = {"UQResult", "functional", "methods", "read_metadata"}  # read_metadata only takes a path
+# Scripted modules read `sample`, and cannot raise errors of their own.
 UNCHECKED = {("BayesByBackpropMLP.forward", "sample")}
 
 
@@ -29,7 +29,7 @@ def test_valid_arguments_are_taken(name):
 
 @st.composite
 def calls(draw):
-    """A call with hostile values for one or two arguments."""
+    """Draw a call with hostile values for one or two arguments."""
     name = draw(st.sampled_from(sorted(ENTRIES)))
     hostile = [argument for argument in ENTRIES[name][1] if (name, argument) not in UNCHECKED]
     chosen = draw(st.lists(st.sampled_from(hostile), min_size=1, max_size=2, unique=True))

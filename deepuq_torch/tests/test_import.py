@@ -64,7 +64,7 @@ def test_uqresult_has_the_documented_fields():
 
 
 def test_the_version_is_that_of_the_distribution():
-    """Finding 4: `deepuq_torch.__version__` did not exist. Both packages ship in one distribution."""
+    """Both packages ship in one distribution, so they have one version."""
     sibling = Path(deepuq_torch.__file__).parents[1] / "deepuq_jax" / "_version.py"
     found = re.search(r'^__version__ = "(.+)"$', sibling.read_text(), re.MULTILINE)
     assert found is not None
@@ -72,5 +72,5 @@ def test_the_version_is_that_of_the_distribution():
 
 
 def test_methods_holds_what_its_module_vi_holds():
-    """Finding 10: `HomoscedasticBayesByBackpropRegressor` was missing from `deepuq_torch.methods`."""
+    """`HomoscedasticBayesByBackpropRegressor` was once missing from `deepuq_torch.methods`."""
     assert set(vi.__all__) - {"UQResult"} == set(methods.__all__) - {"vi"}

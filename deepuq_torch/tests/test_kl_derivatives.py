@@ -1,4 +1,7 @@
-"""First, second and forward derivatives of the KL: written out for Parameters, by autograd for other tensors."""
+"""First, second and forward-mode derivatives of the KL.
+
+For Parameters they are written out, and for other tensors autograd computes them.
+"""
 
 import mpmath as mp
 import pytest
@@ -41,7 +44,7 @@ SHAPES = [[(2, 3)], [(2, 3), (4,), ()], [(_SMALL + 1,), (3,), (2,)]]
 @pytest.mark.parametrize("prior_sigma", [0.1, 1.0, 30.0])
 @pytest.mark.parametrize("length", [1, _SMALL])
 def test_the_gradient_written_out_is_that_of_the_formula(dtype, prior_sigma, length):
-    """Parameters take the former, other tensors the latter; large tensors and small ones take paths of their own."""
+    """Parameters take the written-out gradient, other tensors that of autograd. Large tensors take a separate path."""
     near_prior = rho_from_sigma(prior_sigma * torch.tensor(RATIOS, dtype=dtype))
     rho = torch.cat([torch.tensor(RHOS, dtype=dtype), near_prior])
     rho = rho.repeat(length // len(rho) + 1)
@@ -60,7 +63,7 @@ def test_the_gradient_written_out_is_that_of_the_formula(dtype, prior_sigma, len
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # from inside torch
 @pytest.mark.parametrize("shapes", SHAPES[:2], ids=str)
 def test_every_mode_of_the_written_out_derivatives(shapes):
-    """Finding 3: forward mode, reverse over reverse, forward over reverse, and batches of each."""
+    """The modes are forward, reverse over reverse, forward over reverse, and batches of each."""
 
     def kl(*where):
         return _KLWithGradient.apply(*PRIOR, *where)
@@ -72,7 +75,7 @@ def test_every_mode_of_the_written_out_derivatives(shapes):
 
 @pytest.mark.parametrize("shapes", SHAPES, ids=["one", "several", "large and small"])
 def test_parameters_take_the_written_out_derivatives(shapes):
-    """Finding 3: a test of derivatives that takes the other path tests nothing of this one."""
+    """A test with other tensors takes the path of autograd, so it does not test the written-out derivatives."""
     where = point(*shapes)
     kl = kl_of(*where)
     assert "_KLWithGradient" in _names(kl.grad_fn)
@@ -91,7 +94,7 @@ def _names(node):
 
 
 def _curvatures(rho):
-    """Return the second derivatives of the KL in mu and rho, in 60 digits."""
+    """Return the second derivatives of the KL in mu and rho, to 60 digits."""
     prior_sigma = PRIOR[1]
     return 1 / mp.mpf(prior_sigma) ** 2, mp.diff(lambda moved: exact_kl(0.0, moved, 0.0, prior_sigma)[2], mp.mpf(rho))
 
@@ -109,7 +112,7 @@ def test_second_derivatives_of_the_kl_are_right(kind):
 
 
 def test_second_derivatives_of_a_models_kl():
-    """The mixed derivatives are zero, and the others those of `gaussian_kl`."""
+    """The mixed derivatives are zero, and the others are those of the Gaussian KL."""
     layer = BayesianLinear(2, 1, PRIOR[1], dtype=torch.float64)
     torch.nn.init.uniform_(layer.weight_posterior.rho, -4.0, 1.0)
     parameters = list(layer.parameters())
@@ -124,7 +127,7 @@ def test_second_derivatives_of_a_models_kl():
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # from inside torch
 @pytest.mark.parametrize("moved", [slice(None), slice(1)], ids=["all", "one"])
 def test_forward_derivatives_of_parameters(moved):
-    """Finding 3: a tangent that is written into a Parameter counts, also if others have none."""
+    """A tangent that is written into a Parameter counts, even if the other Parameters have none."""
     where = point((2, 3), (4,))
     slopes = torch.autograd.grad(kl_of(*where), where)
     tangents = [torch.linspace(1, 2, p.numel()).double().reshape(p.shape) for p in where]
@@ -161,8 +164,8 @@ def test_a_models_kl_under_function_transforms():
     torch.testing.assert_close(along, sum((slope * tangents[key]).sum() for key, slope in expected.items()))
 
 
-def test_a_kl_of_ones_own_counts():
-    """A posterior or a layer of a subclass may have another KL."""
+def test_the_kl_of_a_subclass_counts():
+    """A subclass of a posterior or a layer may define another KL."""
 
     class Posterior(GaussianPosterior):
         def kl(self, prior):

@@ -18,7 +18,7 @@ REGRESSORS = [
     dq.MultiOutputBayesByBackpropRegressor,
     dq.HeteroscedasticMultiOutputBayesByBackpropRegressor,
 ]
-# This class is not documented, but it is of the same kind.
+# The documented library does not have this class, which is of the same kind.
 HOMOSCEDASTIC = dq.HomoscedasticBayesByBackpropRegressor
 
 
@@ -124,7 +124,7 @@ def test_the_predicted_variance_and_the_nll_are_the_documented_ones():
     assert doubled.item() == pytest.approx(expected, rel=1e-9)  # a mean over the batch
 
 
-def test_noise_learned_for_all_inputs_is_a_parameter_outside_the_kl():
+def test_homoscedastic_noise_is_a_parameter_outside_the_kl():
     model = HOMOSCEDASTIC(3, (4,), 2)
     assert next(iter(model.state_dict())) == "raw_var"
     assert documented_arguments(HOMOSCEDASTIC) == documented_arguments(REGRESSORS[0])

@@ -1,7 +1,4 @@
-"""Posterior, prior, layer and MLP.
-
-Start values, draws, noise, shapes and the KL.
-"""
+"""Posterior, prior, layer and MLP: initial values, draws, noise, shapes and the KL."""
 
 import pytest
 import torch
@@ -129,7 +126,7 @@ def test_kl_matches_torch_distributions():
     torch.testing.assert_close(posterior.kl(prior), expected, rtol=SUMS[torch.float64], atol=0)
 
 
-def test_a_changed_prior_is_the_prior_that_counts():
+def test_the_kl_uses_a_prior_that_replaces_the_first_one():
     layer = BayesianLinear(3, 2)
     layer.prior = GaussianPrior(0.0, 0.7)
     assert torch.equal(layer.kl(), BayesianLinear(3, 2, 0.7).kl())

@@ -1,4 +1,4 @@
-"""Finding 11: a refusal says what to do."""
+"""A refusal says what to do instead."""
 
 from functools import partial
 
@@ -34,13 +34,13 @@ def elbo(model, y=LABELS, x=X, **how):
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_a_prior_is_named_as_its_argument(make):
-    """Finding 11: `BayesianLinear(2, 2, 0.0)` spoke of "sigma", which is no argument of it."""
+    """The message once said "sigma", which is not an argument of `BayesianLinear`."""
     refuses(ValueError, "^Expected prior_sigma to be positive; got 0.0", lambda: make(prior_sigma=0.0))
     refuses(TypeError, "^Expected prior_mu to be a real number", lambda: make(prior_mu="0"))
 
 
 def test_float_targets_of_a_classifier():
-    """Finding 11: an MLP with float targets gave no hint at `criterion=`."""
+    """The message names `criterion=`, since float targets are usually those of a regression."""
     for y in (torch.zeros(4), torch.zeros(4, dtype=torch.float64)):
         refuses(TypeError, r"y .*integer.*For regression, pass criterion=", partial(step, mlp(), y))
         refuses(TypeError, r"y .*For regression, use gaussian_log_likelihood", partial(elbo, mlp(), y))
@@ -65,7 +65,7 @@ ELEMENTWISE = [
 
 @pytest.mark.parametrize("criterion", ELEMENTWISE)
 def test_targets_that_a_loss_of_torch_would_broadcast(criterion):
-    """`MSELoss` made [B, B] of outputs [B, 1] and targets [B], with no more than a warning."""
+    """`MSELoss` broadcasts outputs [B, 1] and targets [B] to [B, B], with only a warning."""
     model = mlp(1)
     wrong = r"y .*\(4, 1\); got \(4,\)\. Use y\[:, None\]\."
     refuses(ValueError, wrong, lambda: step(model, torch.zeros(4), criterion=criterion))
@@ -73,7 +73,7 @@ def test_targets_that_a_loss_of_torch_would_broadcast(criterion):
     assert torch.isfinite(step(model, torch.zeros(4, 1), criterion=criterion)[0])
 
 
-def test_a_criterion_of_ones_own_may_reshape_the_targets():
+def test_a_users_criterion_may_reshape_the_targets():
     class Column(nn.MSELoss):
         def forward(self, input, target):
             return super().forward(input, target[:, None])
@@ -95,7 +95,7 @@ def test_an_axis_of_the_targets_too_few_or_too_many():
 
 
 def test_models_that_are_not_bayesian():
-    """Finding 11: "unexpected keyword argument 'sample'" of a module says nothing of what is needed."""
+    """The error of torch, "unexpected keyword argument 'sample'", does not say what the model lacks."""
     for plain in (nn.Sequential(nn.Linear(3, 2)), nn.Linear(3, 2), nn.Module()):
         for call in (step, elbo):
             refuses(TypeError, r"model to have kl\(\) .*LastLayerVariationalInference", partial(call, plain))
@@ -105,7 +105,7 @@ def test_models_that_are_not_bayesian():
     refuses(TypeError, "model", lambda: dq.predict_vi_uq(lambda x: x, X))
 
 
-def test_models_of_ones_own_pass():
+def test_users_models_are_accepted():
     class Passes(nn.Module):
         def __init__(self):
             super().__init__()
@@ -124,7 +124,7 @@ def test_models_of_ones_own_pass():
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_inputs_of_another_dtype(make):
-    """Finding 11: float64 and integer inputs gave a raw error of a matrix product."""
+    """Without this check, float64 and integer inputs end in torch's error about a matrix product."""
     model = make()
     for x in (X.double(), X.long(), X.bool()):
         for call in (model, partial(model, sample=False), partial(dq.predict_vi_uq, model)):
@@ -136,7 +136,7 @@ def test_inputs_of_another_dtype(make):
 
 
 def test_a_criterion_that_is_no_average():
-    """Finding 11: a criterion with `reduction="none"` gave a loss that is not a scalar."""
+    """Without this check, a criterion with `reduction="none"` gives a loss that is not a scalar."""
     each = nn.CrossEntropyLoss(reduction="none")
     refuses(
         ValueError, r"criterion to return a scalar; got shape \(4,\)\. Average", lambda: step(mlp(), criterion=each)
@@ -146,7 +146,7 @@ def test_a_criterion_that_is_no_average():
 
 @pytest.mark.parametrize("wrong", [7, 3, -1])
 def test_labels_out_of_range(wrong):
-    """Finding 11: a label 7 of 3 classes gave a raw error of gather."""
+    """Without this check, the label 7 of 3 classes ends in an error of `gather`."""
     y = torch.tensor([0, 2, wrong, 1])
     message = f"y to hold class indices from 0 to 2; got {wrong}"
     refuses(ValueError, message, lambda: step(mlp(3), y))
@@ -166,7 +166,7 @@ def test_labels_that_cross_entropy_ignores():
 
 @pytest.mark.parametrize("bad", [-0.5, float("nan")])
 def test_a_tensor_that_is_no_variance(bad):
-    """Finding 11: a negative `aleatoric_var` tensor gave a total_var of 0."""
+    """Without this check, a negative `aleatoric_var` tensor gives a total variance that is too small."""
     var = torch.full((4, 2), 0.1)
     var[1, 1] = bad
     refuses(ValueError, f"aleatoric_var to be a variance.*{bad}", lambda: dq.predict_vi_uq(mlp(), X, 2, False, var))

@@ -1,4 +1,4 @@
-"""Finding 9: docs/migration.md names what there is in each package, and its programs run."""
+"""The names on docs/migration.md exist in the packages, and its programs run."""
 
 import functools
 import re
@@ -42,7 +42,7 @@ def test_every_name_of_deepuq_jax_exists():
 
 
 def test_every_documented_class_and_function_is_on_the_page():
-    """The table misses no public name of deepuq_torch but the module names."""
+    """The table has every public name of deepuq_torch, except those of modules and an alias."""
     public = set(deepuq_torch.__all__) - {"functional", "methods", "BayesByBackpropRegressor"}
     assert public <= set(names("dt"))
 
@@ -50,7 +50,7 @@ def test_every_documented_class_and_function_is_on_the_page():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_programs_run():
-    """The trainings of the page learn the curve."""
+    """The models that the page trains fit the curve."""
     pytest.importorskip("jax")
     scope: dict = {}
     for program in re.findall(r"^```python\n(.*?)^```", text(), re.DOTALL | re.MULTILINE):
@@ -58,7 +58,7 @@ def test_the_programs_run():
     assert scope["torch_result"].total_var.shape == scope["result"].total_var.shape == (64, 1)
     assert abs(scope["result"].mean - scope["y"]).mean() < 0.3
     assert abs(scope["natural_result"].mean - scope["targets"]).mean() < 0.1
-    # Each prediction in the other package is as good as at home: the draws differ.
+    # A model that moved to the other package predicts the same, up to the noise of other draws.
     assert abs(scope["twin_result"].mean - scope["torch_result"].mean.numpy()).mean() < 0.1
     assert abs(scope["back_result"].mean.numpy() - scope["result"].mean).mean() < 0.1
     assert scope["back_result"].aleatoric_var.item() == pytest.approx(0.01)

@@ -36,7 +36,7 @@ def linear():
 
 
 def elbo(model, x, y, noise, **how):
-    """Return the loss for a single draw, whose noise is a vector."""
+    """Return the loss for a single draw, with its noise as one vector."""
     pair = (noise[:3].view(1, 1, 3), noise[3:].view(1, 1))
     return negative_elbo(model, x, y, num_data=N, log_likelihood=gaussian_log_likelihood(NOISE), noise=pair, **how)[0]
 
@@ -47,7 +47,7 @@ def averaging(step):
 
 
 def in_numpy(batches, noises, *, lr, beta1, beta2, mean_limit, precision_limit, kl_weight):
-    """Train by the formulas as they stand, with sigma as the variable, and gradients by hand."""
+    """Train by the formulas, with sigma as the variable and gradients derived by hand."""
     _, y, design, _, _ = problem()
     mu, sigma, average = np.zeros(4), np.full(4, np.log1p(np.exp(-3.0))), np.zeros(4)
     for step, (rows, noise) in enumerate(zip(batches, noises, strict=True)):
@@ -90,7 +90,7 @@ def test_the_formulas(how, kl_weight):
 
 
 def test_exact_gradients_lead_to_the_best_mean_field_posterior():
-    """The loss is quadratic in the noise, so eight draws of +-sqrt(4) in one of four directions average to its mean."""
+    """The loss is quadratic in the noise, so its mean over draws of +-sqrt(4) in four directions is exact."""
     x, y, _, mean, sigma = problem()
     points = 2.0 * torch.cat([torch.eye(4), -torch.eye(4)]).double()
     model = linear()
@@ -103,7 +103,7 @@ def test_exact_gradients_lead_to_the_best_mean_field_posterior():
         np.testing.assert_allclose(got, expected, rtol=tolerances.EXACT_OPTIMUM)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_on_draws_leads_to_the_best_mean_field_posterior():
     x, y, _, mean, sigma = problem()
     torch.manual_seed(0)

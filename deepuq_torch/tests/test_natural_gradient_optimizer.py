@@ -48,7 +48,7 @@ def same(one, other):
     return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
-def test_training_goes_on_to_the_bit_from_a_state_dict():
+def test_training_continues_from_a_state_dict_bit_for_bit():
     model, backward = regressor()
     optimizer = NaturalGradient(model, num_data=8)
     train(model, optimizer, backward, range(5))
@@ -82,8 +82,8 @@ def one_step(optimizer):
     return optimizer.param_groups[0]["params"][1][0, 0].item()
 
 
-def test_a_number_beta2_is_saved_and_loaded():
-    """`state_dict` left out beta2, so that a training went on with the constructor's."""
+def test_a_beta2_that_is_a_number_is_saved_and_loaded():
+    """Without it in `state_dict`, training would continue with the beta2 of the constructor."""
     optimizer = NaturalGradient(BayesByBackpropMLP(3, [5], 2), num_data=N, beta2=0.8)
     saved = optimizer.state_dict()
     assert saved["param_groups"][0]["beta2"] == 0.8
@@ -92,7 +92,7 @@ def test_a_number_beta2_is_saved_and_loaded():
     assert one_step(otherwise) != expected
 
 
-def test_a_function_beta2_is_kept_by_loading():
+def test_loading_keeps_a_beta2_that_is_a_function():
     def halved(step):
         return 0.5
 
@@ -113,7 +113,7 @@ def test_a_function_beta2_is_kept_by_loading():
 
 
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
-def test_a_copy_trains_alike(how):
+def test_a_copy_trains_like_the_original(how):
     model, backward = regressor()
     optimizer = NaturalGradient(model, num_data=8)
     train(model, optimizer, backward, range(3))
@@ -190,7 +190,7 @@ def test_a_gradient_scaler_scales_back_all_gradients_and_skips_bad_steps():
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_small_posteriors_are_computed_as_one_and_large_ones_by_rows(frozen, monkeypatch):
+def test_posteriors_computed_together_and_by_rows_train_alike(frozen, monkeypatch):
     model, backward = regressor(torch.float64)
     model.hidden_layers[0].weight_posterior.rho.requires_grad_(not frozen)
     twin = copy.deepcopy(model)

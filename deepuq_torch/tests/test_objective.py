@@ -26,7 +26,7 @@ RTOL = SUMS[torch.float32]
 
 
 class Foreign(nn.Module):
-    """Model of the documented contract alone, which counts calls of its KL."""
+    """A model that fulfils the documented contract and no more, and counts the calls of its KL."""
 
     def __init__(self):
         super().__init__()
@@ -74,7 +74,7 @@ def test_the_step_is_the_documented_formula(data, mc_samples, kl_weight):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-def test_any_model_with_forward_and_kl_will_do_and_its_kl_is_computed_once(data):
+def test_any_model_with_forward_and_kl_works_and_its_kl_is_computed_once(data):
     x, labels, _ = data
     model = Foreign()
     vi_elbo_step(model, x, labels, num_batches=3, mc_samples=4)

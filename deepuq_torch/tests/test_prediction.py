@@ -28,7 +28,7 @@ def mlp(outputs=2):
 
 
 class Scripted(nn.Module):
-    """Model that returns given outputs in turn.
+    """A model that returns given outputs in turn.
 
     It accepts only the documented arguments.
     """
@@ -139,7 +139,7 @@ def test_outputs_are_ordinary_tensors_without_a_graph():
 
 
 def plain_loop(model, x, n_samples, noise=None):
-    """Run the passes singly; batching must not change their outputs."""
+    """Run the passes one by one, for comparison with passes in batches."""
     model.eval()
     with torch.no_grad():
         if noise is None:
@@ -193,14 +193,14 @@ def test_a_hook_sees_every_draw():
     assert seen == [(4, 5)] * 10
 
 
-def test_a_forward_put_on_one_instance_is_run_once_a_draw():
+def test_a_forward_assigned_to_an_instance_runs_once_per_draw():
     model, seen = mlp(), []
     model.layers[1].forward = lambda x: seen.append(x.shape) or x
     predict_vi_uq(model, X, n_samples=10)
     assert seen == [(4, 5)] * 10
 
 
-def test_a_member_put_in_by_the_user_is_run_once_a_draw():
+def test_a_member_that_the_user_replaced_runs_once_per_draw():
     class Counter(nn.Module):
         calls = 0
 
@@ -251,7 +251,7 @@ def test_a_large_mean_keeps_a_small_variance_in_float32():
     torch.testing.assert_close(result.epistemic_var.double(), exact, rtol=1e-3, atol=0)
 
 
-def test_draws_are_let_go_as_they_come():
+def test_draws_are_freed_as_they_come():
     alive, most = [0], [0]
 
     def dropped():

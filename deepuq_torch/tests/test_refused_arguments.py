@@ -1,4 +1,4 @@
-"""Arguments of a wrong kind, refused before anything is computed."""
+"""Arguments of a wrong kind are refused before anything is computed."""
 
 from functools import partial
 
@@ -37,7 +37,7 @@ def test_what_cannot_be_called():
 
 
 def test_a_class_in_the_place_of_its_instance():
-    """`criterion=torch.nn.GaussianNLLLoss` spoke of the arguments of `__init__`."""
+    """Without this check, `criterion=torch.nn.GaussianNLLLoss` ends in an error about the arguments of `__init__`."""
     wanted = "to be a function or a module; got the class GaussianNLLLoss. Pass an instance"
     loss = torch.nn.GaussianNLLLoss
     refuses(
@@ -71,18 +71,15 @@ def test_a_batch_of_no_examples_has_no_mean():
             dq.vi_elbo_step(model, X[:0], y, num_batches=2)
 
 
-def test_a_criterion_of_the_callers_own_may_know_better():
+def test_a_callers_own_criterion_may_accept_an_empty_batch():
     def total(outputs, y):
         return outputs.sum()
 
     assert dq.vi_elbo_step(_CLASSIFIER, X[:0], LABELS[:0], num_batches=2, criterion=total)[1] == 0.0
 
 
-def test_class_probabilities_are_targets_still():
-    """Class probabilities are floats of the outputs' shape.
-
-    Labels of a wrong dtype have a different shape.
-    """
+def test_class_probabilities_are_accepted_as_targets():
+    """Class probabilities are floats of the outputs' shape. Labels that are floats have another shape."""
     soft = torch.full((4, 2), 0.5)
     assert dq.vi_elbo_step(_CLASSIFIER, X, soft, num_batches=2)[1] > 0
     with pytest.raises(TypeError, match="class indices"):

@@ -1,4 +1,4 @@
-"""Saved models come back with settings, modes and own parts."""
+"""Saved models come back with their settings, modes and priors."""
 
 import pytest
 import torch
@@ -81,13 +81,13 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
     assert list(load_file(tmp_path / "model")) != []  # the library of the format reads it, too
 
 
-def test_every_model_of_the_package_is_among_them():
+def test_every_model_of_the_package_has_a_case():
     public = [getattr(vi, name) for name in vi.__all__]
     models = {kind for kind in public if isinstance(kind, type) and issubclass(kind, nn.Module)}
     assert models - {dt.GaussianPosterior} <= {type(build()) for build in MODELS.values()}
 
 
-def test_a_loaded_model_trains_on(tmp_path):
+def test_a_loaded_model_continues_to_train(tmp_path):
     model = randomized(dt.BayesByBackpropMLP(3, (4,), 2))
     dt.save(tmp_path / "model", model)
     again = dt.load(tmp_path / "model")
@@ -156,7 +156,7 @@ def test_devices(tmp_path):
 
 
 def test_known_noise_is_used(tmp_path):
-    """`load` sets it for JAX models with the likelihood Gaussian."""
+    """`load` sets `noise_sigma` on models from deepuq_jax with the likelihood `Gaussian`."""
     model = randomized(dt.BayesByBackpropMLP(3, (4,), 1))
     model.task_type, model.noise_sigma = "regression", 0.5
     dt.save(tmp_path / "model", model)
@@ -171,7 +171,7 @@ def test_known_noise_is_used(tmp_path):
 
 
 def model_noise(stacked):
-    """Take the first draw."""
+    """Return the noise of the first draw."""
     return tuple(tuple(eps[0] for eps in pair) for pair in stacked)
 
 

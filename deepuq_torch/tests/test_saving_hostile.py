@@ -40,7 +40,7 @@ def joined(header, arrays, start=None):
 
 
 def with_description(content, change):
-    """Change the description of the model."""
+    """Return the file with a changed description of the model."""
     header, arrays = split(content)
     description = json.loads(header["__metadata__"]["model"])
     changed = change(description)
@@ -248,7 +248,7 @@ def test_headers_that_cannot_be_right(name, tmp_path):
 
 
 def test_own_parts_of_another_package_are_refused(tmp_path):
-    """Its arrays may have other layouts under the same names."""
+    """The other package may write arrays of other layouts under the same names."""
     model = nn.Sequential(dt.BayesianLinear(1, 1))
     content = content_of(tmp_path, model)
     (tmp_path / "model").write_bytes(with_description(content, _set("writer", "package", "deepuq_jax")))
@@ -266,7 +266,7 @@ def test_booleans_are_zero_or_one(tmp_path):
 
 
 def test_arrays_may_stand_in_any_order(tmp_path):
-    """Also where no address suits their dtype."""
+    """An array may also start at an address that its dtype cannot have."""
 
     class Mixed(nn.Module):
         def __init__(self):
@@ -325,7 +325,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_where_a_file_cannot_be(tmp_path):
+def test_a_path_where_no_file_can_be_is_refused(tmp_path):
     layer = dt.BayesianLinear(1, 1)
     with pytest.raises(IsADirectoryError, match=r"^Expected path to be the name of a file"):
         dt.save(tmp_path, layer)

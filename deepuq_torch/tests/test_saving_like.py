@@ -25,7 +25,7 @@ def test_own_parts_come_back_with_like(tmp_path):
 
 
 def test_any_module_comes_back_with_like(tmp_path):
-    """So does a stack that draws."""
+    """The module here is a stack of layers that draw."""
 
     def network():
         return nn.Sequential(dt.BayesianLinear(3, 4), nn.ReLU(), dt.BayesianLinear(4, 2))
@@ -37,8 +37,8 @@ def test_any_module_comes_back_with_like(tmp_path):
     assert not again.training
 
 
-def test_a_model_that_was_changed_by_hand_is_an_own_one(tmp_path):
-    """Its file needs `like`."""
+def test_a_model_that_was_changed_by_hand_needs_like(tmp_path):
+    """The settings in a file cannot describe such changes."""
 
     def changed(change):
         model = dt.BayesByBackpropMLP(3, (4,), 2)
@@ -87,7 +87,7 @@ def test_like_of_another_architecture_is_refused_with_every_difference(tmp_path)
     refuses(ValueError, "like to have tensors with values", lambda: dt.load(tmp_path / "model", like=like))
 
 
-def test_like_keeps_ties_and_what_is_trained(tmp_path):
+def test_like_decides_which_parameters_are_tied_and_which_are_trained(tmp_path):
     def tied():
         model = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
         model[1].weight = model[0].weight

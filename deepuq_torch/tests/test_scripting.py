@@ -1,4 +1,4 @@
-"""Finding 5: what worked in the original and failed here, torch.jit.script and tensors without memory."""
+"""Scripting by torch.jit.script and meta tensors, both of which work in the original."""
 
 import io
 
@@ -32,7 +32,7 @@ def randomized(model):
 
 @pytest.mark.parametrize("index", range(7))
 def test_scripted_models_compute_the_documented_call(index):
-    """Finding 5: `torch.jit.script(BayesByBackpropMLP(4, [8], 1))` works in the original."""
+    """The original's `BayesByBackpropMLP` can be scripted, too."""
     model, x = randomized(models()[index]), torch.randn(3, 4)
     scripted = torch.jit.script(model)
     assert scripted.state_dict().keys() == model.state_dict().keys()
@@ -50,7 +50,7 @@ def test_scripted_models_compute_the_documented_call(index):
 
 
 def test_scripting_leaves_the_model_as_it_was():
-    """Finding 5: torch replaces members in place while it scripts a module."""
+    """While torch scripts a module, it replaces members in place."""
     model, x = randomized(dq.BayesByBackpropMLP(4, [8], 1)), torch.randn(3, 4)
     members, noise = list(model.modules()), model.draw_noise()
     expected = model(x, noise=noise)
@@ -100,8 +100,8 @@ def test_scripted_draws_in_other_dtypes(dtype):
 
 
 @pytest.mark.parametrize("default", [False, True], ids=["named", "default"])
-def test_prediction_without_memory(default):
-    """Finding 5: `predict_vi_uq` on meta tensors, or with meta as the default device."""
+def test_prediction_on_meta_tensors(default):
+    """The tensors are on the device meta by name, or because it is the default device."""
     if default:
         with torch.device("meta"):
             results = [dq.predict_vi_uq(model, torch.ones(3, 4), 4, aleatoric_var=0.5) for model in models()]
@@ -113,7 +113,7 @@ def test_prediction_without_memory(default):
         assert result.total_var.shape == result.mean.shape == (3, result.mean.shape[1])
 
 
-def test_prediction_of_a_model_in_memory_while_the_default_device_is_meta():
+def test_prediction_of_an_ordinary_model_while_the_default_device_is_meta():
     model, x = dq.BayesByBackpropMLP(4, [8], 1), torch.ones(3, 4)
     torch.manual_seed(0)
     expected = dq.predict_vi_uq(model, x, 4).mean

@@ -85,7 +85,7 @@ def test_half_of_the_model_may_run_under_autocast():
 
 
 def compiled(function, backend="aot_eager"):
-    """Compile without graph breaks; the backend "eager" checks only that, and "aot_eager" makes the gradients too."""
+    """Compile without graph breaks. The backend "aot_eager" also compiles the gradients, and "eager" does not."""
     torch._dynamo.reset()
     return torch.compile(function, fullgraph=True, backend=backend)
 
@@ -148,7 +148,7 @@ def test_a_criterion_of_torch_compiles_without_a_graph_break(criterion):
 
 
 def test_compiled_draws_are_those_of_the_seed():
-    """Compilers merge equal calls of a generator; still, every sample and every tensor has a draw of its own."""
+    """Compilers merge equal calls, but every sample and every tensor must have a draw of its own."""
     model = randomized(dq.BayesByBackpropMLP(3, [5, 5], 2))
     x, y = torch.randn(4, 3), torch.randint(2, (4,))
 
@@ -166,7 +166,7 @@ def test_compiled_draws_are_those_of_the_seed():
 
 @pytest.mark.parametrize(("number", "compilations"), [(torch.tensor, 1), (float, 2)])
 def test_a_schedule_compiles_a_few_times_and_not_every_step(number, compilations):
-    """A float is a constant at first, and an argument once it changes."""
+    """The compiler first takes a float for a constant, and for an argument once it changes."""
     from torch._dynamo.testing import CompileCounter
 
     model, x, y = dq.BayesByBackpropMLP(3, [5], 2), torch.randn(4, 3), torch.randint(2, (4,))
@@ -182,6 +182,7 @@ def test_a_schedule_compiles_a_few_times_and_not_every_step(number, compilations
         assert counter.frame_count == compilations
 
 
+@pytest.mark.long
 def test_the_heteroscedastic_objectives_compile():
     model = dq.HeteroscedasticBayesByBackpropRegressor(3, (5,), 2)
     x, y = torch.randn(4, 3), torch.randn(4, 2)
@@ -268,7 +269,7 @@ def test_copies_pickles_and_state_dicts_give_the_same_numbers():
     assert pickle.loads(pickle.dumps(gaussian_log_likelihood(0.5)))(x, x).shape == (4,)
 
 
-def test_models_can_be_made_without_memory():
+def test_models_can_be_built_on_the_device_meta():
     model = dq.BayesByBackpropMLP(3, [5], 2, device="meta")
     assert all(parameter.is_meta for parameter in model.parameters())
 
@@ -281,7 +282,7 @@ def test_repr_tells_sizes_and_prior():
 @pytest.mark.parametrize("name", ["prior_mu", "prior_sigma"])
 @pytest.mark.parametrize("make", [lambda: dq.BayesianLinear(2, 1), lambda: dq.BayesByBackpropMLP(2, [3], 1)])
 def test_a_prior_is_not_changed_by_an_attribute_that_nothing_reads(make, name):
-    """Finding 10: `model.prior_sigma = 1.0` changed nothing."""
+    """Otherwise `model.prior_sigma = 1.0` would silently change nothing."""
     wanted = rf"Expected {name} to be set in the constructor only; got an assignment of 1\.0\."
     with pytest.raises(AttributeError, match=wanted):
         setattr(make(), name, 1.0)
@@ -298,7 +299,7 @@ def test_a_prior_is_not_changed_by_an_attribute_that_nothing_reads(make, name):
     ids=lambda model: type(model).__name__,
 )
 def test_a_model_has_no_prior_to_replace(model):
-    """`model.prior = GaussianPrior(...)` changed nothing."""
+    """Otherwise `model.prior = GaussianPrior(...)` would silently change nothing."""
     message = (
         rf"^Expected prior to be assigned to layers only; got an assignment to a {type(model).__name__}\. To change"
     )

@@ -66,7 +66,7 @@ def test_regression(tmp_path):
 
 
 def test_classification_from_the_documented_start():
-    """The means start at zero, and the draws break the symmetry."""
+    """The means start at zero, and the noise of the draws breaks the symmetry."""
     torch.manual_seed(0)
     y = torch.arange(120) % 3
     centres = torch.tensor([[0.0, 2.0], [2.0, -1.0], [-2.0, -1.0]])

@@ -33,7 +33,7 @@ assert_type(loss, Tensor)
 
 @pytest.mark.slow
 def test_a_users_program_passes_a_type_checker(tmp_path):
-    """Finding 10: a model's call was Any, and `result.total_var.sqrt()` an error."""
+    """The checker must know the type of a model's call, and must accept `result.total_var.sqrt()`."""
     pytest.importorskip("pyright")
     file = tmp_path / "program.py"
     file.write_text(PROGRAM)

@@ -1,4 +1,4 @@
-"""Finding 8: models inside DistributedDataParallel, DataParallel, AveragedModel and torch.compile."""
+"""Models inside DistributedDataParallel, DataParallel and AveragedModel."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def made(index):
 
 
 def losses(model, x, y, noise):
-    """Return the loss of both objectives. Each has the KL once."""
+    """Return the losses of both objectives. Each adds the KL once."""
     return [
         dq.negative_elbo(model, x, y, num_data=NUM_DATA, mc_samples=DRAWS, noise=noise)[0],
         dq.vi_elbo_step(model, x, y, num_batches=7, mc_samples=DRAWS, noise=noise)[0],
@@ -56,7 +56,7 @@ def gradients(model, objective, x, y, noise):
 @pytest.mark.parametrize("wrap", [DataParallel, AveragedModel])
 @pytest.mark.parametrize("index", range(len(MODELS)))
 def test_wrapped_models_give_the_numbers_of_the_model(wrap, index):
-    """Finding 8: there was "no attribute 'kl'"."""
+    """The wrappers do not have the attribute `kl`."""
     model, noise = made(index)
     x, y = data(model)
     wrapped = wrap(wrap(model))
@@ -72,7 +72,7 @@ def test_wrapped_models_give_the_numbers_of_the_model(wrap, index):
 
 
 def test_passes_go_through_the_wrapper():
-    """Finding 8: a model taken out of its wrapper skips what the wrapper does."""
+    """A call of the model inside would skip what the wrapper does."""
     model, noise = made(0)
     wrapped = DataParallel(model)
     seen = []
@@ -102,7 +102,7 @@ def test_a_plain_network_in_a_wrapper_is_refused_like_one_outside():
 
 
 def _compare(rank, address):
-    """Compare the gradients of two processes, each with half of a batch, with those of one with all of it."""
+    """Compare the gradients of two processes with half of a batch each with those of one process with all of it."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=2)
     for index in range(len(MODELS)):
@@ -123,6 +123,6 @@ def _compare(rank, address):
 @pytest.mark.slow
 @pytest.mark.skipif(not distributed.is_available(), reason="torch was built without distributed")
 def test_two_processes_have_the_gradients_of_one(tmp_path, monkeypatch):
-    """Finding 8: the processes average their gradients, so the KL, which each of them has whole, counts once."""
+    """The processes average their gradients. Each has the whole KL, so it counts once."""
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     multiprocessing.spawn(_compare, args=(str(tmp_path / "store"),), nprocs=2)

@@ -5,11 +5,11 @@ import torch
 # Closed forms against 60-digit arithmetic: a handful of roundings of about an ulp each, in a sum of two terms.
 CLOSED_FORM = {torch.float32: 1e-5, torch.float64: 1e-12}
 
-# Near q = p the KL is a difference. An error of an ulp (eps) in sigma, which no formula of rho in that dtype avoids,
-# moves r = log(sigma_q / sigma_p) by eps, and so the KL by eps |exp(2 r) - 1|. This many such ulps are allowed.
+# Near q = p the KL is a difference. No formula of rho avoids an error of one ulp (eps) in sigma. It moves
+# r = log(sigma_q / sigma_p) by eps, and so the KL by eps |exp(2 r) - 1|. This many such ulps are allowed.
 CONDITIONING_ULPS = 6
 
-# rho_from_sigma and back: ulps of sigma times max(1, |rho|), since an ulp of rho moves sigma by |rho| ulps.
+# The error of rho_from_sigma and back, in ulps of sigma times max(1, |rho|): an ulp of rho moves sigma by |rho| ulps.
 INVERSE_ULPS = 4
 
 # Sums over a tensor and gradients through a network, against the same formula in another order of operations.
@@ -29,11 +29,11 @@ NATURAL_STEPS = 1e-10
 # 200 steps of another implementation in float64, relative to the largest entry. Measured: 4e-15.
 IVON = 1e-10
 
-# 400 steps with exact gradients and momentum shrink the first error of the means by 1e9. Measured: 8e-10.
+# 400 steps with exact gradients and momentum shrink the initial error of the means by 1e9. Measured: 8e-10.
 EXACT_OPTIMUM = 1e-7
 
-# A training whose steps shrink to zero ends this near to the exact optimum: means in standard deviations, and standard
-# deviations relative to the exact ones. The same as in the tests of deepuq_jax.
+# Training whose steps shrink to zero ends this near to the exact optimum. The first number is for the means, in
+# standard deviations. The second is for the standard deviations, relative to the exact ones.
 OPTIMUM_IN_SIGMAS, OPTIMUM_SIGMA = 0.1, 0.02
 
 # Monte Carlo means at a fixed seed: five standard errors.

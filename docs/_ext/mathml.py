@@ -5,13 +5,13 @@ from docutils.utils.math.latex2mathml import tex2mathml
 
 
 def visit_inline(translator, node):
-    """Write a formula of a line."""
+    """Write an inline formula."""
     translator.body.append(tex2mathml(node.astext()))
     raise nodes.SkipNode
 
 
 def visit_block(translator, node):
-    """Write a formula of its own, which scrolls where the screen is narrower."""
+    """Write a displayed formula, which scrolls if the screen is narrower."""
     translator.body.append(f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>\n')
     raise nodes.SkipNode
 

@@ -1,6 +1,7 @@
-"""Cases of `predict_vi_uq` on a stack of noises.
+"""Cases of `predict_vi_uq`, in which both packages get the same random numbers.
 
-They are regression, classification, learned noise and given noise, and the ways in which torch runs the draws.
+They cover regression, classification, learned and given variances of the noise, and the ways in which torch runs the
+draws.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _COPIES = 8192
 def _fields(result: Any) -> dict[str, Any]:
     """Return the fields of a result that are not None.
 
-    So a field that is None in only one of the packages is a missing quantity.
+    A field that is None in only one of the packages then counts as a missing quantity.
     """
     values = {name: getattr(result, name) for name in _FIELDS}
     return {name: value for name, value in values.items() if value is not None}
@@ -76,7 +77,7 @@ def _case(
     def torch_side(i: dict[str, Any]) -> dict[str, Any]:
         model, noise = models.torch_model(spec, i), models.torch_noise(spec, i)
         found = _fields(dt.predict_vi_uq(model, i["x"], noise=noise, aleatoric_var=pick(i, torch_var), **common))
-        # The documented field is the caller's variance. Torch returns it as given; JAX broadcasts it to mean's shape.
+        # Torch returns the caller's `aleatoric_var` as given, and JAX broadcasts it to the shape of the mean.
         return {k: v.expand_as(found["mean"]) for k, v in found.items()}
 
     def original_side(module: Any, i: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def _case(
 
 
 class _AnyMLP(dt.BayesByBackpropMLP):
-    """Subclass, whose passes may do anything, so that torch runs its draws one at a time."""
+    """Subclass of the MLP. Its passes may do anything, so torch runs its draws one at a time."""
 
 
 def _one_at_a_time_case() -> Case:

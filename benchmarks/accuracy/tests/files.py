@@ -7,7 +7,7 @@ import numpy as np
 
 
 def write_regression(folder, name="made", *, rows=60, inputs=2, splits=3, noise=0.1):
-    """Write a noisy linear function of the first input, in units far from 1; each split has other test rows."""
+    """Write a noisy linear function of the first input, in units far from 1; each split has different test rows."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, inputs)) * 10 + 50
     y = 300 + 20 * ((x[:, 0] - 50) / 10 + noise * rng.normal(size=rows))
@@ -23,7 +23,7 @@ def write_idx(path, values):
 
 
 def write_mnist(folder, *, name="mnist", train=240, test=60):
-    """Write images with a bright row whose height is the label: a network learns them in a few steps."""
+    """Write images with a bright row whose position gives the label, which a network learns in a few steps."""
     rng = np.random.default_rng(0)
     (folder / name).mkdir(parents=True, exist_ok=True)
     for part, size in (("train", train), ("t10k", test)):

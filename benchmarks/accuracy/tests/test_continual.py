@@ -32,8 +32,11 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     assert "held-out training images" in text
     assert text.strip() in capsys.readouterr().out
     monkeypatch.setattr(continual, "Run", None)  # Nothing is run at all.
-    assert continual.main(["--json", str(path), "--redraw"])["methods"] == record["methods"]
+    elsewhere = tmp_path / "pictures" / "continual.pdf"
+    redrawn = continual.main(["--json", str(path), "--redraw", "--plot", str(elsewhere)])
+    assert redrawn["methods"] == record["methods"]
     assert path.with_suffix(".png").stat().st_size > 0
+    assert elsewhere.read_bytes().startswith(b"%PDF")
 
 
 def test_methods_differ_by_the_prior_alone():

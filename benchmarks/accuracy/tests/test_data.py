@@ -12,7 +12,7 @@ from benchmarks.accuracy.uci_splits import FOLDS, validation_splits
 from benchmarks.accuracy.uci_splits import test_splits as whole_splits
 
 
-def test_a_regression_set_comes_as_it_was_written(tmp_path):
+def test_a_regression_set_is_read_as_it_was_written(tmp_path):
     write_regression(tmp_path)
     found = data.load_regression("made", tmp_path)
     assert data.regression_names(tmp_path) == ["made"]
@@ -21,7 +21,7 @@ def test_a_regression_set_comes_as_it_was_written(tmp_path):
         assert sorted([*train, *test]) == list(range(60))
 
 
-def test_mnist_comes_as_it_was_written(tmp_path):
+def test_mnist_is_read_as_it_was_written(tmp_path):
     write_mnist(tmp_path)
     found = data.load_mnist(tmp_path)
     assert found.train_x.shape == (240, 784)
@@ -96,7 +96,7 @@ def test_missing_files_are_named(tmp_path, monkeypatch):
     assert data.data_dir(None) == tmp_path
 
 
-def test_openml_offline_says_what_to_do(monkeypatch):
+def test_the_error_without_a_connection_says_what_to_do(monkeypatch):
     datasets = pytest.importorskip("sklearn.datasets")
 
     def refuse(*_, **__):

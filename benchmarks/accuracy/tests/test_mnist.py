@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 TINY = Recipe(hidden=16, epochs=3, batch_size=40, learning_rate=1e-2, kl_weight=0.01)
 
 
+@pytest.mark.long
 def test_an_interrupted_training_resumes(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(80, 9)).astype(np.float32), rng.integers(0, 10, 80).astype(np.int32)

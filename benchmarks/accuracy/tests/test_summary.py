@@ -1,4 +1,4 @@
-"""The pages' tables of accuracy, and the whole tables, show the committed records."""
+"""The tables of accuracy, on the pages and beside the records, show the committed records."""
 
 import json
 

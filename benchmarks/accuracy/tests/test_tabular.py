@@ -28,6 +28,7 @@ def arguments_for(folder):
     return ["--quick", "--data-dir", str(folder), "--json", str(folder / "t.json"), "--cache", str(folder / "cache")]
 
 
+@pytest.mark.long
 def test_the_command_writes_what_it_prints(made, compilations, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     arguments = arguments_for(made)

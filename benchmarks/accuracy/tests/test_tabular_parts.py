@@ -72,7 +72,7 @@ def test_labels_may_be_floats(tmp_path):
     np.testing.assert_array_equal(load_classification("labels", tmp_path).y, stored["y"])
 
 
-def test_scores_are_those_of_hand():
+def test_scores_agree_with_values_computed_by_hand():
     probs, y = np.array([[1.0, 0.0], [0.25, 0.75]]), np.array([1, 1])
     found = tabular_score.of_probabilities(probs, y)
     assert found["nll"] == pytest.approx((12 * np.log(10) - np.log(0.75)) / 2)
@@ -135,11 +135,11 @@ def test_the_tables_show_the_record():
     assert f"| {FIT} | 2 | 2.75 | 2.50 | 1 of 2 | 0.200 | 0.400 | two | 0 of 1 |" in text
     assert "| two | 0.900 | - | 0.500 | 0.600 | - |" in text
     assert "90.0 ± 1.0" in text
-    assert "Without Gaussian process on two: it is run up to 9 training rows." in text
+    assert "Gaussian process is left out on two: it is run up to 9 training rows." in text
     assert "## Regression" not in text
 
 
-def test_noise_that_is_fitted_is_the_mean_squared_residual():
+def test_fitted_noise_is_the_mean_squared_residual():
     rng = np.random.default_rng(0)
     mean, y = rng.normal(size=(1, 50)), rng.normal(size=50)
     expected = np.mean((mean[0] - y) ** 2)

@@ -31,6 +31,7 @@ def made(tmp_path):
     return tmp_path
 
 
+@pytest.mark.long
 def test_a_split_trains_among_others_as_it_does_alone(made):
     splits = whole_splits(load_regression("made", made))
     together = uci_recipe.run([GOOD] * 3, splits, seed=0, plan=SMALL)

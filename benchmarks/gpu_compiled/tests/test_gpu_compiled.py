@@ -12,7 +12,7 @@ from benchmarks.gpu_compiled import command, hlo, plot, target, workloads
 from benchmarks.gpu_compiled.traffic import kernels
 
 RECORD = command.RESULTS / "gpu-compiled.json"
-# Of each array, four bytes times 1,000 entries.
+# Bytes of each array: 1,000 entries of four bytes.
 ARRAY = 4000
 PROGRAM = """
 %fused_add (p0: f32[1000], p1: f32[1000]) -> f32[1000] {
@@ -79,7 +79,7 @@ def test_kernels_and_bytes_of_a_program_written_by_hand():
     assert (found["total"].read, found["total"].written, found["total"].source) == (2 * ARRAY, ARRAY, "jit(f)/add")
     # The workspace of a library is not counted.
     assert (found["product"].read, found["product"].written) == (2 * ARRAY, ARRAY)
-    # Of an array that is sliced or updated, the row and its number.
+    # Of an array that is sliced or updated, only the row and its index count.
     assert (found["read"].launches, found["read"].read, found["read"].written) == (7, 8, 4)
     assert (found["next"].launches, found["next"].read, found["next"].written) == (7, 8, 4)
     assert (found["copied"].opcode, found["copied"].bytes) == ("copy", 2 * ARRAY)
@@ -90,7 +90,7 @@ def test_a_loop_of_unknown_length_is_refused():
         kernels(hlo.parse(PROGRAM.replace("known_trip_count", "unknown")))
 
 
-def test_text_that_is_no_program_is_refused():
+def test_text_without_a_program_is_refused():
     with pytest.raises(ValueError, match="with an ENTRY"):
         hlo.parse("nothing")
 

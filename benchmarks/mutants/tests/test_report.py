@@ -1,4 +1,4 @@
-"""The report counts honestly, and makes no claim while a survivor has no reason."""
+"""The report makes no claim while a survivor has no reason, or the sample is not complete."""
 
 import json
 
@@ -28,7 +28,7 @@ def results(sample, survivors):
     return done
 
 
-def test_wilsons_interval_is_that_of_scipy():
+def test_wilson_interval_agrees_with_scipy():
     stats = pytest.importorskip("scipy.stats")
     for killed, tried in [(0, 3), (5, 9), (90, 100), (7, 7)]:
         expected = stats.binomtest(killed, tried).proportion_ci(method="wilson")
@@ -70,7 +70,7 @@ def test_the_command_refuses_an_unexplained_survivor_after_it_wrote_the_report(s
     assert sample.mutants[0].name in path.with_suffix(".md").read_text(encoding="utf-8")
 
 
-def test_every_committed_reason_is_that_of_a_committed_survivor():
+def test_every_committed_reason_belongs_to_a_committed_survivor():
     lines = (command.RESULTS / "mutants.jsonl").read_text(encoding="utf-8").splitlines()
     last = {result["name"]: result["verdict"] for result in map(json.loads, lines)}
     assert {last.get(name) for name in explanations()} <= {"survived"}

@@ -1,4 +1,4 @@
-"""A fault that a test notices is killed; others survive, and an interrupted run goes on."""
+"""A fault that a test notices is killed; others survive, and an interrupted run continues."""
 
 import json
 from dataclasses import replace
@@ -69,7 +69,7 @@ class Counted:
         return Outcome("killed", "test_shapes.py::test_area", 0.123)
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(root, tmp_path):
+def test_an_interrupted_run_continues_where_it_stopped(root, tmp_path):
     path, mutants, trials = tmp_path / "results.jsonl", draw(root, SUBJECTS, 12, 1).mutants, Counted()
     run(trials, mutants, path, stop=lambda: len(trials.tried) == 5, show=lambda line: None)
     # The run was killed while it wrote the sixth line.

@@ -32,9 +32,9 @@ ESTIMATORS = {
 
 
 def model_of(network: Network, setting: Setting, estimator: Any = dq.weight_sampling) -> dq.Sequential:
-    """The network with Bayesian layers, at the start values."""
+    """Build the network with Bayesian layers, whose means are the start values."""
     if network.is_convolutional and estimator is dq.local_reparameterization:
-        raise Unsupported("local reparameterization is refused for a convolution: not exact there")
+        raise Unsupported("deepuq_jax refuses local reparameterization for a convolution, where it is not exact")
     options: dict[str, Any] = dict(prior=dq.GaussianPrior(0.0, PRIOR_SIGMA), sigma_init=POSTERIOR_SIGMA)
     options.update(estimator=estimator, dtype=jnp.bfloat16 if setting.precision == "bfloat16" else None)
     rngs, members, layers = nnx.Rngs(0), [], []

@@ -1,10 +1,10 @@
-"""Write the golden files of a format: models, and what they compute.
+"""Write the golden files of a format: models, with the outputs that they compute.
 
 Run it once per format, from the root of the repository:
 
     python -m deepuq_jax.tests.golden.write
 
-The files are never written anew, since they stand for those that users have: the program leaves a file that exists.
+The program leaves existing files as they are, since they stand for the files that users have.
 """
 
 import json
@@ -22,7 +22,7 @@ VERSION = 1
 
 
 def _trained(model, x):
-    """Move every parameter and statistic off its start, as training does; nothing here depends on an optimizer."""
+    """Move every parameter and statistic off its initial value, as training does, but without an optimizer."""
     rng = np.random.default_rng(0)
 
     def moved(path, variable):
@@ -82,7 +82,7 @@ MODELS = {"mlp": mlp, "regressor": regressor, "last-layer": last_layer, "convolu
 
 @jax.jit
 def computed(model, x):
-    """Return the outputs at the means, and the KL."""
+    """Return the outputs at the posterior means, and the KL."""
     return {"outputs": model(x), "kl": model.kl()}
 
 

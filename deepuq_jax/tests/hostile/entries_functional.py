@@ -89,7 +89,7 @@ METRICS = {
     "brier_score": Entry(metrics.brier_score, {"prediction": PROBS, "y": LABELS}),
     "crps": Entry(lambda mean, var, y: metrics.crps((mean, var), y), {"mean": MU, "var": SIGMA, "y": MU}),
     "crps_from_draws": Entry(metrics.crps_from_draws, {"draws": MU, "y": SCORES, "fair": True}),
-    # It is documented to be NaN if all predictions are right, or all are wrong.
+    # The documentation says that this is NaN if all predictions are right, or all are wrong.
     "error_auroc": Entry(
         metrics.error_auroc,
         {"prediction": PROBS, "y": np.zeros(2, np.int32), "scores": SCORES},

@@ -1,4 +1,4 @@
-"""How models are made, trained, predicted with, and saved."""
+"""How models are constructed, trained, used for predictions, and saved."""
 
 import os
 import tempfile
@@ -15,7 +15,7 @@ from deepuq_jax.training import schedules
 KEY = jax.random.key(0)
 X = np.asarray([[0.5, -1.0], [2.0, 0.25]], np.float32)
 Y = np.asarray([[0.5], [-1.0]], np.float32)
-ADAM = optax.sgd(0.1)
+SGD = optax.sgd(0.1)
 RNGS = Made(lambda: nnx.Rngs(0))
 MODEL = Made(lambda: regressor())
 DATA = {"model": MODEL, "x": X, "y": Y, "key": KEY}
@@ -51,13 +51,13 @@ def _export(model, x, n_samples, level, batch_size):
 
 
 def _step(x, y, key, optimizer):
-    state = dq.TrainState.create(with_noise(), ADAM)
+    state = dq.TrainState.create(with_noise(), SGD)
     return dq.train_step(state, x, y, key=key, objective=dq.ELBO(2), optimizer=optimizer)
 
 
 def _epoch(x, y, key, batch_size):
-    state = dq.TrainState.create(with_noise(), ADAM)
-    return dq.train_epoch(state, x, y, key=key, optimizer=ADAM, batch_size=batch_size)
+    state = dq.TrainState.create(with_noise(), SGD)
+    return dq.train_epoch(state, x, y, key=key, optimizer=SGD, batch_size=batch_size)
 
 
 SIZES = {"hidden_dims": (2,), "rngs": RNGS}
@@ -191,17 +191,17 @@ CALLED = {
         {"model": MODEL_WORDS},
     ),
     "save": Entry(_save, {"model": MODEL, "metadata": {"a": 1}}, {"model": MODEL_WORDS}),
-    "TrainState": Entry(dq.TrainState.create, {"model": MODEL, "optimizer": ADAM}, {"model": MODEL_WORDS}),
+    "TrainState": Entry(dq.TrainState.create, {"model": MODEL, "optimizer": SGD}, {"model": MODEL_WORDS}),
     "with_prior": Entry(
         dq.with_prior, {"model": MODEL, "prior": dq.GaussianPrior()}, {"model": MODEL_WORDS, "prior": "prior|rule"}
     ),
     "Standardized": Entry(dq.Standardized, {"model": Made(with_noise), "x": X, "y": Y}, {"model": MODEL_WORDS}),
 }
 TRAINED = {
-    "train_step": Entry(_step, {"x": X, "y": Y, "key": KEY, "optimizer": ADAM}),
+    "train_step": Entry(_step, {"x": X, "y": Y, "key": KEY, "optimizer": SGD}),
     "train_epoch": Entry(_epoch, {"x": X, "y": Y, "key": KEY, "batch_size": 2}),
     "fit": Entry(
-        lambda **options: dq.fit(optimizer=ADAM, **options).history,
+        lambda **options: dq.fit(optimizer=SGD, **options).history,
         {
             "model": Made(with_noise),
             "x": X,
@@ -215,7 +215,7 @@ TRAINED = {
         {"model": MODEL_WORDS, "patience": "patience|validation_data", "y": "y|pair"},
     ),
     "choose_prior": Entry(
-        lambda **options: dq.choose_prior(priors={"own": dq.GaussianPrior()}, optimizer=ADAM, **options).scores,
+        lambda **options: dq.choose_prior(priors={"own": dq.GaussianPrior()}, optimizer=SGD, **options).scores,
         {"model": Made(with_noise), "x": X, "y": Y, "key": KEY, "held_out": 0.5, "epochs": 1, "batch_size": 1},
         {"model": MODEL_WORDS, "y": "y|pair"},
     ),

@@ -1,4 +1,4 @@
-"""How the likelihoods, priors and rules are made, and their methods called."""
+"""How likelihoods, priors and rules are constructed, and how their methods are called."""
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ PRIORS = {
 
 
 def _log_prob(likelihood):
-    """Return a call whose factor is there only for likelihoods of pairs."""
+    """Return a call of `log_prob`. A likelihood whose targets are pairs also takes the second part, `factor`."""
     return lambda outputs, y, factor=None: likelihood.log_prob(outputs, y if factor is None else (y, factor))
 
 

@@ -17,14 +17,14 @@ WORDING = re.compile(r"^Expected .+", re.DOTALL)
 
 @dataclass(frozen=True)
 class Entry:
-    """A call with valid arguments, of which a test replaces one or two.
+    """A call with valid arguments. A test replaces one or two of them.
 
     Attributes:
         call: takes the arguments by name.
-        valid: a valid value per argument, or a `Made` that makes a fresh one.
-        words: per argument, a pattern of what a message calls it; the default is its own name.
-        fixed: arguments that stay as they are.
-        may_be_nan: whether these arguments, though finite, are documented to give NaN.
+        valid: a valid value per argument, or a `Made` that makes a new one.
+        words: per argument, a pattern of the words that a message uses for it. Default: the argument's name.
+        fixed: names of the arguments that a test does not replace.
+        may_be_nan: takes finite arguments, and returns whether NaN is documented for them.
     """
 
     call: Callable[..., Any]
@@ -47,7 +47,7 @@ class Made:
 
 
 def is_large(arguments: dict[str, Any]) -> bool:
-    """Whether the square of an argument overflows in float32."""
+    """Whether an argument is so large that its square comes near the largest float32."""
     return any(np.abs(values).max(initial=0) > 1e18 for values in _numbers(arguments))
 
 
@@ -56,7 +56,7 @@ def failure(entry: Entry, replaced: dict[str, Any]) -> str | None:
     arguments = {name: value.make() if isinstance(value, Made) else value for name, value in entry.valid.items()}
     arguments.update(replaced)
     try:
-        # NumPy warns of a float64 beyond float32. As an error, raised inside of JAX, the warning ends the process.
+        # NumPy warns of a float64 beyond float32. As an error inside JAX, the warning would end the process.
         with np.errstate(over="ignore"):
             outcome = jax.block_until_ready(entry.call(**arguments))
     except (OwnError, NonFiniteError, ScaleWarning):  # Documented: `fit` says what is wrong with the data.

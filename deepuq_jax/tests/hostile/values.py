@@ -1,4 +1,4 @@
-"""Hostile values: of every kind that a caller may pass by mistake or by malice."""
+"""Hostile values of every kind that a caller may pass by mistake or by malice."""
 
 import decimal
 import fractions
@@ -13,11 +13,11 @@ LIMITS = np.finfo(np.float32)
 
 
 class OwnError(Exception):
-    """The error of a function of the caller's own, which a call passes on."""
+    """An error from a function of the caller's own, which the library lets through."""
 
 
 def refuse(*args, **options):
-    """Stand for any function that the caller passes."""
+    """Stand in for any function that a caller passes."""
     raise OwnError
 
 
@@ -130,7 +130,7 @@ def arrays():
 
 VALUES = plain() | numpy_scalars() | arrays()
 NAMES = st.sampled_from(sorted(VALUES))
-# Finite numbers of every magnitude, in the one shape that entries take, so that hypothesis searches within a program.
+# Finite numbers of every magnitude, always of the shape that entries use, so that each example needs no compilation.
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=True)
 MATRICES = st.lists(FINITE, min_size=4, max_size=4).map(lambda four: np.asarray(four, np.float32).reshape(2, 2))
 ANY = st.one_of(NAMES.map(VALUES.__getitem__), MATRICES)

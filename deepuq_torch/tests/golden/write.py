@@ -4,7 +4,7 @@ Run it once per format, from the root of the repository:
 
     python -m deepuq_torch.tests.golden.write
 
-The files are never written anew, since they stand for those that users have: the program leaves a file that exists.
+The program leaves existing files as they are, since they stand for the files that users have.
 """
 
 import json
@@ -28,7 +28,7 @@ def numbers(*shape, dtype=torch.float32):
 
 
 def filled(model):
-    """Fill parameters, rho at its typical size."""
+    """Fill the parameters with fixed numbers, with rho near its usual values."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             values = numbers(*parameter.shape, dtype=parameter.dtype)
@@ -85,7 +85,7 @@ def inputs(model):
 
 
 def outcome(model):
-    """Compute outputs, drawn and mean, and the KL."""
+    """Compute the outputs of a draw, the outputs at the posterior means, and the KL."""
     x, noise = inputs(model)
     with torch.no_grad():
         found = {"draw": model(x, noise=noise), "means": model(x, sample=False), "kl": model.kl()}

@@ -20,11 +20,11 @@ LABELS = torch.tensor([0, 1])
 
 
 class OwnError(Exception):
-    """The error of a function of the caller's own, which a call passes on."""
+    """An error from a function of the caller's own, which the library lets through."""
 
 
 def refuse(*args, **options):
-    """Stand for any function that the caller passes."""
+    """Stand in for any function that a caller passes."""
     raise OwnError
 
 
@@ -153,7 +153,7 @@ ENTRIES = {
         lambda **options: dq.predict_vi_uq(mlp(), **options).total_var,
         {"x": X, "n_samples": 2, "apply_softmax": False, "aleatoric_var": 0.5},
     ),
-    # Paths are left alone: an integer would be a file descriptor of the process.
+    # Paths are not replaced, since an integer would be a file descriptor of the process.
     "save": (_save, {"model": mlp(), "metadata": {"a": 1}}),
     "load": (_load, {"like": mlp()}),
     "to_later_layout": (dq.to_later_layout, {"state_dict": {"weight_mu": X}}),
@@ -192,7 +192,7 @@ def _tensors(tree):
 
 
 def _are_moderate(arguments):
-    """Whether all numbers are finite, with squares that do not overflow, and standard deviations positive."""
+    """Whether all numbers have squares well within float32, and all standard deviations are positive."""
     for name, value in arguments.items():
         if isinstance(value, torch.Tensor):
             if value.is_complex() or value.layout != torch.strided:
