@@ -42,7 +42,8 @@ def main(argv: list[str]) -> None:
             print("Stopped. The same command continues from here.")
         done = results.read(arguments.results)
     reasons = explanations()
-    arguments.results.with_suffix(".md").write_text(markdown(sample, done, reasons), encoding="utf-8")
+    report = markdown(sample, results.read_first(arguments.results), done, reasons)
+    arguments.results.with_suffix(".md").write_text(report, encoding="utf-8")
     names = unexplained(sample, done, reasons)
     if names:
         raise SystemExit(f"Expected a reason in survivors.toml for every survivor; got none for {', '.join(names)}.")

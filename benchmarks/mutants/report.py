@@ -43,13 +43,21 @@ def unexplained(sample: Sample, done: Mapping[str, Result], reasons: Mapping[str
     return [mutant.name for mutant, result in _survivors(sample, done) if mutant.name not in reasons]
 
 
-def markdown(sample: Sample, done: Mapping[str, Result], reasons: Mapping[str, str]) -> str:
-    """Write the table by group of files, the total, and the survivors with their reasons."""
+def markdown(
+    sample: Sample, first: Mapping[str, Result], done: Mapping[str, Result], reasons: Mapping[str, str]
+) -> str:
+    """Write the table by group of files, the total, and the survivors with their reasons.
+
+    Args:
+        sample: the mutants.
+        first, done: the first and the last result of each mutant that was tried, by its name.
+        reasons: why survivors are harmless, by the mutant's name.
+    """
     pairs = tried(sample, done)
     verdicts = Counter((result.subject, result.verdict) for _, result in pairs)
     drawn = Counter(mutant.subject for mutant in sample.mutants)
-    lines = ["# Mutants", "", *_summary(sample, pairs, unexplained(sample, done, reasons)), ""]
-    lines += ["| files | places | drawn | tried | killed | stopped | survived | found | 95 % interval |"]
+    lines = ["# Mutants", "", *_summary(sample, tried(sample, first), pairs, unexplained(sample, done, reasons))]
+    lines += ["", "| files | places | drawn | tried | killed | stopped | survived | found | 95 % interval |"]
     lines += ["| --- " + "| ---: " * 8 + "|"]
     for name, places in sample.population.items():
         lines.append(_row(name, places, drawn[name], [verdicts[name, verdict] for verdict in _VERDICTS]))
@@ -69,19 +77,34 @@ def _survivors(sample: Sample, done: Mapping[str, Result]) -> list[tuple[Mutant,
     return sorted(found, key=lambda pair: (pair[0].file, pair[0].line, pair[0].name))
 
 
-def _summary(sample: Sample, pairs: list[tuple[Mutant, Result]], open_names: list[str]) -> list[str]:
-    found = sum(result.verdict != "survived" for _, result in pairs)
+def _found(pairs: list[tuple[Mutant, Result]]) -> int:
+    return sum(result.verdict != "survived" for _, result in pairs)
+
+
+def _share(pairs: list[tuple[Mutant, Result]]) -> str:
+    found = _found(pairs)
+    low, high = wilson(found, len(pairs))
+    return f"{found / len(pairs):.1%} found, {low:.1%} to {high:.1%} at 95 % confidence"
+
+
+def _summary(
+    sample: Sample,
+    first: list[tuple[Mutant, Result]],
+    pairs: list[tuple[Mutant, Result]],
+    open_names: list[str],
+) -> list[str]:
     lines = [
         "A mutant is a copy of the checkout with one small fault. It is found if a test fails or does not end in time.",
         "Written by `python -m benchmarks mutants`; the method is in [the benchmarks' page](../README.md#mutants).",
     ]
     if not pairs:
         return [*lines, "No mutant has been tried yet."]
-    low, high = wilson(found, len(pairs))
-    lines.append(
-        f"{len(pairs)} of {len(sample.mutants)} mutants drawn have been tried: {found / len(pairs):.1%} found, "
-        f"{low:.1%} to {high:.1%} at 95 % confidence."
-    )
+    lines.append(f"{len(pairs)} of {len(sample.mutants)} mutants drawn have been tried: {_share(pairs)}.")
+    lines += [
+        f"At the first try, before tests were added for survivors: {_share(first)}.",
+        "This first share, not the later one, estimates how many of the faults outside the sample are found.",
+    ]
+    found = _found(pairs)
     if open_names:
         lines.append(f"{len(open_names)} survivors have no reason yet, so this is no claim.")
     elif len(pairs) == len(sample.mutants) and found >= _TARGET * len(pairs):

@@ -59,11 +59,19 @@ def read(path: Path) -> dict[str, Result]:
 
     A last line that was cut off by an interruption is removed from the file, and its mutant counts as not tried.
     """
+    return {result.name: result for result in _lines(path)}
+
+
+def read_first(path: Path) -> dict[str, Result]:
+    """Read the first result of each mutant, from before tests were added for it."""
+    return {result.name: result for result in reversed(_lines(path))}
+
+
+def _lines(path: Path) -> list[Result]:
     if not path.exists():
-        return {}
+        return []
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         path.write_text(whole, encoding="utf-8")
-    found = (Result(**json.loads(line)) for line in whole.splitlines())
-    return {result.name: result for result in found}
+    return [Result(**json.loads(line)) for line in whole.splitlines()]

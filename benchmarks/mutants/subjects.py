@@ -14,7 +14,8 @@ class Subject:
         name: heads the group's row in the report.
         sources: glob patterns of files, from the root of the checkout.
         quick: test files that find most mutants.
-        thorough: test files for the mutants that `quick` does not find; their slow tests run, too.
+        thorough: further test files for the mutants that `quick` does not find. Slow tests run then, too, also those of
+            the quick files.
     """
 
     name: str

@@ -34,7 +34,10 @@ class Trials:
         self._limits: dict[tuple[str, str], float] = {}
 
     def outcome(self, mutant: Mutant) -> Outcome:
-        """Run the doctests and the quick tests of a mutant's file; if all pass, also run the thorough tests."""
+        """Run the doctests and the quick tests of a mutant's file; if all pass, also run the thorough tests.
+
+        The thorough tests include the slow ones in the quick files.
+        """
         subject = self._subjects[mutant.subject]
         first = subject.first(self._workshop.root, mutant.file)
         quick_limit = self._limit(first, QUICK) if first else _SHORTEST_LIMIT_S
@@ -42,9 +45,10 @@ class Trials:
             quick = self._workshop.test((mutant.file, *first), QUICK, quick_limit)
         if quick.verdict not in ("survived", "untested"):
             return quick
-        thorough_limit = self._limit(subject.thorough, THOROUGH)
+        every = tuple(dict.fromkeys((*first, *subject.thorough)))
+        thorough_limit = self._limit(every, THOROUGH)
         with self._workshop.mutated(mutant.file, mutant.source):
-            thorough = self._workshop.test(subject.thorough, THOROUGH, thorough_limit)
+            thorough = self._workshop.test(every, THOROUGH, thorough_limit)
         return Outcome(thorough.verdict, thorough.by, quick.seconds + thorough.seconds)
 
     def _limit(self, paths: tuple[str, ...], marks: str) -> float:

@@ -62,6 +62,16 @@ def test_flipout_shares_noise_between_positions_but_not_between_examples(key):
     assert abs(correlation) < tolerances.STANDARD_ERRORS / np.sqrt(DRAWS)
 
 
+def test_flipout_of_an_example_without_a_batch_axis(key):
+    layer, x = linear(dq.flipout), jnp.asarray([1.0, -2.0, 0.5])
+    noise = layer.draw_noise(x, key=key)
+    in_signs, out_signs = (np.where(noise[name], 1.0, -1.0) for name in ("in_signs", "out_signs"))
+    kernel, bias = layer.kernel_posterior, layer.bias_posterior
+    deviation = (x * in_signs) @ (kernel.sigma * noise["kernel"]) + bias.sigma * noise["bias"]
+    expected = x @ kernel.mu[...] + bias.mu[...] + out_signs * deviation
+    np.testing.assert_allclose(layer(x, key=key), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("estimator", SINGLE_OUTPUT)
 def test_the_gradient_at_a_row_of_zeros_is_that_of_the_mean(estimator, key):
     layer, x = linear(estimator, use_bias=False), jnp.zeros((1, 3))

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,8 +11,9 @@ from scipy import stats
 
 import deepuq_jax as dq
 from deepuq_jax import functional
-from deepuq_jax.functional.counts import poisson_log_prob
+from deepuq_jax.functional.counts import poisson_log_prob, stirling_error
 from deepuq_jax.tests import tolerances
+from deepuq_jax.tests.hostile.entries_functional import FUNCTIONAL
 
 
 def test_categorical_is_the_log_of_the_chosen_probability(dtype):
@@ -59,6 +61,12 @@ def test_heteroscedastic_likelihood_is_scipys(dtype):
     np.testing.assert_allclose(actual, expected, rtol=tolerances.SUMS[dtype.name])
 
 
+def test_means_and_variances_of_a_single_example():
+    mean, var = functional.split_mean_variance(jnp.asarray([1.0, -2.0, 0.0, 3.0]))
+    np.testing.assert_array_equal(mean, [1.0, -2.0])
+    np.testing.assert_allclose(var, np.log1p(np.exp([0.0, 3.0])) + 1e-6, rtol=1e-6)
+
+
 def test_heteroscedastic_variance_keeps_its_floor():
     _, var = functional.split_mean_variance(jnp.array([[0.0, -1000.0]]))
     assert float(var[0, 0]) == pytest.approx(1e-6)
@@ -94,6 +102,23 @@ def test_bad_targets_are_refused(call, error, message):
         call()
 
 
+@pytest.mark.parametrize(("count", "hint"), [(2, r" Use y\[:, None\]\."), (3, "")])
+def test_a_missing_axis_of_the_targets_is_named_where_it_would_help(count, hint):
+    with pytest.raises(ValueError, match=rf"Expected y of shape \[2, 1\], .*got float32\[{count}\]\.{hint}$"):
+        functional.gaussian_log_likelihood(jnp.zeros((2, 1)), np.zeros(count, np.float32), 1.0)
+
+
+CALLS = [(name, argument) for name, entry in FUNCTIONAL.items() for argument in entry.hostile]
+
+
+@pytest.mark.parametrize(("name", "argument"), CALLS)
+def test_complex_arguments_are_refused(name, argument):
+    entry = FUNCTIONAL[name]
+    complex_array = np.ones((2, 2), np.complex64)
+    with pytest.raises(TypeError, match=f"Expected .*({entry.words.get(argument, argument)})"):
+        entry.call(**{**entry.valid, argument: complex_array})
+
+
 @jax.jit
 def stream_of(values, first, last):
     """Return the moments of `values[first:last]`; the bounds are traced, so one program serves every length."""
@@ -107,6 +132,17 @@ def stream(values):
 
 def padded(values):
     return jnp.asarray(np.pad(values, [(0, 40 - len(values)), (0, 0)]))
+
+
+def test_stirlings_error_is_that_of_mpmath(x64):
+    """Both forms are right: the direct one up to 16 and the series above."""
+    z = np.asarray([0.5, 1.0, 3.0, 15.5, 16.5, 20.0, 1e3, 1e6])
+    with mpmath.workdps(40):
+        exact = [
+            float(mpmath.loggamma(a + 1) - (a + 0.5) * mpmath.log(a) + a - mpmath.log(2 * mpmath.pi) / 2)
+            for a in map(mpmath.mpf, z.tolist())
+        ]
+    np.testing.assert_allclose(stirling_error(jnp.asarray(z)), exact, rtol=0, atol=tolerances.CLOSED_FORM["float64"])
 
 
 def test_under_jit_what_is_no_count_gives_nan():

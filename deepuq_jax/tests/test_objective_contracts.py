@@ -289,3 +289,17 @@ def test_functions_without_a_step_refuse_a_schedule(key):
         dq.negative_elbo(linear(), x, y, key=key, num_data=12, kl_weight=dq.schedules.linear(5))
     with pytest.raises(TypeError, match="Expected kl_weight to be a number"):
         dq.vi_elbo_step(linear(), x, y, 3, key=key, kl_weight=dq.schedules.linear(5))
+
+
+def test_opposite_draws_of_an_objective_need_a_model_without_dropout(key):
+    layer = dq.BayesianLinear(2, 1, rngs=nnx.Rngs(0))
+    dropout = dq.Sequential(layer, nnx.Dropout(0.5, rngs=nnx.Rngs(1)))
+    x, y = jnp.ones((4, 2)), jnp.ones((4, 1))
+
+    def loss(model, antithetic):
+        objective = dq.ELBO(4, log_likelihood=dq.Gaussian(1.0), mc_samples=2, antithetic=antithetic)
+        return objective(model, x, y, key=key)[0]
+
+    assert np.isfinite([loss(layer, False), loss(layer, True), loss(dropout, False)]).all()
+    with pytest.raises(ValueError, match="Expected model to have no dropout, for antithetic draws"):
+        loss(dropout, True)

@@ -49,6 +49,20 @@ def test_the_tangent_of_a_scale_is_that_of_log_sigma(dtype):
     np.testing.assert_allclose(sigma.value, gaussian.sigma_from_rho(rho), rtol=4 * tolerances.ulp(dtype))
 
 
+def test_a_small_weight_of_the_kl_reaches_rho_where_sigma_is_tiny():
+    """The derivative of the KL in rho is -1 there, and a weight of 1e-7 must not make it underflow."""
+    rho = np.asarray([-30.0, -60.0, -80.0, -87.0], np.float32)
+    gradient = jax.grad(lambda rho: 1e-7 * gaussian.gaussian_kl(jnp.zeros(4), rho, 0.0, 0.5).sum())(rho)
+    np.testing.assert_allclose(gradient, np.full(4, -1e-7), rtol=tolerances.CLOSED_FORM["float32"])
+
+
+def test_the_kl_is_not_negative_where_sigma_and_that_of_the_prior_are_smallest():
+    """A sigma that is flushed to zero has a log close to that of the smallest normal number."""
+    rho = np.linspace(-90.0, -86.0, 81, dtype=np.float32)
+    kl = gaussian.gaussian_kl(np.zeros_like(rho), rho, 0.0, np.finfo(np.float32).tiny)
+    assert (np.asarray(kl) >= 0.0).all()
+
+
 def draw_and_kl_at_a_scale(mu, rho, prior_mu, prior_sigma, noise):
     """Sum a draw, a KL and a variance that share a scale, as in a training step."""
     sigma = scale.scale_from_rho(rho)

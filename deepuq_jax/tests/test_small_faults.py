@@ -22,6 +22,7 @@ from deepuq_jax.likelihoods.mixture import PredictiveMixture
 from deepuq_jax.likelihoods.rescaled import Rescaled
 from deepuq_jax.noise import noise_source, normal_like
 from deepuq_jax.noise.threefry import threefry_normal
+from deepuq_jax.objectives.objective import VariationalObjective
 from deepuq_jax.priors.base import OwnPrior
 from deepuq_jax.priors.defaults import LayerDefault
 from deepuq_jax.priors.rules import below
@@ -73,6 +74,14 @@ def test_an_estimator_defines_both_methods():
             kind()
 
 
+def test_an_objective_defines_its_call():
+    class Uncallable(VariationalObjective):
+        """An objective that lacks its call."""
+
+    with pytest.raises(TypeError, match="abstract"):
+        Uncallable()
+
+
 def test_distribution_functions_of_large_counts(x64):
     mean = 1e6
     t = np.asarray([mean - 2 * mean**0.5, mean + mean**0.5, mean + 3 * mean**0.5])
@@ -96,11 +105,20 @@ def test_labels_out_of_range_are_found_where_outputs_have_several_axes():
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda one: type(one).__name__)
-@pytest.mark.parametrize("method", ["moments", "sample", "cdf"])
+@pytest.mark.parametrize("method", ["moments", "sample", "cdf", "log_prob_per_target"])
 def test_outputs_without_axes_are_refused(likelihood, method, key):
-    arguments = {"sample": {"key": key}, "cdf": {"t": jnp.zeros(())}}.get(method, {})
+    zero = jnp.zeros(())
+    arguments = {"sample": {"key": key}, "cdf": {"t": zero}, "log_prob_per_target": {"y": zero}}.get(method, {})
     with pytest.raises(ValueError, match="Expected outputs"):
         getattr(likelihood, method)(jnp.zeros(()), **arguments)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("name", ["outputs", "y"])
+def test_a_density_of_complex_numbers_is_refused(likelihood, name):
+    arguments = {"outputs": jnp.ones((2, 3)), "y": jnp.ones((2, 3)), name: jnp.ones((2, 3), jnp.complex64)}
+    with pytest.raises(TypeError, match=f"Expected {name} to be a number or an array of real numbers"):
+        likelihood.log_prob_per_target(**arguments)
 
 
 def test_moments_of_outputs_with_one_axis():

@@ -12,6 +12,7 @@ from scipy import special
 
 import deepuq_jax as dq
 from deepuq_jax.functional.gaussian import gaussian_kl
+from deepuq_jax.functional.quantiles import invert_cdf
 from deepuq_jax.model.expressions import sizes_of_scan
 from deepuq_jax.tests import reference
 
@@ -47,7 +48,10 @@ _OPERATIONS = {
     "ge": _compare(np.greater_equal),
     "gt": _compare(np.greater),
     "lt": _compare(np.less),
-    "and": _compare(np.logical_and),
+    "and": _compare(np.bitwise_and),
+    "xor": _compare(np.bitwise_xor),
+    "shift_right_arithmetic": _compare(np.right_shift),
+    "bitcast_convert_type": lambda a, *, new_dtype, **_: np.asarray(a).view(new_dtype),
     "min": _compare(np.minimum),
     "or": _compare(np.logical_or),
     "lgamma": lambda a, **_: np.asarray(special.gammaln(a), np.float32),
@@ -139,6 +143,17 @@ def test_kl_of_a_subnormal_scale_is_that_of_its_rho():
     mu, half = np.zeros_like(RHO), np.full_like(RHO, 0.5)
     (found,) = run_by_numpy(lambda mu, rho: gaussian_kl(mu, rho, mu, half), mu, RHO)
     np.testing.assert_allclose(found, reference.gaussian_kl(mu, RHO, mu, half), rtol=1e-5)
+
+
+def test_a_quantile_below_the_smallest_normal_number_is_zero():
+    """The targets are uniform between 0 and a number with three positive numbers below it."""
+    largest = np.float32(4 * np.finfo(np.float32).smallest_subnormal)
+
+    def quantile(p):
+        return invert_cdf(lambda t: jnp.clip(t / largest, 0.0, 1.0), p, jnp.float32, is_discrete=True)
+
+    (found,) = run_by_numpy(quantile, np.asarray([0.1, 0.4, 0.9], np.float32))
+    np.testing.assert_array_equal(found, np.zeros(3))
 
 
 @pytest.mark.parametrize("prior", PRIORS, ids=lambda prior: type(prior).__name__)

@@ -36,6 +36,15 @@ import time
 def test_never_ends():
     time.sleep(600)
 """
+SLOW_BUT_GOOD = """
+import pytest
+from shapes.area import unused
+
+
+@pytest.mark.slow
+def test_unused():
+    assert unused(7) == 2
+"""
 FILES = {"shapes/area.py": AREA, "counts/count.py": "def twice(n):\n    return 2 * n + 0\n", "test_shapes.py": TESTS}
 SUBJECTS = (
     Subject("shapes", ("shapes/*.py",), ("test_shapes.py",), ("test_shapes.py",)),

@@ -1,12 +1,13 @@
 """A fault that a test notices is killed; others survive, and an interrupted run continues."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.mutants import results
 from benchmarks.mutants.sample import draw
-from benchmarks.mutants.tests.project import AREA, FILES, SLOW, SUBJECTS, mutant, write
+from benchmarks.mutants.tests.project import AREA, FILES, SLOW, SLOW_BUT_GOOD, SUBJECTS, mutant, write
 from benchmarks.mutants.trials import QUICK, Trials, run
 from benchmarks.mutants.workshop import Outcome, Workshop
 
@@ -32,6 +33,16 @@ def test_a_broken_function_is_killed_and_an_untested_one_survives(root, workshop
     assert untested.verdict == "survived"
     assert (root / "shapes" / "area.py").read_text(encoding="utf-8") == AREA
     assert (workshop.root / "shapes" / "area.py").read_text(encoding="utf-8") == AREA
+
+
+@pytest.mark.slow
+def test_slow_tests_in_the_quick_files_find_mutants_too(root, tmp_path):
+    (root / "test_unused.py").write_text(SLOW_BUT_GOOD, encoding="utf-8")
+    subject = replace(SUBJECTS[0], quick=("test_shapes.py", "test_unused.py"))
+    outcome = Trials(Workshop(root, tmp_path / "other"), {"shapes": subject}).outcome(
+        mutant(root, "return a - 5", "return a - 4")
+    )
+    assert (outcome.verdict, outcome.by) == ("killed", "test_unused.py::test_unused")
 
 
 @pytest.mark.slow
