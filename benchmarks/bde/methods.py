@@ -41,16 +41,21 @@ README = {
     "patience": 10,
 }
 
-OURS, OURS_OWN_NOISE = "VIRegressor, nothing set", "VIRegressor, heteroscedastic"
+OURS, OURS_OWN_NOISE, OURS_SMALL = (
+    "VIRegressor, nothing set",
+    "VIRegressor, heteroscedastic",
+    "VIRegressor, heteroscedastic, 16-16",
+)
 BDE, BDE_README = "BdeRegressor, nothing set", "BdeRegressor, README"
 METHODS = (
     Method(OURS, "deepuq_jax"),
     Method(OURS_OWN_NOISE, "deepuq_jax", {"likelihood": "heteroscedastic"}),
+    Method(OURS_SMALL, "deepuq_jax", {"likelihood": "heteroscedastic", "hidden_layer_sizes": [16, 16]}),
     Method(BDE, "bde"),
     Method(BDE_README, "bde", README, again=False),
 )
 # In the quick run, so that everything works.
 QUICK = (
     Method(OURS_OWN_NOISE, "deepuq_jax", {"likelihood": "heteroscedastic", "max_iter": 2}),
-    Method(BDE, "bde", {"epochs": 2, "warmup_steps": 10}, again=False),
+    Method(BDE, "bde", {"epochs": 2}, again=False),
 )

@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
+import deepuq_jax as dq
 from benchmarks.accuracy.uci_score import LEVELS, Draws
 from benchmarks.bde import command, data, methods, processes, report, worker
+from deepuq_jax.sklearn import VIRegressor
 
 RECORD = Path(command.__file__).parents[1] / "results" / "bde.json"
 
@@ -144,6 +147,44 @@ def test_a_run_goes_to_a_process_and_is_scored_here(monkeypatch):
     found = processes.run(method, split, processes.Environment(Path("p"), Path("b")), seed=7)
     assert (found["seconds"], found["rmse"], found["coverage"]) == (1.0, 0.0, [100.0] * 3)
     assert found["nll"] == pytest.approx(0.5 * np.log(2 * np.pi))
+
+
+def test_the_worker_measures_and_keeps_the_draws(tmp_path, monkeypatch):
+    calls = []
+
+    def made_up(found, settings):
+        calls.append(settings)
+        return np.full((3, len(found.test_x)), len(calls)), np.ones((3, len(found.test_x)))
+
+    monkeypatch.setitem(worker.LOADERS, "deepuq_jax", lambda: made_up)
+    np.savez(tmp_path / "data.npz", x=np.zeros((4, 2)), y=np.zeros(4), test_x=np.zeros((2, 2)))
+    for again in (False, True):
+        calls.clear()
+        task = {"library": "deepuq_jax", "settings": {"random_state": 1}, "again": again}
+        (tmp_path / "task.json").write_text(json.dumps(task))
+        worker.main(tmp_path)
+        assert calls == [task["settings"]] * (1 + again)
+        measured = json.loads((tmp_path / "measured.json").read_text())
+        assert (measured["again"] is not None) == again
+        assert measured["peak_bytes"] > 1e6
+        assert measured["versions"]["jax"]
+        with np.load(tmp_path / "draws.npz") as file:
+            assert file["mean"].tolist() == np.ones((3, 2)).tolist()  # the draws of the first fit
+
+
+@pytest.mark.long
+def test_the_draws_of_this_library_are_those_of_its_own_density():
+    """The NLL of the draws is that of `log_predictive_density`, up to the error of the draws."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2))
+    y = 100 + 20 * x[:, 0] + rng.normal(size=60)
+    settings = {"likelihood": "heteroscedastic", "hidden_layer_sizes": [8], "max_iter": 60, "n_samples": 2000}
+    model = VIRegressor(**settings, random_state=3).fit(x[:50], y[:50])
+    found = worker.load_deepuq_jax()(worker.Data(x[:50], y[:50], x[50:]), settings | {"random_state": 3})
+    test_x, test_y = x[50:].astype(np.float32), y[50:, None].astype(np.float32)
+    own = dq.log_density_with_error(model.model_, test_x, test_y, key=jax.random.key(9), n_samples=2000)
+    error = np.sqrt(2) * float(own.mean_error)
+    assert processes.scores(Draws(*found), y[50:])["nll"] == pytest.approx(-float(own.mean), abs=5 * error)
 
 
 def run(nll, seconds, again=None):
