@@ -11,6 +11,8 @@ from benchmarks.accuracy.report import table
 from benchmarks.accuracy.uci_score import LEVELS
 from benchmarks.bde.methods import BDE_README
 
+# Ticks of the axis of seconds.
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 _LEVELS = " / ".join(f"{100 * level:g}" for level in LEVELS)
 COLUMNS = [
     "NLL, nats",
@@ -32,7 +34,8 @@ def as_markdown(record: dict[str, Any]) -> str:
         f"{environment['cores']} cores; this library with jax {environment['jax']} and Python {environment['python']}; "
         f"the other environment: {versions}.",
         "NLL and RMSE are in the target's units, mean ± standard error over splits. Coverage is that of the central "
-        "intervals of the mixture over draws. Seconds, CPU and memory are medians over splits.",
+        "intervals of the mixture over draws. Seconds, CPU, memory and shares are medians over splits. A share compares "
+        f"the seconds with those of {BDE_README} on the same split.",
     ]
     for name, found in record["sets"].items():
         title = f"{found['rows']:,} rows, {found['inputs']} inputs, {found['splits']} splits"
@@ -56,17 +59,17 @@ def in_short(record: dict[str, Any]) -> str:
 
 
 def _cells(runs: list[dict[str, Any]], methods: dict[str, list[dict[str, Any]]]) -> list[str]:
-    seconds = _median(runs, "seconds")
     again, share = "-", "-"
     if all(run["again"] for run in runs):
         again = f"{np.median([run['again']['seconds'] for run in runs]):.1f}"
     if BDE_README in methods:
-        share = f"{100 * seconds / _median(methods[BDE_README], 'seconds'):.1f} %"
+        recipe = [run["seconds"] for run in methods[BDE_README]]
+        share = f"{100 * np.median([run['seconds'] / own for run, own in zip(runs, recipe, strict=True)]):.1f} %"
     return [
         mean_and_error([run["nll"] for run in runs]),
         mean_and_error([run["rmse"] for run in runs]),
         " / ".join(f"{share:.0f}" for share in np.mean([run["coverage"] for run in runs], axis=0)),
-        f"{seconds:.1f}",
+        f"{_median(runs, 'seconds'):.1f}",
         f"{_median(runs, 'cpu'):.1f}",
         again,
         share,
@@ -93,6 +96,8 @@ def _median(runs: list[dict[str, Any]], name: str) -> float:
 def picture(record: dict[str, Any]) -> Any:
     """Draw the NLL against the seconds, with one panel per set."""
     sets = record["sets"]
+    seconds = [_median(runs, "seconds") for found in sets.values() for runs in found["methods"].values()]
+    ticks = [tick for tick in TICKS if min(seconds) / 2 <= tick <= 2 * max(seconds)]
     figure, axes = _figure(1, len(sets), (4.0 * len(sets), 3.4))
     for ax, (name, found) in zip(axes, sets.items(), strict=True):
         for colour, (method, runs) in zip(COLOURS, found["methods"].items(), strict=False):
@@ -100,6 +105,9 @@ def picture(record: dict[str, Any]) -> Any:
             error = nll.std(ddof=1) / np.sqrt(len(nll)) if len(nll) > 1 else None
             ax.errorbar(_median(runs, "seconds"), nll.mean(), error, fmt="o", color=colour, capsize=3, label=method)
         ax.set_xscale("log")
+        ax.set_xlim(min(seconds) / 1.3, max(seconds) * 1.3)
+        ax.set_xticks(ticks, [str(tick) for tick in ticks])
+        ax.set_xticks([], minor=True)
         ax.set_title(f"{name}: test NLL, nats", fontsize=SMALL, loc="left")
         ax.set_xlabel("seconds to fit and predict", fontsize=SMALL)
         ax.tick_params(labelsize=SMALL)

@@ -195,11 +195,17 @@ def run(nll, seconds, again=None):
 
 
 def test_a_row_has_its_numbers_or_a_dash():
-    found = {"a": [run(1.0, 2.0, {"seconds": 0.5}), run(2.0, 4.0, {"seconds": 0.7})], methods.BDE_README: [run(3, 60)]}
+    found = {
+        "a": [run(1.0, 2.0, {"seconds": 0.5}), run(2.0, 4.0, {"seconds": 0.7})],
+        methods.BDE_README: [run(3.0, 40.0), run(3.0, 80.0)],
+    }
     text = report.of_set({"methods": found})
     row = "| a | 1.500 ± 0.500 | 1.000 ± 0.000 | 50 / 90 / 95 | 3.0 | 1.5 | 0.6 | 5.0 % | 500 |"
     assert row in text
-    assert f"| {methods.BDE_README} | 3.000 | 1.000 | 50 / 90 / 95 | 60.0 | 1.5 | - | 100.0 % | 500 |" in text
+    assert (
+        f"| {methods.BDE_README} | 3.000 ± 0.000 | 1.000 ± 0.000 | 50 / 90 / 95 | 60.0 | 1.5 | - | 100.0 % | 500 |"
+        in text
+    )
 
 
 def test_the_committed_record_is_whole_and_drawn():
