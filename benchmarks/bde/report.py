@@ -34,8 +34,8 @@ def as_markdown(record: dict[str, Any]) -> str:
         f"{environment['cores']} cores; this library with jax {environment['jax']} and Python {environment['python']}; "
         f"the other environment: {versions}.",
         "NLL and RMSE are in the target's units, mean ± standard error over splits. Coverage is that of the central "
-        "intervals of the mixture over draws. Seconds, CPU, memory and shares are medians over splits. A share compares "
-        f"the seconds with those of {BDE_README} on the same split.",
+        "intervals of the mixture over draws. Seconds, CPU, memory and shares are medians over splits. A share is that "
+        f"of the seconds of {BDE_README} on the same split.",
     ]
     for name, found in record["sets"].items():
         title = f"{found['rows']:,} rows, {found['inputs']} inputs, {found['splits']} splits"
