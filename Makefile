@@ -7,10 +7,12 @@ STAMP = $(VENV)/.installed
 NEWEST_PYTHON ?= python3.13
 PEERS_VENV ?= .venv-bench
 PEERS_STAMP = $(PEERS_VENV)/.installed
+BDE_VENV ?= .venv-bde
+BDE_STAMP = $(BDE_VENV)/.installed
 # Two workers, each of which compiles its own programs. A worker that is done takes tests over from the other.
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test check fast test-all test-oldest test-newest mutants lint bench docs linkcheck dist clean
+.PHONY: demo test check fast test-all test-oldest test-newest mutants lint bench bench-bde docs linkcheck dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -75,6 +77,16 @@ $(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/requirements-peers.txt
 bench: $(PEERS_STAMP)
 	$(PEERS_VENV)/bin/python -m benchmarks speed
 
+# bde requires an older blackjax than the other peers, and has an environment without this package.
+$(BDE_STAMP): benchmarks/requirements-bde.txt
+	$(PYTHON) -m venv $(BDE_VENV)
+	$(BDE_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(BDE_VENV)/bin/python -m pip install --quiet --requirement benchmarks/requirements-bde.txt
+	touch $@
+
+bench-bde: $(STAMP) $(BDE_STAMP)
+	$(BIN)/python -m benchmarks bde --python $(BDE_VENV)/bin/python
+
 # Builds the documentation site in docs/_build/html. The tutorials run, and every warning is an error, such as a broken
 # link, a name that does not exist, or a page in no table of contents.
 SPHINX = $(BIN)/python -m sphinx -W --keep-going -d docs/_build/trees docs
@@ -99,4 +111,4 @@ dist: $(STAMP)
 	$(BIN)/python -m deepuq_jax.tests.wheels dist/*.whl
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(VENV)-twine $(PEERS_VENV) .jax-cache .mutants build dist docs/_build *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(VENV)-twine $(PEERS_VENV) $(BDE_VENV) .jax-cache .mutants build dist docs/_build *.egg-info

@@ -10,6 +10,7 @@ from benchmarks.command_line import Command, run
 COMMANDS = {
     "speed": Command("benchmarks.speed.command", "time training steps and predictions of every library installed"),
     "accuracy": Command("benchmarks.accuracy.command", "score on real data, such as UCI sets and MNIST"),
+    "bde": Command("benchmarks.bde.command", "compare with the sampled networks of bde, on its own data"),
     "parity": Command("benchmarks.parity", "compare deepuq_jax with deepuq_torch and with 60-digit arithmetic"),
     "gpu": Command("benchmarks.gpu.command", "measure one GPU in a single session of eight minutes"),
     "gpu-compiled": Command(

@@ -88,13 +88,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def earlier(args: argparse.Namespace) -> dict[str, Any]:
-    """Read the record at --json without its environment, for --fit-only.
+    """Read the record at --json without its environment, to put scores into it.
 
     Raises:
         SystemExit: if there is no record, or its seed or `quick` differs from the arguments.
     """
     if args.json is None or not args.json.exists():
-        raise SystemExit(f"Expected --json of a whole run with --fit-only; got {args.json}.")
+        raise SystemExit(f"Expected --json of a whole run; got {args.json}.")
     record = json.loads(args.json.read_text(encoding="utf-8"))
     if (record["seed"], record["quick"]) != (args.seed, args.quick):
         raise SystemExit(f"Expected a record of seed {args.seed}, quick {args.quick}; got {args.json}.")

@@ -150,6 +150,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--without", action="append", default=[], choices=names, metavar="METHOD", help="leave a method out"
     )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        choices=names,
+        metavar="METHOD",
+        help="run this method on the sets and splits of the record at --json, and put its scores into the record",
+    )
     parser.add_argument("--splits", type=int, help=f"number of splits of each set (default {SPLITS})")
     return parser
 
@@ -197,7 +205,7 @@ def measure_all(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         record[name] = {}
         for set_name in names:
             data = kind.load(set_name, folder)
-            parts = report.Parts(args.cache, name, args.seed, asdict(plan), sklearn.__version__, checksum(data))
+            parts = _parts(args.cache, name, data, args.seed, plan)
             record[name][set_name] = measure(
                 kind, data, parts, splits=splits, seed=args.seed, plan=plan, without=args.without
             )
@@ -206,17 +214,32 @@ def measure_all(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def repeat_fits(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run `fit` with nothing set on the sets of the record at --json, and replace its scores there."""
+    # The cache cannot see changes of the defaults of `fit`.
+    return _into_record(args, folder, None, lambda runner: runner.is_fit)
+
+
+def add_methods(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Run the methods in --only on the sets of the record at --json, and put their scores there."""
+    return _into_record(args, folder, args.cache, lambda runner: runner.name in args.only)
+
+
+def _into_record(
+    args: argparse.Namespace, folder: Path, cache: Path | None, is_chosen: Callable[[Runner], bool]
+) -> dict[str, Any]:
     record = report.earlier(args)
     plan = QUICK if args.quick else Plan()
-    # The cache cannot see changes of the defaults of `fit`.
-    parts = report.Parts(None)
     chosen = _chosen_sets(args, {name: list(record[name]) for name in KINDS}, args.json)
     for name, kind in KINDS.items():
-        fits = [runner for runner in kind.runners if runner.is_fit]
         for set_name in chosen[name]:
             found, data = record[name][set_name], kind.load(set_name, folder)
-            found["methods"] |= run(kind, fits, data, parts, splits=found["splits"], seed=args.seed, plan=plan)
+            runners = [runner for runner in kind.runners if is_chosen(runner) and runner.name not in found["left_out"]]
+            parts = _parts(cache, name, data, args.seed, plan)
+            found["methods"] |= run(kind, runners, data, parts, splits=found["splits"], seed=args.seed, plan=plan)
     return record
+
+
+def _parts(cache: Path | None, kind: str, data: DataSet, seed: int, plan: Plan) -> report.Parts:
+    return report.Parts(cache, kind, seed, asdict(plan), sklearn.__version__, checksum(data))
 
 
 def main(argv: list[str]) -> dict[str, Any]:
@@ -226,5 +249,10 @@ def main(argv: list[str]) -> dict[str, Any]:
         return report.redraw(args, as_markdown, picture)
     if args.splits is not None and args.splits < 1:
         _parser().error(f"Expected --splits to be at least 1; got {args.splits}.")
-    record = repeat_fits(args, _folder(args)) if args.fit_only else measure_all(args, _folder(args))
+    measured = measure_all
+    if args.fit_only:
+        measured = repeat_fits
+    elif args.only:
+        measured = add_methods
+    record = measured(args, _folder(args))
     return report.finish(args, record, as_markdown, picture)

@@ -54,6 +54,12 @@ def test_the_command_writes_what_it_prints(made, compilations, monkeypatch, caps
     assert (made / "t.png").stat().st_size > 0
     again = tabular.main([*arguments, "--fit-only"])["classification"]["labels"]["methods"]
     assert again[tabular_methods.FIT]["per_split"] == methods[tabular_methods.FIT]["per_split"]
+    lacking = tabular.main([*arguments, "--without", tabular_methods.TUNED])["classification"]["labels"]["methods"]
+    assert tabular_methods.TUNED not in lacking
+    added = tabular.main([*arguments, "--only", tabular_methods.TUNED])["classification"]["labels"]["methods"]
+    assert {name: row["per_split"] for name, row in added.items()} == {
+        name: row["per_split"] for name, row in methods.items()
+    }
 
     def refuse(*_, **__):
         raise AssertionError
