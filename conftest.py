@@ -66,6 +66,23 @@ def _keep_to_own_cores():
 _keep_to_own_cores()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark an example in a docstring as slow if it calls `fit`, which trains."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and any("fit(" in example.source for example in item.dtest.examples):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_sessionfinish():
+    """Spare the end of the run from visiting all objects of JAX again.
+
+    pytest collects garbage five times there, to see errors of finalizers. One collection frees what is garbage.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_finish():
     """Exempt what was imported and collected from garbage collection, and collect garbage less often.
 

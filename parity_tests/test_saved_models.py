@@ -95,6 +95,7 @@ def test_classifiers_and_unknown_noise_pass_to_torch_and_back(tmp_path):
         assert saved.through_jax(tmp_path, twin).likelihood == likelihood
 
 
+@pytest.mark.slow
 def test_pruned_models_stay_pruned(tmp_path):
     model = dj.prune(dj.BayesByBackpropMLP(3, (4,), 2, rngs=nnx.Rngs(0)), 0.5)
     twin = saved.through_torch(tmp_path, model)

@@ -75,6 +75,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_runs(argv, monkeypat
     assert "Expected --backend gpu where JAX can use a GPU" in printed
 
 
+@pytest.mark.slow
 def test_the_cpu_is_chosen_for_jax_and_torch_before_either_computes():
     """A library that has chosen its device keeps it, so the choice must come before the first array."""
     program = (

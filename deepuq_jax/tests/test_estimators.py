@@ -124,6 +124,7 @@ def test_a_model_trains_with_each_estimator(estimator, key):
     assert history["loss"][-1] < 0.5 * history["loss"][0]
 
 
+@pytest.mark.slow
 def test_gradients_vary_less_than_with_weight_sampling(key):
     """The batch mean of the gradient has a lower variance with local reparameterization and with Flipout.
 

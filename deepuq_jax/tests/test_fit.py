@@ -42,6 +42,7 @@ class Counting:
         return GAUSSIAN(outputs, y)
 
 
+@pytest.mark.slow
 def test_one_compilation_for_the_whole_run_and_for_a_second_run(key):
     x, y = data()
     counting = Counting()
@@ -89,6 +90,7 @@ def test_same_key_same_result_and_the_callers_model_is_unchanged(key):
     assert not np.array_equal(one.model.layers[1].kernel_posterior.mu, other.model.layers[1].kernel_posterior.mu)
 
 
+@pytest.mark.slow
 def test_fit_equals_a_loop_over_the_pure_functions(key):
     x, y = data()
     result = dq.fit(parabola(), x, y, key=key, objective=dq.ELBO(), epochs=2, batch_size=16, optimizer=ADAM)

@@ -63,6 +63,7 @@ def test_a_data_set_has_named_axes_units_and_metadata():
     assert deep["mean"].dims == ("example", "target", "axis_2", "axis_3")
 
 
+@pytest.mark.slow
 def test_draws_are_of_the_posterior_and_aligned():
     tree = to_datatree(MODEL, key=KEY, n_samples=3, x=X, y=X**2)
     posterior = {name: np.asarray(values)[0] for name, values in tree["posterior"].items()}

@@ -35,6 +35,7 @@ def targets(model):
     return np.asarray(model(inputs())) + 0.5 * rng.normal(size=(EXAMPLES, 1)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [classifier, regressor], ids=["classification", "regression"])
 def test_the_error_is_the_jackknife_over_the_draws_of_the_prediction(build, key):
     model, x = build(), inputs()

@@ -152,6 +152,7 @@ def final(model):
     return jax.tree.map(np.asarray, dq.partition(model)[0])
 
 
+@pytest.mark.slow
 def test_every_loop_takes_the_same_steps():
     x, y = data()
     model = layer()
@@ -174,6 +175,7 @@ def test_every_loop_takes_the_same_steps():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), state.params, params)
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_flax_takes_the_same_steps():
     x, y = data()
     model, reference = layer(), layer()
@@ -247,6 +249,7 @@ def test_equal_settings_share_a_compiled_program(key):
     assert len(traced) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [1e-6, 3.0], ids=["narrow", "wide"])
 @pytest.mark.parametrize("rate", [0.1, 1.0])
 @pytest.mark.filterwarnings("ignore::deepuq_jax.training._scale.ScaleWarning")
@@ -262,6 +265,7 @@ def test_no_start_and_no_rate_diverges(sigma, rate, key):
     assert result.history["nll"][-50:].mean() < result.history["nll"][:5].mean()
 
 
+@pytest.mark.slow
 def test_the_kl_weight_changes_the_optimum_and_not_the_speed(x64):
     """For a quadratic loss, the first step of the means is about the same for a cold posterior."""
     x, y = data()

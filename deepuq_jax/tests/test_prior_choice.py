@@ -64,6 +64,7 @@ def test_priors_of_arrays_share_a_program(key, compilations):
     assert choose(3.0, 4.0, 5.0) == before
 
 
+@pytest.mark.slow
 def test_a_training_that_is_not_finite_is_never_the_best(key):
     x, y = labels()
     priors = {"0": LayerDefault(jnp.asarray(4.0)), "1": LayerDefault(jnp.asarray(1e-20))}

@@ -47,6 +47,7 @@ def test_the_weights_of_an_epoch_are_one_kl(num_data, batch_size):
     np.testing.assert_allclose(shares[1:100], shares[:-1][:99] / 2, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_fit_follows_a_schedule(key):
     x = jnp.linspace(-1, 1, 10)[:, None]
     model = dq.BayesianLinear(1, 1, rngs=nnx.Rngs(0))
@@ -78,6 +79,7 @@ def test_schedules_that_differ_in_numbers_share_a_program_and_agree_with_eager_m
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_a_temperature_targets_the_cold_posterior():
     """For one weight and y ~ N(w x, s^2), the best q at kl_weight = T has precision 1/sigma_p^2 + sum x^2 / (T s^2)."""
     x = jnp.linspace(-1, 1, 8)[:, None]

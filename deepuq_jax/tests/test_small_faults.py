@@ -187,6 +187,7 @@ def test_the_ends_belong_to_an_interval():
     assert float(dq.metrics.interval_coverage(certain, jnp.arange(3.0))) == 1.0
 
 
+@pytest.mark.slow
 def test_an_own_objective_gets_the_number_of_the_step(key):
     def loss(model, x, y, *, key, step):
         value = jnp.asarray(step, jnp.float32)

@@ -58,6 +58,7 @@ def test_a_step_is_the_optimizers_step_on_the_objective(key):
     assert (int(new.step), int(new.bad_step)) == (1, -1)
 
 
+@pytest.mark.slow
 def test_an_epoch_sees_every_example_once_and_steps_on_the_remainder(key):
     seen = []
 
@@ -175,6 +176,7 @@ def test_a_learning_rate_or_a_gradient_that_is_not_finite_keeps_the_state(key):
         leaves_close((after.model, after.opt_state), (state.model, state.opt_state), rtol=0)
 
 
+@pytest.mark.slow
 def test_a_step_in_the_form_for_a_gpu_is_the_same_step(key, monkeypatch):
     x, y = data()
 

@@ -103,6 +103,7 @@ def networks():
     return [mlp, regressor, last_layer, any_network]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", networks(), ids=lambda build: build.__name__)
 def test_the_prior_is_the_posterior_of_every_weight(build):
     first = build(dq.GaussianPrior(sigma=1.0), 0)
@@ -162,6 +163,7 @@ def test_a_centred_prior_is_not_centred_twice():
     assert first.centre is not None
 
 
+@pytest.mark.slow
 def test_pruned_weights_stay_pruned():
     pruned = dq.prune(dq.BayesByBackpropMLP(2, (4,), 1, rngs=nnx.Rngs(0)), 0.5)
     again = dq.with_prior(pruned, dq.as_prior(pruned))

@@ -48,6 +48,7 @@ def check(examples):
     run()
 
 
+@pytest.mark.slow
 def test_hostile_arguments():
     check(500)
 

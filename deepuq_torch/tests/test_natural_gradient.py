@@ -89,6 +89,7 @@ def test_the_formulas(how, kl_weight):
         np.testing.assert_allclose(got, expected, rtol=tolerances.NATURAL_STEPS)
 
 
+@pytest.mark.slow
 def test_exact_gradients_lead_to_the_best_mean_field_posterior():
     """The loss is quadratic in the noise, so its mean over draws of +-sqrt(4) in four directions is exact."""
     x, y, _, mean, sigma = problem()

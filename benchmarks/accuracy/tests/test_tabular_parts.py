@@ -170,6 +170,7 @@ def test_the_noise_comes_from_training_rows_that_were_held_out(tmp_path, monkeyp
     assert len(calls) == 3
 
 
+@pytest.mark.slow
 def test_every_peer_classifies_with_a_class_that_the_training_rows_lack():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 2))
@@ -190,6 +191,7 @@ def test_every_peer_classifies_with_a_class_that_the_training_rows_lack():
             assert tabular_score.of_probabilities(probs[2:], split.test_y[2:])["nll"] < 0.6
 
 
+@pytest.mark.slow
 def test_every_peer_learns_a_line(tmp_path):
     write_regression(tmp_path, rows=40)
     (split,) = tabular_data.real_splits(load_regression("made", tmp_path), 1)

@@ -103,6 +103,7 @@ def test_a_program_of_this_machine_is_read():
     assert max(kernel.launches for kernel in found) == 5
 
 
+@pytest.mark.slow
 def test_every_workload_can_be_traced():
     for workload in (*workloads.QUICK, workloads.WORKLOADS[-1]):
         assert workload.lower(None).as_text()
