@@ -16,6 +16,7 @@ def test_values_that_are_not_finite_are_refused_by_jax_alone():
     refusals.torch_step(x=refusals.X * np.nan)
 
 
+@pytest.mark.slow
 def test_labels_out_of_range_are_refused_by_jax_alone():
     """deepuq_torch leaves labels to torch, whose kernels find most bad labels on a CPU.
 

@@ -33,6 +33,7 @@ def _inputs(spec: Spec, seed: int, leading: tuple[int, ...]) -> harness.Arrays:
     return {**models.draw_weights(spec, rng), **models.draw_noise(spec, rng), "x": x}
 
 
+@pytest.mark.slow
 @_EXAMPLES
 @given(
     _SIZE,

@@ -122,6 +122,7 @@ def test_a_step_stores_batch_statistics_without_training_them(key):
     np.testing.assert_array_equal(new.model.carried["norm"]["mean"][...], model_eval.carried["norm"]["mean"][...])
 
 
+@pytest.mark.slow
 def test_dropout_depends_on_the_key_alone(key):
     model = dq.bayesianize(Net(nnx.Rngs(0), rate=0.5), sigma=1e-12)
     call = jax.jit(lambda m, k: m(inputs(), key=k))

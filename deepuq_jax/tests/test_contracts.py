@@ -128,6 +128,7 @@ def test_every_layer_has_a_row():
     assert set(LAYERS) == set(layers.__all__)
 
 
+@pytest.mark.slow
 @layer_and_estimator_contract
 def test_jit_equals_eager_and_does_not_retrace(name, estimator, key):
     model, x = build(name, estimator=estimator)
@@ -165,6 +166,7 @@ def test_noise_path_equals_key_path(name, estimator, key):
     np.testing.assert_array_equal(model(x, noise=model.draw_noise(x, key=key)), model(x, key=key))
 
 
+@pytest.mark.slow
 @layer_and_estimator_contract
 def test_gradients_are_finite_and_reach_every_parameter(name, estimator, key):
     model, x = build(name, estimator=estimator)

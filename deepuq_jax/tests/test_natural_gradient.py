@@ -189,6 +189,7 @@ def test_an_optimizer_of_flax_takes_the_same_steps():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), final(model), final(state.model))
 
 
+@pytest.mark.slow
 def test_other_parameters_are_trained_by_the_inner_optimizer(key):
     net = nnx.Sequential(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), nnx.Linear(3, 1, rngs=nnx.Rngs(1)))
     model = dq.bayesianize(net, where="layers.1.*", rest="trained", likelihood=NOISE)
@@ -214,6 +215,7 @@ def test_it_works_in_a_chain_with_a_schedule(key):
     assert np.abs(after.kernel_posterior.rho - result.model.kernel_posterior.rho).max() > 0
 
 
+@pytest.mark.slow
 def test_injected_hyperparameters_can_be_changed_during_training(key):
     x, y = data()
     step = jax.jit(dq.train_step, static_argnames="optimizer")

@@ -69,6 +69,7 @@ def test_loss_is_the_formula_term_by_term(key, x64):
     np.testing.assert_array_equal(terms.loss, loss)
 
 
+@pytest.mark.slow
 def test_key_path_equals_noise_path_and_gradients_agree(key):
     model, (x, y) = mlp(), regression()
     noise = stack_of(model, x, key, 3)

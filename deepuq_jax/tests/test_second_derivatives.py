@@ -30,6 +30,7 @@ def test_closed_forms_of_the_kl_have_second_derivatives(prior, x64):
     check(lambda mu, rho: dq.GaussianPosterior(mu, rho).kl(resolved), mu, rho)
 
 
+@pytest.mark.slow
 def test_sigma_and_its_logarithm_have_second_derivatives(x64):
     rho = jnp.array([-3.0, 0.0, 2.0])
     check(dq.functional.sigma_from_rho, rho)

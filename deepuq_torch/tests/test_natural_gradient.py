@@ -122,6 +122,7 @@ def test_training_on_draws_leads_to_the_best_mean_field_posterior():
     np.testing.assert_allclose(sd, sigma, rtol=tolerances.OPTIMUM_SIGMA)
 
 
+@pytest.mark.slow
 def test_without_momentum_and_limits_it_is_ivon():
     ivon = pytest.importorskip("ivon")
     x, y, *_ = problem()
