@@ -116,8 +116,10 @@ def check_dtype(name: str, dtype: Any) -> Any:
     """Return a dtype of real numbers, narrowed if JAX has only 32 bits."""
     # jnp.float32 and its like are objects with a dtype, but not arrays.
     is_scalar_type = hasattr(dtype, "dtype") and not hasattr(dtype, "shape")
+    # NumPy warns of the deprecated alias "a" for bytes; no name of a real dtype starts so.
+    is_bytes = isinstance(dtype, str) and dtype.lstrip("<>=|").startswith("a")
     found = None
-    if isinstance(dtype, (np.dtype, str, type)) or is_scalar_type:
+    if not is_bytes and (isinstance(dtype, (np.dtype, str, type)) or is_scalar_type):
         with contextlib.suppress(TypeError):
             found = np.dtype(dtype)
     if found is None or not is_real_dtype(found):

@@ -53,7 +53,7 @@ def test_quick_start():
 @pytest.mark.long
 def test_three_ways(capsys):
     names = run("three-ways.md")
-    (bound,) = said("three-ways.md", r"better than (-[\d.]+) nats")
+    (bound,) = said("three-ways.md", r"log density above (-[\d.]+) nats")
     assert all(names["score"](names[way]) > bound for way in ("ready", "own", "looped"))
     assert "['body.bias', 'body.kernel', 'head.bias', 'head.kernel']" in capsys.readouterr().out
 

@@ -35,6 +35,7 @@ REFUSED = {
         lambda: dq.BayesianLinear(1, 1, estimator=[], rngs=nnx.Rngs(0)),
         "estimator to be one of",
     ),
+    "a deprecated name of bytes as a dtype": (lambda: functional.empty_moments((), "a"), "dtype of real numbers"),
     "an array as a flag": (lambda: dq.ELBO(2, antithetic=Y), "antithetic to be True or False"),
     "weights of another length": (
         lambda: dq.Weighted(dq.Gaussian(1.0))(Y, (Y, jnp.ones(3))),
