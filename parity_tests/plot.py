@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deepuq_jax.plots import BLUE, GREY, INK, ORANGE
-from parity_tests.summary import PAIRS, families, family_of
+from parity_tests.summary import PAIRS, dtypes, families, family_of
 
 COLOURS = dict(zip(PAIRS, (BLUE, ORANGE, GREY), strict=True))
 # Shares beyond these, such as those of errors of zero, stand at an edge.
@@ -23,11 +23,10 @@ def figure(data: dict[str, Any]) -> Any:
     """Draw a panel per dtype, a line per family of functions, and a dot per error."""
     from matplotlib.figure import Figure
 
-    dtypes = list(dict.fromkeys(row["dtype"] for row in data["rows"]))
-    names = families()
-    whole = Figure(figsize=(4.2 * len(dtypes), 0.42 * len(names) + 1.9), layout="constrained")
-    axes = whole.subplots(1, len(dtypes), sharex=True, sharey=True, squeeze=False).ravel()
-    for axis, dtype in zip(axes, dtypes, strict=True):
+    columns, names = dtypes(data), families()
+    whole = Figure(figsize=(4.2 * len(columns), 0.42 * len(names) + 1.9), layout="constrained")
+    axes = whole.subplots(1, len(columns), sharex=True, sharey=True, squeeze=False).ravel()
+    for axis, dtype in zip(axes, columns, strict=True):
         _panel(axis, dtype, [row for row in data["rows"] if row["dtype"] == dtype], names)
     axes[0].invert_yaxis()  # The axes share it.
     whole.suptitle("Share of its tolerance that each error uses (log scale; left of the line is within tolerance)")

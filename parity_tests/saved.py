@@ -73,10 +73,10 @@ def data(model: nn.Module, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(5)
     first: Any = next(module for module in model.modules() if hasattr(module, "in_features"))
     x = rng.normal(size=(_EXAMPLES, first.in_features)).astype(dtype)
-    outputs = model.out_features if isinstance(model, dt.BayesianLinear) else model.output_dim
+    outputs: Any = model.out_features if isinstance(model, dt.BayesianLinear) else model.output_dim
     if _is_classifier(model):
-        return x, rng.integers(int(outputs), size=_EXAMPLES)  # type: ignore[arg-type]  # Pyright takes it for a Module.
-    return x, rng.normal(size=(_EXAMPLES, outputs)).astype(dtype)  # type: ignore[arg-type]
+        return x, rng.integers(int(outputs), size=_EXAMPLES)
+    return x, rng.normal(size=(_EXAMPLES, outputs)).astype(dtype)
 
 
 def _is_classifier(model: Any) -> bool:

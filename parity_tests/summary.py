@@ -29,7 +29,7 @@ def block(data: dict[str, Any]) -> str:
     """Make the block of the page of results: a row per family of functions and dtype."""
     lines = [*_preamble(data), "", *_header("| | dtype |")]
     for family in families():
-        for dtype in _dtypes(data):
+        for dtype in dtypes(data):
             rows = [row for row in data["rows"] if row["dtype"] == dtype and family_of(row["case"]) == family]
             if rows:
                 lines.append(_line(f"{family} | {dtype}", rows))
@@ -43,7 +43,7 @@ def block_in_short(data: dict[str, Any]) -> str:
         "tolerance of its case defines size. The last column is the largest ratio of an error to its tolerance."
     )
     lines = [*markers.wrapped(text), "", *_header("| dtype |")]
-    for dtype in _dtypes(data):
+    for dtype in dtypes(data):
         lines.append(_line(dtype, [row for row in data["rows"] if row["dtype"] == dtype], with_absolute=False))
     return markers.block("parity", lines)
 
@@ -64,7 +64,8 @@ def write(data: dict[str, Any], readme: Path = README, page: Path = PAGE) -> Non
     markers.write(page, "parity", block(data))
 
 
-def _dtypes(data: dict[str, Any]) -> list[str]:
+def dtypes(data: dict[str, Any]) -> list[str]:
+    """List the dtypes of the rows, in their order."""
     return list(dict.fromkeys(row["dtype"] for row in data["rows"]))
 
 

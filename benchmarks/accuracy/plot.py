@@ -15,7 +15,8 @@ COLOURS = (BLUE, SKY, VERMILION, GREY, ORANGE, INK, "#009E73", "#CC79A7")
 SMALL = 9
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """Make a figure of a size in inches, and a flat array of its axes."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -29,7 +30,7 @@ def regression(record: dict[str, Any], order: Sequence[str]) -> Any:
     sets = record["sets"]
     columns = min(3, len(sets) + 1)
     rows = -(-(len(sets) + 1) // columns)
-    figure, axes = _figure(rows, columns, (4 * columns, 2.8 * rows + 0.7))
+    figure, axes = new_figure(rows, columns, (4 * columns, 2.8 * rows + 0.7))
     methods = [method for method in order if method in next(iter(sets.values()))["methods"]]
     colours = {method: COLOURS[i % len(COLOURS)] for i, method in enumerate(methods)}
     for ax, (name, found) in zip(axes, sets.items(), strict=False):
@@ -82,7 +83,7 @@ def digits(record: dict[str, Any]) -> Any:
 
     Each recipe has a colour, and lines of larger networks are dashed.
     """
-    figure, (curve, turned) = _figure(1, 2, (9.0, 4.4))
+    figure, (curve, turned) = new_figure(1, 2, (9.0, 4.4))
     names = list(dict.fromkeys(row["name"] for row in record["final"]))
     smaller = units_and_epochs(record["final"][0])[0]
     for row in record["final"]:
@@ -109,7 +110,7 @@ def digits(record: dict[str, Any]) -> Any:
 
 def images(record: dict[str, Any], published: dict[str, tuple[float, float]]) -> Any:
     """Accuracy against NLL, one point per method; published scores are hollow points."""
-    figure, (ax,) = _figure(1, 1, (6.0, 4.0))
+    figure, (ax,) = new_figure(1, 1, (6.0, 4.0))
     colours = [colour for colour in COLOURS if colour != GREY]  # Grey is for the published scores.
     for (name, row), colour in zip(record["final"].items(), colours, strict=False):
         ax.plot(row["nll"], row["accuracy"], "o", color=colour)
@@ -125,7 +126,7 @@ def images(record: dict[str, Any], published: dict[str, tuple[float, float]]) ->
 
 def continual(record: dict[str, Any]) -> Any:
     """Average accuracy over the tasks so far, and accuracy on the first task, by the number of tasks."""
-    figure, (ax,) = _figure(1, 1, (6.0, 4.0))
+    figure, (ax,) = new_figure(1, 1, (6.0, 4.0))
     for (name, found), colour in zip(record["methods"].items(), (BLUE, VERMILION), strict=True):
         rows = found["accuracies"]
         counts = range(1, len(rows) + 1)

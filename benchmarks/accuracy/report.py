@@ -20,6 +20,9 @@ import numpy as np
 import deepuq_jax as dq
 from parity_tests import backend
 
+AsMarkdown = Callable[[dict[str, Any]], str]
+Draw = Callable[[dict[str, Any]], Any]
+
 
 def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
@@ -140,34 +143,23 @@ def write(path: Path, record: dict[str, Any], markdown: str, figure: Any) -> Non
 
     The record goes to `path`; the table (.md) and the picture (.png) stand beside it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"environment": environment(), **record}, indent=1) + "\n")
-    _write_views(path, markdown, figure)
+    _write_record(path, record)
+    _write_table(path, markdown)
+    _save_picture(path.with_suffix(".png"), figure)
 
 
-def finish(
-    args: argparse.Namespace,
-    record: dict[str, Any],
-    as_markdown: Callable[[dict[str, Any]], str],
-    draw: Callable[[dict[str, Any]], Any],
-) -> dict[str, Any]:
+def finish(args: argparse.Namespace, record: dict[str, Any], as_markdown: AsMarkdown, draw: Draw) -> dict[str, Any]:
     """Print the tables of a run, and write what --json and --plot ask for.
 
     Returns:
         The record.
     """
-    markdown = as_markdown(record)
-    print(markdown)
     if args.json:
-        write(args.json, record, markdown, draw(record))
-    if args.plot:
-        _save_picture(args.plot, draw(record))
-    return record
+        _write_record(args.json, record)
+    return show(args, record, as_markdown, draw)
 
 
-def redraw(
-    args: argparse.Namespace, as_markdown: Callable[[dict[str, Any]], str], draw: Callable[[dict[str, Any]], Any]
-) -> dict[str, Any]:
+def redraw(args: argparse.Namespace, as_markdown: AsMarkdown, draw: Draw) -> dict[str, Any]:
     """Write table and picture of the record at --json, and the picture at --plot.
 
     Returns:
@@ -177,18 +169,36 @@ def redraw(
     """
     if args.json is None or not args.json.exists():
         raise SystemExit(f"Expected --json to be a file that exists with --redraw; got {args.json}.")
-    record = json.loads(args.json.read_text(encoding="utf-8"))
-    markdown = as_markdown(record)
+    return show(args, json.loads(args.json.read_text(encoding="utf-8")), as_markdown, draw)
+
+
+def show(args: argparse.Namespace, record: dict[str, Any], as_markdown: AsMarkdown, draw: Draw) -> dict[str, Any]:
+    """Print the tables of a record, and write them and the picture beside --json, and the picture to --plot.
+
+    Returns:
+        The record.
+    """
+    markdown, pictures = as_markdown(record), []
     print(markdown)
-    _write_views(args.json, markdown, draw(record))
+    if args.json:
+        _write_table(args.json, markdown)
+        pictures.append(args.json.with_suffix(".png"))
     if args.plot:
-        _save_picture(args.plot, draw(record))
+        pictures.append(args.plot)
+    if pictures:
+        figure = draw(record)
+        for path in pictures:
+            _save_picture(path, figure)
     return record
 
 
-def _write_views(path: Path, markdown: str, figure: Any) -> None:
+def _write_record(path: Path, record: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"environment": environment(), **record}, indent=1) + "\n")
+
+
+def _write_table(path: Path, markdown: str) -> None:
     path.with_suffix(".md").write_text(markdown + "\n")
-    _save_picture(path.with_suffix(".png"), figure)
 
 
 def _save_picture(path: Path, figure: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.accuracy import tabular_methods, tabular_peers
-from benchmarks.accuracy.plot import COLOURS, SMALL, _figure
+from benchmarks.accuracy.plot import COLOURS, SMALL, new_figure
 from benchmarks.accuracy.tabular_compare import TASKS, Task, excess
 from deepuq_jax.plots import INK, PALE
 
@@ -32,7 +32,7 @@ def picture(record: dict[str, Any]) -> Any:
     """
     kinds = [kind for kind in TASKS if record[kind]]
     most = max(len(record[kind]) for kind in kinds)
-    figure, axes = _figure(1, len(kinds), (5.5 * len(kinds), 2.0 + 0.42 * most))
+    figure, axes = new_figure(1, len(kinds), (5.5 * len(kinds), 2.0 + 0.42 * most))
     for ax, kind in zip(axes, kinds, strict=True):
         _panel(ax, kind, TASKS[kind], {name: found["methods"] for name, found in record[kind].items()})
     known = {method for kind in kinds for found in record[kind].values() for method in found["methods"]}

@@ -63,5 +63,5 @@ def over_splits(per_split: list[dict[str, Any]]) -> dict[str, Any]:
         found[metric] = float(values.mean())
         found[f"{metric}_se"] = None
         if len(values) > 1:
-            found[f"{metric}_se"] = float(values.std(ddof=1) / np.sqrt(len(values)))
+            found[f"{metric}_se"] = uci_score.standard_error(values)
     return found | {"per_split": per_split}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,15 +67,16 @@ def summary(scores: list[Score]) -> dict[str, object]:
     return {
         "splits": len(scores),
         "rmse": float(np.mean(rmse)),
-        "rmse_se": _standard_error(rmse),
+        "rmse_se": standard_error(rmse),
         "log_likelihood": float(np.mean(ll)),
-        "log_likelihood_se": _standard_error(ll),
+        "log_likelihood_se": standard_error(ll),
         "coverage": np.mean([s.coverage for s in scores], axis=0).tolist(),
         "coverage_gaussian": np.mean([s.coverage_gaussian for s in scores], axis=0).tolist(),
     }
 
 
-def _standard_error(values: list[float]) -> float:
+def standard_error(values: Sequence[float] | np.ndarray) -> float:
+    """Return the standard error of a mean; a single value has none, which is NaN."""
     if len(values) < 2:
         return float("nan")
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy.plot import COLOURS, SMALL, _figure
+from benchmarks.accuracy.plot import COLOURS, SMALL, new_figure
 from benchmarks.accuracy.report import table
-from benchmarks.accuracy.uci_score import LEVELS
+from benchmarks.accuracy.uci_score import LEVELS, standard_error
 from benchmarks.bde.methods import BDE_README
 
 # Ticks of the axis of seconds.
@@ -84,9 +84,7 @@ def mean_and_error(values: list[float]) -> str:
     ('2.000 ± 1.000', '2.500')
     """
     text = f"{np.mean(values):.3f}"
-    if len(values) > 1:
-        text += f" ± {np.std(values, ddof=1) / np.sqrt(len(values)):.3f}"
-    return text
+    return text if len(values) == 1 else f"{text} ± {standard_error(values):.3f}"
 
 
 def _median(runs: list[dict[str, Any]], name: str) -> float:
@@ -96,16 +94,16 @@ def _median(runs: list[dict[str, Any]], name: str) -> float:
 def picture(record: dict[str, Any]) -> Any:
     """Draw the NLL against the seconds, with one panel per set."""
     sets = record["sets"]
-    seconds = [_median(runs, "seconds") for found in sets.values() for runs in found["methods"].values()]
-    ticks = [tick for tick in TICKS if min(seconds) / 2 <= tick <= 2 * max(seconds)]
-    figure, axes = _figure(1, len(sets), (4.0 * len(sets), 3.4))
+    every = [_median(runs, "seconds") for found in sets.values() for runs in found["methods"].values()]
+    ticks = [tick for tick in TICKS if min(every) / 2 <= tick <= 2 * max(every)]
+    figure, axes = new_figure(1, len(sets), (4.0 * len(sets), 3.4))
     for ax, (name, found) in zip(axes, sets.items(), strict=True):
         for colour, (method, runs) in zip(COLOURS, found["methods"].items(), strict=False):
-            nll = np.array([run["nll"] for run in runs])
-            error = nll.std(ddof=1) / np.sqrt(len(nll)) if len(nll) > 1 else None
-            ax.errorbar(_median(runs, "seconds"), nll.mean(), error, fmt="o", color=colour, capsize=3, label=method)
+            nll, seconds = [run["nll"] for run in runs], _median(runs, "seconds")
+            # The error of a single run is NaN, and is not drawn.
+            ax.errorbar(seconds, np.mean(nll), standard_error(nll), fmt="o", color=colour, capsize=3, label=method)
         ax.set_xscale("log")
-        ax.set_xlim(min(seconds) / 1.3, max(seconds) * 1.3)
+        ax.set_xlim(min(every) / 1.3, max(every) * 1.3)
         ax.set_xticks(ticks, [str(tick) for tick in ticks])
         ax.set_xticks([], minor=True)
         ax.set_title(f"{name}: test NLL, nats", fontsize=SMALL, loc="left")

@@ -1,7 +1,7 @@
 """Fit and predict in a process of its own, which the environment of either library can run.
 
 The process reads training data and settings from a folder, and writes its measurements and the draws of the prediction
-there. It imports one of the two libraries, and nothing else of this repository.
+there. It imports one of the two libraries; for bde, nothing of this repository.
 """
 
 from __future__ import annotations
@@ -59,22 +59,14 @@ def bde_run(regressor: Any) -> Run:
 
 def load_deepuq_jax() -> Run:
     """Import deepuq_jax, and return its run."""
-    jax, dq = import_module("jax"), import_module("deepuq_jax")
+    jax, recipe = import_module("jax"), import_module("benchmarks.accuracy.uci_recipe")
     regressor: Any = import_module("deepuq_jax.sklearn").VIRegressor
-
-    def outputs_at(model: Any, x: Any, keys: Any) -> tuple[Any, Any]:
-        def at_draw(key: Any) -> tuple[Any, Any]:
-            mean, var = model.likelihood.moments(dq.draw(model, key=key)(x))
-            return mean[:, 0], var[:, 0]
-
-        return jax.lax.map(at_draw, keys)
-
-    predict = jax.jit(outputs_at)
+    predict = jax.jit(recipe.predict, static_argnames="draws")
 
     def run(data: Data, settings: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         model = regressor(**settings).fit(data.x, data.y)
-        keys = jax.random.split(jax.random.key(settings["random_state"]), model.n_samples)
-        mean, var = predict(model.model_, np.asarray(data.test_x, np.float32), keys)
+        key = jax.random.key(settings["random_state"])
+        mean, var = predict(model.model_, np.asarray(data.test_x, np.float32), key, draws=model.n_samples)
         return np.asarray(mean, np.float64), np.asarray(var, np.float64)
 
     return run

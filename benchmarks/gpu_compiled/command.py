@@ -148,4 +148,4 @@ def main(argv: list[str]) -> dict[str, Any]:
     if not chosen:
         parser.error(unknown("--only", "program", args.only, [workload.name for workload in offered]))
     record = _run(chosen, args.quick, args.json)
-    return report.finish(args, record, as_markdown, plot.picture)
+    return report.show(args, record, as_markdown, plot.picture)  # The record is written already.
