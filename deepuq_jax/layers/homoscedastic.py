@@ -17,7 +17,7 @@ from deepuq_jax._checks import check_last_axis, check_size
 from deepuq_jax.functional.likelihood import MIN_VARIANCE
 from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
 from deepuq_jax.layers.mlp import BayesByBackpropMLP
-from deepuq_jax.layers.options import LayerOptions
+from deepuq_jax.layers.options import REGRESSION_DEFAULTS, LayerOptions
 from deepuq_jax.likelihoods import HomoscedasticGaussian
 
 # Solves softplus(raw) + MIN_VARIANCE = 1: at the start, all variance of standardized targets counts as noise.
@@ -65,7 +65,9 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackp
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         output_dim: number of targets.
         activation: "relu" (the default of Deep-UQ is "tanh"), "gelu", "tanh", "silu" or a callable.
-        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
+        estimator: as in `BayesianLinear`, but `local_reparameterization` by default, with which `fit` uses natural
+            gradients.
+        prior, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.
 
@@ -95,6 +97,6 @@ class HomoscedasticBayesByBackpropRegressor(HeteroscedasticOutputs, BayesByBackp
             activation=activation,
             likelihood=HomoscedasticGaussian(),
             rngs=rngs,
-            **options,
+            **REGRESSION_DEFAULTS | options,
         )
         self.layers.append(LearnedNoise(output_dim, param_dtype=options.get("param_dtype", jnp.float32)))

@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from flax import nnx
 
 from deepuq_jax.estimators.base import Estimator
+from deepuq_jax.estimators.local_reparameterization import local_reparameterization
 from deepuq_jax.priors.base import Prior, PriorRule
 from deepuq_jax.priors.defaults import LayerDefault
 
@@ -23,3 +24,8 @@ class LayerOptions(TypedDict, total=False):
     sigma_init: float
     param_dtype: Any
     dtype: Any
+
+
+# Options of the regressors with learned noise, unless others are given. The noise of few draws of the weights is too
+# large for the natural gradients that `fit` uses in regression.
+REGRESSION_DEFAULTS = LayerOptions(estimator=local_reparameterization)

@@ -13,7 +13,7 @@ from flax import nnx
 from deepuq_jax._checks import check_size
 from deepuq_jax.layers.heteroscedastic import HeteroscedasticOutputs
 from deepuq_jax.layers.mlp import BayesByBackpropMLP
-from deepuq_jax.layers.options import LayerOptions
+from deepuq_jax.layers.options import REGRESSION_DEFAULTS, LayerOptions
 from deepuq_jax.likelihoods import HeteroscedasticGaussian, UnknownNoise
 
 
@@ -66,7 +66,9 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
         input_dim, output_dim: size of x's last axis and number of targets, positive ints.
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         activation: "relu" (the default of Deep-UQ is "tanh"), "gelu", "tanh", "silu" or a callable.
-        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
+        estimator: as in `BayesianLinear`, but `local_reparameterization` by default, with which `fit` uses natural
+            gradients.
+        prior, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.
 
@@ -89,6 +91,7 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
     ):
         self.output_dim: int = check_size("output_dim", output_dim)
         likelihood = HeteroscedasticGaussian()
+        options = REGRESSION_DEFAULTS | options
         super().__init__(
             input_dim, hidden_dims, 2 * output_dim, activation=activation, likelihood=likelihood, rngs=rngs, **options
         )
@@ -105,7 +108,9 @@ class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticMultiOutputBayesByB
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         output_dim: number of targets.
         activation: "relu" (the default of Deep-UQ is "tanh"), "gelu", "tanh", "silu" or a callable.
-        prior, estimator, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
+        estimator: as in `BayesianLinear`, but `local_reparameterization` by default, with which `fit` uses natural
+            gradients.
+        prior, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.
 

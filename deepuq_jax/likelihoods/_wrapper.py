@@ -77,6 +77,12 @@ class PairedLikelihood(Likelihood):
         """Compute the quantile of the inner likelihood."""
         return self.likelihood.quantile(outputs, p)
 
+    def pooled(self, outputs: Any, y: Any, share: Any, weights: Any = None) -> Any:
+        """Return outputs whose noise is pooled over the batch, with the factors as weights."""
+        targets, factor = _pair(y)
+        weights = factor if weights is None else weights * factor
+        return self.likelihood.pooled(outputs, targets, share, weights)
+
     def of_targets(self) -> Likelihood:
         """Return the inner likelihood."""
         return self.likelihood.of_targets()

@@ -36,6 +36,7 @@ class Likelihood(ABC):
         predicts_noise: whether the outputs hold the variances of Gaussian noise. If they do, a `criterion` or an
             `aleatoric_var` that a caller passes has no effect, as in Deep-UQ.
         heteroscedastic: whether the noise of the targets depends on the input.
+        pools_noise: whether `pooled` is defined.
         has_density: whether `log_prob` is defined. If it is not, `ELBO` refuses the model and asks for a likelihood
             with noise.
         has_fixed_noise: whether the mean is the output itself and the variance does not depend on the output. If so, a
@@ -50,6 +51,7 @@ class Likelihood(ABC):
     task: Task = "regression"
     predicts_noise: bool = False
     heteroscedastic: bool = False
+    pools_noise: bool = False
     has_density: bool = True
     has_fixed_noise: bool = False
     keeps_draws: bool = True
@@ -121,6 +123,20 @@ class Likelihood(ABC):
         """
         return central_interval(lambda p: self.quantile(outputs, p), level)
 
+    def pooled(self, outputs: Any, y: Any, share: Any, weights: Any = None) -> Any:
+        """Return outputs whose noise is pooled over the batch.
+
+        `ELBO(heteroscedasticity=...)` needs it. Likelihoods that read Gaussian noise in the outputs define it.
+
+        Args:
+            outputs: outputs of the model.
+            y: targets.
+            share: share of an example's own noise; 1 leaves the outputs as they are, 0 gives all examples one noise.
+            weights: weights of the examples or targets in the pool, or None for equal weights.
+        """
+        del outputs, y, share, weights
+        self._lacks("pooled(outputs, y, share)", "an ELBO with heteroscedasticity")
+
     def of_targets(self) -> Likelihood:
         """Return the likelihood of plain targets, for predictions.
 
@@ -171,6 +187,7 @@ _TRAITS = (
     "task",
     "predicts_noise",
     "heteroscedastic",
+    "pools_noise",
     "has_density",
     "has_fixed_noise",
     "keeps_draws",

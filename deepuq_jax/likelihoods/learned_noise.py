@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._arguments import real_arrays
@@ -20,6 +22,7 @@ class LearnedNoiseGaussian(GaussianLikelihood):
     """
 
     predicts_noise = True
+    pools_noise = True
 
     @real_arrays("outputs", "y", broadcast=False, min_axes=1)
     def log_prob_per_target(self, outputs: Array, y: Array) -> Array:
@@ -31,12 +34,34 @@ class LearnedNoiseGaussian(GaussianLikelihood):
         """Means and variances, each [batch, d]."""
         return split_mean_variance(outputs)
 
+    def pooled(self, outputs: Any, y: Any, share: Any, weights: Any = None) -> Array:
+        """Pool the raw variances over the batch, and keep the means."""
+        del y
+        mean, raw_var = jnp.split(jnp.asarray(outputs), 2, axis=-1)
+        return jnp.concatenate([mean, _pooled(raw_var, share, weights)], axis=-1)
+
     def criterion(self, outputs: Array, y: Array) -> Array:
         """Return the score of Deep-UQ with predicted noise.
 
         It is sum_d 1/2 ((y_d - m_d)^2 / v_d + log v_d), averaged over the batch, with variances v.
         """
         return heteroscedastic_nll(outputs, y)
+
+
+def _pooled(raw_var: Array, share: Any, weights: Any) -> Array:
+    """Mix each raw variance with the mean over the batch, in the ratio share to 1 - share.
+
+    Args:
+        raw_var: raw variances [batch, ..., d].
+        share: a number from 0 to 1.
+        weights: weights of the mean, [batch] or of the shape of `raw_var`, or None for equal weights.
+    """
+    weights = jnp.ones_like(raw_var) if weights is None else jnp.asarray(weights, raw_var.dtype)
+    weights = jnp.broadcast_to(weights.reshape(weights.shape + (1,) * (raw_var.ndim - weights.ndim)), raw_var.shape)
+    axes = tuple(range(raw_var.ndim - 1))
+    # A batch of zero weights has no likelihood, so its mean may be any finite number.
+    total = jnp.maximum(weights.sum(axes, keepdims=True), jnp.finfo(raw_var.dtype).tiny)
+    return share * raw_var + (1.0 - share) * ((weights * raw_var).sum(axes, keepdims=True) / total)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,10 @@ class Rescaled(Likelihood):
         """Return the inner criterion of the standardized targets."""
         return self.likelihood.criterion(outputs, self._standard(y))
 
+    def pooled(self, outputs: Any, y: Any, share: Any, weights: Any = None) -> Any:
+        """Return outputs whose noise is pooled over the batch."""
+        return self.likelihood.pooled(outputs, y, share, weights)
+
     def _standard(self, y: Any) -> Any:
         """Standardize targets; NumPy arrays stay concrete for the checks of targets."""
         y = y if isinstance(y, np.ndarray) else jnp.asarray(y)

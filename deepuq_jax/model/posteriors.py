@@ -81,10 +81,23 @@ def with_drawn_weights(model: Any) -> Any:
         if not isinstance(node, nnx.Module):
             return node
         node = with_streams(node, None)
-        layers: list[Any] = [layer for _, layer in nnx.iter_modules(node)]
-        for layer in layers:
-            if isinstance(vars(layer).get("estimator"), Estimator):
-                layer.estimator = nnx.static(weight_sampling)
+        for layer in _estimated_layers(node):
+            layer.estimator = nnx.static(weight_sampling)
         return node
 
-    return jax.tree.map(change, model, is_leaf=lambda node: isinstance(node, nnx.Module))
+    return jax.tree.map(change, model, is_leaf=_is_module)
+
+
+def estimators_of(model: Any) -> list[Estimator]:
+    """Return the estimators of the layers of a model."""
+    modules = filter(_is_module, jax.tree.leaves(model, is_leaf=_is_module))
+    return [layer.estimator for module in modules for layer in _estimated_layers(module)]
+
+
+def _estimated_layers(module: nnx.Module) -> list[Any]:
+    layers = [layer for _, layer in nnx.iter_modules(module)]
+    return [layer for layer in layers if isinstance(vars(layer).get("estimator"), Estimator)]
+
+
+def _is_module(node: Any) -> bool:
+    return isinstance(node, nnx.Module)

@@ -20,7 +20,7 @@ from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.own import check_model
 from deepuq_jax.objectives.elbo import checked_weight
 from deepuq_jax.objectives.expectation import expected_terms
-from deepuq_jax.objectives.objective import Units, VariationalObjective, weight_at
+from deepuq_jax.objectives.objective import Units, VariationalObjective, value_at
 from deepuq_jax.objectives.targets import Score, documented_likelihood
 from deepuq_jax.types import ELBOTerms
 
@@ -72,7 +72,7 @@ class DocumentedELBO(VariationalObjective):
             object.__setattr__(self, "num_batches", check_count("num_batches", self.num_batches))
         if self.criterion is not None and not callable(self.criterion):
             raise TypeError(expected("criterion", "to be a callable (outputs, y) -> scalar", self.criterion))
-        object.__setattr__(self, "kl_weight", checked_weight(self.kl_weight))
+        object.__setattr__(self, "kl_weight", checked_weight("kl_weight", self.kl_weight))
         object.__setattr__(self, "mc_samples", check_count("mc_samples", self.mc_samples))
         object.__setattr__(self, "antithetic", check_flag("antithetic", self.antithetic))
 
@@ -91,7 +91,7 @@ class DocumentedELBO(VariationalObjective):
             model, x, y, score, key=key, noise=noise, mc_samples=self.mc_samples, antithetic=self.antithetic
         )
         kl = kl / self.num_batches
-        weight = weight_at(self.kl_weight, step)
+        weight = value_at("kl_weight", self.kl_weight, step)
         loss = nll + weight * kl
         return loss, ELBOTerms(nll, kl, state, loss, kl_weight=jnp.asarray(weight, loss.dtype))
 

@@ -17,7 +17,7 @@ from deepuq_jax.likelihoods.base import Likelihood, as_likelihood, per_example
 from deepuq_jax.model.own import as_model, check_model
 from deepuq_jax.model.posteriors import with_kl_rule
 from deepuq_jax.objectives.expectation import expected_terms
-from deepuq_jax.objectives.objective import Units, VariationalObjective, weight_at
+from deepuq_jax.objectives.objective import Units, VariationalObjective, value_at
 from deepuq_jax.objectives.targets import Score, resolve_likelihood
 from deepuq_jax.posterior import AlongPath
 from deepuq_jax.types import ELBOTerms
@@ -34,8 +34,8 @@ class ELBO(VariationalObjective):
     unbiased estimate of -ELBO / num_data of the whole data set, whatever the batch size. The expectation is estimated
     by `mc_samples` draws; draw i uses fold_in(key, i).
 
-    The objective is a pytree with the leaves `num_data` and `kl_weight`: changing them does not recompile, and `vmap`
-    can run over them. The other fields are static.
+    The objective is a pytree with the leaves `num_data`, `kl_weight` and `heteroscedasticity`: changing them does not
+    recompile, and `vmap` can run over them. The other fields are static.
 
     Args:
         num_data: number of examples N in the whole data set (not in the batch). If it is None, `fit` with arrays and
@@ -43,6 +43,11 @@ class ELBO(VariationalObjective):
         kl_weight: a number, or a schedule, which is a function of the step. 1 is the ELBO; less gives a cold posterior.
             The schedules of `deepuq_jax.schedules` are pytrees. A plain function, such as an optax schedule, is static,
             so another function object recompiles.
+        heteroscedasticity: a number from 0 to 1 or a schedule: the share s of an example's own noise in a Gaussian
+            likelihood that reads its noise in the outputs. The raw variance v_i of example i counts as
+            s v_i + (1 - s) mean(v), with the mean over the batch. A rise from 0 to 1 lets the network fit the means
+            before the noise; otherwise a large noise may hide examples that it has not fitted yet. None and 1 give the
+            likelihood itself.
         log_likelihood: a likelihood, or any function (outputs, y) -> [batch], in nats per example. The default is the
             model's `likelihood`; a model without a likelihood is refused.
         mc_samples: number of draws.
@@ -54,8 +59,8 @@ class ELBO(VariationalObjective):
             posterior. This requires weight sampling, since other estimators do not share their weights with the KL.
     Raises:
         ValueError, TypeError: a number or a count is invalid. A call raises them if the shapes do not match, a label is
-            invalid, concrete data hold NaN or infinity, or `sticking_the_landing` is set and the `kl` of the model is
-            not computed by a `MeanField` in it.
+            invalid, concrete data hold NaN or infinity, the likelihood has no noise to pool for `heteroscedasticity`,
+            or `sticking_the_landing` is set and the `kl` of the model is not computed by a `MeanField` in it.
 
     >>> import jax
     >>> from flax import nnx
@@ -72,6 +77,7 @@ class ELBO(VariationalObjective):
     num_data: Any = None
     kl_weight: Any = 1.0
     _: KW_ONLY
+    heteroscedasticity: Any = None
     log_likelihood: Any = None
     mc_samples: int = 1
     antithetic: bool = False
@@ -82,7 +88,8 @@ class ELBO(VariationalObjective):
             check_num_data(self.num_data)
         if self.log_likelihood is not None:
             object.__setattr__(self, "log_likelihood", as_likelihood(self.log_likelihood, "log_likelihood"))
-        object.__setattr__(self, "kl_weight", checked_weight(self.kl_weight))
+        object.__setattr__(self, "kl_weight", checked_weight("kl_weight", self.kl_weight))
+        object.__setattr__(self, "heteroscedasticity", _checked_share(self.heteroscedasticity))
         object.__setattr__(self, "mc_samples", check_count("mc_samples", self.mc_samples))
         object.__setattr__(self, "antithetic", check_flag("antithetic", self.antithetic))
         object.__setattr__(self, "sticking_the_landing", check_flag("sticking_the_landing", self.sticking_the_landing))
@@ -98,7 +105,7 @@ class ELBO(VariationalObjective):
             key: a key of `jax.random.key`.
             noise: noise in place of the key: a pytree like the result of `model.draw_noise`, with a leading axis of
                 draws.
-            step: number of the training step. A scheduled `kl_weight` needs it.
+            step: number of the training step, which schedules need.
         Returns:
             (loss, ELBOTerms), with `nll` in nats per example and the whole KL in nats.
         """
@@ -108,13 +115,13 @@ class ELBO(VariationalObjective):
             what = "to be the number of examples in the whole data set, as in ELBO(num_data=N)"
             raise ValueError(expected("num_data", what, "None"))
         self.check_size(size)
-        score = self.score_for(model)
+        score = self.score_for(model) if self.heteroscedasticity is None else self._pooled_score(model, step)
         if self.sticking_the_landing:
             model = _along_the_path(model)
         nll, kl, state = expected_terms(
             model, x, y, score, key=key, noise=noise, mc_samples=self.mc_samples, antithetic=self.antithetic
         )
-        weight, kl_per_example = weight_at(self.kl_weight, step), kl / self.num_data
+        weight, kl_per_example = value_at("kl_weight", self.kl_weight, step), kl / self.num_data
         loss = nll + weight * kl_per_example
         weight = jnp.asarray(weight, loss.dtype)
         return loss, ELBOTerms(nll, kl, state, loss, kl_weight=weight, elbo=-(nll + kl_per_example))
@@ -125,7 +132,7 @@ class ELBO(VariationalObjective):
 
     def units(self, step: Any) -> Units:
         """Return the number of examples and the KL weight at a step."""
-        return Units(self.num_data, weight_at(self.kl_weight, step))
+        return Units(self.num_data, value_at("kl_weight", self.kl_weight, step))
 
     def check_size(self, num_data: int) -> None:
         """Refuse more examples than the whole data set has.
@@ -151,6 +158,19 @@ class ELBO(VariationalObjective):
         """Return the mean negative log-likelihood, in nats per example."""
         return mean_nll(self.likelihood_for(model))
 
+    def _pooled_score(self, model: Any, step: Any) -> Score:
+        """Return the score of outputs whose noise is pooled over the batch."""
+        likelihood = self.likelihood_for(model)
+        if not likelihood.pools_noise:
+            what = f"to be None with {type(likelihood).__name__}, which reads no Gaussian noise in the outputs"
+            raise ValueError(expected("heteroscedasticity", what, f"{self.heteroscedasticity}"))
+        share = value_at("heteroscedasticity", self.heteroscedasticity, step)
+
+        def score(outputs: Any, y: Any) -> Array:
+            return -jnp.mean(per_example(likelihood, likelihood.pooled(outputs, y, share), y))
+
+        return score
+
 
 def mean_nll(likelihood: Likelihood) -> Score:
     """Return the mean negative log-likelihood as a function.
@@ -164,20 +184,31 @@ def mean_nll(likelihood: Likelihood) -> Score:
     return score
 
 
-def checked_weight(kl_weight: Any) -> Any:
-    """Check a KL weight and make it a pytree.
+def checked_weight(name: str, weight: Any) -> Any:
+    """Check a weight and make it a pytree.
 
     An int becomes a float, so that the weights 1 and 0.5 share a compiled program.
 
     Args:
-        kl_weight: a number or a schedule.
+        name: name of the argument.
+        weight: a number or a schedule.
     Raises:
-        ValueError, TypeError: `kl_weight` is neither a finite number nor a valid schedule.
+        ValueError, TypeError: `weight` is neither a finite number nor a valid schedule.
     """
-    if callable(kl_weight):
-        return as_pytree("kl_weight", kl_weight)
-    check_finite_number("kl_weight", kl_weight)
-    return float(kl_weight) if isinstance(kl_weight, int) else kl_weight
+    if callable(weight):
+        return as_pytree(name, weight)
+    check_finite_number(name, weight)
+    return float(weight) if isinstance(weight, int) else weight
+
+
+def _checked_share(share: Any) -> Any:
+    """Check the share of an example's own noise; None stays."""
+    if share is None:
+        return None
+    share = checked_weight("heteroscedasticity", share)
+    if isinstance(share, float) and not 0 <= share <= 1:
+        raise ValueError(expected("heteroscedasticity", "to be from 0 to 1", f"{share}"))
+    return share
 
 
 def _along_the_path(model: Any) -> Any:

@@ -134,14 +134,18 @@ def as_objective(objective: Any) -> VariationalObjective:
     return OwnObjective(as_pytree("objective", objective))
 
 
-def weight_at(kl_weight: Any, step: Any) -> Any:
-    """Evaluate a constant or scheduled weight of the KL.
+def value_at(name: str, value: Any, step: Any) -> Any:
+    """Evaluate a constant or scheduled number.
 
+    Args:
+        name: name of the argument.
+        value: a number or a schedule.
+        step: number of the training step, or None.
     Raises:
-        ValueError: the weight is scheduled, and the step is not given.
+        ValueError: the number is scheduled, and the step is not given.
     """
-    if not callable(kl_weight):
-        return kl_weight
+    if not callable(value):
+        return value
     if step is None:
-        raise ValueError(expected("step", "with a kl_weight that is a schedule, as in objective(..., step=i)", "None"))
-    return kl_weight(step)
+        raise ValueError(expected("step", f"with a {name} that is a schedule, as in objective(..., step=i)", "None"))
+    return value(step)

@@ -62,7 +62,7 @@ def make_plan(
     epochs = default.epochs_for(data.steps) if epochs is None else epochs
     data.check_epochs(epochs)
     steps = data.steps * epochs if data.steps else None
-    used = default.objective_for(None) if given is None else given
+    used = default.plain_objective() if given is None else given
     if isinstance(data, Arrays):
         used = used.for_data(data.size)
     elif given is None:
@@ -72,12 +72,11 @@ def make_plan(
     if earlier is not None:
         return Plan(used, _to_continue(earlier, optimizer, steps, num_data), epochs)
     chosen = default.optimizer_for(model, used, steps) if optimizer is None else optimizer
-    if isinstance(chosen, NaturalGradient):
-        return Plan(used, chosen.for_training(steps, num_data), epochs)
-    # Early stopping leaves the number of steps open, so the default KL weight then stays 1.
+    is_natural = isinstance(chosen, NaturalGradient)
+    # Early stopping leaves the number of steps open, so the default objective is then the ELBO throughout.
     if isinstance(data, Arrays) and given is None and not has_patience:
-        used = default.objective_for(steps).for_data(data.size)
-    return Plan(used, chosen, epochs)
+        used = default.objective_for(used.likelihood_for(model), steps, is_natural=is_natural).for_data(data.size)
+    return Plan(used, chosen.for_training(steps, num_data) if is_natural else chosen, epochs)
 
 
 def _to_continue(
