@@ -4,6 +4,11 @@ Each task is MNIST with its own order of the pixels. One network, with an output
 tasks in turn, each from the images of that task alone. After each task, the network is tested on all tasks so far. The
 posterior becomes the prior of the next task; in naive fine-tuning, the prior stays the same.
 
+The settings were chosen on training images that were held out: the first prior among the default and N(0, sigma^2) with
+a sigma of 0.6, 1 and 2; the decay of the precision's average, 1 - c / steps, among c = 4, 6, 8 and 12; 12, 30 or 60
+epochs; and a learning rate of 0.1 or 0.2. At the default c = 4, the start still shows in each precision at the end of a
+task, so every task makes all weights stiffer for the next.
+
 Source: Nguyen, Li, Bui & Turner 2018, Variational Continual Learning, arXiv 1710.10628.
 """
 
@@ -24,10 +29,11 @@ from benchmarks.accuracy import plot, report
 from benchmarks.accuracy.data import Mnist, data_dir, hold_out, load_mnist
 from benchmarks.accuracy.mnist_recipe import CLASSES, PIXEL_SCALE
 from benchmarks.accuracy.mnist_score import predict, scores
+from deepuq_jax.training.length import training_length
 from parity_tests import backend
 
 UPDATED, TUNED = "the posterior as the next prior", "naive fine-tuning"
-VALIDATION = 10_000
+VALIDATION, BATCH_SIZE = 10_000, 256
 PUBLISHED = (
     "Published average accuracy after ten tasks, two layers of 100 units, without coresets: variational continual "
     "learning about 90 % (Nguyen et al. 2018) and 93 % (Swaroop et al. 2019, arXiv 1905.02099)."
@@ -43,12 +49,16 @@ class Plan:
         epochs: number of epochs per task.
         hidden: units of each of the two hidden layers.
         draws: number of draws of the posterior in a prediction.
+        prior_sigma: standard deviation of the prior of the first task.
+        forgetting: the c of the decay 1 - c / steps with which natural gradients average the precision.
     """
 
     tasks: int = 10
-    epochs: int = 12
+    epochs: int = 30
     hidden: int = 200
     draws: int = 20
+    prior_sigma: float = 0.6
+    forgetting: float = 8.0
 
 
 QUICK = Plan(tasks=2, epochs=1, draws=5)
@@ -95,12 +105,15 @@ class Run:
             CLASSES,
             likelihood=dq.Categorical(),
             estimator=dq.local_reparameterization,
+            prior=dq.GaussianPrior(sigma=plan.prior_sigma),
             rngs=nnx.Rngs(self._seed),
         )
         keys = jax.random.split(jax.random.key(self._seed), plan.tasks)
+        steps = training_length(len(y), epochs=plan.epochs, batch_size=BATCH_SIZE).steps
+        optimizer = dq.natural_gradient(initial_precision=1.0, beta2=max(0.0, 1.0 - plan.forgetting / steps))
+        options: dict[str, Any] = dict(objective=dq.ELBO(), epochs=plan.epochs, batch_size=BATCH_SIZE)
         for order, key in zip(self._orders, keys, strict=True):
-            images = _scaled(x[:, order])
-            model = dq.fit(model, images, y, key=key, objective=dq.ELBO(), epochs=plan.epochs, batch_size=256).model
+            model = dq.fit(model, _scaled(x[:, order]), y, key=key, optimizer=optimizer, **options).model
             yield model
             model = after(model)
 

@@ -78,19 +78,12 @@ class Data:
         self.train, self.test = (x[:rows], y[:rows]), (x[rows:], y[rows:])
 
 
-def _fitted(build: Callable[..., Any], data: Data, seed: int, plan: Plan, **options: Any) -> Draws:
+def _fitted(build: Callable[..., Any], data: Data, seed: int, plan: Plan) -> Draws:
     """Train a model by `fit`, and predict the test rows."""
     model = build(data.train[0].shape[1], plan.hidden, rngs=nnx.Rngs(seed))
-    model = dq.fit(model, *data.train, key=jax.random.key(seed), epochs=plan.epochs, **options).model
+    model = dq.fit(model, *data.train, key=jax.random.key(seed), epochs=plan.epochs).model
     mean, var = jax.jit(predict, static_argnames="draws")(model, data.test[0], jax.random.key(seed + 1), plan.draws)
     return Draws(np.asarray(mean), np.asarray(var))
-
-
-def _natural(build: Callable[..., Any], data: Data, seed: int, plan: Plan) -> Draws:
-    """Train with local reparameterization, by natural gradients and at KL weight 1."""
-    local = partial(build, estimator=dq.local_reparameterization)
-    optimizer = dq.natural_gradient(initial_precision=1.0)
-    return _fitted(local, data, seed, plan, optimizer=optimizer, objective=dq.ELBO())
 
 
 def _deterministic(data: Data, seed: int, plan: Plan) -> Draws:
@@ -105,11 +98,12 @@ def _deterministic(data: Data, seed: int, plan: Plan) -> Draws:
 
 
 SAME, OWN = dq.HomoscedasticBayesByBackpropRegressor, dq.HeteroscedasticBayesByBackpropRegressor
+# With weight sampling in the layers, `fit` trains by Adam; by default, by natural gradients.
 METHODS: dict[str, Callable[..., Draws]] = {
     "fit, defaults": partial(_fitted, SAME),
     "fit, defaults, heteroscedastic": partial(_fitted, OWN),
-    "fit, natural gradients": partial(_natural, SAME),
-    "fit, natural gradients, heteroscedastic": partial(_natural, OWN),
+    "fit, weight sampling": partial(_fitted, partial(SAME, estimator=dq.weight_sampling)),
+    "fit, weight sampling, heteroscedastic": partial(_fitted, partial(OWN, estimator=dq.weight_sampling)),
     "deterministic": _deterministic,
 }
 

@@ -125,13 +125,13 @@ def fit_heteroscedastic(split: RealSplit, seed: int, plan: Plan) -> Found:
 
 
 def tuned_regressor(split: RealSplit, seed: int, plan: Plan) -> Found:
-    """Choose the noise and the prior of natural gradients by the NLL of a validation part."""
+    """Choose the noise and the prior by the NLL of a validation part."""
     keys, inner = _keys(seed), real_validation(split, seed)
 
     def trained_on(part: RealSplit, noise: str, gain: float) -> Draws:
         prior = dq.fan_in_gaussian(jnp.asarray(gain))
         model = REGRESSORS[noise](part.x.shape[1], HIDDEN, prior=prior, rngs=nnx.Rngs(keys.model))
-        return _fit_targets(model, part, keys, plan, dq.natural_gradient(initial_precision=1.0))
+        return _fit_targets(model, part, keys, plan)
 
     def nll(candidate: tuple[str, float]) -> float:
         return tabular_score.of_draws(trained_on(inner, *candidate), inner.test_y)["nll"]
@@ -165,16 +165,10 @@ def _fit_regressor(noise: str, split: RealSplit, seed: int, plan: Plan) -> Draws
 _predict = jax.jit(predict, static_argnames="draws")
 
 
-def _fit_targets(
-    model: Any,
-    split: RealSplit,
-    keys: _Keys,
-    plan: Plan,
-    optimizer: optax.GradientTransformation | None = None,
-) -> Draws:
+def _fit_targets(model: Any, split: RealSplit, keys: _Keys, plan: Plan) -> Draws:
     """Train and predict, in the target's own units."""
     x, y = np.asarray(split.x, np.float32), np.asarray(split.y, np.float32)[:, None]
-    model = dq.fit(model, x, y, key=keys.fit, epochs=plan.epochs, optimizer=optimizer).model
+    model = dq.fit(model, x, y, key=keys.fit, epochs=plan.epochs).model
     mean, var = _predict(model, np.asarray(split.test_x, np.float32), keys.predict, draws=plan.draws)
     return split.in_own_units(Draws(np.asarray(mean), np.asarray(var)))
 

@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-import optax
 from flax import nnx
 
 import deepuq_jax as dq
@@ -28,12 +27,12 @@ from benchmarks.command_line import unknown
 from parity_tests import backend
 
 # Names of the methods, in the order of the tables.
-METHODS = BAYESIAN, TORCH, DEFAULTS, DEFAULTS_OWN_NOISE, NATURAL, POINT, ENSEMBLE = (
+METHODS = BAYESIAN, TORCH, DEFAULTS, DEFAULTS_OWN_NOISE, UNIT_PRIOR, POINT, ENSEMBLE = (
     "deepuq_jax",
     "deepuq_torch",
     "fit, defaults",
     "fit, defaults, heteroscedastic",
-    "fit, natural gradients, heteroscedastic",
+    "fit, prior N(0, 1), heteroscedastic",
     "deterministic",
     "ensemble",
 )
@@ -71,40 +70,24 @@ def score_all(draws: list[Draws], splits: Splits) -> list[Score]:
     return [score(draw, y) for draw, y in zip(draws, splits.held_y, strict=True)]
 
 
-class Fit(NamedTuple):
-    """A model, and the arguments of `fit`; None stands for the default."""
-
-    regressor: Callable[..., Any]
-    optimizer: optax.GradientTransformation | None = None
-    objective: dq.ELBO | None = None
-
-
-# The noise is learned: the same for all inputs, or a function of the input. Under natural gradients, the layers use
-# local reparameterization and the prior N(0, 1), and the KL weight rises over the first quarter of the 10,000 steps.
-# These settings were chosen on validation parts.
-FITS = {
-    DEFAULTS: Fit(dq.HomoscedasticBayesByBackpropRegressor),
-    DEFAULTS_OWN_NOISE: Fit(dq.HeteroscedasticBayesByBackpropRegressor),
-    NATURAL: Fit(
-        partial(
-            dq.HeteroscedasticBayesByBackpropRegressor,
-            estimator=dq.local_reparameterization,
-            prior=dq.GaussianPrior(sigma=1.0),
-        ),
-        dq.natural_gradient(initial_precision=1.0),
-        dq.ELBO(kl_weight=dq.schedules.linear(2_500)),
-    ),
+# The noise is learned: the same for all inputs, or a function of the input. By default, `fit` trains these networks by
+# natural gradients. With the prior N(0, 1), one of these settings was chosen on validation parts.
+Build = Callable[..., Any]
+FITS: dict[str, Build] = {
+    DEFAULTS: dq.HomoscedasticBayesByBackpropRegressor,
+    DEFAULTS_OWN_NOISE: dq.HeteroscedasticBayesByBackpropRegressor,
+    UNIT_PRIOR: partial(dq.HeteroscedasticBayesByBackpropRegressor, prior=dq.GaussianPrior(sigma=1.0)),
 }
 
 
-def fit_with_defaults(kind: Fit, splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
-    """Run `fit` on each split in turn, with nothing set but what `kind` sets."""
+def fit_with_defaults(build: Build, splits: Splits, *, seed: int, plan: Plan) -> list[Draws]:
+    """Run `fit` on each split in turn, with nothing set."""
     draws, predict_jitted = [], jax.jit(predict, static_argnames="draws")
     for i in range(len(splits.x)):
         model_key, fit_key, predict_key = jax.random.split(jax.random.key(1000 * seed + i), 3)
-        model = kind.regressor(splits.x.shape[2], (HIDDEN,), rngs=nnx.Rngs(model_key))
+        model = build(splits.x.shape[2], (HIDDEN,), rngs=nnx.Rngs(model_key))
         x, y = splits.x[i], splits.y[i]
-        model = dq.fit(model, x, y, key=fit_key, objective=kind.objective, optimizer=kind.optimizer).model
+        model = dq.fit(model, x, y, key=fit_key).model
         mean, var = predict_jitted(model, splits.held_x[i], predict_key, draws=plan.draws)
         draws.append(in_own_units(mean, var, splits, i))
     return draws
@@ -143,10 +126,10 @@ def measure(data: RegressionSet, parts: report.Parts, *, seed: int, plan: Plan, 
 def fits(data_name: str, splits: Splits, parts: report.Parts, *, seed: int, plan: Plan) -> dict[str, Any]:
     """Run the methods of the columns `fit, ...`."""
 
-    def scored(kind: Fit) -> dict[str, Any]:
-        return _scored(fit_with_defaults(kind, splits, seed=seed, plan=plan), splits)
+    def scored(build: Build) -> dict[str, Any]:
+        return _scored(fit_with_defaults(build, splits, seed=seed, plan=plan), splits)
 
-    return {name: parts(f"{data_name}: {name}", partial(scored, kind)) for name, kind in FITS.items()}
+    return {name: parts(f"{data_name}: {name}", partial(scored, build)) for name, build in FITS.items()}
 
 
 def _scored(draws: list[Draws], splits: Splits) -> dict[str, Any]:

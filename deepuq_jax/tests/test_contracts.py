@@ -42,7 +42,7 @@ LAYERS = {
         numbers(5, 4),
     ),
     "HomoscedasticBayesByBackpropRegressor": (
-        lambda **o: dq.HomoscedasticBayesByBackpropRegressor(4, (), **o),
+        lambda **o: dq.HomoscedasticBayesByBackpropRegressor(4, (), **(dict(estimator=dq.weight_sampling) | o)),
         numbers(5, 4),
     ),
     # This extractor has no parameters, so every parameter belongs to a posterior. test_last_layer.py tests other

@@ -114,6 +114,33 @@ def test_by_default_the_weight_of_the_kl_rises_over_three_quarters_of_the_steps(
     np.testing.assert_allclose(weight[6:], 1.0, rtol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Homoscedastic", "Heteroscedastic"])
+def test_the_regressors_with_learned_noise_train_by_natural_gradients(name, key):
+    x, y = data()
+    regressor = getattr(dq, f"{name}BayesByBackpropRegressor")(1, (4,), rngs=nnx.Rngs(0))
+    options = dict(key=key, epochs=8, batch_size=32)  # An epoch has two steps.
+    default = dq.fit(regressor, x, y, **options)
+    adam = optax.adam(optax.cosine_decay_schedule(5e-3, 16))
+    natural = dq.natural_gradient(initial_precision=0.3, mean_limit=0.1, rest=adam)
+    pooled = dq.schedules.linear(8) if name == "Heteroscedastic" else None
+    objective = dq.ELBO(kl_weight=dq.schedules.linear(4), heteroscedasticity=pooled)
+    named = dq.fit(regressor, x, y, optimizer=natural, objective=objective, **options)
+    for a, b in zip(jax.tree.leaves(default.model), jax.tree.leaves(named.model), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_regressor_that_samples_weights_trains_by_adam(key):
+    x, y = data()
+    regressor = dq.HomoscedasticBayesByBackpropRegressor(1, (4,), estimator=dq.weight_sampling, rngs=nnx.Rngs(0))
+    options = dict(key=key, epochs=2, batch_size=32)
+    default = dq.fit(regressor, x, y, **options)
+    named = dq.fit(regressor, x, y, optimizer=optax.adam(optax.cosine_decay_schedule(5e-3, 4)), **options)
+    for a, b in zip(jax.tree.leaves(default.model), jax.tree.leaves(named.model), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 def test_the_weight_of_the_kl_is_always_one_if_early_stopping_may_end_the_fit(key):
     x, y = data()
     options = dict(key=key, epochs=2, **SHARED)
@@ -128,7 +155,7 @@ def test_the_warm_up_improves_the_held_out_density(key):
     x, y = np.float32((x - x.mean(0)) / x.std(0)), np.float32((y - y.mean()) / y.std())[:, None]
 
     def held_out_density(**options):
-        model = dq.HomoscedasticBayesByBackpropRegressor(10, (50,), rngs=nnx.Rngs(0))
+        model = dq.HomoscedasticBayesByBackpropRegressor(10, (50,), estimator=dq.weight_sampling, rngs=nnx.Rngs(0))
         model = dq.fit(model, x[:300], y[:300], key=key, epochs=500, **options).model
         return float(dq.log_predictive_density(model, x[300:], y[300:], key=key, n_samples=50).mean())
 

@@ -83,7 +83,9 @@ def test_other_units_change_the_loss_by_a_constant():
 def test_invalid_shares_are_refused():
     with pytest.raises(ValueError, match="Expected heteroscedasticity to be from 0 to 1; got 1.5"):
         dq.ELBO(heteroscedasticity=1.5)
-    with pytest.raises(ValueError, match="Expected heteroscedasticity to be None with Gaussian, which reads no Gaussian"):
+    with pytest.raises(
+        ValueError, match="Expected heteroscedasticity to be None with Gaussian, which reads no Gaussian"
+    ):
         nll(dq.Gaussian(0.1), 0.5, np.zeros((3, 2), np.float32))
 
 

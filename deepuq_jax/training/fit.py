@@ -82,14 +82,18 @@ def fit(
             without `y` and with an objective that knows the size of the data, such as `ELBO(num_data=N)`.
         key: a key of `jax.random.key`, which orders the data and draws the noise.
         objective: `ELBO(...)`, `DocumentedELBO(...)`, or any callable (model, x, y, *, key, step) -> (loss, ELBOTerms).
-            With arrays, an unset `num_data` is the number of examples. The default is the ELBO. Its KL weight is 1
-            under `natural_gradient`, with `patience`, and with an earlier state; otherwise it rises linearly from 0 to
-            1 over the first three quarters of the steps. To continue with a trained model, pass `ELBO()`, whose weight
-            is 1.
+            With arrays, an unset `num_data` is the number of examples. The default is the ELBO. Its KL weight rises
+            linearly from 0 to 1: over the first three quarters of the steps, or under `natural_gradient` over the first
+            quarter if the model learns Gaussian noise. Under `natural_gradient` with any other likelihood, with
+            `patience`, and with an earlier state, it is 1. Noise that depends on the input is pooled at the start of
+            natural gradients (the `heteroscedasticity` of `ELBO`), and each example has its own from half of the steps
+            on. To continue with a trained model, pass `ELBO()`.
         optimizer: any optax optimizer. The default is Adam with a learning rate that falls from 5e-3 to 0 as a cosine
-            over the epochs (constant for an iterable without a length). In classification with an `ELBO`, it is
-            `natural_gradient(initial_precision=1.0)`, with that Adam for parameters without a posterior.
-            `natural_gradient()` gets its schedule from the number of steps in the same way.
+            over the epochs (constant for an iterable without a length). With an `ELBO`, it is
+            `natural_gradient(initial_precision=1.0)` in classification, and
+            `natural_gradient(initial_precision=0.3, mean_limit=0.1)` in regression with learned Gaussian noise and
+            local reparameterization in every layer, as in the regressors; both with that Adam for parameters without a
+            posterior. `natural_gradient()` gets its schedule from the number of steps in the same way.
         epochs: number of passes over the data. The default makes about 10,000 steps, in at least one epoch; it is 100
             epochs for an iterable without a length.
         batch_size: number of examples per step, 128 by default, and at most all examples. It must be None for an
