@@ -162,7 +162,8 @@ def _jax_last_layer(spec: Spec, inputs: dict[str, Any], options: dict[str, Any])
 
 
 def _jax_network(spec: Spec, options: dict[str, Any]) -> dj.BayesByBackpropMLP:
-    common = {"activation": spec.activation, **options}
+    # Torch samples weights, and the regressors of JAX with learned noise do not by default.
+    common = {"activation": spec.activation, "estimator": dj.weight_sampling, **options}
     if spec.is_mlp:
         return dj.BayesByBackpropMLP(spec.inputs, spec.hidden, spec.outputs, likelihood=spec.likelihood, **common)
     if spec.is_homoscedastic:
