@@ -39,7 +39,8 @@ def _build_layer(node: Node, path: Path) -> BayesianLinear:
     names = ("in_features", "out_features", "use_bias", "prior", "estimator", "param_dtype", "dtype", "prune_mask")
     settings = Settings(node, path, *names)
     settings.one_of("use_bias", True)
-    settings.one_of("estimator", "weight_sampling")
+    # Local reparameterization is a way to train. Predictions draw weights, in JAX too, as layers of torch always do.
+    settings.one_of("estimator", "weight_sampling", "local_reparameterization")
     settings.one_of("dtype", None)
     sizes = settings.size("in_features"), settings.size("out_features")
     kind = PrunedLinear if settings.flag("prune_mask") else BayesianLinear

@@ -133,6 +133,18 @@ def test_golden_files_of_torch_compute_the_same_in_jax(name):
     assert dj.saving.read_metadata(path) == dt.read_metadata(path) == write.METADATA
 
 
+def test_torch_reads_a_regressor_with_local_reparameterization(tmp_path):
+    """It is the default in JAX; torch draws weights, as predictions in JAX do."""
+    model = dj.HeteroscedasticBayesByBackpropRegressor(3, (4,), rngs=nnx.Rngs(0))
+    assert model.layers[0].estimator is dj.local_reparameterization
+    dj.save(tmp_path / "model.safetensors", model)
+    twin = dt.load(tmp_path / "model.safetensors")
+    x = np.linspace(-1, 1, 15, dtype=np.float32).reshape(5, 3)
+    found = twin(torch.as_tensor(x), sample=False).detach().numpy()
+    np.testing.assert_allclose(found, model(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(twin.kl().item(), model.kl(), rtol=1e-5)
+
+
 def _jax_layer(**options):
     return dj.BayesianLinear(2, 2, rngs=nnx.Rngs(0), **options)
 

@@ -71,7 +71,7 @@ def score_all(draws: list[Draws], splits: Splits) -> list[Score]:
 
 
 # The noise is learned: the same for all inputs, or a function of the input. By default, `fit` trains these networks by
-# natural gradients. With the prior N(0, 1), one of these settings was chosen on validation parts.
+# natural gradients. The prior N(0, 1) was compared with the default on validation parts.
 Build = Callable[..., Any]
 FITS: dict[str, Build] = {
     DEFAULTS: dq.HomoscedasticBayesByBackpropRegressor,

@@ -27,5 +27,5 @@ class LayerOptions(TypedDict, total=False):
 
 
 # Options of the regressors with learned noise, unless others are given. The noise of few draws of the weights is too
-# large for the natural gradients that `fit` uses in regression.
+# large for the natural gradients by which `fit` trains these regressors.
 REGRESSION_DEFAULTS = LayerOptions(estimator=local_reparameterization)

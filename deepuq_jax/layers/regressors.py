@@ -67,7 +67,7 @@ class HeteroscedasticMultiOutputBayesByBackpropRegressor(HeteroscedasticOutputs,
         hidden_dims: sizes of the hidden layers; () gives a single affine layer.
         activation: "relu" (the default of Deep-UQ is "tanh"), "gelu", "tanh", "silu" or a callable.
         estimator: as in `BayesianLinear`, but `local_reparameterization` by default, with which `fit` uses natural
-            gradients.
+            gradients. Inputs with further axes need another, such as `flipout`.
         prior, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.
@@ -109,7 +109,7 @@ class HeteroscedasticBayesByBackpropRegressor(HeteroscedasticMultiOutputBayesByB
         output_dim: number of targets.
         activation: "relu" (the default of Deep-UQ is "tanh"), "gelu", "tanh", "silu" or a callable.
         estimator: as in `BayesianLinear`, but `local_reparameterization` by default, with which `fit` uses natural
-            gradients.
+            gradients. Inputs with further axes need another, such as `flipout`.
         prior, kernel_init, sigma_init, param_dtype, dtype, rngs: as in `BayesianLinear`.
     Raises:
         ValueError, TypeError: as in `BayesByBackpropMLP`.

@@ -79,9 +79,9 @@ class PairedLikelihood(Likelihood):
 
     def pooled(self, outputs: Any, y: Any, share: Any, weights: Any = None) -> Any:
         """Return outputs whose noise is pooled over the batch, with the factors as weights."""
+        del weights  # A pair holds no other pair, so the factors are the only weights.
         targets, factor = _pair(y)
-        weights = factor if weights is None else weights * factor
-        return self.likelihood.pooled(outputs, targets, share, weights)
+        return self.likelihood.pooled(outputs, targets, share, factor)
 
     def of_targets(self) -> Likelihood:
         """Return the inner likelihood."""

@@ -135,7 +135,7 @@ class Likelihood(ABC):
             weights: weights of the examples or targets in the pool, or None for equal weights.
         """
         del outputs, y, share, weights
-        self._lacks("pooled(outputs, y, share)", "an ELBO with heteroscedasticity")
+        self._lacks("pooled(outputs, y, share, weights)", "an ELBO with heteroscedasticity")
 
     def of_targets(self) -> Likelihood:
         """Return the likelihood of plain targets, for predictions.

@@ -61,7 +61,9 @@ def _pooled(raw_var: Array, share: Any, weights: Any) -> Array:
     axes = tuple(range(raw_var.ndim - 1))
     # A batch of zero weights has no likelihood, so its mean may be any finite number.
     total = jnp.maximum(weights.sum(axes, keepdims=True), jnp.finfo(raw_var.dtype).tiny)
-    return share * raw_var + (1.0 - share) * ((weights * raw_var).sum(axes, keepdims=True) / total)
+    # An example of weight 0 is left out whatever its raw variance, which may be infinite.
+    pooled = jnp.where(weights > 0, weights * raw_var, 0.0).sum(axes, keepdims=True) / total
+    return share * raw_var + (1.0 - share) * pooled
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Rescaled(Likelihood):
 
     def pooled(self, outputs: Any, y: Any, share: Any, weights: Any = None) -> Any:
         """Return outputs whose noise is pooled over the batch."""
-        return self.likelihood.pooled(outputs, y, share, weights)
+        return self.likelihood.pooled(outputs, self._standard(y), share, weights)
 
     def _standard(self, y: Any) -> Any:
         """Standardize targets; NumPy arrays stay concrete for the checks of targets."""

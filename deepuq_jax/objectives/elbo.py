@@ -9,13 +9,16 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from deepuq_jax._checks import check_batch, check_count, check_finite_number, check_flag, check_num_data, expected
 from deepuq_jax._pytree import as_pytree, register
+from deepuq_jax.estimators.local_reparameterization import ApproximateLocalReparameterization
 from deepuq_jax.likelihoods.base import Likelihood, as_likelihood, per_example
 from deepuq_jax.model.own import as_model, check_model
-from deepuq_jax.model.posteriors import with_kl_rule
+from deepuq_jax.model.posteriors import estimators_of, with_kl_rule
 from deepuq_jax.objectives.expectation import expected_terms
 from deepuq_jax.objectives.objective import Units, VariationalObjective, value_at
 from deepuq_jax.objectives.targets import Score, resolve_likelihood
@@ -56,11 +59,13 @@ class ELBO(VariationalObjective):
         sticking_the_landing: estimate the KL at the draw of the likelihood, even if it has a closed form, with the
             gradient of the draw's path alone (Roeder, Wu & Duvenaud 2017, arXiv 1703.09194). The loss is then an
             estimate too. The mean of the gradient stays the same, and its variance vanishes as q approaches the exact
-            posterior. This requires weight sampling, since other estimators do not share their weights with the KL.
+            posterior. This requires weight sampling, since other estimators do not share their weights with the KL. The
+            regressors with learned noise have another default, and need `estimator=weight_sampling`.
     Raises:
         ValueError, TypeError: a number or a count is invalid. A call raises them if the shapes do not match, a label is
             invalid, concrete data hold NaN or infinity, the likelihood has no noise to pool for `heteroscedasticity`,
-            or `sticking_the_landing` is set and the `kl` of the model is not computed by a `MeanField` in it.
+            or `sticking_the_landing` is set and the `kl` of the model is not computed by a `MeanField` in it or a layer
+            has local reparameterization.
 
     >>> import jax
     >>> from flax import nnx
@@ -206,7 +211,10 @@ def _checked_share(share: Any) -> Any:
     if share is None:
         return None
     share = checked_weight("heteroscedasticity", share)
-    if isinstance(share, float) and not 0 <= share <= 1:
+    if callable(share) or isinstance(share, Tracer):
+        return share
+    values = np.asarray(share)
+    if not ((values >= 0) & (values <= 1)).all():
         raise ValueError(expected("heteroscedasticity", "to be from 0 to 1", f"{share}"))
     return share
 
@@ -218,6 +226,9 @@ def _along_the_path(model: Any) -> Any:
     mean 0.
     """
     model = with_kl_rule(model, AlongPath())
+    if any(isinstance(own, ApproximateLocalReparameterization) for own in estimators_of(model)):
+        what = "to have estimator=weight_sampling in its layers, for sticking_the_landing"
+        raise ValueError(expected("model", what, "local reparameterization"))
     if as_model(model).has_closed_form_kl:
         what = "to take its kl from a MeanField that it holds, for sticking_the_landing"
         raise ValueError(expected("model", what, type(model).__name__))

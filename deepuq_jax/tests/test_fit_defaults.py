@@ -131,9 +131,12 @@ def test_the_regressors_with_learned_noise_train_by_natural_gradients(name, key)
 
 
 @pytest.mark.slow
-def test_a_regressor_that_samples_weights_trains_by_adam(key):
+@pytest.mark.parametrize("sampled", [(0, 2), (2,)])
+def test_a_regressor_that_samples_weights_in_some_layer_trains_by_adam(sampled, key):
     x, y = data()
-    regressor = dq.HomoscedasticBayesByBackpropRegressor(1, (4,), estimator=dq.weight_sampling, rngs=nnx.Rngs(0))
+    regressor = dq.HomoscedasticBayesByBackpropRegressor(1, (4,), rngs=nnx.Rngs(0))
+    for i in sampled:
+        regressor.layers[i].estimator = nnx.static(dq.weight_sampling)
     options = dict(key=key, epochs=2, batch_size=32)
     default = dq.fit(regressor, x, y, **options)
     named = dq.fit(regressor, x, y, optimizer=optax.adam(optax.cosine_decay_schedule(5e-3, 4)), **options)

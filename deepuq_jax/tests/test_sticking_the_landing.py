@@ -99,3 +99,9 @@ def test_a_model_with_a_kl_of_its_own_is_refused(key):
     fixed = dq.draw(dq.BayesianLinear(3, 1, rngs=nnx.Rngs(0)), key=key)
     with pytest.raises(ValueError, match="Expected model to hold a mean-field posterior"):
         dq.negative_elbo(fixed, X, Y, **options)
+
+
+def test_layers_with_local_reparameterization_are_refused(key):
+    model = dq.HomoscedasticBayesByBackpropRegressor(2, (3,), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="Expected model to have estimator=weight_sampling in its layers"):
+        dq.ELBO(4, sticking_the_landing=True)(model, np.zeros((4, 2)), np.zeros((4, 1)), key=key)

@@ -12,7 +12,6 @@ from typing import Any
 import optax
 
 from deepuq_jax.estimators.local_reparameterization import ApproximateLocalReparameterization
-from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.posteriors import estimators_of
 from deepuq_jax.model.structure import partition
 from deepuq_jax.objectives.elbo import ELBO
@@ -87,18 +86,19 @@ def _adam(steps: int | None) -> optax.GradientTransformation:
 def plain_objective() -> ELBO:
     """Create the ELBO.
 
-    Its constant weight is a schedule too, so that it shares a compiled program with the warm-up for Adam.
+    Its constant weight is a schedule too, so that it shares a compiled program with a warm-up of the KL weight.
     """
     return ELBO(kl_weight=Linear(0.0))
 
 
-def objective_for(likelihood: Likelihood, steps: int | None, *, is_natural: bool) -> ELBO:
+def objective_for(model: Any, steps: int | None, *, is_natural: bool) -> ELBO:
     """Create the ELBO with the warm-up for an optimizer.
 
     Under Adam, the KL weight rises from 0 to 1 over three quarters of the steps. Under natural gradients, it rises over
     the first quarter if Gaussian noise is learned, and is 1 throughout otherwise; noise that depends on the input is
     pooled over the batch at the start. Without a number of steps (None), the objective is the ELBO throughout.
     """
+    likelihood = plain_objective().likelihood_for(model)
     if steps is None or (is_natural and not likelihood.pools_noise):
         return plain_objective()
     warm_up = Linear((NATURAL_WARM_UP if is_natural else WARM_UP) * steps)

@@ -75,7 +75,7 @@ def make_plan(
     is_natural = isinstance(chosen, NaturalGradient)
     # Early stopping leaves the number of steps open, so the default objective is then the ELBO throughout.
     if isinstance(data, Arrays) and given is None and not has_patience:
-        used = default.objective_for(used.likelihood_for(model), steps, is_natural=is_natural).for_data(data.size)
+        used = default.objective_for(model, steps, is_natural=is_natural).for_data(data.size)
     return Plan(used, chosen.for_training(steps, num_data) if is_natural else chosen, epochs)
 
 

@@ -87,7 +87,8 @@ def fit(
             quarter if the model learns Gaussian noise. Under `natural_gradient` with any other likelihood, with
             `patience`, and with an earlier state, it is 1. Noise that depends on the input is pooled at the start of
             natural gradients (the `heteroscedasticity` of `ELBO`), and each example has its own from half of the steps
-            on. To continue with a trained model, pass `ELBO()`.
+            on; with `patience`, an objective of your own or an iterable, it is not pooled unless your `ELBO` says so.
+            To continue with a trained model, pass `ELBO()`.
         optimizer: any optax optimizer. The default is Adam with a learning rate that falls from 5e-3 to 0 as a cosine
             over the epochs (constant for an iterable without a length). With an `ELBO`, it is
             `natural_gradient(initial_precision=1.0)` in classification, and
