@@ -24,6 +24,10 @@ def numbers(*shape):
     return jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
 
 
+# The contracts compare draws with calls, which are equal under weight sampling alone. The regressors with learned noise
+# have another default.
+SAMPLED = {"estimator": dq.weight_sampling}
+
 # For each layer, a function that builds it, and an input. A layer without a row fails `test_every_layer_has_a_row`. The
 # layers share shapes, since each new shape costs the compilation of some twenty small programs.
 LAYERS = {
@@ -34,15 +38,15 @@ LAYERS = {
     "BayesByBackpropRegressor": (lambda **o: dq.BayesByBackpropRegressor(3, (4,), 2, **o), numbers(5, 3)),
     # The regressors inherit their calls from the MLP, so a single layer shows what their constructors add.
     "HeteroscedasticBayesByBackpropRegressor": (
-        lambda **o: dq.HeteroscedasticBayesByBackpropRegressor(4, (), **o),
+        lambda **o: dq.HeteroscedasticBayesByBackpropRegressor(4, (), **SAMPLED | o),
         numbers(5, 4),
     ),
     "HeteroscedasticMultiOutputBayesByBackpropRegressor": (
-        lambda **o: dq.HeteroscedasticMultiOutputBayesByBackpropRegressor(4, 1, (), **o),
+        lambda **o: dq.HeteroscedasticMultiOutputBayesByBackpropRegressor(4, 1, (), **SAMPLED | o),
         numbers(5, 4),
     ),
     "HomoscedasticBayesByBackpropRegressor": (
-        lambda **o: dq.HomoscedasticBayesByBackpropRegressor(4, (), **(dict(estimator=dq.weight_sampling) | o)),
+        lambda **o: dq.HomoscedasticBayesByBackpropRegressor(4, (), **SAMPLED | o),
         numbers(5, 4),
     ),
     # This extractor has no parameters, so every parameter belongs to a posterior. test_last_layer.py tests other
