@@ -21,6 +21,7 @@ from deepuq_jax.diagnostics.weights import weight_tensors
 from deepuq_jax.functional.gaussian import sigma_from_rho
 from deepuq_jax.model.owners import posteriors_of, weight_owners
 from deepuq_jax.model.state import with_streams
+from deepuq_jax.model.structure import is_module
 from deepuq_jax.model.variables import PruneMask, VariableTree, unwrap
 
 # In floating point 0.29 * 100 is 28.999999999999996; this slack makes it count as 29 weights.
@@ -79,7 +80,7 @@ def prune(model: Any, fraction: float) -> Any:
     if not 0 <= check_scalar("fraction", fraction) < 1:
         raise ValueError(expected("fraction", "to be at least 0 and below 1", f"{fraction!r}"))
     weight_tensors(model)  # Refuse a model without a posterior, or with a posterior that is not finite.
-    copy = jax.tree.map(_own, model, is_leaf=lambda node: isinstance(node, nnx.Module))
+    copy = jax.tree.map(_own, model, is_leaf=is_module)
     owners: list[Any] = [owner for _, owner in weight_owners(copy)]
     for owner in owners:
         if not isinstance(owner, nnx.Module) or not hasattr(owner, "prune_mask"):

@@ -18,6 +18,7 @@ from deepuq_jax.model.base import BaseModel
 from deepuq_jax.model.own import check_model
 from deepuq_jax.model.owners import join_paths, means_of, parameter_name, posteriors_of, weight_owners
 from deepuq_jax.model.state import with_streams
+from deepuq_jax.model.structure import is_module
 from deepuq_jax.model.variables import VariableTree, hold_prior
 from deepuq_jax.posterior import MeanField
 from deepuq_jax.priors.base import Prior, PriorRule
@@ -101,7 +102,7 @@ def with_prior(model: Any, prior: Prior | PriorRule | LayerDefault) -> Any:
     True
     """
     check_model(model)
-    copy = jax.tree.map(_own, model, is_leaf=_is_module)
+    copy = jax.tree.map(_own, model, is_leaf=is_module)
     owners = list(weight_owners(copy))
     if not owners:
         what = "to have a mean-field posterior with a prior beside it"
@@ -146,10 +147,6 @@ def _set_prior(owner: Any, prior: Any) -> None:
     layer.prior = nnx.data(held) if isinstance(held, VariableTree) else held
     if "centre" in vars(layer):
         layer.centre = nnx.static(None)
-
-
-def _is_module(node: Any) -> bool:
-    return isinstance(node, nnx.Module)
 
 
 def _own(node: Any) -> Any:

@@ -17,7 +17,7 @@ from deepuq_jax._paths import dotted
 from deepuq_jax.model.base import BaseModel
 from deepuq_jax.model.expressions import NoiseUse, noise_uses
 from deepuq_jax.model.state import with_streams
-from deepuq_jax.model.structure import is_bayesian
+from deepuq_jax.model.structure import is_bayesian, is_module
 
 _PACKAGE = __name__.split(".")[0]
 
@@ -111,7 +111,7 @@ def _labelled(model: Any) -> Any:
                 layer.noise_label = ".".join(filter(None, [dotted(path), *map(str, below)]))
         return copy
 
-    return jax.tree_util.tree_map_with_path(label, model, is_leaf=lambda node: isinstance(node, nnx.Module))
+    return jax.tree_util.tree_map_with_path(label, model, is_leaf=is_module)
 
 
 def _first_problem(uses: list[NoiseUse]) -> str | None:

@@ -12,6 +12,7 @@ import jax
 from flax import nnx
 
 from deepuq_jax.model.state import with_streams
+from deepuq_jax.model.structure import is_module
 
 
 def in_evaluation_mode(model: Any, *, mc_dropout: bool = False) -> Any:
@@ -34,7 +35,7 @@ def in_evaluation_mode(model: Any, *, mc_dropout: bool = False) -> Any:
         node.set_attributes(raise_if_not_found=False, deterministic=not mc_dropout, use_running_average=True)
         return node
 
-    return jax.tree.map(change, model, is_leaf=lambda node: isinstance(node, nnx.Module))
+    return jax.tree.map(change, model, is_leaf=is_module)
 
 
 class ModeSwitch(nnx.Module):

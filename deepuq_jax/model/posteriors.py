@@ -16,6 +16,7 @@ from deepuq_jax._checks import expected
 from deepuq_jax.estimators import weight_sampling
 from deepuq_jax.estimators.base import Estimator
 from deepuq_jax.model.state import with_streams
+from deepuq_jax.model.structure import is_module
 from deepuq_jax.model.variables import ResolvedPosterior, VariableTree
 from deepuq_jax.posterior import KLRule, MeanField
 
@@ -85,19 +86,15 @@ def with_drawn_weights(model: Any) -> Any:
             layer.estimator = nnx.static(weight_sampling)
         return node
 
-    return jax.tree.map(change, model, is_leaf=_is_module)
+    return jax.tree.map(change, model, is_leaf=is_module)
 
 
 def estimators_of(model: Any) -> list[Estimator]:
     """Return the estimators of the layers of a model."""
-    modules = filter(_is_module, jax.tree.leaves(model, is_leaf=_is_module))
+    modules = filter(is_module, jax.tree.leaves(model, is_leaf=is_module))
     return [layer.estimator for module in modules for layer in _estimated_layers(module)]
 
 
 def _estimated_layers(module: nnx.Module) -> list[Any]:
     layers = [layer for _, layer in nnx.iter_modules(module)]
     return [layer for layer in layers if isinstance(vars(layer).get("estimator"), Estimator)]
-
-
-def _is_module(node: Any) -> bool:
-    return isinstance(node, nnx.Module)

@@ -13,6 +13,7 @@ from deepuq_jax._arguments import check_dtype
 from deepuq_jax._checks import expected
 from deepuq_jax.functional.gaussian import at_least_float32
 from deepuq_jax.model.state import with_streams
+from deepuq_jax.model.structure import is_module
 
 
 class CastsItself(nnx.Module):
@@ -68,7 +69,7 @@ def in_compute_dtype(model: Any, dtype: Any) -> Any:
         found.append(_set_dtype(node, dtype))
         return node
 
-    changed = jax.tree.map(change, model, is_leaf=lambda node: isinstance(node, nnx.Module))
+    changed = jax.tree.map(change, model, is_leaf=is_module)
     if not any(found):
         what = "to hold layers of Flax or of this library, or a network of bayesianize, for compute_dtype"
         raise ValueError(expected("model", what, type(model).__name__))

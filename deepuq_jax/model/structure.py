@@ -13,6 +13,11 @@ from deepuq_jax._paths import dotted
 from deepuq_jax._pytree import register
 
 
+def is_module(node: Any) -> bool:
+    """Whether `node` is an NNX module."""
+    return isinstance(node, nnx.Module)
+
+
 def is_bayesian(node: Any) -> bool:
     """Whether `node` can be called and has a KL.
 

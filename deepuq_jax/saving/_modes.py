@@ -9,6 +9,7 @@ from flax import nnx
 
 from deepuq_jax._checks import expected
 from deepuq_jax.model.state import with_streams
+from deepuq_jax.model.structure import is_module
 
 # The attributes by which Flax modules keep their mode.
 ATTRIBUTES: tuple[str, ...] = ("deterministic", "use_running_average")
@@ -31,7 +32,7 @@ def with_mode(model: Any, mode: Mode) -> Any:
         node.set_attributes(raise_if_not_found=False, **(mode or {}))
         return node
 
-    return jax.tree.map(change, model, is_leaf=lambda node: isinstance(node, nnx.Module))
+    return jax.tree.map(change, model, is_leaf=is_module)
 
 
 def _is_in_mode(model: Any, mode: Mode) -> bool:
