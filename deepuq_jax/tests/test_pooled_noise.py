@@ -117,9 +117,8 @@ def test_another_share_does_not_recompile():
     def loss(objective):
         nonlocal count
         count += 1
-        return objective(Outputs(dq.HeteroscedasticGaussian()), np.zeros((3, 1), np.float32), Y, key=jax.random.key(0))[
-            0
-        ]
+        model, x = Outputs(dq.HeteroscedasticGaussian()), np.zeros((3, 1), np.float32)
+        return objective(model, x, Y, key=jax.random.key(0))[0]
 
     first, second = (loss(dq.ELBO(3, heteroscedasticity=share)) for share in (0.2, 0.8))
     assert count == 1

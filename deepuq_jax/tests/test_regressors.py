@@ -76,7 +76,8 @@ def test_noise_learned_for_all_inputs_comes_near_the_true_one_of_each_target(key
     true = np.array([0.1, 0.5])
     y = (np.sin(3 * x) * [1.0, -1.0] + true * rng.normal(size=(2048, 2))).astype(np.float32)
     prior = dq.GaussianPrior(sigma=1.0)
-    model = dq.HomoscedasticBayesByBackpropRegressor(1, (16,), 2, prior=prior, rngs=rngs())
+    options = dict(prior=prior, estimator=dq.weight_sampling)  # A draw equals a call under weight sampling alone.
+    model = dq.HomoscedasticBayesByBackpropRegressor(1, (16,), 2, **options, rngs=rngs())
     trained = dq.fit(model, x, y, key=key, epochs=60, optimizer=optax.adam(2e-2)).model
     result = dq.predict_vi_uq(trained, jnp.asarray([[-0.5], [0.5]]), key=key, aleatoric_var=9.0)
     std = np.sqrt(np.asarray(result.aleatoric_var))
@@ -86,6 +87,8 @@ def test_noise_learned_for_all_inputs_comes_near_the_true_one_of_each_target(key
     np.testing.assert_allclose(std[0] ** 2, jnp.mean((means - y[None]) ** 2, axis=(0, 1)), rtol=0.1)
     np.testing.assert_allclose(std[0], true, rtol=0.3)
     assert result.metadata["heteroscedastic"] is False
+    fixed = dq.draw(trained, key=key)
+    np.testing.assert_allclose(fixed(x[:4]), trained(x[:4], key=key), rtol=1e-5, atol=1e-6)
 
 
 def test_by_default_the_regressors_with_learned_noise_have_local_reparameterization():

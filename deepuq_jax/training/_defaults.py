@@ -35,7 +35,7 @@ EPOCHS = 100
 WARM_UP = 0.75
 # Natural gradients start from narrow posteriors and prune late. On validation parts of 15 classification sets, warm-ups
 # over 0, 0.25 and 0.5 of the steps differ by less than 0.002 nats, so the weight is 1 throughout. With learned noise,
-# on validation parts of five UCI sets, 0.25 is better than 0, and in the mean better than 0.5.
+# on validation parts of UCI sets, 0.25 is in the mean better than 0 and than 0.5.
 NATURAL_WARM_UP = 0.25
 # Under natural gradients, noise that depends on the input is pooled over the batch at the start, and each example has
 # its own from this share of the steps on. Without it, the noise grows where the means do not fit yet, and they never
