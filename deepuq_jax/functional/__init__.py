@@ -26,12 +26,13 @@ from deepuq_jax.functional.moments import (
     update_moments,
     variance,
 )
-from deepuq_jax.functional.natural_gradient import PrecisionStep, mean_step, precision_step
+from deepuq_jax.functional.natural_gradient import PrecisionStep, ScaleStep, mean_step, precision_step, scale_step
 from deepuq_jax.functional.propagation import relu_moments
 
 __all__ = [
     "Moments",
     "PrecisionStep",
+    "ScaleStep",
     "categorical_log_likelihood",
     "empty_moments",
     "entropy",
@@ -49,6 +50,7 @@ __all__ = [
     "relu_moments",
     "reparameterize",
     "rho_from_sigma",
+    "scale_step",
     "sigma_from_rho",
     "split_mean_variance",
     "update_moments",

@@ -204,11 +204,10 @@ def gaussian_kl(mu: ArrayLike, rho: ArrayLike, prior_mu: ArrayLike, prior_sigma:
 
 
 def gaussian_kl_at_scale(mu: Array, scale: Scale, rho: Array, prior_mu: ArrayLike, prior_sigma: ArrayLike) -> Array:
-    """`gaussian_kl` for a caller who already has `scale_from_rho(rho)`."""
-
-    rho = jnp.asarray(rho)
+    """`gaussian_kl` for a caller who already has the scale of `rho`."""
 
     def as_wide(value: ArrayLike) -> Array:
-        return jnp.asarray(value, jnp.promote_types(rho.dtype, jnp.result_type(value)))
+        return jnp.asarray(value, jnp.promote_types(scale.value.dtype, jnp.result_type(value)))
 
-    return kl_at_scale(mu, scale, rho, as_wide(prior_mu), as_wide(prior_sigma))
+    needed = None if scale.is_normal else jnp.asarray(rho)
+    return kl_at_scale(mu, scale, needed, as_wide(prior_mu), as_wide(prior_sigma))

@@ -63,10 +63,14 @@ def precision_step(rho: Array, gradient: Array, rate: Any, limit: Any = math.inf
     >>> bool(jnp.isclose(sigma_from_rho(step.rho), step.sigma))
     True
     """
+    return _precision_step(rho, gradient, rate, _checked_limit(limit))
+
+
+def _checked_limit(limit: Any) -> float:
     if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0.0 < limit <= math.inf:
         raise TypeError(expected("limit", "to be a Python float above zero", describe(limit)))
     check_real("limit", limit)
-    return _precision_step(rho, gradient, rate, float(limit))
+    return float(limit)
 
 
 @real_arrays("rho", "gradient", "rate")
@@ -87,6 +91,55 @@ def _precision_step(rho: Array, gradient: Array, rate: Any, limit: float) -> Pre
     share = -inverse_odds * _expm1(-x, limit)
     change = x + (jnp.log(1.0 + share) if rho.dtype == jnp.float32 else jnp.log1p(share))
     return PrecisionStep(change, sigma * ratio)
+
+
+class ScaleStep(NamedTuple):
+    """A step of the precision, in terms of the standard deviation.
+
+    Attributes:
+        change: the change of sigma.
+        sigma: the standard deviation after the step.
+    """
+
+    change: Array
+    sigma: Array
+
+
+def scale_step(sigma: Array, gradient: Array, rate: Any, limit: Any = math.inf) -> ScaleStep:
+    """Take a natural-gradient step in the precision S = 1 / sigma^2.
+
+    S <- S (1 + a + a^2 / 2),  a = rate * dL/dlog sigma, clipped to [-limit, limit]
+
+    It is `precision_step` for a posterior that stores sigma.
+
+    Args:
+        sigma: standard deviations of the posterior, any shape.
+        gradient: dL/dlog sigma = sigma * dL/dsigma, of the shape of `sigma`, with L in nats of the whole data set.
+        rate, limit: as in `precision_step`.
+    Returns:
+        The step. Where rate * dL/dlog sigma is not finite it is NaN, so that training stops.
+    Raises:
+        TypeError: `limit` is not a positive float, or another argument is not real. ValueError: the shapes differ.
+    Source: Lin, Schmidt & Khan 2020, arXiv 2002.10060.
+
+    >>> step = scale_step(jnp.ones(()), jnp.ones(()), 0.1)
+    >>> round(float(step.sigma**-2), 4)
+    1.105
+    """
+    return _scale_step(sigma, gradient, rate, _checked_limit(limit))
+
+
+@real_arrays("sigma", "gradient", "rate")
+@partial(jax.jit, static_argnames="limit", inline=True)
+def _scale_step(sigma: Array, gradient: Array, rate: Any, limit: float) -> ScaleStep:
+    sigma = at_least_float32(sigma)
+    a = clipped(rate * gradient, limit)
+    growth = a + 0.5 * jnp.square(a)
+    # 1 / root - 1 without cancellation. XLA on a CPU keeps the result of a division, so the change is computed once for
+    # sigma and for the step of the mean.
+    root = jnp.sqrt(1.0 + growth)
+    change = -sigma * growth / (root * (1.0 + root))
+    return ScaleStep(change, sigma + change)
 
 
 def clipped(values: Array, limit: Any) -> Array:

@@ -41,20 +41,22 @@ def one_program(function: Callable[P, R]) -> Callable[P, R]:
     return jax.jit(function, inline=True)
 
 
-@register()
+@register(static=("is_normal",))
 @dataclass(frozen=True)
 class Scale:
     """Standard deviations with derivatives in log sigma.
 
     Attributes:
         value: sigma, of any shape; its tangent is d log sigma.
+        is_normal: whether no sigma is subnormal or 0, so that log(value) is log sigma.
     """
 
     value: Array
+    is_normal: bool = False
 
     def broadcast_to(self, shape: tuple[int, ...]) -> Scale:
         """Broadcast the scale to a larger shape."""
-        return Scale(jnp.broadcast_to(self.value, shape))
+        return Scale(jnp.broadcast_to(self.value, shape), self.is_normal)
 
 
 @one_program
@@ -136,12 +138,50 @@ def _sigma_of_scale_jvp(primals: Any, tangents: Any) -> Any:
 
 @jax.custom_jvp
 @one_program
+def rho_of_scale(scale: Scale) -> Array:
+    """Compute the rho with softplus(rho) = sigma.
+
+    The tangents are d rho = sigma / (1 - exp(-sigma)) d log sigma.
+
+    >>> float(rho_of_scale(Scale(softplus(jnp.float32(-3.0)))))
+    -3.0000...
+    """
+    sigma = scale.value
+    return sigma + jnp.log(-jnp.expm1(-sigma))
+
+
+@rho_of_scale.defjvp
+@one_program
+def _rho_of_scale_jvp(primals: Any, tangents: Any) -> Any:
+    sigma = sigma_of_scale(primals[0])
+    return rho_of_scale(primals[0]), sigma / -jnp.expm1(-sigma) * tangents[0].value
+
+
+@jax.custom_jvp
+def log_of_scale(scale: Scale) -> Array:
+    """Compute log sigma of a scale that `is_normal`.
+
+    The tangents are d log sigma themselves.
+    """
+    return jnp.log(scale.value)
+
+
+@log_of_scale.defjvp
+def _log_of_scale_jvp(primals: Any, tangents: Any) -> Any:
+    return log_of_scale(primals[0]), tangents[0].value
+
+
+@jax.custom_jvp
+@one_program
 def draw_at_scale(mu: Array, scale: Scale, noise: Array) -> Array:
     """Draw w = mu + sigma * noise.
 
     All arguments have the same shape.
     """
-    return mu + scale.value * noise
+    w = mu + scale.value * noise
+    # The selection changes no value. XLA on a CPU hands arithmetic before a matrix product to a slower library, unless
+    # it ends in a selection: without it, a prediction of 784-400-400-10 takes 1.03 times as long.
+    return jnp.where(jnp.isnan(w), jnp.nan, w)
 
 
 @draw_at_scale.defjvp
@@ -155,7 +195,7 @@ def _draw_at_scale_jvp(primals: Any, tangents: Any) -> Any:
 
 @jax.custom_jvp
 @one_program
-def kl_at_scale(mu: Array, scale: Scale, rho: Array, prior_mu: Array, prior_sigma: Array) -> Array:
+def kl_at_scale(mu: Array, scale: Scale, rho: Array | None, prior_mu: Array, prior_sigma: Array) -> Array:
     """KL divergence between Gaussians, for a given scale.
 
     KL(q || p) = log(sigma_p / sigma_q) + (sigma_q^2 + (mu_q - mu_p)^2) / (2 sigma_p^2) - 1/2 in nats, element by
@@ -164,8 +204,8 @@ def kl_at_scale(mu: Array, scale: Scale, rho: Array, prior_mu: Array, prior_sigm
 
     Args:
         mu, scale: mean and standard deviation of q, of the same shape.
-        rho: the array that `scale` was computed from. It stands for log sigma if sigma has underflowed, and gets no
-            gradient.
+        rho: the array that `scale` was computed from, which stands for log sigma if sigma has underflowed, and gets no
+            gradient; or None if no sigma is subnormal or 0.
         prior_mu, prior_sigma: mean and standard deviation of p, of any shapes that broadcast.
     """
     sigma, inverse = scale.value, 1.0 / prior_sigma
@@ -174,9 +214,10 @@ def kl_at_scale(mu: Array, scale: Scale, rho: Array, prior_mu: Array, prior_sigm
     # ratios near 1 and near 0.
     is_near = ratio == 1.0
     log_ratio = jnp.where(is_near, d, jnp.log(ratio) * (d / jnp.where(is_near, 1.0, ratio - 1.0)))
-    # If the ratio has underflowed, or is subnormal and has lost digits, log sigma equals rho.
-    is_normal = ratio >= jnp.finfo(ratio.dtype).tiny
-    log_ratio = jnp.where(is_normal, log_ratio, rho - jnp.log(prior_sigma))
+    if rho is not None:
+        # If the ratio has underflowed, or is subnormal and has lost digits, log sigma equals rho.
+        is_normal = ratio >= jnp.finfo(ratio.dtype).tiny
+        log_ratio = jnp.where(is_normal, log_ratio, rho - jnp.log(prior_sigma))
     return 0.5 * (jnp.square(d) + jnp.square(z)) + jnp.maximum(d - log_ratio, 0.0)
 
 

@@ -15,7 +15,7 @@ from jax.core import Tracer
 
 from deepuq_jax._checks import expected
 from deepuq_jax._paths import dotted
-from deepuq_jax.model.annotations import Annotation, as_metadata
+from deepuq_jax.model.annotations import Annotation, annotation_of, as_metadata
 from deepuq_jax.priors.tree import PriorTree, priors_for
 
 
@@ -95,6 +95,16 @@ class VariableTree(nnx.Module):
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self.get_value(), name)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether every array is a trained parameter."""
+        return all(isinstance(getattr(self, name), nnx.Param) for name in self._names)
+
+    @property
+    def annotations(self) -> dict[str, Annotation]:
+        """How the arrays lie over a mesh, by path."""
+        return {name: annotation_of(getattr(self, name).get_metadata()) for name in self._names}
 
     def get_value(self) -> Any:
         """Return the pytree, with carried arrays under `stop_gradient`."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax.functional.gaussian import HALF_LOG_2PI, gaussian_log_prob, log_sigma, sigma_from_rho
+from deepuq_jax.functional.scale import Scale, log_of_scale
 from deepuq_jax.priors.base import Prior
 from deepuq_jax.priors.tree import PriorTree
 
@@ -30,14 +31,15 @@ class KLRule:
         """
         return not prior.has_closed_form_kl
 
-    def log_q(self, w: Array, noise: Array, mu: Array, rho: Array) -> Array:
+    def log_q(self, w: Array, noise: Array, mu: Array, rho: Array, scale: Scale) -> Array:
         """Compute log q(w), element by element.
 
         At the draw w = mu + sigma * noise, log N(w; mu, sigma^2) = -noise^2 / 2 - log sigma - log(2 pi) / 2, which
         avoids a division by sigma.
         """
         del w, mu
-        return -0.5 * jnp.square(noise) - log_sigma(rho) - HALF_LOG_2PI
+        logarithm = log_of_scale(scale) if scale.is_normal else log_sigma(rho)
+        return -0.5 * jnp.square(noise) - logarithm - HALF_LOG_2PI
 
     @property
     def reason(self) -> str:
@@ -71,9 +73,9 @@ class AlongPath(AtDraw):
     Source: Roeder, Wu & Duvenaud 2017, arXiv 1703.09194.
     """
 
-    def log_q(self, w: Array, noise: Array, mu: Array, rho: Array) -> Array:
+    def log_q(self, w: Array, noise: Array, mu: Array, rho: Array, scale: Scale) -> Array:
         """Compute log q(w) with the parameters of q as constants."""
-        del noise
+        del noise, scale
         return log_density(w, *jax.lax.stop_gradient((mu, rho)))
 
 

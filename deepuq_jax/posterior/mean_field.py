@@ -245,7 +245,7 @@ class _Tensor:
 
         The estimate is log q(w) - log p(w), summed over unmasked weights.
         """
-        log_q = rule.log_q(w, noise, self.mu, self.rho)
+        log_q = rule.log_q(w, noise, self.mu, self.rho, self.scale)
         if self.mask is None:
             return jnp.sum(log_q) - jnp.sum(self.prior.log_prob(w))
         log_p = each_weight(self.prior, lambda prior, w: jnp.sum(prior.log_prob(w)), w)

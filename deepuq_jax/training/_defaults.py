@@ -16,7 +16,7 @@ from deepuq_jax.model.posteriors import estimators_of
 from deepuq_jax.model.structure import partition
 from deepuq_jax.objectives.elbo import ELBO
 from deepuq_jax.objectives.objective import VariationalObjective
-from deepuq_jax.training._natural import has_posterior
+from deepuq_jax.training._places import has_posterior
 from deepuq_jax.training.natural_gradient import natural_gradient
 from deepuq_jax.training.schedules import Linear
 

@@ -44,7 +44,12 @@ def _joint_sum(leaves: list[Array]) -> Array:
 
 def _first_rows(leaves: list[Array]) -> Array:
     """Take whole rows, since XLA on a CPU computes all entries for a single one."""
-    return _each_sum([leaf if _is_whole(leaf) else leaf[:1] for leaf in leaves])
+    return _each_sum([first_row(leaf) for leaf in leaves])
+
+
+def first_row(leaf: Array) -> Array:
+    """Take the first row of an array, with its axis; a scalar stays, and so does an array that cannot be sliced."""
+    return leaf if _is_whole(leaf) else leaf[:1]
 
 
 def _first_entries(leaves: list[Array]) -> Array:

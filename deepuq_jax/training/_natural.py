@@ -15,9 +15,10 @@ import optax
 from jax import Array
 
 from deepuq_jax._checks import expected, is_concrete
-from deepuq_jax._paths import dotted
 from deepuq_jax.functional.gaussian import rho_from_sigma, sigma_from_rho
-from deepuq_jax.functional.natural_gradient import mean_step, precision_step
+from deepuq_jax.functional.natural_gradient import mean_step, precision_step, scale_step
+from deepuq_jax.training._finite import first_row
+from deepuq_jax.training._places import other_leaves, posterior_places
 from deepuq_jax.training._scale import ScaleWarning
 
 # Chosen on validation parts of three UCI sets and MNIST. The precision averages over the last quarter of all steps;
@@ -88,16 +89,19 @@ class Rule:
             what = "with initial_precision, as in natural_gradient(num_data=N)"
             raise ValueError(expected("num_data", what, "None"))
         leaves, treedef = jax.tree.flatten(params)
-        for _, rho in _posteriors(params).values():
-            sigma = jnp.asarray(self.num_data * self.initial_precision, leaves[rho].dtype) ** -0.5
-            leaves[rho] = jnp.minimum(leaves[rho], rho_from_sigma(sigma))
+        for place in posterior_places(params).values():
+            spread = leaves[place.spread]
+            sigma = jnp.asarray(self.num_data * self.initial_precision, spread.dtype) ** -0.5
+            leaves[place.spread] = jnp.minimum(spread, sigma if place.is_scale else rho_from_sigma(sigma))
         return treedef.unflatten(leaves)
 
     def _warn_of_start(self, params: Any) -> None:
-        rhos = [jax.tree.leaves(params)[rho] for _, rho in _posteriors(params).values()]
-        if self.num_data is None or not rhos or not all(is_concrete(rho) for rho in rhos):
+        places, leaves = posterior_places(params).values(), jax.tree.leaves(params)
+        if self.num_data is None or not places or not all(is_concrete(leaves[place.spread]) for place in places):
             return
-        sigma = float(np.median(np.concatenate([np.ravel(sigma_from_rho(rho)) for rho in rhos])))
+        spreads = [(leaves[place.spread], place.is_scale) for place in places]
+        sigmas = [spread if is_scale else sigma_from_rho(spread) for spread, is_scale in spreads]
+        sigma = float(np.median(np.concatenate([np.ravel(sigma) for sigma in sigmas])))
         if self.num_data * sigma**2 > WIDE:
             message = (
                 f"Natural gradients start at a sigma of {sigma:.2g}, wide for {self.num_data:g} examples: the steps "
@@ -107,7 +111,7 @@ class Rule:
 
     def init(self, params: Any) -> NaturalGradientState:
         """Create the state of the optimizer."""
-        posteriors, leaves = _posteriors(params), jax.tree.leaves(params)
+        posteriors, leaves = posterior_places(params), jax.tree.leaves(params)
         if not posteriors:
             what = "to hold a posterior, arrays mu and rho at the same path, for natural_gradient"
             raise ValueError(expected("params", what, "none"))
@@ -118,8 +122,8 @@ class Rule:
                     "to be set by TrainState.create (in a chain or your own loop, make the model with a smaller sigma)"
                 )
                 raise ValueError(expected("initial_precision", what, "a model with a larger sigma"))
-        momentum = {name: jnp.zeros_like(leaves[mu]) for name, (mu, _) in posteriors.items()}
-        rest = self.rest.init(_others(leaves, posteriors))
+        momentum = {name: jnp.zeros_like(leaves[place.mu]) for name, place in posteriors.items()}
+        rest = self.rest.init(other_leaves(leaves, posteriors))
         return NaturalGradientState(jnp.zeros((), jnp.int32), momentum, rest)
 
     def update(
@@ -128,9 +132,9 @@ class Rule:
         """Turn gradients of the loss into changes of the parameters."""
         if params is None:
             raise ValueError(expected("params", "in optimizer.update(gradients, state, params)", "None"))
-        posteriors = _posteriors(params)
+        posteriors = posterior_places(params)
         gradients, values = jax.tree.leaves(updates), jax.tree.leaves(params)
-        others = [_others(leaves, posteriors) for leaves in (gradients, values)]
+        others = [other_leaves(leaves, posteriors) for leaves in (gradients, values)]
         changes: Any
         changes, rest = self.rest.update(others[0], state.rest, others[1], objective=objective, **extra)
         per_data_set = self._units(objective, extra.get("step", 0))
@@ -140,14 +144,28 @@ class Rule:
         rate, learning_rate = (1.0 - beta2) * per_data_set, learning_rate * per_data_set
         learning_rate = learning_rate / (1.0 - beta1 ** (state.count + 1))  # The average starts at 0.
         momentum = {}
-        for name, (mu, rho) in posteriors.items():
-            average = beta1 * state.momentum[name] + (1.0 - beta1) * gradients[mu]
-            precision = precision_step(values[rho], gradients[rho], rate, self.precision_limit)
-            changes[mu] = mean_step(average, precision.sigma, learning_rate, self.mean_limit)
-            changes[rho], momentum[name] = precision.rho, average
+        for name, place in posteriors.items():
+            average = beta1 * state.momentum[name] + (1.0 - beta1) * gradients[place.mu]
+            step = scale_step if place.is_scale else precision_step
+            change, sigma = step(values[place.spread], gradients[place.spread], rate, self.precision_limit)
+            changes[place.mu] = mean_step(average, sigma, learning_rate, self.mean_limit)
+            changes[place.spread], momentum[name] = change, average
         in_order = [changes[i].astype(value.dtype) for i, value in enumerate(values)]
         state = NaturalGradientState(state.count + 1, momentum, rest)
         return jax.tree.structure(params).unflatten(in_order), state
+
+    def first_rows(self, gradients: Any, params: Any, state: NaturalGradientState) -> tuple[Any, Any, Any]:
+        """Cut the arrays of posteriors to their first rows, whose update is then the start of the whole update."""
+        places = posterior_places(params)
+
+        def cut(tree: Any) -> Any:
+            leaves, treedef = jax.tree.flatten(tree)
+            for i in (i for place in places.values() for i in (place.mu, place.spread)):
+                leaves[i] = first_row(leaves[i])
+            return treedef.unflatten(leaves)
+
+        momentum = {name: first_row(average) for name, average in state.momentum.items()}
+        return cut(gradients), cut(params), state._replace(momentum=momentum)
 
     def _units(self, objective: Any, step: Any) -> Any:
         """Return the factor from a loss per example to nats of the whole data set."""
@@ -178,32 +196,6 @@ class Update:
 
     def __call__(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, NaturalGradientState]:
         return self.rule.update(updates, state, params, **extra)
-
-
-def has_posterior(params: Any) -> bool:
-    """Whether a pytree of parameters holds a posterior."""
-    return bool(_posteriors(params))
-
-
-def _posteriors(params: Any) -> dict[str, tuple[int, int]]:
-    """Find the posteriors of a pytree: the positions of mu and rho among its leaves, by the path of mu."""
-    # `nnx.Optimizer` passes Variables to `init`, whose paths end in "value", and their arrays to `update`.
-    names = [dotted(path).removesuffix(".value") for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    paths = [tuple(name.split(".")) for name in names]
-    positions = {path: i for i, path in enumerate(paths)}
-    found = {}
-    for path, mu in positions.items():
-        for i in (i for i, word in enumerate(path) if word == "mu"):
-            rho = positions.get((*path[:i], "rho", *path[i + 1 :]))
-            if rho is not None:
-                found[".".join(path)] = mu, rho
-    return found
-
-
-def _others(leaves: list[Any], posteriors: dict[str, tuple[int, int]]) -> dict[int, Any]:
-    """Return the leaves that belong to no posterior, by position."""
-    taken = {i for pair in posteriors.values() for i in pair}
-    return {i: leaf for i, leaf in enumerate(leaves) if i not in taken}
 
 
 def _at(number: Any, step: Any) -> Any:

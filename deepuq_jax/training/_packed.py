@@ -21,7 +21,7 @@ from deepuq_jax.training.state import TrainState
 from deepuq_jax.types import ELBOTerms
 
 # Increase this number when the contents of a checkpoint change, so that a release refuses those that it cannot read.
-FORMAT = 1
+FORMAT = 2
 
 
 class Progress(NamedTuple):

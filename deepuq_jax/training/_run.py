@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ import numpy as np
 from jax import Array
 
 from deepuq_jax._checks import expected
-from deepuq_jax.model.structure import Rest, combine
 from deepuq_jax.model.variables import copied
 from deepuq_jax.training._checkpoint import Saver
 from deepuq_jax.training._epochs import Begun, Epochs
@@ -112,8 +112,8 @@ class Run:
         """
         best, state = self._best, self._state
         is_scored = best is not None and bool(self._rows)
-        model = combine(best.params, Rest(best.carried, state.structure)) if best and is_scored else state.model
-        return FitResult(model, joined(self._rows), state)
+        chosen = replace(state, params=best.params, carried=best.carried) if best and is_scored else state
+        return FitResult(chosen.model, joined(self._rows), state)
 
     def _go_on(self, saver: Saver) -> None:
         """Start from the last checkpoint, if there is one."""

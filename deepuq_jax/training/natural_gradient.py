@@ -46,6 +46,13 @@ class NaturalGradient(optax.GradientTransformationExtraArgs):
             raise ValueError(expected("learning_rate", what, "None"))
         return self.for_training(None if steps is None else done + steps, num_data)
 
+    def first_rows(self, gradients: Any, params: Any, opt_state: Any) -> tuple[Any, Any, Any]:
+        """Cut the arrays of posteriors to their first rows.
+
+        The update of a posterior is elementwise, so the cut arguments give the start of the whole update.
+        """
+        return self._rule.first_rows(gradients, params, opt_state)
+
     @property
     def _rule(self) -> Rule:
         return cast(Init, self.init).rule

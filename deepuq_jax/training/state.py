@@ -12,7 +12,9 @@ import optax
 from jax import Array
 
 from deepuq_jax._checks import check_optimizer, expected
+from deepuq_jax.model.held_scales import with_held_scales, with_stored_posteriors
 from deepuq_jax.model.structure import Rest, Structure, combine, partition, refuse_tied
+from deepuq_jax.training._places import holds_scales
 from deepuq_jax.training.natural_gradient import NaturalGradient
 
 
@@ -42,7 +44,8 @@ class TrainState:
     costs no more than passing the parameters of plain optax.
 
     Attributes:
-        params: the trained parameters, as `partition` returns them.
+        params: the trained parameters, as `partition` returns them; under `natural_gradient`, with standard deviations
+            ("scale.value") in place of rho.
         carried: the arrays of the model that are not trained.
         opt_state: the state of the optax optimizer, for `params` alone.
         step: number of steps so far, int32.
@@ -77,7 +80,8 @@ class TrainState:
         refuse_tied(model)
         params, rest = partition(model)
         if isinstance(optimizer, NaturalGradient):
-            params = optimizer.start(params)
+            # In the copy, the posteriors hold what natural gradients change: sigma instead of rho.
+            params, rest = partition(with_held_scales(combine(optimizer.start(params), rest)))
         step, bad_step = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
         return cls(params, rest.carried, optimizer.init(params), step, bad_step, rest.structure)
 
@@ -89,7 +93,8 @@ class TrainState:
     @property
     def model(self) -> Any:
         """The model, combined from parameters and the rest."""
-        return combine(self.params, self.rest)
+        model = combine(self.params, self.rest)
+        return with_stored_posteriors(model) if holds_scales(self.params) else model
 
 
 def check_state(state: Any) -> None:

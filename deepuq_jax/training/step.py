@@ -13,11 +13,14 @@ import optax
 from jax import Array
 
 from deepuq_jax._checks import check_optimizer
+from deepuq_jax.model.held_scales import with_posteriors_of_scales
 from deepuq_jax.model.precision import checked_compute_dtype
 from deepuq_jax.model.structure import combine
 from deepuq_jax.objectives.objective import Objective, as_objective
 from deepuq_jax.objectives.precision import in_precision
 from deepuq_jax.training._finite import all_finite, starts_finite
+from deepuq_jax.training._places import holds_scales
+from deepuq_jax.training.natural_gradient import NaturalGradient
 from deepuq_jax.training.state import TrainState, check_opt_state, check_state
 from deepuq_jax.types import ELBOTerms
 
@@ -69,7 +72,9 @@ def train_step(
     own_optimizer = optax.with_extra_args_support(optimizer)
 
     def loss_of(params: Any) -> tuple[Array, ELBOTerms]:
-        return score(combine(params, state.rest), x, y, key=key, step=state.step)
+        model = combine(params, state.rest)
+        model = with_posteriors_of_scales(model) if holds_scales(params) else model
+        return score(model, x, y, key=key, step=state.step)
 
     (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
 
@@ -94,7 +99,9 @@ def train_step(
         return params, opt_state
 
     old = state.params, state.opt_state
-    is_good = jnp.isfinite(loss) & all_finite(grads) & starts_finite(update(grads, *old)[0])
+    # XLA on a CPU computes the whole update for its first rows, unless the arguments are cut to them.
+    start = optimizer.first_rows(grads, *old) if isinstance(optimizer, NaturalGradient) else (grads, *old)
+    is_good = jnp.isfinite(loss) & all_finite(grads) & starts_finite(update(*start)[0])
 
     def branch() -> tuple[Any, Any]:
         return jax.lax.cond(is_good, update, keep, grads, *old)
