@@ -59,7 +59,16 @@ def prose(page):
 WITHOUT_EXAMPLE = {
     *("DensityEstimate", "ELBOTerms", "FitResult", "PriorChoice", "UQResult", "BayesianModule", "TrainState"),
     *("PredictionSets", "QuantileIntervals", "SplitIntervals", "CalibrationRanks", "FitHealth", "LayerHealth"),
-    *("Moments", "PrecisionStep", "Reliability", "RiskCoverage", "Draw", "KeyRequiredError", "NonFiniteError"),
+    *(
+        "Moments",
+        "PrecisionStep",
+        "ScaleStep",
+        "Reliability",
+        "RiskCoverage",
+        "Draw",
+        "KeyRequiredError",
+        "NonFiniteError",
+    ),
     *("BayesianModel", "Estimator", "Likelihood", "Objective", "Prior", "NoiseSource", "PredictiveDistribution"),
     *("KLRule", "AlongPath", "AtDraw", "Antithetic"),
 }

@@ -45,6 +45,7 @@ _OPERATIONS = {
     "div": _compare(np.divide),
     "max": _compare(np.maximum),
     "eq": _compare(np.equal),
+    "ne": _compare(np.not_equal),
     "ge": _compare(np.greater_equal),
     "gt": _compare(np.greater),
     "lt": _compare(np.less),

@@ -30,6 +30,7 @@ FUNCTIONAL = {
         may_be_nan=lambda arguments: np.any(np.asarray(arguments["count"]) == -1),
     ),
     "PrecisionStep": Entry(fn.PrecisionStep, {"rho": MU, "sigma": SIGMA}, fixed=("rho", "sigma")),
+    "ScaleStep": Entry(fn.ScaleStep, {"change": MU, "sigma": SIGMA}, fixed=("change", "sigma")),
     "categorical_log_likelihood": Entry(fn.categorical_log_likelihood, {"outputs": MU, "y": LABELS}),
     "empty_moments": Entry(fn.empty_moments, {"shape": (2,), "dtype": jnp.float32}),
     "entropy": Entry(fn.entropy, {"log_probs": np.log(PROBS)}),
@@ -61,6 +62,9 @@ FUNCTIONAL = {
     ),
     "precision_step": Entry(
         fn.precision_step, {"rho": MU, "gradient": MU, "rate": 0.1, "limit": 0.5}, may_be_nan=is_large
+    ),
+    "scale_step": Entry(
+        fn.scale_step, {"sigma": SIGMA, "gradient": MU, "rate": 0.1, "limit": 0.5}, may_be_nan=is_large
     ),
     "relu_moments": Entry(fn.relu_moments, {"mean": MU, "var": SIGMA}),
     "reparameterize": Entry(fn.reparameterize, {"mu": MU, "sigma": SIGMA, "noise": MU}),
