@@ -13,7 +13,7 @@ from flax import nnx
 
 from deepuq_jax.model.variables import ResolvedPosterior, VariableTree
 from deepuq_jax.posterior import MeanField
-from deepuq_jax.posterior._held_scale import HeldScale
+from deepuq_jax.posterior.held_scale import HeldScale
 
 # (holder of the former value, new value) -> the attribute that takes its place.
 Hold = Callable[[VariableTree, Any], Any]

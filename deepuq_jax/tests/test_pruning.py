@@ -11,6 +11,7 @@ import deepuq_jax as dq
 from deepuq_jax import estimators
 from deepuq_jax.diagnostics.weights import kl_per_weight, weight_tensors
 from deepuq_jax.model.variables import FixedWeight, PruneMask
+from deepuq_jax.tests import tolerances
 from deepuq_jax.tests.profiles import small_profile
 
 ADAM = optax.adam(1e-2)
@@ -81,10 +82,10 @@ def test_pruned_weights_are_zero_and_add_nothing(name, key):
     ratios = flat(ratio for ratio, _ in tensors.values())
     is_kept = flat(kept[path] for path in tensors)
     assert ratios[~is_kept].max() <= ratios[is_kept].min()
-    # In a draw they are 0, and every other weight is what it was.
+    # In a draw they are 0, and every other weight is what it was, up to the rounding of two compiled programs.
     before, after = map(flat, weights)
     assert (after == 0).sum() == (~masks).sum()
-    np.testing.assert_array_equal(after[after != 0], before[after != 0])
+    np.testing.assert_allclose(after[after != 0], before[after != 0], rtol=4 * tolerances.ulp(np.float32))
     np.testing.assert_allclose(outputs["of draw"], outputs["by key"], rtol=1e-5, atol=1e-6)
     assert not np.allclose(outputs["pruned"], outputs["model"])
     # The KL is the sum of the closed form over the kept weights.

@@ -165,7 +165,7 @@ def test_bad_arguments_are_refused_before_training(change, error, message):
 def test_a_format_of_another_release_is_refused(finished, tmp_path, monkeypatch):
     shutil.copytree(finished, tmp_path / "run")
     monkeypatch.setattr("deepuq_jax.training._checkpoint.FORMAT", _packed.FORMAT - 1)
-    with pytest.raises(ValueError, match="to be of format 0; got format 1"):
+    with pytest.raises(ValueError, match=f"to be of format {_packed.FORMAT - 1}; got format {_packed.FORMAT}"):
         dq.fit(parabola(), X, Y, **SMALL, optimizer=ADAM, epochs=2, checkpoint=tmp_path / "run")
 
 
