@@ -21,25 +21,49 @@ from deepuq_jax.model.variables import ResolvedPosterior, VariableTree
 from deepuq_jax.posterior import KLRule, MeanField
 
 
-def with_posteriors(model: Any, change: Callable[[MeanField], MeanField]) -> Any:
-    """Copy a model with changed posteriors.
+def with_changed(
+    model: Any,
+    is_chosen: Callable[[Any], bool],
+    change: Callable[[Any], Any],
+    hold: Callable[[VariableTree, Any], Any],
+    kind: type[nnx.Variable[Any]] = nnx.Variable,
+) -> Any:
+    """Copy a model with changed parts.
 
-    `change` is applied to each posterior. An object that an NNX module holds twice remains a single object in the copy.
+    An object that an NNX module holds twice remains a single object in the copy.
+
+    Args:
+        model: any pytree.
+        is_chosen: whether a node, or the value of a Variable or `VariableTree`, is to be changed.
+        change: a function from a chosen node to the new node.
+        hold: a function from a `VariableTree` and the new value to the attribute that takes its place.
+        kind: the kind of the Variables in which to look.
     """
+
+    def in_leaves(tree: Any) -> Any:
+        return jax.tree.map(lambda node: change(node) if is_chosen(node) else node, tree, is_leaf=is_chosen)
+
     if not isinstance(model, nnx.Module):
-        return _changed_leaves(model, change)
-    graphdef, state = nnx.split(model)
+        return in_leaves(model)
+    graphdef, state, rest = nnx.split(model, kind, ...)
     # A user's own Variable may hold a posterior as its value.
-    copy = nnx.merge(graphdef, _changed_leaves(state, change))
+    copy = nnx.merge(graphdef, in_leaves(state), rest)
     for _, module in nnx.iter_modules(copy):
         for name, attribute in list(vars(module).items()):
-            if isinstance(attribute, VariableTree) and _is_posterior(attribute.get_value()):
-                setattr(module, name, nnx.data(ResolvedPosterior(change(attribute.get_value()))))
+            if isinstance(attribute, VariableTree) and attribute.holds(kind) and is_chosen(attribute.get_value()):
+                setattr(module, name, hold(attribute, change(attribute.get_value())))
     return copy
 
 
-def _changed_leaves(tree: Any, change: Callable[[MeanField], MeanField]) -> Any:
-    return jax.tree.map(lambda node: change(node) if _is_posterior(node) else node, tree, is_leaf=_is_posterior)
+def with_posteriors(model: Any, change: Callable[[MeanField], MeanField]) -> Any:
+    """Copy a model for a step or a prediction, with `change` applied to each posterior."""
+    return with_changed(model, _is_posterior, change, resolved)
+
+
+def resolved(former: VariableTree, value: Any) -> Any:
+    """Hold the value of a posterior in a temporary copy."""
+    del former
+    return nnx.data(ResolvedPosterior(value))
 
 
 def _is_posterior(node: Any) -> bool:

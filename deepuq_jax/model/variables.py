@@ -96,10 +96,9 @@ class VariableTree(nnx.Module):
             raise AttributeError(name)
         return getattr(self.get_value(), name)
 
-    @property
-    def is_trained(self) -> bool:
-        """Whether every array is a trained parameter."""
-        return all(isinstance(getattr(self, name), nnx.Param) for name in self._names)
+    def holds(self, kind: type[nnx.Variable[Any]]) -> bool:
+        """Whether every array is in a Variable of this kind."""
+        return all(isinstance(getattr(self, name), kind) for name in self._names)
 
     @property
     def annotations(self) -> dict[str, Annotation]:
