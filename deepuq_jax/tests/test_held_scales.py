@@ -1,5 +1,6 @@
 """Natural gradients hold sigma in place of rho; models, results and user's code see ordinary posteriors."""
 
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 import deepuq_jax as dq
+from deepuq_jax._pytree import register
 from deepuq_jax.functional import scale_step
 from deepuq_jax.functional.gaussian import sigma_from_rho
 from deepuq_jax.functional.scale import Scale, log_of_scale, rho_of_scale
@@ -141,6 +143,46 @@ class Line(NamedTuple):
 
     def kl(self, key=None, *, noise=None):
         return self.weights.kl(dq.GaussianPrior(0.0, 1.0))
+
+
+@register(static=("kl_rule",))
+@dataclass(frozen=True)
+class Named(dq.MeanField):
+    """A posterior of one's own, with a field more."""
+
+    label: jax.Array = field(kw_only=True)
+
+
+class Holder(nnx.Module):
+    """A module of one's own that holds a posterior as the value of a Variable."""
+
+    def __init__(self, posterior, kind):
+        self.posterior = kind(posterior)
+
+    def __call__(self, x, *, key=None, noise=None):
+        w = self.posterior.get_value().sample(key=key)["slope"]
+        return x @ w
+
+    def kl(self, key=None, *, noise=None):
+        return self.posterior.get_value().kl(dq.GaussianPrior(0.0, 1.0))
+
+
+def test_posteriors_of_ones_own_train_too(key):
+    x, y = data()
+    plain = dq.MeanField.init({"slope": jnp.zeros((2, 1))})
+    named = Named(plain.mu, plain.rho, label=jnp.ones(3))
+    for model, stored in ((Holder(plain, nnx.Param), "scale"), (Line(named, jnp.zeros(())), "rho")):
+        optimizer = dq.natural_gradient(num_data=N)
+        state = dq.TrainState.create(model, optimizer)
+        assert any(
+            stored in jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state.params)
+        )
+        objective = dq.ELBO(N, log_likelihood=NOISE)
+        after, _ = dq.train_step(state, x, y, key=key, objective=objective, optimizer=optimizer)
+        assert int(after.bad_step) == -1
+        assert jax.tree.structure(after.model) == jax.tree.structure(model)
+        for old, new in zip(jax.tree.leaves(state.params), jax.tree.leaves(after.params), strict=True):
+            assert (old != new).any() or old.shape == (3,)
 
 
 def test_an_objective_of_ones_own_sees_rho_in_a_pytree(key):
