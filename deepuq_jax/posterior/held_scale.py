@@ -39,6 +39,12 @@ class HeldScale:
     kind: type[MeanField]
     kl_rule: KLRule
 
+    def __getattr__(self, name: str) -> Any:
+        """Forward to the posterior, so that a model that `combine` builds from a state can be called."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.posterior(), name)
+
     @classmethod
     def of(cls, posterior: MeanField) -> Self:
         """Hold the scales of a posterior; a sigma below 1e-30 becomes 1e-30."""

@@ -117,6 +117,14 @@ def test_the_model_of_a_new_state_is_the_model():
             )
 
 
+def test_the_parts_of_a_state_make_a_model_too(key):
+    x, _ = data()
+    state = dq.TrainState.create(layer(), OPTIMIZER)
+    model = dq.combine(state.params, state.rest)
+    np.testing.assert_allclose(model(x, key=key), state.model(x, key=key), rtol=1e-5)
+    np.testing.assert_allclose(model.kl(), state.model.kl(), rtol=1e-5)
+
+
 def test_a_sigma_that_has_underflowed_trains(key):
     x, y = data()
     model = layer()

@@ -8,8 +8,6 @@ import jax
 
 from deepuq_jax._paths import dotted
 
-_Path = tuple[str, ...]
-
 
 class Place(NamedTuple):
     """The positions of a posterior among the leaves.
