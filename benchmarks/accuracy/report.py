@@ -54,7 +54,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 def units_and_epochs(row: dict[str, Any]) -> tuple[str, str]:
     """Hidden units and epochs of an MNIST network, as text.
 
-    Epochs are "default" for a row of `fit`, whose number of epochs was not set.
+    Epochs are "default" for a row of `fit` whose number of epochs was not set.
 
     >>> units_and_epochs({"recipe": {"hidden": 400, "epochs": 20}}), units_and_epochs({"hidden": 400})
     (('400', '20'), ('400', 'default'))

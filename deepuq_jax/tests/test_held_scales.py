@@ -117,6 +117,14 @@ def test_the_model_of_a_new_state_is_the_model():
             )
 
 
+def test_every_initial_precision_starts():
+    """The narrowed sigma is exactly the one that the optimizer expects, whatever its rounding."""
+    for num_data in range(1_000, 1_200):
+        optimizer = dq.natural_gradient(num_data=num_data, initial_precision=1.0)
+        state = dq.TrainState.create(layer(), optimizer)
+        assert float(state.params["kernel_posterior.scale.value"].max()) <= (1.0 + 1e-6) * num_data**-0.5
+
+
 def test_the_parts_of_a_state_make_a_model_too(key):
     x, _ = data()
     state = dq.TrainState.create(layer(), OPTIMIZER)

@@ -78,10 +78,10 @@ class TrainState:
         """
         check_optimizer("optimizer", optimizer)
         refuse_tied(model)
-        params, rest = partition(model)
-        if isinstance(optimizer, NaturalGradient):
-            # In the copy, the posteriors hold what natural gradients change: sigma instead of rho.
-            params, rest = partition(with_held_scales(combine(optimizer.start(params), rest)))
+        is_natural = isinstance(optimizer, NaturalGradient)
+        # In the copy, the posteriors hold what natural gradients change: sigma instead of rho.
+        params, rest = partition(with_held_scales(model) if is_natural else model)
+        params = optimizer.start(params) if is_natural else params
         step, bad_step = jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32)
         return cls(params, rest.carried, optimizer.init(params), step, bad_step, rest.structure)
 
