@@ -64,9 +64,10 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     saved = json.loads((tmp_path / "mnist.json").read_text())
     assert saved["final"] == record["final"]
     assert saved["sizes"] == {"train": 240, "test": 60, "validation": 40}
-    # The twin, the recipe with the better validation score at its final length, and the two rows of `fit`.
-    assert [row.get("recipe", {}).get("kl_weight") for row in saved["final"]] == [1.0, TINY.kl_weight, None, None]
+    # The twin, the recipe with the better validation score at its final length, and the rows of `fit`.
+    assert [row["recipe"]["kl_weight"] for row in saved["final"][:2]] == [1.0, TINY.kl_weight]
     assert [row["name"] for row in saved["final"][2:]] == list(mnist.FITS)
+    assert [row.get("epochs") for row in saved["final"][2:]] == [fit.epochs for fit in mnist.FITS.values()]
     assert [row["recipe"]["epochs"] for row in saved["final"][:2]] == [6, 6]
     twin, bayesian = saved["final"][:2]
     assert "pruning" not in twin
@@ -81,7 +82,7 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     again = mnist.main(["--data-dir", str(tmp_path), "--json", str(tmp_path / "mnist.json"), "--fit-only"])
     assert again["final"][:2] == saved["final"][:2]
     assert again["final"][2]["nll"] != saved["final"][2]["nll"]
-    assert [row["hidden"] for row in again["final"][2:]] == [16, 16]
+    assert [row["hidden"] for row in again["final"][2:]] == [16] * len(mnist.FITS)
     monkeypatch.setattr(mnist, "Run", None)  # Nothing is run at all.
     kept = (tmp_path / "mnist.json").read_bytes(), (tmp_path / "mnist.md").read_bytes()
     (tmp_path / "mnist.png").unlink()
