@@ -63,7 +63,8 @@ from deepuq_jax.likelihoods import (
 )
 from deepuq_jax.likelihoods.base import Likelihood
 from deepuq_jax.model.draw import draw
-from deepuq_jax.model.structure import combine, partition
+from deepuq_jax.model.held_scales import combine
+from deepuq_jax.model.structure import partition
 from deepuq_jax.objectives import ELBO, DocumentedELBO
 from deepuq_jax.objectives.documented import vi_elbo_step
 from deepuq_jax.objectives.elbo import negative_elbo

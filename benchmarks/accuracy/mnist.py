@@ -26,10 +26,10 @@ from benchmarks.accuracy.mnist_recipe import CLASSES, ESTIMATORS, PIXEL_SCALE, R
 from benchmarks.accuracy.mnist_score import elsewhere, predict, pruning_curve, scores
 from deepuq_jax.estimators.base import Estimator
 from deepuq_jax.priors.defaults import LAYER_PRIOR
+from deepuq_jax.training._defaults import BATCH_SIZE
 from parity_tests import backend
 
 VALIDATION = 10_000
-BATCH = 128  # the default of `fit`
 ANGLE = 3  # the index of 90 degrees in `ANGLES`
 PRIORS = (("gaussian", 0.1), ("gaussian", 1.0), ("scale mixture", 0.5))
 BAYESIAN_SPACE = tuple(
@@ -58,14 +58,16 @@ class Fit(NamedTuple):
 
     def optimizer(self, size: int) -> optax.GradientTransformation | None:
         """Return the optimizer for `size` images."""
-        if self.learning_rate is None or self.epochs is None:
+        if self.learning_rate is None:
             return None
-        steps = self.epochs * -(-size // BATCH)
+        assert self.epochs is not None, "the cosine needs the number of epochs"
+        steps = self.epochs * -(-size // BATCH_SIZE)
         return dq.natural_gradient(optax.cosine_decay_schedule(self.learning_rate, steps), initial_precision=1.0)
 
 
 # All use natural gradients, the default of `fit` in classification, and the KL weight 1 throughout. The prior of the
-# second was chosen on validation images, among sigma 1, 0.32 and 4 / sqrt(fan_in); so were the settings of the last.
+# second was chosen on validation images, among sigma 1, 0.32 and 4 / sqrt(fan_in). The settings of the last were chosen
+# on validation images, too, as benchmarks/README.md says.
 FITS = {
     "fit, defaults": Fit(LAYER_PRIOR),
     "fit, natural gradients, gaussian prior 0.32": Fit(dq.GaussianPrior(sigma=0.32), dq.ELBO()),

@@ -110,7 +110,8 @@ def scale_step(sigma: Array, gradient: Array, rate: Any, limit: Any = math.inf) 
 
     S <- S (1 + a + a^2 / 2),  a = rate * dL/dlog sigma, clipped to [-limit, limit]
 
-    It is `precision_step` for a posterior that stores sigma.
+    It is `precision_step` for a posterior that stores sigma. A step shrinks sigma to no less than a thousandth, since
+    the sum of sigma and its change would lose the digits of a smaller one.
 
     Args:
         sigma: standard deviations of the posterior, any shape.
@@ -134,7 +135,7 @@ def scale_step(sigma: Array, gradient: Array, rate: Any, limit: Any = math.inf) 
 def _scale_step(sigma: Array, gradient: Array, rate: Any, limit: float) -> ScaleStep:
     sigma = at_least_float32(sigma)
     a = clipped(rate * gradient, limit)
-    growth = a + 0.5 * jnp.square(a)
+    growth = jnp.minimum(a + 0.5 * jnp.square(a), 1e6 - 1.0)
     # 1 / root - 1 without cancellation. XLA on a CPU keeps the result of a division, so the change is computed once for
     # sigma and for the step of the mean.
     root = jnp.sqrt(1.0 + growth)

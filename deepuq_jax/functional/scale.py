@@ -205,7 +205,7 @@ def kl_at_scale(mu: Array, scale: Scale, rho: Array | None, prior_mu: Array, pri
     Args:
         mu, scale: mean and standard deviation of q, of the same shape.
         rho: the array that `scale` was computed from, which stands for log sigma if sigma has underflowed, and gets no
-            gradient; or None if no sigma is subnormal or 0.
+            gradient; or None if no ratio of sigma_q to sigma_p is subnormal or 0.
         prior_mu, prior_sigma: mean and standard deviation of p, of any shapes that broadcast.
     """
     sigma, inverse = scale.value, 1.0 / prior_sigma

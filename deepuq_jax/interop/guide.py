@@ -15,9 +15,10 @@ from deepuq_jax._checks import check_positive, check_real, expected
 from deepuq_jax._paths import dotted
 from deepuq_jax.diagnostics.weights import weight_tensors
 from deepuq_jax.functional.gaussian import rho_from_sigma, sigma_from_rho
+from deepuq_jax.model.held_scales import combine
 from deepuq_jax.model.own import check_model
 from deepuq_jax.model.owners import join_paths, posteriors_of, weight_owners
-from deepuq_jax.model.structure import combine, partition
+from deepuq_jax.model.structure import partition
 
 
 def to_numpyro(model: Any, *, scope: str = "", prefix: str = "auto") -> dict[str, Array]:

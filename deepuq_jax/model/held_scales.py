@@ -1,33 +1,54 @@
 """Models with held scales, as natural gradients train them.
 
-A state of training holds such a model. Objectives and results get ordinary posteriors.
+A state of training holds the parts of such a model. Objectives and results get models with ordinary posteriors.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import jax
 from flax import nnx
 
 from deepuq_jax.model.posteriors import resolved, with_changed
+from deepuq_jax.model.structure import Rest, assemble
 from deepuq_jax.model.variables import VariableTree
 from deepuq_jax.posterior import GaussianPosterior, MeanField
 from deepuq_jax.posterior.held_scale import HeldScale
 
 
+def combine(params: Any, rest: Rest) -> Any:
+    """Join the parts that `partition` returned, or those of a `TrainState`.
+
+    The arrays in the rest pass through `stop_gradient`, so no gradient step can change them.
+
+    >>> from deepuq_jax import BayesianLinear, partition
+    >>> layer = BayesianLinear(2, 1, rngs=nnx.Rngs(0))
+    >>> type(combine(*partition(layer))).__name__
+    'BayesianLinear'
+    """
+    model = assemble(params, rest)
+    return with_changed(model, _is_held, HeldScale.plain, _as_plain, nnx.Param) if holds_scales(params) else model
+
+
+def combine_for_step(params: Any, rest: Rest) -> Any:
+    """Join the parts of a `TrainState` for an objective of this package, whose draws and KL use held scales."""
+    model = assemble(params, rest)
+    return with_changed(model, _is_held, HeldScale.posterior, resolved, nnx.Param) if holds_scales(params) else model
+
+
 def with_held_scales(model: Any) -> Any:
     """Copy a model whose trained posteriors hold their scales."""
-    return with_changed(model, _is_plain, HeldScale.of, _trained_like, nnx.Param)
+    return with_changed(model, _is_plain, HeldScale.of, _as_held, nnx.Param)
 
 
-def with_posteriors_of_scales(model: Any) -> Any:
-    """Copy a model for a step, in which each `HeldScale` is a posterior again."""
-    return with_changed(model, _is_held, HeldScale.posterior, resolved, nnx.Param)
-
-
-def with_stored_posteriors(model: Any) -> Any:
-    """Copy a model after training, in which each `HeldScale` is a posterior again."""
-    return with_changed(model, _is_held, HeldScale.stored, _trained_like, nnx.Param)
+def holds_scales(params: Any) -> bool:
+    """Whether trained parameters hold scales."""
+    found = jax.tree.leaves(params, is_leaf=_is_held)
+    if any(_is_held(node) for node in found):
+        return True
+    # The parameters of an NNX module are a dict by path.
+    return isinstance(params, dict) and any(".held_scale" in f".{name}" for name in params)
 
 
 def _is_held(node: Any) -> bool:
@@ -39,15 +60,21 @@ def _is_plain(node: Any) -> bool:
     return type(node) in (MeanField, GaussianPosterior) and node.mask is None and node.scale is None
 
 
-def _trained_like(former: VariableTree, value: Any) -> VariableTree:
-    """Hold a value whose arrays lie over a mesh as the former ones do.
+def _as_held(former: VariableTree, value: HeldScale) -> VariableTree:
+    return VariableTree(value, nnx.Param, {_held_name(path): one for path, one in former.annotations.items()})
 
-    The paths of rho and of the scales differ.
-    """
-    names = {"rho": "scale", "scale": "rho"}
-    annotations = {}
-    for path, annotation in former.annotations.items():
-        field, *rest = path.split(".")
-        rest = [*rest, "value"] if field == "rho" else rest[:-1] if field == "scale" else rest
-        annotations[".".join([names.get(field, field), *rest])] = annotation
-    return VariableTree(value, nnx.Param, annotations)
+
+def _as_plain(former: VariableTree, value: MeanField) -> VariableTree:
+    return VariableTree(value, nnx.Param, {_plain_name(path): one for path, one in former.annotations.items()})
+
+
+def _held_name(path: str) -> str:
+    """Return the path of an array of a `MeanField` in a `HeldScale`, where a scale has a `value`."""
+    is_rho = path.split(".")[0] == "rho"
+    return f"held_scale{path.removeprefix('rho')}.value" if is_rho else path
+
+
+def _plain_name(path: str) -> str:
+    """Return the path of an array of a `HeldScale` in a `MeanField`."""
+    is_scale = path.split(".")[0] == "held_scale"
+    return f"rho{path.removeprefix('held_scale').removesuffix('.value')}" if is_scale else path

@@ -177,16 +177,8 @@ def partition(model: Any) -> tuple[Any, Rest]:
     return params, Rest(carried, None)
 
 
-def combine(params: Any, rest: Rest) -> Any:
-    """Join the parts that `partition` returned.
-
-    The arrays in the rest pass through `stop_gradient`, so no gradient step can change them.
-
-    >>> from deepuq_jax import BayesianLinear
-    >>> layer = BayesianLinear(2, 1, rngs=nnx.Rngs(0))
-    >>> type(combine(*partition(layer))).__name__
-    'BayesianLinear'
-    """
+def assemble(params: Any, rest: Rest) -> Any:
+    """Join parameters and rest as they are; `combine` also returns held scales to ordinary posteriors."""
     carried = jax.lax.stop_gradient(rest.carried)
     if rest.structure is not None:
         return rest.structure.build(params, carried)

@@ -44,7 +44,7 @@ class MeanField:
         mu: means, a pytree of floating arrays.
         rho: a pytree like `mu`; the standard deviation is softplus(rho).
         mask: None, or a pytree of booleans like `mu`, False for weights that are 0 in every draw; see `masked`.
-        scale: None, or the scales that `with_scale` has computed.
+        scale: None, or the scales of `rho`, from `with_scale` or from a state of training.
         kl_rule: the rule by which `kl` is computed.
 
     >>> q = MeanField.init({"w": jnp.zeros((3, 2)), "b": jnp.zeros(2)}, sigma=0.05)

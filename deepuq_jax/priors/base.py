@@ -58,7 +58,7 @@ class Prior(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no closed-form KL.")
 
     def kl_at_scale(self, mu: Array, scale: Scale, rho: Array) -> Array:
-        """Compute `kl` for a caller who already has `scale_from_rho(rho)`."""
+        """Compute `kl` for a caller who already has the scale of `rho`."""
         del scale
         return self.kl(mu, rho)
 

@@ -69,7 +69,7 @@ class GaussianPrior(Numbers, Prior):
         return total(gaussian_kl(mu, rho, self.mu, self.sigma))
 
     def kl_at_scale(self, mu: Array, scale: Scale, rho: Array) -> Array:
-        """Compute `kl` for a caller who already has `scale_from_rho(rho)`."""
+        """Compute `kl` for a caller who already has the scale of `rho`."""
         return total(gaussian_kl_at_scale(mu, scale, rho, self.mu, self.sigma))
 
 

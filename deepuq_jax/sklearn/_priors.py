@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from deepuq_jax._checks import expected
-from deepuq_jax.model.structure import combine, partition
+from deepuq_jax.model.held_scales import combine
+from deepuq_jax.model.structure import partition
 from deepuq_jax.priors import EmpiricalGaussianPrior, GaussianPrior, LaplacePrior, ScaleMixturePrior, StudentTPrior
 from deepuq_jax.priors.base import is_prior
 

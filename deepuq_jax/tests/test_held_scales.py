@@ -47,6 +47,11 @@ def test_an_infinite_gradient_is_not_a_long_step():
     assert jnp.isnan(scale_step(jnp.ones(1), jnp.full(1, jnp.inf), 0.1, 0.1).sigma).all()
 
 
+def test_a_step_without_a_limit_keeps_sigma_positive():
+    step = scale_step(jnp.full(3, 0.05), jnp.array([1e4, 1e9, -1e9]), 1.0)
+    np.testing.assert_allclose(step.sigma, [5e-5, 5e-5, 5e-5], rtol=1e-3)
+
+
 def test_the_inverse_of_a_scale_and_its_logarithm_have_the_right_tangents(x64):
     rho = jnp.linspace(-40.0, 30.0, 29)
     sigma = sigma_from_rho(rho)
@@ -122,7 +127,7 @@ def test_every_initial_precision_starts():
     for num_data in range(1_000, 1_200):
         optimizer = dq.natural_gradient(num_data=num_data, initial_precision=1.0)
         state = dq.TrainState.create(layer(), optimizer)
-        assert float(state.params["kernel_posterior.scale.value"].max()) <= (1.0 + 1e-6) * num_data**-0.5
+        assert float(state.params["kernel_posterior.held_scale.value"].max()) <= (1.0 + 1e-6) * num_data**-0.5
 
 
 def test_the_parts_of_a_state_make_a_model_too(key):
@@ -187,7 +192,7 @@ def test_posteriors_of_ones_own_train_too(key):
     x, y = data()
     plain = dq.MeanField.init({"slope": jnp.zeros((2, 1))})
     named = Named(plain.mu, plain.rho, label=jnp.ones(3))
-    for model, stored in ((Holder(plain, nnx.Param), "scale"), (Line(named, jnp.zeros(())), "rho")):
+    for model, stored in ((Holder(plain, nnx.Param), "held_scale"), (Line(named, jnp.zeros(())), "rho")):
         optimizer = dq.natural_gradient(num_data=N)
         state = dq.TrainState.create(model, optimizer)
         assert any(
@@ -222,13 +227,88 @@ def test_an_objective_of_ones_own_sees_rho_in_a_pytree(key):
     np.testing.assert_allclose(state.model.weights.sigma["slope"], wanted, rtol=1e-5)
 
 
+class Heads(nnx.Module):
+    """Two heads under names of one's own."""
+
+    def __init__(self, first, second):
+        self.names = nnx.static((first, second))
+        for i, name in enumerate((first, second)):
+            setattr(self, name, dq.BayesianLinear(2, 1, rngs=nnx.Rngs(i)))
+
+    def __call__(self, x, *, key=None, noise=None):
+        keys = (None, None) if key is None else jax.random.split(key)
+        first, second = (getattr(self, name)(x, key=k) for name, k in zip(self.names, keys, strict=True))
+        return first + jnp.tanh(second)
+
+    def kl(self, key=None, *, noise=None):
+        return sum(getattr(self, name).kl() for name in self.names)
+
+
+class Value(nnx.Module):
+    """A network with one weight, under a name of one's own."""
+
+    def __init__(self, name):
+        self.name = nnx.static(name)
+        setattr(self, name, nnx.Param(jnp.ones((2, 1))))
+
+    def __call__(self, x):
+        return x @ getattr(self, self.name)[...]
+
+
+@pytest.mark.parametrize("kind", ["heads", "weight"])
+def test_names_of_ones_own_change_nothing(kind, key):
+    x, y = data()
+    objective = dq.ELBO(N, log_likelihood=NOISE)
+    if kind == "heads":
+        models = [Heads(*names) for names in (("a", "b"), ("mu", "scale"), ("mu", "rho"), ("a", "held_scale"))]
+    else:
+        models = [dq.bayesianize(Value(name)) for name in ("weight", "value", "mu", "rho")]
+    ends = []
+    for model in models:
+        state = dq.TrainState.create(model, OPTIMIZER)
+        for k in jax.random.split(key, 3):
+            state, _ = dq.train_step(state, x, y, key=k, objective=objective, optimizer=OPTIMIZER)
+        assert int(state.bad_step) == -1
+        assert not jax.tree.leaves(state.opt_state.rest[0].mu)
+        ends.append(float(state.model.kl()))
+    np.testing.assert_allclose(ends, ends[0], rtol=1e-6)
+
+
+PENALTIES = {
+    "parameters": lambda model: jax.tree.leaves(nnx.state(model, nnx.Param)),
+    "partition": lambda model: list(dq.partition(model)[0].values()),
+    "leaves": jax.tree.leaves,
+    "rho": lambda model: [model.kernel_posterior.rho.get_value()],
+}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_an_objective_of_ones_own_sees_the_parameters(name, key):
+    """Its step is that of a loop over mu and rho."""
+    x, y = data()
+    elbo, own = dq.ELBO(N, log_likelihood=NOISE), dq.natural_gradient(num_data=N)
+
+    def objective(model, x, y, *, key, step):
+        loss, terms = elbo(model, x, y, key=key, step=step)
+        loss = loss + 0.01 * sum(jnp.sum(value**2) for value in PENALTIES[name](model))
+        return loss, terms._replace(loss=loss)
+
+    state = dq.TrainState.create(layer(), own)
+    params, rest = dq.partition(layer())
+    state, _ = dq.train_step(state, x, y, key=key, objective=objective, optimizer=own)
+    gradient = jax.grad(lambda params: objective(dq.combine(params, rest), x, y, key=key, step=0)[0])(params)
+    updates, _ = own.update(gradient, own.init(params), params)
+    wanted = optax.apply_updates(params, updates)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), final(state.model), wanted)
+
+
 def test_a_held_scale_lies_over_the_mesh_as_rho_does():
     mesh = jax.make_mesh((1,), ("model",))
     annotated = nnx.with_partitioning(nnx.initializers.lecun_normal(), (None, "model"), mesh=mesh)
     model = layer(kernel_init=annotated)
     state = dq.TrainState.create(model, OPTIMIZER)
     over = NamedSharding(mesh, PartitionSpec(None, "model"))
-    assert state.params["kernel_posterior.scale.value"].sharding.is_equivalent_to(over, 2)
+    assert state.params["kernel_posterior.held_scale.value"].sharding.is_equivalent_to(over, 2)
     metadata = [one.kernel_posterior.rho.get_metadata() for one in (model, state.model)]
     assert metadata[0]["out_sharding"] == metadata[1]["out_sharding"] == (None, "model")
 

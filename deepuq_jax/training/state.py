@@ -12,9 +12,8 @@ import optax
 from jax import Array
 
 from deepuq_jax._checks import check_optimizer, expected
-from deepuq_jax.model.held_scales import with_held_scales, with_stored_posteriors
-from deepuq_jax.model.structure import Rest, Structure, combine, partition, refuse_tied
-from deepuq_jax.training._places import holds_scales
+from deepuq_jax.model.held_scales import combine, with_held_scales
+from deepuq_jax.model.structure import Rest, Structure, partition, refuse_tied
 from deepuq_jax.training.natural_gradient import NaturalGradient
 
 
@@ -44,8 +43,9 @@ class TrainState:
     costs no more than passing the parameters of plain optax.
 
     Attributes:
-        params: the trained parameters, as `partition` returns them; under `natural_gradient`, with standard deviations
-            ("scale.value") in place of rho.
+        params: the trained parameters, as `partition` returns them. Under `natural_gradient` they hold standard
+            deviations ("held_scale.value") in place of rho, and a gradient with respect to these is the derivative with
+            respect to log sigma.
         carried: the arrays of the model that are not trained.
         opt_state: the state of the optax optimizer, for `params` alone.
         step: number of steps so far, int32.
@@ -93,8 +93,7 @@ class TrainState:
     @property
     def model(self) -> Any:
         """The model, combined from parameters and the rest."""
-        model = combine(self.params, self.rest)
-        return with_stored_posteriors(model) if holds_scales(self.params) else model
+        return combine(self.params, self.rest)
 
 
 def check_state(state: Any) -> None:

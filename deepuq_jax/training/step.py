@@ -13,13 +13,12 @@ import optax
 from jax import Array
 
 from deepuq_jax._checks import check_optimizer
-from deepuq_jax.model.held_scales import with_posteriors_of_scales
+from deepuq_jax.model.held_scales import combine, combine_for_step
 from deepuq_jax.model.precision import checked_compute_dtype
-from deepuq_jax.model.structure import combine
+from deepuq_jax.objectives.elbo import ELBO
 from deepuq_jax.objectives.objective import Objective, as_objective
 from deepuq_jax.objectives.precision import in_precision
 from deepuq_jax.training._finite import all_finite, starts_finite
-from deepuq_jax.training._places import holds_scales
 from deepuq_jax.training.natural_gradient import NaturalGradient
 from deepuq_jax.training.state import TrainState, check_opt_state, check_state
 from deepuq_jax.types import ELBOTerms
@@ -69,12 +68,12 @@ def train_step(
     check_state(state)
     check_optimizer("optimizer", optimizer)
     score = in_precision(as_objective(objective), checked_compute_dtype(compute_dtype))
+    # An objective of the user's own may read mu and rho, so it gets the ordinary model.
+    build = combine_for_step if type(as_objective(objective)) is ELBO else combine
     own_optimizer = optax.with_extra_args_support(optimizer)
 
     def loss_of(params: Any) -> tuple[Array, ELBOTerms]:
-        model = combine(params, state.rest)
-        model = with_posteriors_of_scales(model) if holds_scales(params) else model
-        return score(model, x, y, key=key, step=state.step)
+        return score(build(params, state.rest), x, y, key=key, step=state.step)
 
     (loss, terms), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
 
