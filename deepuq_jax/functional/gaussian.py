@@ -16,7 +16,15 @@ from jax.typing import ArrayLike
 
 from deepuq_jax._arguments import broadcasts_to, real_arrays
 from deepuq_jax._checks import expected
-from deepuq_jax.functional.scale import Scale, kl_at_scale, logistic, one_program, scale_from_rho, softplus
+from deepuq_jax.functional.scale import (
+    Scale,
+    inverse_softplus,
+    kl_at_scale,
+    logistic,
+    one_program,
+    scale_from_rho,
+    softplus,
+)
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -77,8 +85,7 @@ def rho_from_sigma(sigma: ArrayLike) -> Array:
     >>> round(float(sigma_from_rho(rho_from_sigma(0.05))), 5)
     0.05
     """
-    sigma = at_least_float32(sigma)
-    return sigma + jnp.log(-jnp.expm1(-sigma))
+    return inverse_softplus(at_least_float32(sigma))
 
 
 @real_arrays("rho")

@@ -81,6 +81,16 @@ def softplus(rho: Array) -> Array:
 
 
 @one_program
+def inverse_softplus(sigma: Array) -> Array:
+    """Compute log(exp(sigma) - 1), which neither overflows nor loses small values.
+
+    >>> round(float(inverse_softplus(softplus(jnp.float32(-3.0)))), 5)
+    -3.0
+    """
+    return sigma + jnp.log(-jnp.expm1(-sigma))
+
+
+@one_program
 def logistic(rho: Array) -> tuple[Array, Array]:
     """Derivative of softplus as a fraction.
 
@@ -137,7 +147,6 @@ def _sigma_of_scale_jvp(primals: Any, tangents: Any) -> Any:
 
 
 @jax.custom_jvp
-@one_program
 def rho_of_scale(scale: Scale) -> Array:
     """Compute the rho with softplus(rho) = sigma.
 
@@ -146,8 +155,7 @@ def rho_of_scale(scale: Scale) -> Array:
     >>> round(float(rho_of_scale(Scale(softplus(jnp.float32(-3.0))))), 5)
     -3.0
     """
-    sigma = scale.value
-    return sigma + jnp.log(-jnp.expm1(-sigma))
+    return inverse_softplus(scale.value)
 
 
 @rho_of_scale.defjvp

@@ -5,11 +5,13 @@ A state of training holds the parts of such a model. Objectives and results get 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import nnx
 
+from deepuq_jax._paths import dotted
 from deepuq_jax.model.posteriors import resolved, with_changed
 from deepuq_jax.model.structure import Rest, assemble
 from deepuq_jax.model.variables import VariableTree
@@ -27,14 +29,25 @@ def combine(params: Any, rest: Rest) -> Any:
     >>> type(combine(*partition(layer))).__name__
     'BayesianLinear'
     """
-    model = assemble(params, rest)
-    return with_changed(model, _is_held, HeldScale.plain, _as_plain, nnx.Param) if holds_scales(params) else model
+    return _released(params, rest, HeldScale.plain, _as_plain)
 
 
 def combine_for_step(params: Any, rest: Rest) -> Any:
-    """Join the parts of a `TrainState` for an objective of this package, whose draws and KL use held scales."""
+    """Join the parts of a `TrainState` for an `ELBO`.
+
+    The draws and the KL of its posteriors use the held scales.
+    """
+    return _released(params, rest, HeldScale.posterior, resolved)
+
+
+def _released(
+    params: Any,
+    rest: Rest,
+    change: Callable[[HeldScale], MeanField],
+    hold: Callable[[VariableTree, MeanField], Any],
+) -> Any:
     model = assemble(params, rest)
-    return with_changed(model, _is_held, HeldScale.posterior, resolved, nnx.Param) if holds_scales(params) else model
+    return with_changed(model, _is_held, change, hold, nnx.Param) if _holds_scales(params) else model
 
 
 def with_held_scales(model: Any) -> Any:
@@ -42,13 +55,9 @@ def with_held_scales(model: Any) -> Any:
     return with_changed(model, _is_plain, HeldScale.of, _as_held, nnx.Param)
 
 
-def holds_scales(params: Any) -> bool:
-    """Whether trained parameters hold scales."""
-    found = jax.tree.leaves(params, is_leaf=_is_held)
-    if any(_is_held(node) for node in found):
-        return True
-    # The parameters of an NNX module are a dict by path.
-    return isinstance(params, dict) and any(".held_scale" in f".{name}" for name in params)
+def _holds_scales(params: Any) -> bool:
+    paths = (path for path, _ in jax.tree_util.tree_leaves_with_path(params))
+    return any("held_scale" in dotted(path).split(".") for path in paths)
 
 
 def _is_held(node: Any) -> bool:

@@ -178,7 +178,10 @@ def partition(model: Any) -> tuple[Any, Rest]:
 
 
 def assemble(params: Any, rest: Rest) -> Any:
-    """Join parameters and rest as they are; `combine` also returns held scales to ordinary posteriors."""
+    """Join parameters and rest as they are.
+
+    `combine` also turns held scales into ordinary posteriors.
+    """
     carried = jax.lax.stop_gradient(rest.carried)
     if rest.structure is not None:
         return rest.structure.build(params, carried)

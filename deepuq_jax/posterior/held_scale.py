@@ -28,8 +28,7 @@ class HeldScale:
 
     Attributes:
         mu: means, a pytree of floating arrays.
-        held_scale: a pytree like `mu`, of `Scale` in at least float32. The name tells it from all other
-            arrays.
+        held_scale: a pytree like `mu`, of `Scale` in at least float32. Its name tells it from all other arrays.
         kind: the class of the posterior.
         kl_rule: as in `MeanField`.
     """

@@ -18,7 +18,7 @@ from deepuq_jax._pytree import register
 from deepuq_jax.functional import scale_step
 from deepuq_jax.functional.gaussian import sigma_from_rho
 from deepuq_jax.functional.scale import Scale, log_of_scale, rho_of_scale
-from deepuq_jax.tests.test_natural_gradient import NOISE, N, data, every_prior, final, layer
+from deepuq_jax.tests.test_natural_gradient import NOISE, N, data, ends_of_both_loops, every_prior, final, layer
 
 OPTIMIZER = dq.natural_gradient()
 
@@ -90,20 +90,7 @@ def test_a_step_is_the_step_of_a_loop_over_rho(name, x64):
     model = layer(**case.options, param_dtype=jnp.float64)
     model = dq.prune(model, 0.25) if case.is_pruned else model
     objective = dq.ELBO(N, log_likelihood=NOISE, **case.elbo)
-    state, own = dq.TrainState.create(model, OPTIMIZER), dq.natural_gradient(num_data=N)
-    params, rest = dq.partition(model)
-    own_state = own.init(params)
-    step = jax.jit(dq.train_step, static_argnames="optimizer")
-
-    @jax.jit
-    def gradient(params, key):
-        return jax.grad(lambda params: objective(dq.combine(params, rest), x, y, key=key)[0])(params)
-
-    for key in jax.random.split(jax.random.key(0), 4):
-        state, _ = step(state, x, y, key=key, objective=objective, optimizer=OPTIMIZER)
-        updates, own_state = own.update(gradient(params, key), own_state, params)
-        params = optax.apply_updates(params, updates)
-    assert int(state.bad_step) == -1
+    state, params = ends_of_both_loops(model, x, y, objective, jax.random.split(jax.random.key(0), 4))
     before, after = final(model), final(state.model)
     assert any((before[name] != after[name]).any() for name in before)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), after, params)

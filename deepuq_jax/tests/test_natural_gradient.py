@@ -150,11 +150,8 @@ def final(model):
     return jax.tree.map(np.asarray, dq.partition(model)[0])
 
 
-@pytest.mark.slow
-def test_every_loop_takes_the_same_steps():
-    x, y = data()
-    model = layer()
-    keys = jax.random.split(jax.random.key(0), 5)
+def ends_of_both_loops(model, x, y, objective, keys):
+    """Return the state after steps of `train_step`, and the parameters after those of a loop over mu and rho."""
     optimizer, own = dq.natural_gradient(), dq.natural_gradient(num_data=N)
     state = dq.TrainState.create(model, optimizer)
     params, rest = dq.partition(model)
@@ -163,13 +160,19 @@ def test_every_loop_takes_the_same_steps():
 
     @jax.jit
     def gradient(params, key):
-        return jax.grad(lambda params: OBJECTIVE(dq.combine(params, rest), x, y, key=key)[0])(params)
+        return jax.grad(lambda params: objective(dq.combine(params, rest), x, y, key=key)[0])(params)
 
     for key in keys:
-        state, _ = step(state, x, y, key=key, objective=OBJECTIVE, optimizer=optimizer)
+        state, _ = step(state, x, y, key=key, objective=objective, optimizer=optimizer)
         updates, own_state = own.update(gradient(params, key), own_state, params)
         params = optax.apply_updates(params, updates)
     assert int(state.bad_step) == -1
+    return state, params
+
+
+@pytest.mark.slow
+def test_every_loop_takes_the_same_steps():
+    state, params = ends_of_both_loops(layer(), *data(), OBJECTIVE, jax.random.split(jax.random.key(0), 5))
     ends = dq.partition(state.model)[0], params
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *ends)
 

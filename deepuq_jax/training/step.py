@@ -67,9 +67,10 @@ def train_step(
     """
     check_state(state)
     check_optimizer("optimizer", optimizer)
-    score = in_precision(as_objective(objective), checked_compute_dtype(compute_dtype))
     # An objective of the user's own may read mu and rho, so it gets the ordinary model.
-    build = combine_for_step if type(as_objective(objective)) is ELBO else combine
+    checked = as_objective(objective)
+    build = combine_for_step if type(checked) is ELBO else combine
+    score = in_precision(checked, checked_compute_dtype(compute_dtype))
     own_optimizer = optax.with_extra_args_support(optimizer)
 
     def loss_of(params: Any) -> tuple[Array, ELBOTerms]:
